@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Score a video for face manipulation with a Transformers model, and show where in the video and on which face.
+
+The names below are imported when they are first used: the command line answers without loading torch.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "configuration_deepfake": ["DeepfakeConfig"],
+    "modeling_deepfake": ["DeepfakeForVideoClassification", "DeepfakeModel"],
+    "image_processing_deepfake": ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"],
+    "face_cropping": ["FaceCropSettings", "FaceTrack", "NoFaceFoundError"],
+    "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
+    "registration": ["register"],
+    "scanning": ["VideoResult", "scan"],
+}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+
+__all__ = sorted([*_MODULE_OF, "__version__"])
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_MODULE_OF[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_MODULE_OF})
+
+
+if TYPE_CHECKING:
+    from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
+    from .face_cropping import FaceCropSettings as FaceCropSettings
+    from .face_cropping import FaceTrack as FaceTrack
+    from .face_cropping import NoFaceFoundError as NoFaceFoundError
+    from .image_processing_deepfake import DeepfakeImageProcessor as DeepfakeImageProcessor
+    from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
+    from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
+    from .modeling_deepfake import DeepfakeModel as DeepfakeModel
+    from .registration import register as register
+    from .scanning import VideoResult as VideoResult
+    from .scanning import scan as scan
+    from .video_decoding import VideoError as VideoError
+    from .video_decoding import VideoLimits as VideoLimits
+    from .video_decoding import VideoReader as VideoReader

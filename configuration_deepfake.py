@@ -1,0 +1,394 @@
+# Copyright 2026 The deepfake-video authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Configuration of the deepfake video classifiers: every choice that changes the function the network computes."""
+
+import difflib
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import fields
+from typing import Any, Literal
+
+from huggingface_hub.dataclasses import strict
+from huggingface_hub.errors import StrictDataclassError
+from transformers.configuration_utils import PreTrainedConfig
+from transformers.utils import auto_docstring, logging
+
+
+logger = logging.get_logger(__name__)
+
+# Width of the pooled features that each torchvision backbone returns.
+BACKBONE_FEATURES: dict[str, int] = {
+    "resnext50_32x4d": 2048,
+    "resnext101_32x8d": 2048,
+    "resnext101_64x4d": 2048,
+    "efficientnet_b0": 1280,
+    "efficientnet_b1": 1280,
+    "efficientnet_b2": 1408,
+    "efficientnet_b3": 1536,
+    "efficientnet_b4": 1792,
+    "efficientnet_b5": 2048,
+    "efficientnet_b6": 2304,
+    "efficientnet_b7": 2560,
+    "shufflenet_v2_x0_5": 1024,
+}
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "resnext50-lstm": {
+        "backbone": "resnext50_32x4d",
+        "image_size": 112,
+        "num_frames": 20,
+        "rnn_type": "lstm",
+        "hidden_size": 2048,
+        "num_hidden_layers": 1,
+        "pooling": "last",
+        "classifier_dropout": 0.4,
+    },
+    "efficientnet-b0-bilstm": {
+        "backbone": "efficientnet_b0",
+        "image_size": 224,
+        "num_frames": 20,
+        "rnn_type": "lstm",
+        "hidden_size": 256,
+        "num_hidden_layers": 2,
+        "bidirectional": True,
+        "pooling": "last",
+        "classifier_hidden_sizes": [128],
+        "classifier_dropout": 0.5,
+    },
+    "efficientnet-b0-frames": {
+        "backbone": "efficientnet_b0",
+        "image_size": 224,
+        "num_frames": 100,
+        "rnn_type": "none",
+        "hidden_size": 1280,
+        "num_hidden_layers": 0,
+        "frame_aggregation": "mean-probability",
+        "classifier_dropout": 0.4,
+    },
+    "tiny": {
+        "backbone": "shufflenet_v2_x0_5",
+        "image_size": 32,
+        "num_frames": 4,
+        "rnn_type": "lstm",
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "pooling": "mean",
+    },
+}
+
+# Where the Auto classes find this code in a folder or Hub repository; saving alone would name the saved class only.
+AUTO_MAP = {
+    "AutoConfig": "configuration_deepfake.DeepfakeConfig",
+    "AutoModel": "modeling_deepfake.DeepfakeModel",
+    "AutoModelForVideoClassification": "modeling_deepfake.DeepfakeForVideoClassification",
+}
+
+# Ceilings that no published detector comes near; a configuration beyond them is a mistake or an attack on memory.
+_INTEGER_RANGES = {
+    "num_channels": (3, 3),
+    "image_size": (1, 4096),
+    "num_frames": (1, 10_000),
+    "hidden_size": (1, 8192),
+    "num_hidden_layers": (0, 16),
+    "attention_hidden_size": (1, 8192),
+    "conv_padding_image_size": (1, 4096),
+}
+_FLOAT_RANGES = {
+    "rnn_dropout": (0.0, 1.0),
+    "classifier_dropout": (0.0, 1.0),
+    "threshold": (0.0, 1.0),
+    "temperature": (1e-3, 1e3),
+    "batch_norm_eps": (1e-12, 1.0),
+    "initializer_range": (0.0, 10.0),
+}
+# Keys that Transformers itself writes into, or reads from, a configuration.
+_TRANSFORMERS_KEYS = {
+    "auto_map",
+    "attn_implementation",
+    "custom_pipelines",
+    "experts_implementation",
+    "model_type",
+    "name_or_path",
+    "num_labels",
+    "output_attentions",
+    "quantization_config",
+    "tie_word_embeddings",
+    "torch_dtype",
+    "use_cache",
+}
+
+
+def _raise_value_errors(cls: type) -> type:
+    """One ValueError of one sentence in place of the nested, multi-line errors of `@strict`."""
+
+    def wrap(method: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(method)
+        def wrapper(self: Any, *args: Any) -> None:
+            try:
+                method(self, *args)
+            except StrictDataclassError as error:
+                sentence = str(error.__cause__ or error)
+                raise ValueError(sentence if len(sentence) <= 600 else f"{sentence[:600]}…") from error
+
+        return wrapper
+
+    cls.__setattr__ = wrap(cls.__setattr__)  # type: ignore[method-assign]
+    cls.validate = wrap(cls.validate)  # type: ignore[attr-defined]
+    return cls
+
+
+@auto_docstring(custom_intro="Configuration of a deepfake video classifier.")
+@_raise_value_errors
+@strict
+class DeepfakeConfig(PreTrainedConfig):
+    r"""
+    backbone (`str`, *optional*, defaults to `"efficientnet_b0"`):
+        Name of the torchvision network that turns a frame into features: a ResNeXt, `efficientnet_b0` to
+        `efficientnet_b7`, or `shufflenet_v2_x0_5` for tests.
+    image_size (`int`, *optional*, defaults to 224):
+        Height and width, in pixels, of the frames that the checkpoint was made for. `forward` takes any size.
+    num_frames (`int`, *optional*, defaults to 20):
+        Frames per clip that the checkpoint was made for. `forward` takes any number.
+    num_channels (`int`, *optional*, defaults to 3):
+        Colour channels of a frame; the backbones take 3.
+    conv_padding (`str`, *optional*, defaults to `"torch"`):
+        `"torch"` pads convolutions as torchvision does; `"same"` as TensorFlow does (EfficientNet only), which
+        weights from efficientnet_pytorch and timm's `tf_` variants were trained with.
+    conv_padding_image_size (`int`, *optional*):
+        With `conv_padding="same"`: the image size that fixes the padding once for all inputs, as
+        efficientnet_pytorch does. `None` computes it from each input.
+    stem_padding (`str`, *optional*, defaults to `"default"`):
+        `"none"` leaves the first convolution unpadded, as DeepfakeBench's EfficientNet-B4 does.
+    batch_norm_eps (`float`, *optional*):
+        Epsilon of every batch norm of the backbone. `None` keeps torchvision's own (1e-5; 1e-3 from b5 on).
+    rnn_type (`str`, *optional*, defaults to `"lstm"`):
+        `"lstm"`, `"gru"`, or `"none"` for a frame classifier.
+    hidden_size (`int`, *optional*, defaults to 256):
+        Hidden size of the RNN in each direction. Without an RNN it is the width of the backbone's features.
+    num_hidden_layers (`int`, *optional*, defaults to 1):
+        Layers of the RNN; 0 without an RNN.
+    bidirectional (`bool`, *optional*, defaults to `False`):
+        Whether the RNN also reads the clip backwards.
+    recurrence (`str`, *optional*, defaults to `"sequence"`):
+        `"sequence"` recurs over the frames of a clip; `"per-frame"` starts anew at each frame, which is what the
+        published ResNeXt50 + LSTM checkpoints compute.
+    rnn_dropout (`float`, *optional*, defaults to 0.0):
+        Dropout between the layers of the RNN.
+    frame_aggregation (`str`, *optional*, defaults to `"features"`):
+        How frames become one answer: `"features"` pools hidden states and classifies them; `"mean-probability"`
+        and `"mean-logit"` classify each frame and average.
+    pooling (`str`, *optional*, defaults to `"mean"`):
+        With `frame_aggregation="features"`: `"last"`, `"mean"`, `"max"` or `"attention"` over the valid frames.
+    attention_hidden_size (`int`, *optional*, defaults to 128):
+        Width of the attention pooling.
+    classifier_hidden_sizes (`list[int]`, *optional*, defaults to `[]`):
+        Widths of the linear layers before the last one.
+    classifier_activation (`str`, *optional*, defaults to `"relu"`):
+        Activation between the classifier's layers: `"relu"`, `"gelu"`, `"silu"`, `"tanh"` or `"none"`.
+    classifier_dropout (`float`, *optional*, defaults to 0.0):
+        Dropout before the last linear layer.
+    class_weights (`list[float]`, *optional*):
+        Weight of each class in the loss.
+    temperature (`float`, *optional*, defaults to 1.0):
+        Divides the final video logits (Guo et al., 2017); ignored by the loss.
+    threshold (`float`, *optional*, defaults to 0.5):
+        Fake probability from which on a video is called fake.
+    is_trained (`bool`, *optional*, defaults to `True`):
+        `False` marks weights that were never trained; every tool then says that scores are meaningless.
+    initializer_range (`float`, *optional*, defaults to 0.02):
+        Standard deviation of the initial weights of linear layers.
+
+    Example:
+
+    ```python
+    >>> from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification
+
+    >>> config = DeepfakeConfig.from_preset("efficientnet-b0-bilstm")
+    >>> model = DeepfakeForVideoClassification(config)
+    ```"""
+
+    model_type = "deepfake_video"
+
+    backbone: str = "efficientnet_b0"
+    image_size: int = 224
+    num_frames: int = 20
+    num_channels: int = 3
+    conv_padding: Literal["torch", "same"] = "torch"
+    conv_padding_image_size: int | None = None
+    stem_padding: Literal["default", "none"] = "default"
+    batch_norm_eps: float | int | None = None
+    rnn_type: Literal["lstm", "gru", "none"] = "lstm"
+    hidden_size: int = 256
+    num_hidden_layers: int = 1
+    bidirectional: bool = False
+    recurrence: Literal["sequence", "per-frame"] = "sequence"
+    rnn_dropout: float | int = 0.0
+    frame_aggregation: Literal["features", "mean-probability", "mean-logit"] = "features"
+    pooling: Literal["last", "mean", "max", "attention"] = "mean"
+    attention_hidden_size: int = 128
+    classifier_hidden_sizes: list[int] | tuple[int, ...] = ()
+    classifier_activation: Literal["none", "relu", "gelu", "silu", "tanh"] = "relu"
+    classifier_dropout: float | int = 0.0
+    class_weights: list[float | int] | tuple[float | int, ...] | None = None
+    temperature: float | int = 1.0
+    threshold: float | int = 0.5
+    is_trained: bool = True
+    initializer_range: float | int = 0.02
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        self._warn_about_unknown_keys(kwargs)
+        if self.id2label is None and kwargs.get("num_labels") in (None, 2):  # type: ignore[has-type]
+            self.id2label = {0: "real", 1: "fake"}
+        if self.id2label is not None:
+            self._check_label_ids(self.id2label)
+            if self.label2id is None:  # type: ignore[has-type]
+                self.label2id = {label: int(index) for index, label in self.id2label.items()}
+        if self.problem_type is None:  # type: ignore[has-type]
+            # Left open, the loss function of Transformers would guess it from the first batch and store the guess.
+            self.problem_type = "single_label_classification"
+        super().__post_init__(**{"auto_map": dict(AUTO_MAP), **kwargs})
+
+    @classmethod
+    def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":
+        """
+        Configuration of one of the field's published systems.
+
+        Args:
+            name (`str`):
+                `"resnext50-lstm"`, `"efficientnet-b0-bilstm"`, `"efficientnet-b0-frames"`, or `"tiny"` for tests.
+            kwargs:
+                Fields to change.
+
+        Raises:
+            ValueError: If there is no preset of that name.
+        """
+        if name not in PRESETS:
+            raise ValueError(
+                f"There is no preset {name!r}{_nearest(name, PRESETS)}; choose from {', '.join(PRESETS)}."
+            )
+        return cls(**{**PRESETS[name], **kwargs})
+
+    @property
+    def num_features(self) -> int:
+        """Width D of the features of one frame."""
+        return BACKBONE_FEATURES[self.backbone]
+
+    @property
+    def num_directions(self) -> int:
+        """2 for a bidirectional RNN, else 1."""
+        return 2 if self.bidirectional else 1
+
+    @property
+    def output_size(self) -> int:
+        """Width of the hidden states that the temporal encoder returns for each frame."""
+        return self.num_features if self.rnn_type == "none" else self.hidden_size * self.num_directions
+
+    def validate_numbers(self) -> None:
+        """Every number is finite and within a sensible range."""
+        for name, (low, high) in {**_INTEGER_RANGES, **_FLOAT_RANGES}.items():
+            value = getattr(self, name)
+            if value is not None and not (math.isfinite(value) and low <= value <= high):
+                raise ValueError(f"{name} must lie between {low} and {high}, got {value}.")
+        if len(self.classifier_hidden_sizes) > 8 or not all(
+            1 <= size <= 8192 for size in self.classifier_hidden_sizes
+        ):
+            raise ValueError(
+                "classifier_hidden_sizes must be at most 8 widths between 1 and 8192, "
+                f"got {_shorten(self.classifier_hidden_sizes)}."
+            )
+        if self.class_weights is not None:
+            if len(self.class_weights) != self.num_labels:
+                raise ValueError(
+                    f"class_weights needs one weight for each of the {self.num_labels} labels, "
+                    f"got {len(self.class_weights)}."
+                )
+            if not all(math.isfinite(weight) and weight >= 0 for weight in self.class_weights):
+                raise ValueError(f"class_weights must be finite and not negative, got {_shorten(self.class_weights)}.")
+
+    def validate_backbone(self) -> None:
+        """The backbone exists, and its padding options fit it."""
+        if self.backbone not in BACKBONE_FEATURES:
+            raise ValueError(
+                f"backbone {_shorten(self.backbone)} is unknown{_nearest(self.backbone, BACKBONE_FEATURES)}; "
+                f"choose from {', '.join(BACKBONE_FEATURES)}."
+            )
+        is_efficientnet = self.backbone.startswith("efficientnet")
+        if not is_efficientnet and (self.conv_padding != "torch" or self.stem_padding != "default"):
+            raise ValueError(
+                f"conv_padding and stem_padding are choices of EfficientNet backbones, not of {self.backbone}."
+            )
+        if self.conv_padding_image_size is not None and self.conv_padding != "same":
+            raise ValueError('conv_padding_image_size is used with conv_padding="same" only.')
+
+    def validate_temporal_encoder(self) -> None:
+        """The sizes of the RNN fit together."""
+        if self.rnn_type == "none":
+            if self.num_hidden_layers != 0 or self.bidirectional or self.recurrence != "sequence":
+                raise ValueError(
+                    'rnn_type="none" goes with num_hidden_layers=0, bidirectional=False, recurrence="sequence"; got '
+                    f"{self.num_hidden_layers}, {self.bidirectional} and {self.recurrence!r}."
+                )
+            if self.hidden_size != self.num_features:
+                raise ValueError(
+                    f'With rnn_type="none" hidden_size is the width of the features of {self.backbone}, '
+                    f"{self.num_features}, got {self.hidden_size}."
+                )
+        elif self.num_hidden_layers < 1:
+            raise ValueError(f"rnn_type={self.rnn_type!r} needs at least one hidden layer, got num_hidden_layers=0.")
+        elif self.num_hidden_layers == 1 and self.rnn_dropout:
+            raise ValueError(
+                "rnn_dropout acts between the layers of the RNN and needs num_hidden_layers of 2 or more."
+            )
+
+    def validate_labels(self) -> None:
+        """There are two or more labels, numbered from 0, each name once."""
+        if self.id2label is None or not 2 <= len(self.id2label) <= 1000:
+            raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(self.id2label)}.")
+        self._check_label_ids(self.id2label)
+        if self.label2id != {label: index for index, label in self.id2label.items()}:
+            raise ValueError(
+                f"label2id must be the inverse of id2label {_shorten(self.id2label)}, got {_shorten(self.label2id)}."
+            )
+        if self.problem_type != "single_label_classification":
+            raise ValueError(f'problem_type must be "single_label_classification", got {self.problem_type!r}.')
+
+    @staticmethod
+    def _check_label_ids(id2label: dict[Any, Any]) -> None:
+        ids = [str(index) for index in id2label]
+        if sorted(ids, key=lambda index: (len(index), index)) != [str(index) for index in range(len(ids))]:
+            raise ValueError(f"The ids of id2label must be 0 to {len(ids) - 1}, got {_shorten(id2label)}.")
+        labels = list(id2label.values())
+        if not all(isinstance(label, str) for label in labels) or len(set(labels)) != len(labels):
+            raise ValueError(f"The labels of id2label must be different strings, got {_shorten(id2label)}.")
+
+    def _warn_about_unknown_keys(self, kwargs: dict[str, Any]) -> None:
+        known = {field.name for field in fields(self)}
+        unknown = [key for key in kwargs if key not in _TRANSFORMERS_KEYS and not key.startswith("_")]
+        if unknown:
+            hints = "; ".join(f"{_shorten(key)}{_nearest(key, known)}" for key in unknown[:5])
+            logger.warning(f"DeepfakeConfig ignores what it does not know: {hints}.")
+
+
+def _nearest(name: Any, names: Any) -> str:
+    found = difflib.get_close_matches(str(name)[:80], list(names), n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""
+
+
+def _shorten(value: Any, limit: int = 80) -> str:
+    text = repr(value)
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+__all__ = ["DeepfakeConfig"]

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Linking the faces of single frames into tracks, one track a face, ended by every cut."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from .face_detection import FaceDetection
+
+
+NOMINAL_FPS = 25.0
+
+# Two detections may be the same face if their boxes overlap by more than MIN_IOU, or if it moved no further than a
+# walking person does: so many of its own sizes a second, at most so many in all, and grew or shrank by MAX_GROWTH.
+MIN_IOU = 0.3
+SIZES_PER_SECOND = 5.0
+MAX_SIZES = 1.5
+MAX_GROWTH = 2.0
+# Where a face was between two detections further apart than this is not known, so nothing is interpolated.
+MAX_INTERPOLATED_S = 1.0
+
+# A cut: frames at most DENSE_S apart whose thumbnails differ by CUT_LEVEL of 255 and CUT_RATIO times as much as the
+# frames around them do. In real videos about 10 of 4,900 pairs of consecutive frames are taken for a cut, and at most
+# one of 450 seams between two videos is missed.
+DENSE_S = 0.2
+CUT_LEVEL = 4.0
+CUT_RATIO = 4.0
+_LONE_CUT_LEVEL = 20.0
+
+
+@dataclass(eq=False)
+class FaceTrack:
+    """One face followed through the frames of one video.
+
+    Args:
+        track_id: Number among the tracks of the video; 0 is the main face.
+        frame_indices: (T,) int64, ascending.
+        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of each frame.
+        scores: (T,) float64 detector scores; NaN where the box is interpolated.
+        interpolated: (T,) bool, True where the face was not detected but lies between two detections.
+    """
+
+    track_id: int
+    frame_indices: np.ndarray
+    boxes: np.ndarray
+    scores: np.ndarray
+    interpolated: np.ndarray
+
+    @property
+    def num_detected(self) -> int:
+        """Frames in which the face was detected."""
+        return int(np.count_nonzero(~self.interpolated))
+
+    @property
+    def median_area(self) -> float:
+        """Median area of the boxes in square pixels."""
+        sides = self.boxes[:, 2:] - self.boxes[:, :2]
+        return float(np.median(sides[:, 0] * sides[:, 1]))
+
+    def coverage(self, num_sampled: int) -> float:
+        """Share of `num_sampled` frames in which the face was detected."""
+        return min(1.0, self.num_detected / num_sampled) if num_sampled > 0 else 0.0
+
+
+@dataclass(eq=False)
+class _Chain:
+    """Detections taken for one face so far, with their positions among the sampled frames."""
+
+    positions: list[int] = field(default_factory=list)
+    faces: list[FaceDetection] = field(default_factory=list)
+
+
+def link_detections(
+    frame_indices: Sequence[int] | np.ndarray,
+    detections: Sequence[Sequence[FaceDetection]],
+    *,
+    timestamps_s: np.ndarray | None = None,
+    cuts: Collection[int] = (),
+    max_gap: int = 3,
+) -> list[FaceTrack]:
+    """Link the faces of single frames into tracks; the order of the faces within a frame doesn't matter.
+
+    Neighbours in time are linked one to one, closest first, if their boxes overlap (IoU > 0.3) or, for frames further
+    apart in time, if place and size fit what a person can do meanwhile. A track ends when the face is missing in more
+    than `max_gap` of the sampled frames, and at a cut. Gaps of up to a second are interpolated, and left out where
+    that place belongs to another face. Of two faces that follow each other at the same place in frames seconds apart,
+    geometry cannot tell whether they are one: they become one track.
+
+    Args:
+        frame_indices: (T,) ascending indices of the sampled frames.
+        detections: For each of them the faces found.
+        timestamps_s: (T,) seconds; 25 frames a second are assumed without.
+        cuts: Frame indices that start a new scene.
+
+    Returns:
+        The tracks, the main face first, numbered in this order.
+    """
+    indices = np.asarray(frame_indices, dtype=np.int64)
+    times = indices / NOMINAL_FPS if timestamps_s is None else np.asarray(timestamps_s, dtype=np.float64)
+    if not len(indices) == len(detections) == len(times):
+        raise ValueError(f"{len(indices)} frames, {len(detections)} lists of faces and {len(times)} timestamps differ")
+    chains: list[_Chain] = []
+    alive: list[_Chain] = []
+    for position, found in enumerate(detections):
+        faces = sorted(found, key=lambda face: (*face.box.tolist(), face.score))
+        alive = (
+            [c for c in alive if position - c.positions[-1] <= max_gap + 1] if indices[position] not in cuts else []
+        )
+        elapsed = [float(times[position] - times[chain.positions[-1]]) for chain in alive]
+        pairs = _match([chain.faces[-1] for chain in alive], elapsed, faces)
+        for i, face in enumerate(faces):
+            if i in pairs:
+                chain = alive[pairs[i]]
+            else:
+                chain = _Chain()
+                chains.append(chain)
+                alive.append(chain)
+            chain.positions.append(position)
+            chain.faces.append(face)
+    tracks = [_to_track(chain, indices, times, detections) for chain in chains]
+    tracks.sort(key=_prominence, reverse=True)  # stable: of equals, the earlier and further left comes first
+    return [replace(track, track_id=i) for i, track in enumerate(tracks)]
+
+
+def main_face(tracks: Sequence[FaceTrack]) -> FaceTrack:
+    """The track with the largest product of detected frames and median area; the first of equals."""
+    if not tracks:
+        raise ValueError("there is no main face among no tracks")
+    return max(tracks, key=_prominence)
+
+
+def track_from_boxes(boxes: np.ndarray, frame_indices: Sequence[int] | np.ndarray) -> FaceTrack:
+    """A track of boxes that the caller knows: (T, 4) one a frame, or (4,) the same one for all, in pixels.
+
+    Raises `ValueError` for boxes that are not finite or have no area, and for indices that do not ascend.
+    """
+    indices = np.asarray(frame_indices, dtype=np.int64)
+    boxes = np.asarray(boxes, dtype=np.float64)
+    if indices.ndim != 1 or indices.size == 0 or (np.diff(indices) <= 0).any():
+        raise ValueError("frame_indices must be one ascending list of frames, each once")
+    if boxes.shape not in ((4,), (len(indices), 4)):
+        raise ValueError(f"boxes must have the shape (4,) or ({len(indices)}, 4), got {boxes.shape}")
+    if not np.isfinite(boxes).all() or (boxes[..., 2:] <= boxes[..., :2]).any():
+        raise ValueError("boxes must be finite x0, y0, x1, y1 with x0 < x1 and y0 < y1")
+    shape = len(indices)
+    return FaceTrack(
+        0, indices, np.broadcast_to(boxes, (shape, 4)).copy(), np.ones(shape), np.zeros(shape, dtype=bool)
+    )
+
+
+def _prominence(track: FaceTrack) -> float:
+    return track.num_detected * track.median_area
+
+
+def _match(known: list[FaceDetection], elapsed_s: list[float], faces: list[FaceDetection]) -> dict[int, int]:
+    """Pairs face -> known face, one to one, the closest first."""
+    costs = [
+        (cost, k, i)
+        for k, (old, seconds) in enumerate(zip(known, elapsed_s, strict=True))
+        for i, new in enumerate(faces)
+        if (cost := _step_cost(old.box, new.box, seconds)) is not None
+    ]
+    pairs: dict[int, int] = {}
+    for _, k, i in sorted(costs):
+        if i not in pairs and k not in pairs.values():
+            pairs[i] = k
+    return pairs
+
+
+def _step_cost(old: np.ndarray, new: np.ndarray, elapsed_s: float) -> float | None:
+    """How far a face would have moved and grown, in its own sizes; None if that is not one face."""
+    old_size, new_size = _size(old), _size(new)
+    distance = float(np.linalg.norm((old[:2] + old[2:] - new[:2] - new[2:]) / 2)) / math.sqrt(old_size * new_size)
+    growth = max(old_size, new_size) / min(old_size, new_size)
+    could_move = distance <= min(SIZES_PER_SECOND * elapsed_s, MAX_SIZES) and growth <= MAX_GROWTH
+    return distance + math.log2(growth) if could_move or box_iou(old, new) > MIN_IOU else None
+
+
+def _size(box: np.ndarray) -> float:
+    width, height = np.maximum(box[2:] - box[:2], 1e-3)
+    return math.sqrt(width * height)
+
+
+def box_iou(a: np.ndarray, b: np.ndarray) -> float:
+    width, height = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    return float(width * height / max(_size(a) ** 2 + _size(b) ** 2 - width * height, 1e-9))
+
+
+def _to_track(
+    chain: _Chain, indices: np.ndarray, times: np.ndarray, detections: Sequence[Sequence[FaceDetection]]
+) -> FaceTrack:
+    """The chain as arrays, with the short gaps filled in."""
+    known = np.stack([face.box for face in chain.faces]).astype(np.float64)
+    scores = dict(zip(chain.positions, (face.score for face in chain.faces), strict=True))
+    first, last = chain.positions[0], chain.positions[-1]
+    boxes = np.stack(
+        [np.interp(indices[first : last + 1], indices[chain.positions], known[:, side]) for side in range(4)], axis=1
+    )
+    kept = list(chain.positions)
+    for before, after in zip(chain.positions, chain.positions[1:], strict=False):
+        if times[after] - times[before] <= MAX_INTERPOLATED_S:
+            kept += [
+                p
+                for p in range(before + 1, after)
+                if all(box_iou(boxes[p - first], face.box) <= MIN_IOU for face in detections[p])
+            ]
+    kept.sort()
+    return FaceTrack(
+        track_id=0,
+        frame_indices=indices[kept],
+        boxes=boxes[np.array(kept) - first],
+        scores=np.array([scores.get(p, math.nan) for p in kept], dtype=np.float64),
+        interpolated=np.array([p not in scores for p in kept], dtype=bool),
+    )
+
+
+def find_cuts(frame_indices: Sequence[int], thumbnails: np.ndarray, timestamps_s: np.ndarray) -> set[int]:
+    """Frame indices that start a new scene, judged by frames at most 0.2 s apart.
+
+    A frame starts one when it differs from the frame before far more than the frames around do among themselves, so
+    that neither a still camera nor a moving one is cut up. Frames further apart are never called cut: there a gesture
+    changes the picture as much. `thumbnails` are (T, h, w, 3), `timestamps_s` (T,).
+    """
+    if len(frame_indices) < 2:
+        return set()
+    changes = np.abs(np.diff(thumbnails.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
+    dense = np.diff(timestamps_s) <= DENSE_S
+    cuts = set()
+    for i in np.flatnonzero(dense & (changes > CUT_LEVEL)).tolist():
+        around = np.r_[max(0, i - 4) : i, i + 1 : min(i + 5, len(changes))]
+        around = around[dense[around]]
+        limit = CUT_RATIO * np.median(changes[around]) if len(around) else _LONE_CUT_LEVEL
+        if changes[i] > limit:
+            cuts.add(int(frame_indices[i + 1]))
+    return cuts
+
+
+def smooth_boxes(track: FaceTrack) -> FaceTrack:
+    """Average each box with its neighbours, two on both sides, wherever the frames are consecutive.
+
+    This takes the jitter of a detector's box widths from 5-10 % to 1-2 %. Towards the ends of a run the window shrinks
+    evenly, so that a moving box doesn't lag.
+    """
+    boxes = track.boxes.copy()
+    run_ends = np.flatnonzero(np.diff(track.frame_indices) != 1) + 1
+    for run in np.split(np.arange(len(boxes)), run_ends):
+        for i in run:
+            radius = min(2, i - run[0], run[-1] - i)
+            boxes[i] = track.boxes[i - radius : i + radius + 1].mean(axis=0)
+    return replace(track, boxes=boxes)

@@ -1,0 +1,456 @@
+# Copyright 2026 The deepfake-video authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""Processors: a video, a clip or a list of frames becomes `pixel_values_videos`, with or without cropping the face."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from huggingface_hub.dataclasses import validate_typed_dict
+from huggingface_hub.errors import StrictDataclassError
+from transformers.image_processing_backends import TorchvisionBackend
+from transformers.image_processing_utils import BatchFeature
+from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
+from transformers.processing_utils import Unpack, VideosKwargs
+from transformers.utils import TensorType, auto_docstring
+from transformers.video_processing_utils import BaseVideoProcessor
+from transformers.video_utils import (
+    VideoInput,
+    VideoMetadata,
+    infer_channel_dimension_format,
+    make_batched_videos,
+)
+
+from .configuration_deepfake import DeepfakeConfig
+from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
+from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
+
+
+class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
+    r"""
+    antialias (`bool`, *optional*, defaults to `True`):
+        Whether resizing averages over the pixels it merges. Checkpoints trained on OpenCV's bilinear frames want
+        `False`.
+    channel_order (`str`, *optional*, defaults to `"rgb"`):
+        `"bgr"` for checkpoints that were trained on OpenCV frames as they come. `image_mean` and `image_std` apply in
+        this order.
+    frame_sampling (`str`, *optional*, defaults to `"even"`):
+        `"even"` spreads the frames over the whole video, `"first"` takes the first ones, `"bursts"` takes evenly
+        placed runs of `burst_length` consecutive frames.
+    burst_length (`int`, *optional*, defaults to 1):
+        Consecutive frames in a burst.
+    do_crop_faces (`bool`, *optional*, defaults to `False`):
+        Whether to find the main face and crop each frame to it.
+    face_margin (`float`, *optional*, defaults to 1.3):
+        Side of the crop over the side of the face box.
+    face_square (`bool`, *optional*, defaults to `True`):
+        Whether the crop is a square; else it has the shape of the box and resizing stretches it.
+    face_padding (`str`, *optional*, defaults to `"reflect"`):
+        What stands outside the frame: `"reflect"` or `"zero"`.
+    face_min_size (`int`, *optional*, defaults to 40):
+        Smallest face, in pixels of the searched frame, that the first search looks for.
+    face_min_score (`float`, *optional*, defaults to 0.9):
+        Smallest detection score of a face.
+    """
+
+    antialias: bool | None
+    channel_order: Literal["rgb", "bgr"] | None
+    frame_sampling: Literal["even", "first", "bursts"] | None
+    burst_length: int | None
+    do_crop_faces: bool | None
+    face_margin: float | int | None
+    face_square: bool | None
+    face_padding: Literal["reflect", "zero"] | None
+    face_min_size: int | None
+    face_min_score: float | int | None
+
+
+@dataclass(frozen=True)
+class Clip:
+    """
+    The frames of one video that are judged together.
+
+    Attributes:
+        frames: Array of shape (T, H, W, 3), uint8 RGB, resized.
+        frame_indices: Array of shape (T,), which frame of the video each one is.
+        track: The face they show; `None` where faces are not cropped.
+    """
+
+    frames: np.ndarray
+    frame_indices: np.ndarray
+    track: FaceTrack | None = None
+
+
+class DeepfakeProcessorDefaults:
+    """The choices of both processors, checked: what is stored in a checkpoint folder replaces them."""
+
+    resample = PILImageResampling.BILINEAR
+    image_mean = [0.485, 0.456, 0.406]
+    image_std = [0.229, 0.224, 0.225]
+    size = {"height": 224, "width": 224}
+    default_to_square = False
+    do_resize = True
+    do_pad = False
+    do_center_crop = False
+    do_rescale = True
+    do_normalize = True
+    do_convert_rgb = True
+    do_sample_frames = False
+    num_frames = 20
+    antialias = True
+    channel_order = "rgb"
+    frame_sampling = "even"
+    burst_length = 1
+    do_crop_faces = False
+    face_margin = 1.3
+    face_square = True
+    face_padding = "reflect"
+    face_min_size = 40
+    face_min_score = 0.9
+    valid_kwargs = DeepfakeVideoProcessorKwargs
+    model_input_names = ["pixel_values_videos"]
+
+    def choices(self) -> dict[str, Any]:
+        """Every choice by its name, as the constructor takes it."""
+        values = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
+        return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
+
+    def check_choices(self) -> None:
+        """
+        Raises:
+            ValueError: In one sentence, if a choice is of the wrong type or out of range.
+        """
+        try:
+            validate_typed_dict(self.valid_kwargs, self.choices())
+        except StrictDataclassError as error:
+            raise ValueError(f"{type(self).__name__}: {error.__cause__ or error}") from error
+        for name in ("size", "crop_size"):
+            for side in dict(getattr(self, name) or {}).values():
+                if side is not None and not 1 <= side <= 4096:
+                    raise ValueError(f"{name} must lie between 1 and 4096 pixels, got {side}.")
+        size = dict(self.size or {})
+        if self.do_pad and not (size.get("height") and size.get("width")):
+            raise ValueError(f"do_pad fits a frame into a size with height and width, got {size}.")
+        for name in ("num_frames", "burst_length"):
+            value = getattr(self, name)
+            if value is not None and not 1 <= value <= 10_000:
+                raise ValueError(f"{name} must lie between 1 and 10000, got {value}.")
+        for name in ("image_mean", "image_std", "rescale_factor"):
+            value = getattr(self, name)
+            if value is not None and not (np.isfinite(value).all() and (name == "image_mean" or np.all(value))):
+                raise ValueError(f"{name} must be finite and, but for the mean, not zero, got {value}.")
+
+
+@auto_docstring(custom_intro="Turns videos or clips into the input of [`DeepfakeForVideoClassification`].")
+class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
+    def __init__(self, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> None:
+        super().__init__(**kwargs)
+        # A wrong choice is named here, not at the first video.
+        self.check_choices()
+        self.face_settings()
+
+    @classmethod
+    def from_config(cls, config: DeepfakeConfig, **kwargs: Any) -> "DeepfakeVideoProcessor":
+        """The preprocessing that a configuration asks for: its size and number of frames, cropped to the main face."""
+        size = {"height": config.image_size, "width": config.image_size}
+        return cls(**{"size": size, "num_frames": config.num_frames, "do_crop_faces": True, **kwargs})
+
+    @auto_docstring
+    def preprocess(self, videos: VideoInput, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:
+        if kwargs.get("fps") is not None:
+            kwargs.setdefault("num_frames", None)
+        if isinstance(videos, Path):
+            videos = str(videos)
+        videos = make_batched_videos(
+            [str(video) if isinstance(video, Path) else video for video in videos]
+            if isinstance(videos, list | tuple)
+            else videos
+        )
+        from_files = isinstance(videos[0], str)
+        if from_files or self._choice(kwargs, "do_crop_faces"):
+            clips, metadata = [], []
+            for video in videos:
+                clip, clip_metadata = self._read_main_clip(video, kwargs)
+                clips.append(clip.frames)
+                metadata.append(clip_metadata)
+            videos = clips
+            kwargs.update(do_sample_frames=False, video_metadata=metadata, input_data_format="channels_last")
+        return super().preprocess(videos, **kwargs)
+
+    def _read_main_clip(
+        self, video: str | np.ndarray | torch.Tensor, kwargs: dict[str, Any]
+    ) -> tuple[Clip, VideoMetadata]:
+        is_file = isinstance(video, str)
+        with VideoReader(video) if isinstance(video, str) else nullcontext(FrameArray(_to_frames(video))) as source:
+            # A file is sampled unless the call says no: nobody means all frames of a film.
+            indices = np.arange(source.num_frames)
+            if kwargs.get("do_sample_frames", is_file or self.do_sample_frames):
+                indices = self.frame_indices(source.num_frames, source.fps, **kwargs)
+            clip = self.read_clips(source, indices, max_faces=1, **kwargs)[0]
+            metadata = _metadata_of(source)
+        metadata.frames_indices = clip.frame_indices.tolist()
+        return clip, metadata
+
+    def frame_indices(self, total: int, video_fps: float | None = None, **kwargs: Any) -> np.ndarray:
+        """
+        Which frames of a video of `total` frames are judged; a video with fewer repeats some.
+
+        Args:
+            total (`int`):
+                Frames of the video.
+            video_fps (`float`, *optional*):
+                Frames per second of the video, needed where `kwargs` ask for `fps`.
+            kwargs:
+                `num_frames` or `fps`, `frame_sampling` and `burst_length` in place of the processor's own.
+
+        Returns:
+            `np.ndarray` of shape `(num_frames,)`, ascending.
+
+        Raises:
+            ValueError: If both `num_frames` and `fps` are given, or the video's own rate is needed and unknown.
+        """
+        num_frames, fps = kwargs.get("num_frames"), kwargs.get("fps")
+        if fps is not None:
+            if num_frames is not None:
+                raise ValueError("`num_frames` and `fps` exclude each other: give one of them.")
+            if video_fps is None:
+                raise ValueError("Sampling by `fps` needs the clip's own rate: give `video_metadata` with `fps`.")
+            num_frames = max(1, int(total / video_fps * fps))
+        return select_frames(
+            total,
+            num_frames or self.num_frames,
+            sampling=self._choice(kwargs, "frame_sampling"),
+            burst_length=self._choice(kwargs, "burst_length"),
+        )
+
+    def read_clips(
+        self,
+        source: FrameSource,
+        indices: np.ndarray,
+        *,
+        max_faces: int | None = None,
+        detector: FaceDetector | None = None,
+        **kwargs: Any,
+    ) -> list[Clip]:
+        """
+        The clips of a video: one for each face, the main face first, or one of the whole frames.
+
+        Every clip has as many frames as `indices`; a face that is seen in fewer repeats some.
+
+        Args:
+            source (`FrameSource`):
+                An open [`VideoReader`] or a [`FrameArray`].
+            indices (`np.ndarray` of shape `(num_frames,)`):
+                What [`frame_indices`] chose.
+            max_faces (`int`, *optional*):
+                Largest number of clips.
+            detector (`FaceDetector`, *optional*):
+                Finds the faces; MTCNN if not given.
+            kwargs:
+                Choices in place of the processor's own.
+
+        Raises:
+            NoFaceFoundError: If faces are wanted and there is none.
+            VideoError: If no frame decodes.
+        """
+        if not self._choice(kwargs, "do_crop_faces"):
+            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in source.frames(indices)}
+            shown = np.array([index for index in indices if index in frames])
+            return [_fill([frames[index] for index in shown], shown, len(indices), None)]
+        tracks = find_face_tracks(source, indices, settings=self.face_settings(**kwargs), detector=detector)
+        return self.crop_clips(source, tracks[:max_faces], len(indices), **kwargs)
+
+    def crop_clips(
+        self, source: FrameSource, tracks: Sequence[FaceTrack], clip_length: int, **kwargs: Any
+    ) -> list[Clip]:
+        """
+        One clip of `clip_length` frames a track, for faces that were found before.
+
+        Args:
+            source (`FrameSource`):
+                The video in which they were found.
+            tracks (`Sequence[FaceTrack]`):
+                The faces.
+            clip_length (`int`):
+                Frames of each clip; a face that is seen in fewer repeats some.
+            kwargs:
+                Choices in place of the processor's own.
+        """
+
+        def resize(frame: np.ndarray) -> np.ndarray:
+            return self.resize_frame(frame, **kwargs)
+
+        crops = crop_tracks(source, tracks, settings=self.face_settings(**kwargs), resize=resize)
+        return [
+            _fill(list(frames), track.frame_indices, clip_length, track)
+            for frames, track in zip(crops, tracks, strict=True)
+        ]
+
+    def face_settings(self, **kwargs: Any) -> FaceCropSettings:
+        """The face choices as [`FaceCropSettings`]; `kwargs` stand in place of the processor's own."""
+        return FaceCropSettings(
+            margin=self._choice(kwargs, "face_margin"),
+            square=self._choice(kwargs, "face_square"),
+            padding=self._choice(kwargs, "face_padding"),
+            min_face_size=self._choice(kwargs, "face_min_size"),
+            min_score=self._choice(kwargs, "face_min_score"),
+        )
+
+    def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
+        """One frame `(H, W, 3)` uint8 at the size of the network's input, so that no large frames pile up."""
+        if not self._choice(kwargs, "do_resize"):
+            return frame
+        size = self._standardize_kwargs(size=self._choice(kwargs, "size"), default_to_square=False)["size"]
+        # (height, width, channels) -> (channels, height, width) as a view: torchvision resizes either layout
+        image = torch.from_numpy(frame).permute(2, 0, 1)
+        options = {name: self._choice(kwargs, name) for name in ("resample", "antialias", "do_pad")}
+        return self._resize_or_fit(image, size, **options).permute(1, 2, 0).numpy()
+
+    def _resize_or_fit(
+        self, images: torch.Tensor, size: SizeDict, resample: Any, antialias: bool, do_pad: bool
+    ) -> torch.Tensor:
+        if not do_pad:
+            if images.shape[-2:] == (size.height, size.width):
+                return images
+            return self.resize(images, size=size, resample=resample, antialias=antialias)
+        height, width = images.shape[-2:]
+        if (height, width) == (size.height, size.width):
+            return images
+        scale = min(size.height / height, size.width / width)
+        fitted = SizeDict(height=max(round(height * scale), 1), width=max(round(width * scale), 1))
+        images = self.resize(images, size=fitted, resample=resample, antialias=antialias)
+        top, left = (size.height - fitted.height) // 2, (size.width - fitted.width) // 2
+        right, bottom = size.width - fitted.width - left, size.height - fitted.height - top
+        return torch.nn.functional.pad(images, (left, right, top, bottom))
+
+    def fetch_videos(self, video_url_or_urls: Any, sample_indices_fn: Any = None) -> Any:
+        """Whole frames `(T, H, W, 3)` and metadata, by this project's own reader: Transformers' are never used."""
+        if isinstance(video_url_or_urls, list):
+            return list(zip(*[self.fetch_videos(item, sample_indices_fn) for item in video_url_or_urls], strict=True))
+        with VideoReader(video_url_or_urls) as reader:
+            metadata = _metadata_of(reader)
+            indices = (
+                np.arange(reader.num_frames) if sample_indices_fn is None else sample_indices_fn(metadata=metadata)
+            )
+            clip = self.read_clips(reader, indices, do_crop_faces=False, do_resize=False)[0]
+        metadata.frames_indices = clip.frame_indices.tolist()
+        return clip.frames, metadata
+
+    def sample_frames(self, metadata: VideoMetadata, **kwargs: Any) -> np.ndarray:
+        """
+        Indices of the frames of a clip that is given as an array; [`frame_indices`] is its sister for files.
+
+        Raises:
+            ValueError: If more frames are asked for than the clip has: it was the caller who chose them.
+        """
+        indices = self.frame_indices(metadata.total_num_frames, metadata.fps, **kwargs)
+        if len(indices) > metadata.total_num_frames:
+            raise ValueError(
+                f"{len(indices)} frames were asked for and the clip has {metadata.total_num_frames}: "
+                "give a smaller num_frames, or do_sample_frames=False to use the clip as it is."
+            )
+        return indices
+
+    def _preprocess(
+        self,
+        videos: list[torch.Tensor],
+        do_resize: bool,
+        size: SizeDict,
+        resample: Any,
+        antialias: bool,
+        do_pad: bool,
+        do_center_crop: bool,
+        crop_size: SizeDict,
+        do_rescale: bool,
+        rescale_factor: float,
+        do_normalize: bool,
+        image_mean: float | Sequence[float] | None,
+        image_std: float | Sequence[float] | None,
+        channel_order: str,
+        return_tensors: str | TensorType | None = None,
+        **kwargs: Any,
+    ) -> BatchFeature:
+        clips = []
+        for video in videos:  # (num_frames, channels, height, width)
+            if do_resize:
+                video = self._resize_or_fit(video, size, resample, antialias, do_pad)
+            if do_center_crop:
+                video = self.center_crop(video, crop_size)
+            if channel_order == "bgr":
+                video = video.flip(1)
+            clips.append(
+                self.rescale_and_normalize(video, do_rescale, rescale_factor, do_normalize, image_mean, image_std)
+            )
+        return BatchFeature(data={"pixel_values_videos": clips}, tensor_type=return_tensors)
+
+    def _choice(self, kwargs: dict[str, Any], name: str) -> Any:
+        value = kwargs.get(name)
+        return getattr(self, name) if value is None else value
+
+
+@auto_docstring(custom_intro="Turns the frames of a clip into the input of [`DeepfakeForVideoClassification`].")
+class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
+    def __init__(self, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> None:
+        super().__init__(**kwargs)
+        self.check_choices()
+
+    @auto_docstring
+    def preprocess(self, images: Any, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:
+        r"""
+        images (`ImageInput`):
+            The frames of one clip, a single frame, or a list of clips.
+        """
+        return DeepfakeVideoProcessor(**self.choices()).preprocess(images, **kwargs)
+
+
+def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
+    """A clip of `length` frames, repeating some evenly where there are fewer."""
+    if len({frame.shape for frame in frames}) > 1:
+        raise ValueError("The size of the frames changes inside the video: set do_resize with a height and a width.")
+    kept = np.arange(length) * len(frames) // length if len(frames) < length else np.arange(length)
+    return Clip(np.stack(frames)[kept], np.asarray(shown)[kept], track)
+
+
+def _metadata_of(source: FrameSource) -> VideoMetadata:
+    return VideoMetadata(
+        total_num_frames=source.num_frames,
+        fps=source.fps,
+        width=source.width,
+        height=source.height,
+        duration=source.num_frames / source.fps if source.fps else None,
+        video_backend="pyav",
+    )
+
+
+def _to_frames(video: np.ndarray | torch.Tensor) -> np.ndarray:
+    """A clip in either channel layout as `(T, H, W, 3)` uint8 RGB."""
+    frames = video.cpu().numpy() if isinstance(video, torch.Tensor) else np.asarray(video)
+    if infer_channel_dimension_format(frames) == ChannelDimension.FIRST:
+        frames = frames.transpose(0, 2, 3, 1)
+    if frames.dtype != np.uint8 or frames.shape[-1] != 3:
+        raise ValueError(
+            f"Faces are searched in RGB frames of dtype uint8, got {frames.dtype} with {frames.shape[-1]} channels: "
+            "convert the clip, or give crops and do_crop_faces=False."
+        )
+    return frames
+
+
+DeepfakeVideoProcessor.register_for_auto_class("AutoVideoProcessor")
+DeepfakeImageProcessor.register_for_auto_class("AutoImageProcessor")
+
+__all__ = ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"]

@@ -1,0 +1,504 @@
+# Copyright 2026 The deepfake-video authors.
+#
+# Licensed under the Apache License, Version 2.0 (the "License");
+# you may not use this file except in compliance with the License.
+# You may obtain a copy of the License at
+#
+#     http://www.apache.org/licenses/LICENSE-2.0
+#
+# Unless required by applicable law or agreed to in writing, software
+# distributed under the License is distributed on an "AS IS" BASIS,
+# WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
+# See the License for the specific language governing permissions and
+# limitations under the License.
+"""PyTorch model: a convolutional network reads each frame, a recurrent one reads the clip, a head judges it."""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torchvision
+from torch import nn
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+from transformers import initialization as init
+from transformers.activations import ACT2FN
+from transformers.modeling_outputs import BaseModelOutputWithPooling
+from transformers.modeling_utils import PreTrainedModel
+from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, logging
+
+from .configuration_deepfake import DeepfakeConfig
+
+
+logger = logging.get_logger(__name__)
+
+# Frames that pass the backbone at once where no gradient is kept; bounds the memory of long clips.
+FRAMES_PER_PASS = 32
+
+
+@auto_docstring(custom_intro="Output of [`DeepfakeForVideoClassification`].")
+@dataclass
+class DeepfakeVideoClassifierOutput(ModelOutput):
+    r"""
+    loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
+        Cross entropy of the video logits before the temperature.
+    logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
+        Video logits after the temperature; their softmax holds the probabilities.
+    frame_logits (`torch.FloatTensor` of shape `(batch_size, num_frames, num_labels)`):
+        The classifier applied to each frame's hidden state; 0 where a frame is masked.
+    hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
+        Frame features of shape `(batch_size, num_frames, num_features)` and the hidden states of the temporal
+        encoder of shape `(batch_size, num_frames, output_size)`.
+    """
+
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    frame_logits: torch.Tensor | None = None
+    hidden_states: tuple[torch.Tensor, ...] | None = None
+
+
+class DeepfakeSamePadConv2d(nn.Conv2d):
+    """
+    Convolution with TensorFlow's "same" padding, which puts the odd pixel to the right and below.
+
+    With `nominal_size` the padding is the one of a square input of that size whatever the input is, as
+    efficientnet_pytorch fixes it at construction; without, it follows each input.
+    """
+
+    def __init__(self, conv: nn.Conv2d, nominal_size: int | None) -> None:
+        super().__init__(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size,  # type: ignore[arg-type]
+            conv.stride,  # type: ignore[arg-type]
+            dilation=conv.dilation,  # type: ignore[arg-type]
+            groups=conv.groups,
+            bias=conv.bias is not None,
+        )
+        self.nominal_size = nominal_size
+
+    def padding_along(self, axis: int, size: int) -> tuple[int, int]:
+        kernel, stride, dilation = self.kernel_size[axis], self.stride[axis], self.dilation[axis]
+        total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
+        return total // 2, total - total // 2
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        height, width = (self.nominal_size, self.nominal_size) if self.nominal_size else input.shape[-2:]
+        padded = nn.functional.pad(input, (*self.padding_along(1, width), *self.padding_along(0, height)))
+        return super().forward(padded)
+
+
+def _use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
+    """Replace the padded convolutions of an EfficientNet; the names of the weights stay."""
+    size = image_size
+    convolutions = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d)]
+    for name, conv in convolutions:
+        if conv.kernel_size != (1, 1):
+            parent_name, _, child_name = name.rpartition(".")
+            setattr(backbone.get_submodule(parent_name), child_name, DeepfakeSamePadConv2d(conv, size))
+        if size is not None:
+            size = math.ceil(size / conv.stride[0])
+
+
+class DeepfakeFrameEncoder(nn.Module):
+    """A torchvision network without its classifier: frames `(N, C, H, W)` to pooled features `(N, num_features)`."""
+
+    def __init__(self, config: DeepfakeConfig) -> None:
+        super().__init__()
+        # Pretrained weights come after construction (`from_backbone_pretrained`): here they would be overwritten.
+        backbone = torchvision.models.get_model(config.backbone, weights=None)
+        head_name = "classifier" if hasattr(backbone, "classifier") else "fc"
+        setattr(backbone, head_name, nn.Identity())
+        # CODEPATH: "same" in weights from efficientnet_pytorch and timm's tf_ variants, "torch" elsewhere.
+        if config.conv_padding == "same":
+            _use_same_padding(backbone, config.conv_padding_image_size)
+        # CODEPATH: "none" in DeepfakeBench's EfficientNet-B4 only.
+        if config.stem_padding == "none":
+            stem = backbone.features[0][0]
+            stem_args = (stem.in_channels, stem.out_channels, stem.kernel_size, stem.stride)
+            backbone.features[0][0] = nn.Conv2d(*stem_args, bias=False)
+        # CODEPATH: set for weights from efficientnet_pytorch (1e-3), None elsewhere.
+        if config.batch_norm_eps is not None:
+            for module in backbone.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eps = float(config.batch_norm_eps)
+        self.backbone = backbone
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or len(frames) <= FRAMES_PER_PASS:
+            return self.backbone(frames)
+        return torch.cat([self.backbone(chunk) for chunk in frames.split(FRAMES_PER_PASS)])
+
+
+class DeepfakeTemporalEncoder(nn.Module):
+    """
+    The recurrent part: frame features `(B, T, num_features)` to hidden states `(B, T, output_size)`.
+
+    Valid frames are moved together before the RNN runs, so a masked frame neither counts as a step nor leaves a gap.
+    """
+
+    def __init__(self, config: DeepfakeConfig) -> None:
+        super().__init__()
+        self.recurrence = config.recurrence
+        self.rnn: nn.LSTM | nn.GRU | None = None
+        # CODEPATH: "none" in frame classifiers, "lstm" in the published systems.
+        if config.rnn_type != "none":
+            rnn_classes: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
+            self.rnn = rnn_classes[config.rnn_type](
+                config.num_features,
+                config.hidden_size,
+                config.num_hidden_layers,
+                batch_first=True,
+                dropout=config.rnn_dropout,
+                bidirectional=config.bidirectional,
+            )
+
+    def forward(self, frame_features: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
+        if self.rnn is None:
+            return frame_features
+        if self.recurrence == "per-frame":
+            # (batch_size, num_frames, num_features) -> (batch_size * num_frames, 1, num_features): one step each
+            steps = self.rnn(frame_features.flatten(0, 1).unsqueeze(1))[0]
+            return steps.view(*frame_features.shape[:2], -1)
+        if frame_mask is None:
+            return self.rnn(frame_features)[0]
+        # A stable sort puts the valid frames of each clip first and keeps their order.
+        order = torch.argsort(frame_mask.to(torch.uint8), dim=1, descending=True, stable=True)
+        moved = frame_features.gather(1, order.unsqueeze(-1).expand_as(frame_features))
+        packed = pack_padded_sequence(moved, frame_mask.sum(1).cpu(), batch_first=True, enforce_sorted=False)
+        states = pad_packed_sequence(self.rnn(packed)[0], batch_first=True, total_length=moved.shape[1])[0]
+        back = order.argsort(1).unsqueeze(-1).expand_as(states)
+        return states.gather(1, back)
+
+
+class DeepfakePooler(nn.Module):
+    """Hidden states `(B, T, D)` and their mask `(B, T)` to one vector a clip `(B, D)`."""
+
+    def __init__(self, config: DeepfakeConfig) -> None:
+        super().__init__()
+        self.pooling = config.pooling
+        # CODEPATH: "attention" in the deployed EfficientNet-B0 + Bi-LSTM, which has these weights; others pool freely.
+        if config.pooling == "attention":
+            self.dense = nn.Linear(config.output_size, config.attention_hidden_size)
+            self.score = nn.Linear(config.attention_hidden_size, 1)
+
+    def forward(self, hidden_states: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
+        if frame_mask is None:
+            frame_mask = hidden_states.new_ones(hidden_states.shape[:2], dtype=torch.bool)
+        valid = frame_mask.unsqueeze(-1)  # (batch_size, num_frames, 1)
+        if self.pooling == "last":
+            positions = torch.arange(hidden_states.shape[1], device=hidden_states.device)
+            last = torch.where(frame_mask, positions, -1).amax(1)
+            return hidden_states.gather(1, last.view(-1, 1, 1).expand(-1, 1, hidden_states.shape[-1])).squeeze(1)
+        if self.pooling == "max":
+            return hidden_states.masked_fill(~valid, torch.finfo(hidden_states.dtype).min).amax(1)
+        if self.pooling == "mean":
+            return hidden_states.masked_fill(~valid, 0.0).sum(1) / valid.sum(1)
+        scores = self.score(torch.tanh(self.dense(hidden_states)))
+        weights = scores.masked_fill(~valid, torch.finfo(scores.dtype).min).softmax(dim=1)
+        return (weights * hidden_states.masked_fill(~valid, 0.0)).sum(1)
+
+
+class DeepfakeClassifier(nn.Module):
+    """Linear layers with an activation between them: `(..., output_size)` to logits `(..., num_labels)`."""
+
+    def __init__(self, config: DeepfakeConfig) -> None:
+        super().__init__()
+        sizes = [config.output_size, *config.classifier_hidden_sizes]
+        self.layers = nn.ModuleList(nn.Linear(*pair) for pair in itertools.pairwise(sizes))
+        activation = config.classifier_activation
+        self.activation = nn.Identity() if activation == "none" else ACT2FN[activation]
+        self.dropout = nn.Dropout(config.classifier_dropout)
+        self.out_proj = nn.Linear(sizes[-1], config.num_labels)
+
+    def forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        for layer in self.layers:
+            hidden_states = self.activation(layer(hidden_states))
+        return self.out_proj(self.dropout(hidden_states))
+
+
+@auto_docstring
+class DeepfakePreTrainedModel(PreTrainedModel):
+    config_class = DeepfakeConfig
+    base_model_prefix = "deepfake"
+    main_input_name = "pixel_values_videos"
+    input_modalities = ("video",)
+    # Recomputing a batch norm under checkpointing would update its running statistics twice.
+    supports_gradient_checkpointing = False
+    _no_split_modules = ["DeepfakeFrameEncoder", "DeepfakeTemporalEncoder"]
+
+    @torch.no_grad()
+    def _init_weights(self, module: nn.Module) -> None:
+        super()._init_weights(module)
+        if isinstance(module, nn.Conv2d):
+            # He et al., 2015; a depthwise convolution feeds one channel each, which torch's fan_out leaves out.
+            fan_out = module.out_channels // module.groups * math.prod(module.kernel_size)
+            init.normal_(module.weight, std=math.sqrt(2.0 / fan_out))
+        elif isinstance(module, (nn.LSTM, nn.GRU)):
+            for name, parameter in module.named_parameters():
+                if "weight" in name:
+                    init.xavier_uniform_(parameter)
+                else:
+                    bias = torch.zeros_like(parameter)
+                    if isinstance(module, nn.LSTM) and "bias_ih" in name:
+                        # An open forget gate lets gradients through long clips (Jozefowicz et al., 2015).
+                        bias[module.hidden_size : 2 * module.hidden_size] = 1.0
+                    init.copy_(parameter, bias)
+
+    @classmethod
+    def from_backbone_pretrained(
+        cls, config: DeepfakeConfig, weights: str = "DEFAULT", progress: bool = True
+    ) -> "DeepfakePreTrainedModel":
+        """
+        A model whose backbone holds torchvision's ImageNet weights and whose other parts are new.
+
+        Args:
+            config ([`DeepfakeConfig`]):
+                Its `backbone` names the weights.
+            weights (`str`, *optional*, defaults to `"DEFAULT"`):
+                Member of torchvision's weights enum of that backbone, such as `"IMAGENET1K_V1"`.
+            progress (`bool`, *optional*, defaults to `True`):
+                Whether to show the download.
+
+        Raises:
+            ValueError: If torchvision has no such weights for the backbone.
+            OSError: If they are not in the cache and cannot be downloaded.
+        """
+        enum = torchvision.models.get_model_weights(config.backbone)
+        if weights not in enum.__members__:
+            raise ValueError(
+                f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}."
+            )
+        entry = enum[weights]
+        try:
+            state_dict = entry.get_state_dict(progress=progress, check_hash=True)
+        except OSError as error:
+            raise OSError(
+                f"The ImageNet weights of {config.backbone} could not be downloaded ({error}). Without a connection, "
+                f"put the file from {entry.url} into {torch.hub.get_dir()}/checkpoints on this machine."
+            ) from error
+        model = cls(config)
+        backbone = model.base_model.frame_encoder.backbone
+        own = set(backbone.state_dict())
+        backbone.load_state_dict({key: value for key, value in state_dict.items() if key in own})
+        return model
+
+
+@auto_docstring(custom_intro="Frame encoder, temporal encoder and pooling, without a classifier.")
+class DeepfakeModel(DeepfakePreTrainedModel):
+    def __init__(self, config: DeepfakeConfig) -> None:
+        # Fields can be assigned after the configuration was checked; what a model is built from is checked again.
+        config.validate()
+        super().__init__(config)
+        self.frame_encoder = DeepfakeFrameEncoder(config)
+        self.temporal_encoder = DeepfakeTemporalEncoder(config)
+        self.pooler = DeepfakePooler(config)
+        self.post_init()
+
+    def get_frame_features(
+        self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        Features of each frame, computed once; windows of a timeline slide over them.
+
+        Args:
+            pixel_values_videos (`torch.Tensor` of shape `(batch_size, num_frames, num_channels, height, width)`):
+                Normalised frames.
+            frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
+                True where a frame is real. Masked frames are not even read; their features are 0.
+
+        Returns:
+            `torch.Tensor` of shape `(batch_size, num_frames, num_features)`.
+
+        Raises:
+            ValueError: If the shapes do not fit, or a clip has no valid frame.
+        """
+        frame_mask = _check_inputs(pixel_values_videos, frame_mask, self.config.num_channels)
+        # (batch_size, num_frames, channels, height, width) -> (batch_size * num_frames, channels, height, width)
+        frames = pixel_values_videos.flatten(0, 1)
+        if frame_mask is None:
+            features = self.frame_encoder(frames)
+        else:
+            valid = frame_mask.flatten()
+            encoded = self.frame_encoder(frames[valid])
+            features = encoded.new_zeros(len(frames), encoded.shape[-1])
+            features[valid] = encoded
+        return features.view(*pixel_values_videos.shape[:2], -1)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        frame_mask: torch.BoolTensor | None = None,
+        **kwargs: Any,
+    ) -> BaseModelOutputWithPooling:
+        r"""
+        frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
+            True where a frame is real. Masked frames never influence the output.
+        """
+        frame_features = self.get_frame_features(pixel_values_videos, frame_mask)
+        return self.encode_features(frame_features, frame_mask, **kwargs)
+
+    def encode_features(
+        self, frame_features: torch.Tensor, frame_mask: torch.Tensor | None = None, **kwargs: Any
+    ) -> BaseModelOutputWithPooling:
+        """
+        The part after [`get_frame_features`].
+
+        Args:
+            frame_features (`torch.Tensor` of shape `(batch_size, num_frames, num_features)`):
+                What [`get_frame_features`] returned, or a window of it.
+            frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
+                True where a frame is real.
+
+        Returns:
+            `BaseModelOutputWithPooling`, its `last_hidden_state` of shape `(batch_size, num_frames, output_size)` and
+            its `pooler_output` of shape `(batch_size, output_size)`.
+
+        Raises:
+            ValueError: If the shapes do not fit, or a clip has no valid frame.
+        """
+        frame_mask = _check_mask(frame_mask, frame_features.shape[:2])
+        last_hidden_state = self.temporal_encoder(frame_features, frame_mask)
+        output_hidden_states = kwargs.get("output_hidden_states")
+        if output_hidden_states is None:
+            output_hidden_states = self.config.output_hidden_states
+        return BaseModelOutputWithPooling(
+            last_hidden_state=last_hidden_state,
+            pooler_output=self.pooler(last_hidden_state, frame_mask),
+            hidden_states=(frame_features, last_hidden_state) if output_hidden_states else None,
+        )
+
+
+@auto_docstring(custom_intro="Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.")
+class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
+    def __init__(self, config: DeepfakeConfig) -> None:
+        super().__init__(config)
+        self.num_labels = config.num_labels
+        self.deepfake = DeepfakeModel(config)
+        self.classifier = DeepfakeClassifier(config)
+        self.post_init()
+
+    def get_frame_features(
+        self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Features of each frame, see [`DeepfakeModel.get_frame_features`]."""
+        return self.deepfake.get_frame_features(pixel_values_videos, frame_mask)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        frame_mask: torch.BoolTensor | None = None,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Any,
+    ) -> DeepfakeVideoClassifierOutput:
+        r"""
+        frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
+            True where a frame is real. Masked frames never influence the output.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Class of each clip: 0 is real, 1 is fake.
+        """
+        frame_features = self.get_frame_features(pixel_values_videos, frame_mask)
+        return self.classify_features(frame_features, frame_mask, labels=labels, **kwargs)
+
+    def classify_features(
+        self,
+        frame_features: torch.Tensor,
+        frame_mask: torch.Tensor | None = None,
+        labels: torch.Tensor | None = None,
+        **kwargs: Any,
+    ) -> DeepfakeVideoClassifierOutput:
+        """
+        The part after [`get_frame_features`]: cheap, so it can run anew for each window of a timeline.
+
+        Args:
+            frame_features (`torch.Tensor` of shape `(batch_size, num_frames, num_features)`):
+                What [`get_frame_features`] returned, or a window of it.
+            frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
+                True where a frame is real.
+            labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+                Class of each clip, for the loss.
+
+        Raises:
+            ValueError: If the shapes do not fit, or a clip has no valid frame.
+        """
+        frame_mask = _check_mask(frame_mask, frame_features.shape[:2])
+        outputs = self.deepfake.encode_features(frame_features, frame_mask, **kwargs)
+        frame_logits = self.classifier(outputs.last_hidden_state)
+        # CODEPATH: "features" in the recurrent systems, the other two in frame classifiers.
+        if self.config.frame_aggregation == "features":
+            video_logits = self.classifier(outputs.pooler_output)
+        else:
+            video_logits = _average_frames(frame_logits, frame_mask, self.config.frame_aggregation)
+        if frame_mask is not None:
+            frame_logits = frame_logits.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
+
+        loss = None
+        if labels is not None:
+            weights = self.config.class_weights
+            weight = None if weights is None else video_logits.new_tensor(weights, dtype=torch.float32)
+            loss = nn.functional.cross_entropy(video_logits.float(), labels.view(-1).to(video_logits.device), weight)
+        return DeepfakeVideoClassifierOutput(
+            loss=loss,
+            logits=video_logits / self.config.temperature,
+            frame_logits=frame_logits,
+            hidden_states=outputs.hidden_states,
+        )
+
+
+def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:
+    """
+    Video logits `(B, num_labels)` of a frame classifier from its frame logits `(B, T, num_labels)`.
+
+    For `"mean-probability"` they are the log of the mean frame probabilities, so their softmax is exactly that mean.
+    """
+    if frame_mask is None:
+        frame_mask = frame_logits.new_ones(frame_logits.shape[:2], dtype=torch.bool)
+    valid = frame_mask.unsqueeze(-1)
+    if aggregation == "mean-logit":
+        return frame_logits.masked_fill(~valid, 0.0).sum(1) / valid.sum(1)
+    log_probabilities = frame_logits.log_softmax(-1).masked_fill(~valid, -torch.inf)
+    return log_probabilities.logsumexp(1) - valid.sum(1).log()
+
+
+def _check_inputs(
+    pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None, num_channels: int
+) -> torch.Tensor | None:
+    shape = tuple(pixel_values_videos.shape)
+    if pixel_values_videos.ndim != 5 or shape[2] != num_channels or 0 in shape:
+        raise ValueError(
+            "pixel_values_videos must have the shape (batch_size, num_frames, channels, height, width) with "
+            f"{num_channels} channels and at least one frame, got {shape}."
+        )
+    return _check_mask(frame_mask, pixel_values_videos.shape[:2])
+
+
+def _check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
+    """The mask as bool; None where it hides nothing, so that full clips take the plain path."""
+    if frame_mask is None:
+        return None
+    if tuple(frame_mask.shape) != tuple(shape):
+        raise ValueError(
+            f"frame_mask must have the shape {tuple(shape)} of the frames, got {tuple(frame_mask.shape)}."
+        )
+    frame_mask = frame_mask.bool()
+    if not frame_mask.any(1).all():
+        raise ValueError("frame_mask hides every frame of a clip: there is nothing to judge.")
+    return None if frame_mask.all() else frame_mask
+
+
+# Saving copies this code beside the weights, so that a folder loads where this package is not installed.
+DeepfakeConfig.register_for_auto_class()
+DeepfakeModel.register_for_auto_class("AutoModel")
+DeepfakeForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
+
+__all__ = [
+    "DeepfakeForVideoClassification",
+    "DeepfakeModel",
+    "DeepfakePreTrainedModel",
+    "DeepfakeVideoClassifierOutput",
+]

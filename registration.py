@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make the Auto classes and `pipeline` of Transformers use the installed classes, never code from a folder."""
+
+from transformers import (
+    AutoConfig,
+    AutoImageProcessor,
+    AutoModel,
+    AutoModelForVideoClassification,
+    AutoVideoProcessor,
+)
+
+from .configuration_deepfake import DeepfakeConfig
+from .image_processing_deepfake import DeepfakeImageProcessor, DeepfakeVideoProcessor
+from .modeling_deepfake import DeepfakeForVideoClassification, DeepfakeModel
+
+
+def register() -> None:
+    """
+    Register the classes of this package with the Auto classes; calling it again changes nothing.
+
+    Afterwards `AutoModel.from_pretrained` and `pipeline` load a folder of this model type without
+    `trust_remote_code`, also one that holds weights and JSON only.
+    """
+    AutoConfig.register(DeepfakeConfig.model_type, DeepfakeConfig, exist_ok=True)
+    AutoModel.register(DeepfakeConfig, DeepfakeModel, exist_ok=True)
+    AutoModelForVideoClassification.register(DeepfakeConfig, DeepfakeForVideoClassification, exist_ok=True)
+    AutoImageProcessor.register(DeepfakeConfig, slow_image_processor_class=DeepfakeImageProcessor, exist_ok=True)
+    AutoVideoProcessor.register(DeepfakeConfig, DeepfakeVideoProcessor, exist_ok=True)
+
+
+__all__ = ["register"]

@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Load a checkpoint with the package's own classes: safetensors and JSON only, code in the folder is ignored."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+from safetensors import SafetensorError
+
+from ..configuration_deepfake import DeepfakeConfig
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from .results import ModelIdentity
+
+
+DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
+LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
+UNTRAINED_ID = "untrained"
+UNTRAINED_SEED = 0
+
+
+class ModelLoadError(ValueError):
+    """A checkpoint cannot be used; the sentence names it, the reason and the way out."""
+
+    reason = "model"
+
+
+@dataclass(frozen=True)
+class LoadedModel:
+    """A network in evaluation mode with its preprocessing."""
+
+    network: DeepfakeForVideoClassification
+    processor: DeepfakeVideoProcessor
+    identity: ModelIdentity
+
+    @property
+    def fake_index(self) -> int:
+        """Which logit means fake."""
+        return int(self.network.config.label2id["fake"])
+
+
+def load_model(name: str | None, *, device: str = "cpu", revision: str | None = None) -> LoadedModel:
+    """
+    Load a folder or Hub repository.
+
+    Args:
+        name: Folder or Hub id; `None` for the packaged checkpoint, or random weights where there is none.
+        device: Where the network runs.
+        revision: Branch, tag or commit of a Hub repository.
+
+    Raises:
+        ModelLoadError: If it cannot be had, is no checkpoint of this package, or is damaged.
+    """
+    if name is None:
+        if not DEFAULT_CHECKPOINT.is_dir():
+            return _untrained_model(device)
+        name = str(DEFAULT_CHECKPOINT)
+    folder, commit = _local_folder(name, revision)
+    config = _read_config(name, folder)
+    network = _read_network(name, folder, config)
+    try:
+        processor = DeepfakeVideoProcessor.from_pretrained(folder)
+    except (ValueError, TypeError, OSError) as error:
+        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {_one_line(error)}") from error
+    identity = ModelIdentity(
+        id="default" if folder == DEFAULT_CHECKPOINT else name,
+        revision=commit,
+        weights_sha256=_weights_sha256(folder),
+    )
+    return LoadedModel(network.eval().to(device), processor, identity)
+
+
+def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
+    path = Path(name)
+    if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
+        raise ModelLoadError(
+            f"{name}: a legacy checkpoint is not loaded directly; convert it first: "
+            f"deepfake-video convert {name} --output FOLDER"
+        )
+    if path.is_dir():
+        return path, None
+    if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
+        raise ModelLoadError(f"{name}: is no folder with a checkpoint; give one, or the id of a Hub repository.")
+    try:
+        snapshot = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelLoadError(
+            f"{name}: there is no such folder, and the Hub repository cannot be had, {_one_line(error)}"
+        ) from error
+    return Path(snapshot), Path(snapshot).name
+
+
+def _read_config(name: str, folder: Path) -> DeepfakeConfig:
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelLoadError(f"{name}: the folder holds no readable config.json ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{name}: config.json is not JSON.") from error
+    model_type = content.get("model_type") if isinstance(content, dict) else None
+    if model_type != DeepfakeConfig.model_type:
+        raise ModelLoadError(
+            f"{name}: config.json describes a model of type {str(model_type)[:80]!r}, "
+            f"not {DeepfakeConfig.model_type!r}; a legacy checkpoint is made usable by: deepfake-video convert"
+        )
+    try:
+        config = DeepfakeConfig.from_dict(content)
+    except (ValueError, TypeError, AttributeError, KeyError) as error:
+        raise ModelLoadError(f"{name}: config.json is wrong, {_one_line(error)}") from error
+    if "fake" not in config.label2id:
+        raise ModelLoadError(f"{name}: none of the labels {', '.join(config.label2id)} is 'fake'; see id2label.")
+    return config
+
+
+def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeForVideoClassification:
+    if not list(folder.glob("*.safetensors")):
+        raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
+    try:
+        network, info = DeepfakeForVideoClassification.from_pretrained(
+            folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
+        )
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise ModelLoadError(f"{name}: the weights cannot be loaded, {_one_line(error)}") from error
+    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
+        if keys := sorted(map(str, info.get(problem, ()))):
+            listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem.replace('_', ' ')}: {listed}.")
+    for key, tensor in network.state_dict().items():
+        if not torch.isfinite(tensor).all():
+            raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
+    return network
+
+
+def _untrained_model(device: str) -> LoadedModel:
+    config = DeepfakeConfig.from_preset("tiny", image_size=112, num_frames=20, is_trained=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(UNTRAINED_SEED)
+        network = DeepfakeForVideoClassification(config)
+    processor = DeepfakeVideoProcessor.from_config(config)
+    return LoadedModel(network.eval().to(device), processor, ModelIdentity(id=UNTRAINED_ID))
+
+
+def _weights_sha256(folder: Path) -> str:
+    """Of one file its own hash; of shards the hash of their concatenation in the order of their names."""
+    digest = hashlib.sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is said about one video: the same keys whether it could be judged or not."""
+
+import json
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from .. import __version__
+from ..video_fetching import FailureReason
+
+
+SCHEMA_VERSION = 1
+UNTRAINED_WARNING = "random weights: scores are meaningless"
+
+Status = Literal["ok"] | FailureReason
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelIdentity:
+    """Which weights judged: of an ensemble, every part joined by " + "."""
+
+    id: str
+    revision: str | None = None
+    weights_sha256: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceResult:
+    """
+    One person's track.
+
+    Attributes:
+        track_id: 0 is the main face.
+        fake_probability: Of the clip of this face alone.
+        coverage: Share of the sampled frames in which this face was detected.
+        first_s: When it is first seen, in seconds.
+        last_s: When it is last seen, in seconds.
+    """
+
+    track_id: int
+    fake_probability: float
+    coverage: float
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimelineEntry:
+    """The score of one window of a face's track, in seconds from the start."""
+
+    start_s: float
+    end_s: float
+    fake_probability: float
+    track_id: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult:
+    """
+    The result of one video.
+
+    Attributes:
+        path: As it was given.
+        status: "ok", or why the video could not be judged.
+        label: "real" or "fake" by the threshold; `None` unless ok.
+        fake_probability: In [0, 1]; `None` unless ok, never a number in place of a failure.
+        threshold: Fake probability from which on the label is "fake"; `None` if no model was loaded.
+        message: Why the video could not be judged, in one sentence; `None` if ok.
+        warnings: What a reader of the score should know.
+        duration_s: Length in seconds, if the video opened.
+        frames_analyzed: Distinct frames behind the score.
+        face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
+        faces: One entry a track, the main face first; empty without face cropping.
+        timeline: Windows in order; empty unless asked for.
+        version: Of this package.
+        created: UTC time of the result.
+        settings: The choices that led to the score.
+        model: Which weights judged.
+        sha256: Of the video file, if it could be read.
+    """
+
+    path: str
+    status: Status
+    label: str | None = None
+    fake_probability: float | None = None
+    threshold: float | None
+    message: str | None = None
+    warnings: list[str] = field(default_factory=list)
+    duration_s: float | None = None
+    frames_analyzed: int = 0
+    face_coverage: float | None = None
+    faces: list[FaceResult] = field(default_factory=list)
+    timeline: list[TimelineEntry] = field(default_factory=list)
+    schema_version: int = SCHEMA_VERSION
+    version: str = __version__
+    created: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    settings: dict[str, Any]
+    model: ModelIdentity
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.status == "ok") != (self.fake_probability is not None):
+            raise ValueError(f"A result has a fake probability if and only if it is ok, got {self.status!r}.")
+        if self.fake_probability is not None and not 0.0 <= self.fake_probability <= 1.0:
+            raise ValueError(f"fake_probability must lie in [0, 1], got {self.fake_probability}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain dictionaries, lists, strings and numbers, in the documented order."""
+        return asdict(self)
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Strict JSON: no NaN."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)

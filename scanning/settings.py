@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choices of a scan."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from ..video_fetching import VideoLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanSettings:
+    """
+    `None` leaves a choice to the checkpoint.
+
+    Attributes:
+        num_frames: Frames that are judged of each video.
+        faces: "auto" does what the checkpoint says, "none" judges whole frames.
+        face_aggregation: Score of a video from those of its faces that are seen long enough.
+        threshold: Fake probability from which on a video is called fake.
+        limits: Of what is read; `None` takes the defaults and the environment.
+
+    Raises:
+        ValueError: If a number is out of range.
+    """
+
+    num_frames: int | None = None
+    faces: Literal["auto", "none"] = "auto"
+    face_aggregation: Literal["max", "mean", "main"] = "max"
+    threshold: float | None = None
+    limits: VideoLimits | None = None
+
+    def __post_init__(self) -> None:
+        if self.num_frames is not None and not 1 <= self.num_frames <= 10_000:
+            raise ValueError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
+        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
+            raise ValueError(f"the threshold must lie between 0 and 1, got {self.threshold}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """What stands in a result; limits are no choice that changes a score."""
+        return {name: value for name, value in asdict(self).items() if name not in ("limits", "threshold")}

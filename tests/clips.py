@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small video clips for the tests, made on the spot with PyAV: no file is fetched, none is stored.
+
+Every picture of a clip says which one it is: its frame number stands in the top row as eight black or white
+blocks (`frame_number` reads it back), over a texture that moves, so that neighbouring frames differ everywhere.
+"""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+
+_BITS = 8
+
+
+def picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
+    """The (height, width, 3) uint8 RGB picture with this number (0 to 255)."""
+    rows, columns = np.mgrid[0:height, 0:width]
+    red = 128 + 60 * np.sin((columns + 3 * number) / 9)
+    green = 128 + 60 * np.sin((rows - 2 * number) / 7)
+    blue = 128 + 60 * np.sin((rows + columns + 5 * number) / 11)
+    image = np.stack([red, green, blue], axis=-1).astype(np.uint8)
+    block = width // _BITS
+    for bit in range(_BITS):
+        image[: height // 4, bit * block : (bit + 1) * block] = 255 if number >> bit & 1 else 0
+    return image
+
+
+def frame_number(image: np.ndarray) -> int:
+    """Reads the number back from a decoded (H, W, 3) picture of a clip."""
+    height, width = image.shape[:2]
+    block = width // _BITS
+    middles = [image[height // 8, bit * block + block // 2].mean() > 127 for bit in range(_BITS)]
+    return sum(1 << bit for bit, is_set in enumerate(middles) if is_set)
+
+
+def write_clip(
+    path: Path,
+    *,
+    codec: str = "libx264",
+    num_frames: int = 30,
+    width: int = 96,
+    height: int = 64,
+    fps: int = 25,
+    keyframe_every: int = 12,
+    pix_fmt: str = "yuv420p",
+    container: str | None = None,
+    options: dict[str, str] | None = None,
+    container_options: dict[str, str] | None = None,
+    rotation: int | None = None,
+    display_mirrored: bool = False,
+    times: list[int] | None = None,
+    audio: bool = False,
+    **stream_settings: Any,
+) -> Path:
+    """Writes a clip whose i-th picture is `picture(i % 256)` and returns its path.
+
+    `times` are presentation times in units of 1/1000 s (frames follow at `fps` without it); `rotation` is the
+    counterclockwise turn in degrees that a player has to apply,
+    `display_mirrored` a mirroring left to right; `stream_settings` are set on the video stream.
+    """
+    settings = {"libx264": {"preset": "ultrafast"}, "libx265": {"preset": "ultrafast", "x265-params": "log-level=0"}}
+    with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+        stream: Any = output.add_stream(codec, rate=fps, options=settings.get(codec, {}) | (options or {}))
+        stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
+        stream.gop_size = keyframe_every
+        if times is not None:
+            stream.codec_context.time_base = Fraction(1, 1000)
+        if rotation is not None or display_mirrored:
+            stream.set_display_rotation(rotation or 0, hflip=display_mirrored)
+        for name, value in stream_settings.items():
+            setattr(stream, name, value)
+        sound: Any = output.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000) if audio else None
+        for number in range(num_frames):
+            frame = av.VideoFrame.from_ndarray(picture(number % 256, width, height), format="rgb24")
+            if times is not None:
+                frame.pts, frame.time_base = times[number], Fraction(1, 1000)
+            else:
+                frame.pts, frame.time_base = number, Fraction(1, fps)
+            output.mux(stream.encode(frame))
+        output.mux(stream.encode(None))
+        if sound is not None:
+            for packet in _encode_silence(sound, num_frames / fps):
+                output.mux(packet)
+    return path
+
+
+def _encode_silence(stream: Any, duration_s: float) -> list[Any]:
+    packets: list[Any] = []
+    size = 960
+    for start in range(0, max(int(duration_s * 48000), size), size):
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, size * 2), np.int16), format="s16", layout="stereo")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, start, Fraction(1, 48000)
+        packets += stream.encode(frame)
+    return [*packets, *stream.encode(None)]
+
+
+def write_audio_only(path: Path) -> Path:
+    """An mp4 file with a second of silence and no picture."""
+    with av.open(str(path), "w") as output:
+        stream = output.add_stream("aac", rate=48000)
+        for packet in _encode_silence(stream, 1.0):
+            output.mux(packet)
+    return path
+
+
+def write_size_change(path: Path, *, first: tuple[int, int] = (96, 64), then: tuple[int, int] = (64, 48)) -> Path:
+    """A Matroska MJPEG clip of 16 frames whose pictures change from one (width, height) to another half way."""
+    with av.open(str(path), "w", format="matroska") as output:
+        stream = output.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *first, "yuvj420p"
+        second = av.CodecContext.create("mjpeg", "w")
+        second.width, second.height, second.pix_fmt = *then, "yuvj420p"
+        second.time_base, second.framerate = Fraction(1, 25), Fraction(25, 1)
+        for number in range(16):
+            encoder, size = (stream, first) if number < 8 else (second, then)
+            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+            frame.pts, frame.time_base = number, Fraction(1, 25)
+            for packet in encoder.encode(frame):
+                packet.stream = stream
+                output.mux(packet)
+    return path
+
+
+def write_truncated(path: Path, source: Path, *, keep: float = 0.6) -> Path:
+    """The first part of a file's bytes."""
+    content = source.read_bytes()
+    path.write_bytes(content[: int(len(content) * keep)])
+    return path
+
+
+def decode_everything(path: Path) -> list[np.ndarray]:
+    """Every frame of a file, decoded from the first to the last by a plain loop, as (H, W, 3) uint8 RGB."""
+    with av.open(str(path)) as reader:
+        return [frame.to_ndarray(format="rgb24") for frame in reader.decode(video=0)]

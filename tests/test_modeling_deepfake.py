@@ -1,0 +1,376 @@
+# SPDX-License-Identifier: Apache-2.0
+import copy
+import itertools
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, DeepfakeConfig
+from deepfake_video.modeling_deepfake import (
+    DeepfakeForVideoClassification,
+    DeepfakeFrameEncoder,
+    DeepfakeModel,
+    DeepfakeSamePadConv2d,
+)
+from torch import nn
+
+
+FRAMES_ONLY = {"rnn_type": "none", "hidden_size": 1024, "num_hidden_layers": 0}
+VARIANTS = {
+    "lstm-mean": {},
+    "lstm-last": {"pooling": "last"},
+    "bilstm-attention": {"bidirectional": True, "num_hidden_layers": 2, "pooling": "attention"},
+    "gru-max": {"rnn_type": "gru", "pooling": "max", "classifier_hidden_sizes": [8]},
+    "bigru-last": {"rnn_type": "gru", "bidirectional": True, "pooling": "last"},
+    "per-frame-last": {"recurrence": "per-frame", "pooling": "last"},
+    "lstm-mean-logit": {"frame_aggregation": "mean-logit"},
+    "frames-mean-probability": {**FRAMES_ONLY, "frame_aggregation": "mean-probability"},
+    "frames-attention": {**FRAMES_ONLY, "pooling": "attention"},
+}
+
+
+def make_model(seed: int = 0, **changes) -> DeepfakeForVideoClassification:
+    """A tiny model whose batch norms have lived: fresh statistics hide mistakes."""
+    torch.manual_seed(seed)
+    model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny", **changes))
+    nn.init.normal_(model.classifier.out_proj.weight, std=0.1)
+    with torch.no_grad():
+        for step in range(20):
+            model.train()(make_clips(2, 4, seed=100 + step))
+    return model.eval()
+
+
+def make_clips(*shape: int, seed: int = 1) -> torch.Tensor:
+    return torch.randn(*shape, 3, 32, 32, generator=torch.Generator().manual_seed(seed))
+
+
+def assert_same_scores(actual: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(actual.softmax(-1), expected.softmax(-1), atol=1e-6, rtol=0)
+
+
+@pytest.fixture(params=VARIANTS)
+def model(request) -> DeepfakeForVideoClassification:
+    return make_model(**VARIANTS[request.param])
+
+
+MASK = torch.tensor([[1, 1, 1, 1, 1, 1], [0, 1, 0, 1, 1, 0], [1, 0, 0, 0, 0, 0], [0, 0, 0, 0, 1, 1]]).bool()
+
+
+@torch.no_grad()
+def test_masked_frames_never_influence_a_score(model):
+    clips = make_clips(4, 6)
+    noisy = torch.where(MASK[:, :, None, None, None], clips, torch.nan)
+
+    expected, actual = model(clips, frame_mask=MASK), model(noisy, frame_mask=MASK)
+
+    assert torch.equal(actual.logits, expected.logits)
+    assert torch.equal(actual.frame_logits, expected.frame_logits)
+
+
+@torch.no_grad()
+def test_a_masked_clip_scores_like_the_clip_without_its_masked_frames(model):
+    clips = make_clips(4, 6)
+    masked = model(clips, frame_mask=MASK)
+    for clip, mask, logits, frame_logits in zip(clips, MASK, masked.logits, masked.frame_logits, strict=True):
+        alone = model(clip[mask][None])
+        assert_same_scores(logits, alone.logits[0])
+        assert_same_scores(frame_logits[mask], alone.frame_logits[0])
+
+
+def test_masked_frames_do_not_move_batch_norm_statistics_in_training(model):
+    twin = copy.deepcopy(model)
+    clips = make_clips(4, 6)
+    noisy = torch.where(MASK[:, :, None, None, None], clips, 100.0)
+
+    model.train()(clips, frame_mask=MASK)
+    twin.train()(noisy, frame_mask=MASK)
+
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, twin.get_buffer(name)), name
+
+
+def test_a_mask_that_hides_every_frame_of_a_clip_is_refused(model):
+    with pytest.raises(ValueError, match="nothing to judge"):
+        model(make_clips(2, 3), frame_mask=torch.tensor([[True, True, True], [False, False, False]]))
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (1, 0, 3, 32, 32), (1, 2, 4, 32, 32)])
+def test_a_wrong_input_shape_is_named(shape):
+    with pytest.raises(ValueError, match=r"batch_size, num_frames, channels"):
+        make_model()(torch.zeros(shape))
+
+
+def test_a_mask_of_another_shape_is_named():
+    with pytest.raises(ValueError, match="frame_mask"):
+        make_model()(make_clips(1, 3), frame_mask=torch.ones(1, 4, dtype=torch.bool))
+
+
+@torch.no_grad()
+def test_a_batch_scores_like_each_clip_alone(model):
+    clips = make_clips(4, 5)
+    together = model(clips).logits
+    alone = torch.cat([model(clip[None]).logits for clip in clips])
+    assert_same_scores(together, alone)
+
+
+@torch.no_grad()
+def test_one_and_two_threads_agree(model):
+    clips, threads = make_clips(2, 5), torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = model(clips).logits
+        torch.set_num_threads(2)
+        two = model(clips).logits
+    finally:
+        torch.set_num_threads(threads)
+    assert_same_scores(one, two)
+
+
+def test_gradients_reach_every_parameter(model):
+    output = model.train()(make_clips(4, 5), labels=torch.tensor([0, 1, 0, 1]))
+    output.loss.backward()
+    missing = [name for name, parameter in model.named_parameters() if parameter.grad is None]
+    assert not missing
+
+
+@torch.no_grad()
+def test_windows_over_cached_features_score_like_their_frames(model):
+    clip = make_clips(1, 9)
+    features = model.get_frame_features(clip)
+    for start in range(0, 6, 2):
+        window = slice(start, start + 4)
+        cached = model.classify_features(features[:, window]).logits
+        assert_same_scores(cached, model(clip[:, window]).logits)
+
+
+@torch.no_grad()
+def test_a_long_clip_is_encoded_in_parts_to_the_same_features():
+    model = make_model()
+    clip = make_clips(1, 70)
+    parts = model.get_frame_features(clip)
+    whole = model.deepfake.frame_encoder.backbone(clip[0])
+    torch.testing.assert_close(parts[0], whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_per_frame_recurrence_depends_on_the_last_frame_alone():
+    model = make_model(recurrence="per-frame", pooling="last")
+    clip = make_clips(1, 5)
+    changed = torch.cat([torch.randn_like(clip[:, :-1]), clip[:, -1:]], dim=1)
+    assert_same_scores(model(changed).logits, model(clip).logits)
+
+
+@torch.no_grad()
+def test_a_sequence_depends_on_the_order_of_its_frames():
+    model = make_model()
+    clip = make_clips(1, 5)
+    assert (model(clip).logits - model(clip.flip(1)).logits).abs().max() > 1e-5
+
+
+@torch.no_grad()
+def test_a_frame_classifier_returns_exactly_the_mean_probability():
+    model = make_model(**VARIANTS["frames-mean-probability"])
+    output = model(make_clips(4, 6), frame_mask=MASK)
+    probabilities = output.frame_logits.double().softmax(-1)
+    for row in range(4):
+        expected = probabilities[row][MASK[row]].mean(0)
+        torch.testing.assert_close(output.logits[row].double().softmax(-1), expected, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
+def test_pooling_follows_its_definition(pooling):
+    model = make_model(pooling=pooling)
+    output = model.deepfake(make_clips(4, 6), frame_mask=MASK)
+    pooler = model.deepfake.pooler
+    for row in range(4):
+        states = output.last_hidden_state[row][MASK[row]]
+        expected = {
+            "last": lambda states: states[-1],
+            "mean": lambda states: states.mean(0),
+            "max": lambda states: states.max(0).values,
+            "attention": lambda states: (
+                torch.softmax(pooler.score(torch.tanh(pooler.dense(states))), dim=0) * states
+            ).sum(0),
+        }[pooling](states)
+        torch.testing.assert_close(output.pooler_output[row], expected, atol=1e-6, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_the_temporal_encoder_is_the_textbook_lstm():
+    model = make_model()
+    features = torch.randn(1, 3, 1024)
+    weights = {name: value.double() for name, value in model.deepfake.temporal_encoder.rnn.state_dict().items()}
+    hidden = cell = torch.zeros(32, dtype=torch.float64)
+    for step, frame in enumerate(features[0].double()):
+        gates = weights["weight_ih_l0"] @ frame + weights["bias_ih_l0"]
+        gates = gates + weights["weight_hh_l0"] @ hidden + weights["bias_hh_l0"]
+        enter, forget, candidate, out = gates.chunk(4)
+        cell = torch.sigmoid(forget) * cell + torch.sigmoid(enter) * torch.tanh(candidate)
+        hidden = torch.sigmoid(out) * torch.tanh(cell)
+        actual = model.deepfake.temporal_encoder(features)[0, step]
+        torch.testing.assert_close(actual.double(), hidden, atol=1e-6, rtol=0)
+
+
+def naive_same_convolution(image: np.ndarray, kernel: np.ndarray, stride: int, size: int) -> np.ndarray:
+    """TensorFlow's definition for one channel, element by element; the padding is that of an input of `size`."""
+    side = kernel.shape[0]
+    before = max((-(-size // stride) - 1) * stride + side - size, 0) // 2
+    total = max((-(-size // stride) - 1) * stride + side - size, 0)
+    height = (image.shape[0] + total - side) // stride + 1
+    output = np.zeros((height, height))
+    for row, column, y, x in itertools.product(range(height), range(height), range(side), range(side)):
+        i, j = row * stride + y - before, column * stride + x - before
+        if 0 <= i < image.shape[0] and 0 <= j < image.shape[1]:
+            output[row, column] += kernel[y, x] * image[i, j]
+    return output
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("kernel", "stride", "size"), [(3, 2, 8), (3, 2, 9), (5, 2, 8), (5, 1, 7), (5, 2, 9)])
+@pytest.mark.parametrize("nominal", [None, 8, 9])
+def test_same_padding_follows_tensorflows_definition(kernel, stride, size, nominal):
+    torch.manual_seed(0)
+    conv = DeepfakeSamePadConv2d(nn.Conv2d(1, 1, kernel, stride, bias=False), nominal).double()
+    image = torch.randn(1, 1, size, size, dtype=torch.float64)
+    expected = naive_same_convolution(image[0, 0].numpy(), conv.weight[0, 0].numpy(), stride, nominal or size)
+    np.testing.assert_allclose(conv(image)[0, 0].numpy(), expected, atol=1e-12)
+
+
+def test_padding_and_epsilon_change_no_name_of_a_weight():
+    plain = DeepfakeConfig()
+    legacy = DeepfakeConfig(conv_padding="same", conv_padding_image_size=224, stem_padding="none", batch_norm_eps=1e-3)
+    with torch.device("meta"):
+        names = [list(DeepfakeFrameEncoder(config).state_dict()) for config in (plain, legacy)]
+        encoder = DeepfakeFrameEncoder(legacy)
+    assert names[0] == names[1]
+    assert {module.eps for module in encoder.modules() if isinstance(module, nn.BatchNorm2d)} == {1e-3}
+    assert encoder.backbone.features[0][0].padding == (0, 0)
+
+
+@pytest.mark.parametrize("backbone", BACKBONE_FEATURES)
+def test_every_backbone_returns_features_of_its_width(backbone):
+    config = DeepfakeConfig(backbone=backbone)
+    with torch.device("meta"):
+        features = DeepfakeFrameEncoder(config).eval()(torch.zeros(2, 3, 64, 64))
+    assert features.shape == (2, config.num_features)
+
+
+@torch.no_grad()
+def test_the_backbone_is_torchvisions_network():
+    model = make_model()
+    reference = torchvision.models.shufflenet_v2_x0_5(weights=None).eval()
+    reference.fc = nn.Identity()
+    reference.load_state_dict(model.deepfake.frame_encoder.backbone.state_dict())
+    clip = make_clips(1, 4)
+    torch.testing.assert_close(model.get_frame_features(clip)[0], reference(clip[0]))
+
+
+def test_the_loss_is_weighted_cross_entropy_before_the_temperature():
+    model = make_model(class_weights=[1.0, 3.0], temperature=2.0)
+    clips, labels = make_clips(4, 5), torch.tensor([0, 1, 1, 0])
+    output = model(clips, labels=labels)
+    log_probabilities = (output.logits * 2.0).double().log_softmax(-1)[range(4), labels]
+    weights = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
+    expected = -(weights * log_probabilities).sum() / weights.sum()
+    torch.testing.assert_close(output.loss.double(), expected, atol=1e-6, rtol=0)
+
+
+def test_hidden_states_come_on_request():
+    model = make_model(bidirectional=True)
+    clip = make_clips(2, 5)
+    assert model(clip).hidden_states is None
+    features, states = model(clip, output_hidden_states=True).hidden_states
+    assert features.shape == (2, 5, 1024)
+    assert states.shape == (2, 5, 64)
+
+
+def test_a_tuple_comes_on_request():
+    logits, frame_logits = make_model()(make_clips(1, 3), return_dict=False)
+    assert logits.shape == (1, 2)
+    assert frame_logits.shape == (1, 3, 2)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("backbone", ["shufflenet_v2_x0_5", "efficientnet_b0"])
+def test_a_reloaded_model_is_bit_equal(backbone, tmp_path):
+    torch.manual_seed(0)
+    model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny", backbone=backbone)).eval()
+    model.save_pretrained(tmp_path)
+    clip = make_clips(1, 3)
+    for _ in range(2):
+        again = DeepfakeForVideoClassification.from_pretrained(tmp_path).eval()
+        assert torch.equal(again(clip).logits, model(clip).logits)
+        again.save_pretrained(tmp_path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_stays_close(dtype, tmp_path):
+    model = make_model()
+    model.save_pretrained(tmp_path)
+    half = DeepfakeForVideoClassification.from_pretrained(tmp_path, dtype=dtype).eval()
+    clip = make_clips(2, 5)
+    logits = half(clip.to(dtype)).logits
+    assert logits.dtype == dtype
+    torch.testing.assert_close(logits.float().softmax(-1), model(clip).logits.softmax(-1), atol=0.05, rtol=0)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("device_map", ["auto", {"": "cpu"}, {"deepfake": "disk", "classifier": "cpu"}], ids=str)
+def test_device_maps_and_offload_change_no_score(device_map, tmp_path):
+    model = make_model()
+    model.save_pretrained(tmp_path / "model")
+    placed = DeepfakeForVideoClassification.from_pretrained(
+        tmp_path / "model", device_map=device_map, offload_folder=tmp_path / "offload"
+    ).eval()
+    clip = make_clips(1, 4)
+    assert_same_scores(placed(clip).logits, model(clip).logits)
+
+
+def test_initialisation_is_the_documented_one():
+    torch.manual_seed(0)
+    model = DeepfakeForVideoClassification(DeepfakeConfig())
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 5000:
+            fan_out = module.out_channels // module.groups * module.weight[0, 0].numel()
+            assert module.weight.std().item() == pytest.approx((2 / fan_out) ** 0.5, rel=0.1), name
+        if isinstance(module, nn.BatchNorm2d):
+            assert (module.weight == 1).all()
+            assert (module.running_var == 1).all()
+    bias = model.deepfake.temporal_encoder.rnn.bias_ih_l0
+    assert bias.view(4, -1).mean(1).tolist() == [0, 1, 0, 0]
+    assert model.classifier.out_proj.weight.std().item() == pytest.approx(0.02, rel=0.2)
+
+
+def test_a_configuration_spoiled_after_its_check_is_refused_by_the_model():
+    config = DeepfakeConfig.from_preset("tiny")
+    config.hidden_size = -1
+    with pytest.raises(ValueError, match="hidden_size"):
+        DeepfakeModel(config)
+
+
+def test_backbone_weights_are_loaded_after_construction(monkeypatch):
+    torch.manual_seed(3)
+    published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
+    monkeypatch.setattr(
+        torchvision.models.ShuffleNet_V2_X0_5_Weights, "get_state_dict", lambda self, **kwargs: published
+    )
+    model = DeepfakeForVideoClassification.from_backbone_pretrained(DeepfakeConfig.from_preset("tiny"))
+    for name, tensor in model.deepfake.frame_encoder.backbone.state_dict().items():
+        assert torch.equal(tensor, published[name]), name
+
+
+def test_backbone_weights_without_a_connection_say_where_to_put_the_file(monkeypatch):
+    def refuse(url, *args, **kwargs):
+        raise OSError("Network is unreachable")
+
+    monkeypatch.setattr("torchvision.models._api.load_state_dict_from_url", refuse)
+    with pytest.raises(OSError, match=r"could not be downloaded .*shufflenetv2.*checkpoints"):
+        DeepfakeModel.from_backbone_pretrained(DeepfakeConfig.from_preset("tiny"))
+
+
+def test_unknown_backbone_weights_name_the_known_ones():
+    with pytest.raises(ValueError, match="IMAGENET1K_V1"):
+        DeepfakeModel.from_backbone_pretrained(DeepfakeConfig.from_preset("tiny"), weights="V9")

@@ -1,0 +1,349 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Guarded containers, and what their packets tell before any picture is decoded.
+
+`open_container` is the only call of `av.open`. `PacketIndex` holds the presentation times and keyframes of a
+stream and plans which packets have to be decoded for a set of frames.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import IO, Any, NoReturn
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Discard, Disposition
+from av.video.stream import VideoStream
+
+from .video_fetching import (
+    UnsupportedVideoError,
+    VideoDecodeError,
+    VideoLimits,
+    VideoTimeoutError,
+    VideoTooLargeError,
+    VideoUnreadableError,
+)
+
+
+__all__ = [
+    "PacketIndex",
+    "Run",
+    "Stopwatch",
+    "check_pixels",
+    "open_container",
+    "read_packet_index",
+    "read_packets",
+]
+
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf"
+# Where every packet is one picture whose time comes out of the decoder unchanged.
+SEEKABLE_CONTAINERS = frozenset({"mov", "matroska"})
+SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4", "mjpeg", "prores", "ffv1", "dnxhd"})
+# Those whose frames need each other; for the rest, threads only make damaged frames come out by chance.
+THREADED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4"})
+OTHER_CODECS = (
+    "libaom-av1 av1 mpeg1video mpeg2video msmpeg4v1 msmpeg4v2 msmpeg4 h263 flv theora gif wmv1 wmv2 wmv3 vc1 dvvideo"
+)
+CODECS = SEEKABLE_CODECS | set(OTHER_CODECS.split())
+MAX_PACKETS = 5_000_000
+MAX_DECODE_THREADS = 8
+# An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: no picture comes of it.
+_PLACEHOLDER_BYTES = 16
+
+
+class Stopwatch:
+    """Seconds spent reading one video, as a context manager: what happens outside of it is not counted."""
+
+    def __init__(self, source: object, limits: VideoLimits) -> None:
+        self.num_frames = 0
+        self._source, self._limits = source, limits
+        self._spent_s = 0.0
+        self._started_s: float | None = None
+
+    def __enter__(self) -> Stopwatch:
+        self._started_s = time.monotonic()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._started_s is not None:
+            self._spent_s += time.monotonic() - self._started_s
+        self._started_s = None
+
+    def is_over(self) -> bool:
+        """Whether more time is spent than the frames asked for so far allow."""
+        running_s = 0.0 if self._started_s is None else time.monotonic() - self._started_s
+        return self._spent_s + running_s > self._limits.read_allowance_s(self.num_frames)
+
+    def check(self) -> None:
+        """Raises VideoTimeoutError when the time is over."""
+        if self.is_over():
+            allowed_s = self._limits.read_allowance_s(self.num_frames)
+            raise VideoTimeoutError(
+                self._source, f"reading took longer than {allowed_s:g} s; cut it or raise DEEPFAKE_VIDEO_MAX_READ_S"
+            )
+
+
+class _GuardedFile:
+    """A file without a name (libav derives other files' names from it), which ends when the time is over."""
+
+    def __init__(self, file: IO[bytes], watch: Stopwatch) -> None:
+        self._file, self._watch = file, watch
+
+    def read(self, size: int) -> bytes:
+        return b"" if self._watch.is_over() else self._file.read(size)
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1  # a damaged file names a place that does not exist; libav takes it from here
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+
+def _refuse_other_files(*_: object) -> NoReturn:
+    raise PermissionError("a video may not open other files")
+
+
+def open_container(
+    file: IO[bytes], source: object, *, limits: VideoLimits, watch: Stopwatch, is_threaded: bool
+) -> tuple[InputContainer, VideoStream]:
+    """Opens the container from its beginning and returns it with its first real video stream.
+
+    Raises:
+        VideoTimeoutError: if that takes longer than allowed.
+        UnsupportedVideoError: if it is no video, has no picture, or its codec is not on the list.
+        VideoDecodeError: if it starts like a video but its structure is damaged.
+        VideoTooLargeError: if its frames have too many pixels.
+    """
+    file.seek(0)
+    # The decoder's own bound has some slack, because it counts padding too.
+    pixel_bound = str(limits.max_frame_pixels + limits.max_frame_pixels // 8 + (1 << 16))
+    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_pixels": pixel_bound}
+    try:
+        container = av.open(
+            _GuardedFile(file, watch), "r", options=options, metadata_errors="replace", io_open=_refuse_other_files
+        )
+    except av.FFmpegError as error:
+        watch.check()
+        raise _open_failure(file, source, error) from None
+    except (OSError, UnicodeError) as error:
+        raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
+    try:
+        stream = _choose_stream(container, source)
+        codec = stream.codec_context
+        check_pixels(source, codec.width, codec.height, limits)
+        codec.options = {"max_pixels": pixel_bound}
+        codec.thread_type = "AUTO"
+        num_threads = limits.decode_threads or min(os.cpu_count() or 1, MAX_DECODE_THREADS)
+        codec.thread_count = num_threads if is_threaded and codec.name in THREADED_CODECS else 1
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        return container, stream
+    except BaseException:
+        container.close()
+        raise
+
+
+def _open_failure(file: IO[bytes], source: object, error: av.FFmpegError) -> UnsupportedVideoError | VideoDecodeError:
+    file.seek(0)
+    head = file.read(16)
+    starts = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"GIF8", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
+    if head[4:8] in (b"ftyp", b"moov", b"mdat") or head[8:12] == b"AVI " or head.startswith(starts):
+        return VideoDecodeError(source, f"the video is damaged or incomplete ({error.strerror}); copy it again")
+    return UnsupportedVideoError(source, "this is not a video in a container that is read here; convert it to mp4")
+
+
+def _choose_stream(container: InputContainer, source: object) -> VideoStream:
+    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
+    if not streams:
+        raise UnsupportedVideoError(source, "it holds no video stream, so there is nothing to look at")
+    stream = streams[0]
+    name = stream.codec_context.name if stream.codec_context is not None else "unknown"
+    if name not in CODECS:
+        raise UnsupportedVideoError(source, f"its codec ({name}) is not read here; convert it to H.264")
+    return stream
+
+
+def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -> None:
+    """Raises VideoTooLargeError if a frame of this size has more pixels than allowed."""
+    if width * height > limits.max_frame_pixels:
+        raise VideoTooLargeError(
+            source,
+            f"its frames of {width}x{height} exceed {limits.max_frame_pixels:,} pixels; scale it down or raise "
+            "DEEPFAKE_VIDEO_MAX_FRAME_PIXELS",
+        )
+
+
+@dataclass(frozen=True)
+class Run:
+    """The packets `start` to `stop` (inclusive), in decoding order, which give the frames `targets`, ascending."""
+
+    start: int
+    stop: int
+    targets: list[int]
+
+
+@dataclass
+class PacketIndex:
+    """The packets of one stream in decoding order, and the frames in order of presentation.
+
+    Attributes:
+        pts: (packets,) int64 presentation times in units of the stream.
+        seek_times: (packets,) int64 times under which the container's own index lists them.
+        keys: (keyframes,) int64 positions of the keyframes.
+        order: (frames,) int64, the packet of each frame.
+        has_times: Whether each frame has a time of its own that its packet tells.
+        is_seekable: Whether decoding may start at keyframes.
+        has_droppable: Whether the decoder can tell pictures that no other picture needs.
+        is_cut_off: Whether the file ends before its packets do.
+    """
+
+    pts: np.ndarray
+    seek_times: np.ndarray
+    keys: np.ndarray
+    order: np.ndarray
+    has_times: bool
+    is_seekable: bool
+    has_droppable: bool
+    is_cut_off: bool
+
+    def plan(self, targets: list[int]) -> list[Run]:
+        """Runs of packets for ascending frame indices: a seek only where a group of pictures is jumped over."""
+        runs: list[Run] = []
+        for target in targets:
+            position = int(self.order[target])
+            group = int(np.searchsorted(self.keys, position, side="right")) - 1
+            # Pictures shown before the keyframe they follow in the file may need the group before it.
+            while self.pts[self.keys[group]] > self.pts[position]:
+                group -= 1
+            if runs and group <= np.searchsorted(self.keys, runs[-1].stop, side="right"):
+                last = runs.pop()
+                runs.append(Run(last.start, max(last.stop, position), [*last.targets, target]))
+            else:
+                runs.append(Run(int(self.keys[group]), position, [target]))
+        return runs
+
+
+def read_packets(container: InputContainer, stream: VideoStream, *, watch: Stopwatch) -> Iterator[Packet[VideoStream]]:
+    """The packets of the stream that hold data, from where the container stands; damage is an `av.FFmpegError`."""
+    packets = container.demux(stream)
+    while True:
+        watch.check()
+        try:
+            packet = next(packets)
+        except (StopIteration, IndexError):  # PyAV's end, and how it ends where streams appeared on the way
+            watch.check()
+            return
+        if packet.size:
+            yield packet
+
+
+def read_packet_index(
+    container: InputContainer, stream: VideoStream, source: object, *, watch: Stopwatch
+) -> PacketIndex:
+    """Reads all packets of the stream once, without decoding.
+
+    Raises:
+        VideoTooLargeError: if there are more than 5 million.
+        VideoTimeoutError: if that takes longer than allowed.
+    """
+    pts, dts, keys, shown = array("q"), array("q"), array("q"), array("q")
+    is_hidden = _HIDDEN_TESTS.get(stream.codec_context.name, _is_never)
+    is_complete, is_cut_off = True, False
+    smallest = 1 << 62
+    try:
+        for packet in read_packets(container, stream, watch=watch):
+            if len(pts) == MAX_PACKETS:
+                raise VideoTooLargeError(source, f"it has more than {MAX_PACKETS:,} packets; cut it into parts")
+            is_complete &= packet.pts is not None
+            smallest = min(smallest, packet.size)
+            if packet.is_keyframe:
+                keys.append(len(pts))
+            # A packet that the end of the file cuts short would show as half a picture.
+            is_cut_off = packet.is_corrupt
+            if not packet.is_discard and not is_hidden(packet):
+                shown.append(len(pts))
+            pts.append(packet.pts or 0)
+            dts.append(packet.pts or 0 if packet.dts is None else packet.dts)
+    except av.FFmpegError:
+        is_cut_off = True
+    if is_cut_off and shown and shown[-1] == len(pts) - 1:
+        shown.pop()
+    kind = container.format.name.split(",")[0]
+    is_cut_off |= kind == "mov" and len(stream.index_entries) > len(pts)
+    return _build_index(kind, stream, *(np.array(a, np.int64) for a in (pts, dts, keys, shown)),
+                        is_complete=is_complete, smallest=smallest, is_cut_off=is_cut_off)  # fmt: skip
+
+
+def _build_index(
+    kind: str,
+    stream: VideoStream,
+    pts: np.ndarray,
+    dts: np.ndarray,
+    keys: np.ndarray,
+    shown: np.ndarray,
+    *,
+    is_complete: bool,
+    smallest: int,
+    is_cut_off: bool,
+) -> PacketIndex:
+    codec = stream.codec_context
+    order = shown[np.argsort(pts[shown], kind="stable")]
+    has_times = is_complete and len(order) > 0 and len(np.unique(pts)) == len(pts)
+    starts_clean = len(keys) > 0 and keys[0] == 0 and pts[0] == pts.min()
+    is_progressive = codec.field_order in (0, 1)
+    has_placeholders = codec.name == "mpeg4" and smallest < _PLACEHOLDER_BYTES
+    is_seekable = kind in SEEKABLE_CONTAINERS and codec.name in SEEKABLE_CODECS
+    return PacketIndex(
+        pts=pts,
+        seek_times=pts if kind == "matroska" else dts,
+        keys=keys,
+        order=order,
+        has_times=has_times,
+        is_seekable=is_seekable and has_times and starts_clean and is_progressive and not has_placeholders,
+        has_droppable=_has_droppable_pictures(stream),
+        is_cut_off=bool(is_cut_off),
+    )
+
+
+def _has_droppable_pictures(stream: VideoStream) -> bool:
+    """Whether what the decoder calls "non-reference" is needed by no other picture at all."""
+    codec = stream.codec_context
+    if codec.name == "hevc":
+        # With several temporal layers, such a picture may be needed by a higher one. Byte 21 of the configuration
+        # record (ISO/IEC 14496-15, 8.3.3.1) has their number in bits 3 to 5.
+        record = codec.extradata or b""
+        return len(record) > 21 and record[0] == 1 and record[21] >> 3 & 7 == 1
+    return codec.name in ("h264", "mpeg4", "vp8")
+
+
+def _is_never(packet: Packet[Any]) -> bool:
+    return False
+
+
+def _is_hidden_vp8(packet: Packet[Any]) -> bool:
+    return not memoryview(packet)[0] & 0x10
+
+
+def _is_hidden_vp9(packet: Packet[Any]) -> bool:
+    """A frame of its own that is not shown (VP9 specification, 6.2); in a superframe, the last one is."""
+    content = memoryview(packet)
+    if content[-1] & 0xE0 == 0xC0:
+        return False
+    bits = f"{content[0]:08b}"
+    after_profile = 5 if bits[2:4] == "11" else 4
+    shows_existing, is_shown = bits[after_profile] == "1", bits[after_profile + 2] == "1"
+    return not shows_existing and not is_shown
+
+
+_HIDDEN_TESTS: dict[str, Callable[[Packet[Any]], bool]] = {"vp8": _is_hidden_vp8, "vp9": _is_hidden_vp9}
