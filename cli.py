@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterable, Iterator, Sequence
@@ -141,7 +142,12 @@ def _shown(results: "Iterable[VideoResult]", total: int, arguments: argparse.Nam
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
     arguments = build_parser().parse_args(argv)
-    return int(arguments.run(arguments))
+    try:
+        return int(arguments.run(arguments))
+    except BrokenPipeError:
+        # The reader has gone, as with `| head`; Python would complain again when it closes standard output.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return SOME_FAILED
 
 
 if __name__ == "__main__":

@@ -1,38 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score one video with one model or several: open, find the faces, crop, judge, and say what happened."""
+"""Score one video with one model or several, and say what happened."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..face_cropping import FaceTrack, find_face_tracks
-from ..image_processing_deepfake import Clip
-from ..video_decoding import VideoError, VideoReader
+from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..video_decoding import VideoError
 from .models import LoadedModel, load_model
+from .reading import ReadVideo, read_video
 from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
 from .settings import ScanSettings
 
 
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
 MIN_FACE_COVERAGE = 0.25
-# Below this share of frames with a face the result carries a warning.
-LOW_FACE_COVERAGE = 0.5
 ENSEMBLE_THRESHOLD = 0.5
-
-
-@dataclass
-class _Verdict:
-    """What a video shows: the fields of a result that come from the models."""
-
-    fake_probability: float
-    frames_analyzed: int
-    face_coverage: float | None = None
-    faces: list[FaceResult] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
 
 
 class Detector:
@@ -61,6 +47,11 @@ class Detector:
         self.identity = join_identities([model.identity for model in self.models])
         self.warnings = [] if all(config.is_trained for config in configs) else [UNTRAINED_WARNING]
 
+    @property
+    def processors(self) -> list[DeepfakeVideoProcessor]:
+        """The preprocessing of each model, for [`read_video`]."""
+        return [model.processor for model in self.models]
+
     def score(self, path: str | Path) -> VideoResult:
         """
         The result of one video: one that cannot be judged has a status and a message, never a score.
@@ -68,84 +59,49 @@ class Detector:
         Args:
             path: A file or http(s) address.
         """
-        result: dict[str, Any] = {
-            "path": str(path),
-            "threshold": self.threshold,
-            "settings": {**self.settings.to_dict(), "num_frames": self._num_frames()},
-            "model": self.identity,
-            "warnings": list(self.warnings),
-        }
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader:
-                result |= {"duration_s": reader.duration_s, "sha256": reader.sha256()}
-                verdict = self._judge(reader)
-                result["warnings"] += [*reader.warnings, *verdict.warnings]
+            video = read_video(path, self.processors, self.settings)
         except VideoError as error:
-            return VideoResult(status=error.reason, message=str(error), **result)
+            return self.refuse(path, error)
+        return self.judge(video)
+
+    def refuse(self, path: str | Path, error: VideoError) -> VideoResult:
+        """The result of a video that could not be read."""
+        return VideoResult(path=str(path), status=error.reason, message=str(error), **self._common(self.warnings))
+
+    def judge(self, video: ReadVideo) -> VideoResult:
+        """The result of a video that was read, here or in another process."""
+        # (models, faces) -> (faces,): the mean of the probabilities over the ensemble
+        probabilities = np.mean(
+            [self.clip_probabilities(*pair) for pair in zip(self.models, video.clips, strict=True)], axis=0
+        )
+        faces = [
+            FaceResult(
+                track_id=face.track.track_id,
+                fake_probability=float(probability),
+                coverage=face.coverage,
+                first_s=face.first_s,
+                last_s=face.last_s,
+            )
+            for face, probability in zip(video.faces, probabilities, strict=False)
+        ]
+        probability, decisive = self._aggregate(faces) if faces else (float(probabilities[0]), 0)
+        analyzed = np.concatenate([clips[decisive].frame_indices for clips in video.clips])
         return VideoResult(
+            path=video.path,
             status="ok",
-            label="fake" if verdict.fake_probability >= self.threshold else "real",
-            fake_probability=verdict.fake_probability,
-            frames_analyzed=verdict.frames_analyzed,
-            face_coverage=verdict.face_coverage,
-            faces=verdict.faces,
-            **result,
+            label="fake" if probability >= self.threshold else "real",
+            fake_probability=probability,
+            duration_s=video.duration_s,
+            frames_analyzed=len(np.unique(analyzed)),
+            face_coverage=video.face_coverage,
+            faces=faces,
+            sha256=video.sha256,
+            **self._common([*self.warnings, *video.warnings]),
         )
 
-    def _num_frames(self) -> int:
-        return self.settings.num_frames or max(model.processor.num_frames for model in self.models)
-
-    def _judge(self, reader: VideoReader) -> _Verdict:
-        sampled = [
-            model.processor.frame_indices(reader.num_frames, num_frames=self.settings.num_frames)
-            for model in self.models
-        ]
-        every = np.unique(np.concatenate(sampled))
-        tracks = self._find_faces(reader, every)
-        clips = [
-            self._read_clips(model, reader, indices, tracks)
-            for model, indices in zip(self.models, sampled, strict=True)
-        ]
-        # (models, faces) -> (faces,): the mean of the probabilities over the ensemble
-        probabilities = np.mean([self._probabilities(*pair) for pair in zip(self.models, clips, strict=True)], axis=0)
-        num_distinct = [
-            len(np.unique(np.concatenate([clip.frame_indices for clip in of_face])))
-            for of_face in zip(*clips, strict=True)
-        ]
-
-        verdict = _Verdict(float(probabilities[0]), num_distinct[0])
-        if tracks is not None:
-            verdict.faces = [
-                _face_result(reader, track, every, probability)
-                for track, probability in zip(tracks, probabilities, strict=True)
-            ]
-            verdict.fake_probability, decisive = self._aggregate(verdict.faces)
-            verdict.frames_analyzed = num_distinct[decisive]
-            verdict.face_coverage = _joint_coverage(tracks, every)
-            if verdict.face_coverage < LOW_FACE_COVERAGE:
-                verdict.warnings.append(f"a face was found in only {verdict.face_coverage:.0%} of the sampled frames")
-        if reader.num_frames < max(map(len, sampled)):
-            verdict.warnings.append(f"the video has only {reader.num_frames} frames; some were judged more than once")
-        return verdict
-
-    def _find_faces(self, reader: VideoReader, indices: np.ndarray) -> list[FaceTrack] | None:
-        """Tracks on the frames of all models together, searched once; `None` where faces are not cropped."""
-        cropping = [model.processor for model in self.models if model.processor.do_crop_faces]
-        if self.settings.faces == "none" or not cropping:
-            return None
-        return find_face_tracks(reader, indices, settings=cropping[0].face_settings())
-
-    def _read_clips(
-        self, model: LoadedModel, reader: VideoReader, indices: np.ndarray, tracks: list[FaceTrack] | None
-    ) -> list[Clip]:
-        if tracks is None:
-            return model.processor.read_clips(reader, indices, do_crop_faces=False)
-        if len(self.models) > 1:
-            tracks = [_restrict(track, indices) for track in tracks]
-        return model.processor.crop_clips(reader, tracks, len(indices))
-
     @torch.inference_mode()
-    def _probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
+    def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, as `pipeline` computes it."""
         probabilities = []
         for clip in clips:
@@ -159,6 +115,15 @@ class Detector:
             logits = model.network(**inputs.to(self.device)).logits
             probabilities.append(logits.softmax(-1)[0, model.fake_index].item())
         return probabilities
+
+    def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
+        num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
+        return {
+            "threshold": self.threshold,
+            "settings": {**self.settings.to_dict(), "num_frames": num_frames},
+            "model": self.identity,
+            "warnings": list(warnings),
+        }
 
     def _aggregate(self, faces: list[FaceResult]) -> tuple[float, int]:
         """Probability of the video, and which face decided it (the main one for the mean)."""
@@ -222,35 +187,4 @@ def join_identities(identities: Sequence[ModelIdentity]) -> ModelIdentity:
         id=" + ".join(identity.id for identity in identities),
         revision=" + ".join(str(identity.revision) for identity in identities),
         weights_sha256=" + ".join(str(identity.weights_sha256) for identity in identities),
-    )
-
-
-def _restrict(track: FaceTrack, indices: np.ndarray) -> FaceTrack:
-    """The part of a track on one model's frames; all of it where the face stands on none of them."""
-    kept = np.isin(track.frame_indices, indices)
-    if not kept.any():
-        return track
-    return replace(
-        track,
-        frame_indices=track.frame_indices[kept],
-        boxes=track.boxes[kept],
-        scores=track.scores[kept],
-        interpolated=track.interpolated[kept],
-    )
-
-
-def _joint_coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
-    """Share of the sampled frames in which any face was detected."""
-    detected = np.unique(np.concatenate([track.frame_indices[~track.interpolated] for track in tracks]))
-    return len(np.intersect1d(detected, indices)) / len(indices)
-
-
-def _face_result(reader: VideoReader, track: FaceTrack, indices: np.ndarray, probability: float) -> FaceResult:
-    times = reader.timestamps_s[track.frame_indices]
-    return FaceResult(
-        track_id=track.track_id,
-        fake_probability=float(probability),
-        coverage=_joint_coverage([track], indices),
-        first_s=float(times[0]),
-        last_s=float(times[-1]),
     )

@@ -10,6 +10,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
+from transformers.utils import logging
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -120,12 +121,17 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
 def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeForVideoClassification:
     if not list(folder.glob("*.safetensors")):
         raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
+    showed_bars = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
     try:
         network, info = DeepfakeForVideoClassification.from_pretrained(
             folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
         )
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{name}: the weights cannot be loaded, {_one_line(error)}") from error
+    finally:
+        if showed_bars:
+            logging.enable_progress_bar()
     for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
         if keys := sorted(map(str, info.get(problem, ()))):
             listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")

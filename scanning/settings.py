@@ -17,6 +17,8 @@ class ScanSettings:
         faces: "auto" does what the checkpoint says, "none" judges whole frames.
         face_aggregation: Score of a video from those of its faces that are seen long enough.
         threshold: Fake probability from which on a video is called fake.
+        timeline: Whether a second, denser pass shows when and where; it never changes the score.
+        batch_size: Most frames that pass a network at once in that pass; it changes nothing but the memory in use.
         limits: Of what is read; `None` takes the defaults and the environment.
 
     Raises:
@@ -27,6 +29,8 @@ class ScanSettings:
     faces: Literal["auto", "none"] = "auto"
     face_aggregation: Literal["max", "mean", "main"] = "max"
     threshold: float | None = None
+    timeline: bool = False
+    batch_size: int = 32
     limits: VideoLimits | None = None
 
     def __post_init__(self) -> None:
@@ -34,7 +38,10 @@ class ScanSettings:
             raise ValueError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
         if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
             raise ValueError(f"the threshold must lie between 0 and 1, got {self.threshold}.")
+        if not 1 <= self.batch_size <= 10_000:
+            raise ValueError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """What stands in a result; limits are no choice that changes a score."""
-        return {name: value for name, value in asdict(self).items() if name not in ("limits", "threshold")}
+        """What stands in a result: limits and the batch size are no choices that change it."""
+        left_out = ("limits", "threshold", "batch_size")
+        return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a path to clips: the half of scoring that needs no network and can run in another process."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from ..face_cropping import FaceTrack, find_face_tracks
+from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..video_decoding import VideoReader
+from .settings import ScanSettings
+
+
+# Below this share of frames with a face the result carries a warning.
+LOW_FACE_COVERAGE = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeenFace:
+    """
+    One person, before anything is judged.
+
+    Attributes:
+        track: Where the face is.
+        coverage: Share of the sampled frames in which it was detected.
+        first_s: When it is first seen, in seconds.
+        last_s: When it is last seen, in seconds.
+    """
+
+    track: FaceTrack
+    coverage: float
+    first_s: float
+    last_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadVideo:
+    """
+    What the networks judge, and what is known of the video without them; it can be pickled.
+
+    Attributes:
+        path: As it was given.
+        duration_s: Length in seconds.
+        sha256: Of the file.
+        warnings: What a reader of the score should know.
+        face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
+        faces: The main face first; empty without face cropping.
+        clips: For each model one clip a face, or one of the whole frames.
+    """
+
+    path: str
+    duration_s: float
+    sha256: str
+    warnings: list[str]
+    face_coverage: float | None
+    faces: list[SeenFace]
+    clips: list[list[Clip]]
+
+
+def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
+    """
+    Open a video, find the faces once for all models, and crop each model's clips.
+
+    Args:
+        path: A file or http(s) address.
+        processors: One a model.
+        settings: The choices of the scan.
+
+    Raises:
+        VideoError: If the video cannot be judged; its `reason` is the status.
+    """
+    with VideoReader(path, limits=settings.limits) as reader:
+        return read_open_video(path, reader, processors, settings)
+
+
+def read_open_video(
+    path: str | Path, reader: VideoReader, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings
+) -> ReadVideo:
+    """[`read_video`] for a video that is open already."""
+    sampled = [
+        processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors
+    ]
+    every = np.unique(np.concatenate(sampled))
+    tracks = find_faces(reader, every, processors, settings)
+    clips = [
+        _read_clips(processor, reader, indices, tracks, is_ensemble=len(processors) > 1)
+        for processor, indices in zip(processors, sampled, strict=True)
+    ]
+    warnings = []
+    if reader.num_frames < max(map(len, sampled)):
+        warnings.append(f"the video has only {reader.num_frames} frames; some were judged more than once")
+    coverage = None if tracks is None else _coverage(tracks, every)
+    if coverage is not None and coverage < LOW_FACE_COVERAGE:
+        warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
+    return ReadVideo(
+        path=str(path),
+        duration_s=reader.duration_s,
+        sha256=reader.sha256(),
+        warnings=[*reader.warnings, *warnings],
+        face_coverage=coverage,
+        faces=[_seen(reader, track, every) for track in tracks or ()],
+        clips=clips,
+    )
+
+
+def find_faces(
+    reader: VideoReader,
+    indices: np.ndarray,
+    processors: Sequence[DeepfakeVideoProcessor],
+    settings: ScanSettings,
+) -> list[FaceTrack] | None:
+    """Tracks on the frames of all models together; `None` where faces are not cropped."""
+    cropping = [processor for processor in processors if processor.do_crop_faces]
+    if settings.faces == "none" or not cropping:
+        return None
+    return find_face_tracks(reader, indices, settings=cropping[0].face_settings())
+
+
+def _read_clips(
+    processor: DeepfakeVideoProcessor,
+    reader: VideoReader,
+    indices: np.ndarray,
+    tracks: list[FaceTrack] | None,
+    is_ensemble: bool,
+) -> list[Clip]:
+    if tracks is None:
+        return processor.read_clips(reader, indices, do_crop_faces=False)
+    if is_ensemble:
+        tracks = [_restrict(track, indices) for track in tracks]
+    return processor.crop_clips(reader, tracks, len(indices))
+
+
+def _restrict(track: FaceTrack, indices: np.ndarray) -> FaceTrack:
+    """The part of a track on one model's frames; all of it where the face stands on none of them."""
+    kept = np.isin(track.frame_indices, indices)
+    if not kept.any():
+        return track
+    return replace(
+        track,
+        frame_indices=track.frame_indices[kept],
+        boxes=track.boxes[kept],
+        scores=track.scores[kept],
+        interpolated=track.interpolated[kept],
+    )
+
+
+def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
+    """Share of the sampled frames in which any of the faces was detected."""
+    detected = np.concatenate([track.frame_indices[~track.interpolated] for track in tracks])
+    return len(np.intersect1d(detected, indices)) / len(indices)
+
+
+def _seen(reader: VideoReader, track: FaceTrack, indices: np.ndarray) -> SeenFace:
+    times = reader.timestamps_s[track.frame_indices]
+    return SeenFace(
+        track=track, coverage=_coverage([track], indices), first_s=float(times[0]), last_s=float(times[-1])
+    )

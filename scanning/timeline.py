@@ -1,0 +1,248 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When and where: a denser pass over a video, and windows that slide over its cached frame features."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from ..face_cropping import FaceTrack, crop_face
+from ..face_tracking import MIN_IOU, box_iou
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..video_decoding import VideoReader
+from .models import LoadedModel
+from .reading import find_faces
+from .results import TimelineEntry
+from .settings import ScanSettings
+
+
+# Six frames a second: below the 0.2 s up to which a cut between two frames is recognised.
+DENSE_INTERVAL_S = 1 / 6
+# At that rate a window lasts two seconds and the next one begins a second later.
+WINDOW_FRAMES, HOP_FRAMES = 12, 6
+# Bounds the time for a film: beyond eleven minutes the frames, and with them the windows, lie further apart.
+MAX_DENSE_FRAMES = 4000
+_WINDOWS_PER_PASS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """
+    Some frames of one face that were judged together.
+
+    Attributes:
+        entry: What is said about them.
+        frame_indices: (T,) Which frames of the video.
+        boxes: (T, 4) Where the face is in each, in pixels; `None` where whole frames are judged.
+    """
+
+    entry: TimelineEntry
+    frame_indices: np.ndarray
+    boxes: np.ndarray | None
+
+
+def make_timeline(
+    reader: VideoReader,
+    seen: Sequence[FaceTrack],
+    models: Sequence[LoadedModel],
+    settings: ScanSettings,
+    on_frame: Callable[[int], None] = lambda index: None,
+) -> list[Window]:
+    """
+    Judge a video window by window, in order of time and face.
+
+    Args:
+        reader: The open video.
+        seen: The faces that the score is about: a window's `track_id` is theirs. A face that only this denser search
+            finds has a number of its own.
+        models: An ensemble's probabilities are averaged.
+        settings: The choices of the scan.
+        on_frame: Called with the index of each frame that was judged.
+
+    Raises:
+        VideoError: If the denser reading fails where the first one did not.
+    """
+    indices = dense_indices(reader)
+    found = find_faces(reader, indices, [model.processor for model in models], settings)
+    tracks = [None] if found is None else number_tracks(found, seen)
+    features = _FrameFeatures(models, num_tracks=len(tracks), num_frames=len(indices), batch_size=settings.batch_size)
+    position_of = {int(index): position for position, index in enumerate(indices)}
+    boxes = [_box_at(track) for track in tracks]
+    for index, frame in reader.frames(indices):
+        for i, track in enumerate(tracks):
+            if track is None or index in boxes[i]:
+                features.add(i, position_of[index], frame, boxes[i].get(index))
+        on_frame(index)
+    features.flush()
+
+    ends = np.append(reader.timestamps_s[indices], reader.duration_s)
+    windows = []
+    for i, track in enumerate(tracks):
+        for start, stop, probability in features.judge(i):
+            kept = np.arange(start, stop)[features.present[i, start:stop]]
+            entry = TimelineEntry(
+                start_s=float(ends[start]),
+                end_s=float(ends[stop]),
+                fake_probability=probability,
+                track_id=None if track is None else track.track_id,
+            )
+            of_face = None if track is None else np.stack([boxes[i][int(index)] for index in indices[kept]])
+            windows.append(Window(entry=entry, frame_indices=indices[kept], boxes=of_face))
+    return sorted(windows, key=lambda window: (window.entry.start_s, window.entry.track_id or 0))
+
+
+def dense_indices(reader: VideoReader) -> np.ndarray:
+    """Which frames the denser pass looks at: every n-th, (N,) int64."""
+    step = max(1, int(reader.fps * DENSE_INTERVAL_S + 1e-6), -(-reader.num_frames // MAX_DENSE_FRAMES))
+    return np.arange(0, reader.num_frames, step)
+
+
+def window_bounds(num_frames: int) -> list[tuple[int, int]]:
+    """The first and the last but one position of each window over so many frames; the last one ends with them."""
+    last = max(0, num_frames - WINDOW_FRAMES)
+    starts = sorted({*range(0, last + 1, HOP_FRAMES), last})
+    return [(start, min(start + WINDOW_FRAMES, num_frames)) for start in starts]
+
+
+def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """
+    The dense tracks under the numbers of the faces they show, one a face, in this order.
+
+    A cut ends a dense track, while frames seconds apart are linked across it: several tracks may belong to one face.
+    """
+    parts: dict[int, list[FaceTrack]] = {}
+    newcomer = len(seen)
+    for track in found:
+        overlaps = [_frames_in_common(track, face) for face in seen]
+        if any(overlaps):
+            parts.setdefault(seen[int(np.argmax(overlaps))].track_id, []).append(track)
+        else:
+            parts[newcomer] = [track]
+            newcomer += 1
+    return [_join(track_id, parts[track_id]) for track_id in sorted(parts)]
+
+
+def _frames_in_common(dense: FaceTrack, face: FaceTrack) -> int:
+    """In how many of the frames of `face` the dense track lies at the same place."""
+    inside = (face.frame_indices >= dense.frame_indices[0]) & (face.frame_indices <= dense.frame_indices[-1])
+    return sum(
+        box_iou(box, np.array([np.interp(index, dense.frame_indices, dense.boxes[:, side]) for side in range(4)]))
+        > MIN_IOU
+        for index, box in zip(face.frame_indices[inside], face.boxes[inside], strict=True)
+    )
+
+
+def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
+    """One track of several; where two hold the same frame, the more prominent one's box counts."""
+    indices, first = np.unique(np.concatenate([part.frame_indices for part in parts]), return_index=True)
+    return FaceTrack(
+        track_id,
+        indices,
+        *(
+            np.concatenate([getattr(part, name) for part in parts])[first]
+            for name in ("boxes", "scores", "interpolated")
+        ),
+    )
+
+
+def _box_at(track: FaceTrack | None) -> dict[int, np.ndarray]:
+    return {} if track is None else dict(zip(track.frame_indices.tolist(), track.boxes, strict=True))
+
+
+def crop_for(processor: DeepfakeVideoProcessor, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+    """The picture `(h, w, 3)` uint8 that a model judges: of a face, or of the whole frame without a box."""
+    if box is not None:
+        faces = processor.face_settings()
+        frame = crop_face(frame, box, margin=faces.margin, square=faces.square, padding=faces.padding)
+    return processor.resize_frame(frame)
+
+
+def to_pixel_values(model: LoadedModel, crops: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
+    """Pictures `(h, w, 3)` uint8 as one clip `(1, T, C, H, W)` for the network."""
+    inputs = model.processor(
+        np.stack(crops),
+        do_sample_frames=False,
+        do_crop_faces=False,
+        input_data_format="channels_last",
+        return_tensors="pt",
+    )
+    pixel_values: torch.Tensor = inputs["pixel_values_videos"].to(device)
+    return pixel_values
+
+
+class _FrameFeatures:
+    """
+    Features of the frames of each face, computed in batches as the frames come: pictures do not pile up.
+
+    Attributes:
+        present: (tracks, frames) bool, where a face is in a frame.
+    """
+
+    def __init__(self, models: Sequence[LoadedModel], *, num_tracks: int, num_frames: int, batch_size: int) -> None:
+        self._models = models
+        self._batch_size = batch_size
+        self._pending: list[tuple[int, int, list[np.ndarray]]] = []
+        self.present = np.zeros((num_tracks, num_frames), dtype=bool)
+        self._features = [
+            torch.zeros(num_tracks, num_frames, model.network.config.num_features) for model in models
+        ]
+
+    def add(self, track: int, position: int, frame: np.ndarray, box: np.ndarray | None) -> None:
+        crops = [crop_for(model.processor, frame, box) for model in self._models]
+        self._pending.append((track, position, crops))
+        if len(self._pending) >= self._batch_size:
+            self.flush()
+
+    @torch.inference_mode()
+    def flush(self) -> None:
+        if not self._pending:
+            return
+        tracks, positions, crops = (list(column) for column in zip(*self._pending, strict=True))
+        for m, model in enumerate(self._models):
+            pixel_values = to_pixel_values(model, [of_models[m] for of_models in crops], model.network.device)
+            self._features[m][tracks, positions] = model.network.get_frame_features(pixel_values)[0].float().cpu()
+        self.present[tracks, positions] = True
+        self._pending.clear()
+
+    @torch.inference_mode()
+    def judge(self, track: int) -> Iterator[tuple[int, int, float]]:
+        """(start, stop, fake probability) of each window in at least half of whose frames the face is."""
+        bounds = [
+            (start, stop)
+            for start, stop in window_bounds(self.present.shape[1])
+            if self.present[track, start:stop].mean() >= 0.5
+        ]
+        for first in range(0, len(bounds), _WINDOWS_PER_PASS):
+            chunk = bounds[first : first + _WINDOWS_PER_PASS]
+            # (windows, frames of a window): all windows of one video are equally long
+            positions = torch.tensor([list(range(*pair)) for pair in chunk])
+            probabilities = np.mean([self._fake(m, track, positions) for m in range(len(self._models))], axis=0)
+            for (start, stop), probability in zip(chunk, probabilities, strict=True):
+                yield start, stop, float(probability)
+
+    def _fake(self, m: int, track: int, positions: torch.Tensor) -> np.ndarray:
+        model = self._models[m]
+        features = self._features[m][track][positions].to(model.network.device)
+        mask = torch.from_numpy(self.present[track])[positions].to(model.network.device)
+        logits = model.network.classify_features(features, mask).logits
+        probabilities: np.ndarray = logits.softmax(-1)[:, model.fake_index].double().cpu().numpy()
+        return probabilities
+
+
+def worst_windows(windows: Sequence[Window], count: int) -> list[Window]:
+    """The windows with the highest fake probability that do not overlap, highest first."""
+    chosen: list[Window] = []
+    for window in sorted(windows, key=lambda window: -window.entry.fake_probability):
+        if len(chosen) == count:
+            break
+        if not any(_overlap(window.entry, other.entry) for other in chosen):
+            chosen.append(window)
+    return chosen
+
+
+def _overlap(a: TimelineEntry, b: TimelineEntry) -> bool:
+    return a.start_s < b.end_s and b.start_s < a.end_s and a.track_id == b.track_id
+
+
+__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "window_bounds", "worst_windows"]
