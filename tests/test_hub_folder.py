@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A saved folder in processes of its own: with this package importable, and without it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning.sample import write_sample_video
+
+
+# Stands before a script where the package must not be importable although it is installed.
+HIDE_PACKAGE = """
+import sys
+class Hide:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "deepfake_video":
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Hide())
+"""
+
+LOAD = """
+import json, sys
+from transformers import (AutoConfig, AutoImageProcessor, AutoModel, AutoModelForVideoClassification,
+                          AutoVideoProcessor, pipeline)
+folder, again, *videos = sys.argv[1:]
+names = [type(auto.from_pretrained(folder, trust_remote_code=True)).__name__ for auto in (
+    AutoConfig, AutoModel, AutoModelForVideoClassification, AutoVideoProcessor, AutoImageProcessor)]
+detector = pipeline("video-classification", model=folder, trust_remote_code=True)
+answers = {
+    "single": detector(videos[0]),
+    "list": detector(videos),
+    "generator": list(detector(video for video in videos)),
+    "batch": detector(videos, batch_size=2),
+}
+detector.save_pretrained(again)
+answers["again"] = pipeline("video-classification", model=again, trust_remote_code=True)(videos[0])
+print(json.dumps({"names": names, "answers": answers}))
+"""
+
+REGISTERED = """
+import json, sys
+import deepfake_video
+from transformers import AutoModelForVideoClassification, pipeline
+deepfake_video.register()
+deepfake_video.register()
+model = AutoModelForVideoClassification.from_pretrained(sys.argv[1])
+print(json.dumps({"module": type(model).__module__, "answer": pipeline("video-classification", model=sys.argv[1])(sys.argv[2])}))
+"""
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("videos")
+    return [str(write_sample_video(folder / f"{n}.mp4", num_frames=n)) for n in (20, 12)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    torch.manual_seed(0)
+    config = DeepfakeConfig.from_preset("tiny")
+    model = DeepfakeForVideoClassification(config)
+    return save_hub_folder(
+        model, DeepfakeVideoProcessor.from_config(config), tmp_path_factory.mktemp("hub") / "my-model.v2"
+    )
+
+
+def run_python(script: str, *arguments: object, cache: Path) -> dict:
+    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", script, *map(str, arguments)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        cwd=cache,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize("installed", [True, False], ids=["with the package", "without the package"])
+def test_a_saved_folder_loads_by_every_auto_class_and_by_pipeline(installed, folder, videos, tmp_path):
+    script = LOAD if installed else HIDE_PACKAGE + LOAD
+    said = run_python(script, folder, tmp_path / "again.v1", *videos, cache=tmp_path)
+
+    assert said["names"] == [
+        "DeepfakeConfig",
+        "DeepfakeModel",
+        "DeepfakeForVideoClassification",
+        "DeepfakeVideoProcessor",
+        "DeepfakeImageProcessor",
+    ]
+    answers = said["answers"]
+    assert {entry["label"] for entry in answers["single"]} == {"real", "fake"}
+    assert sum(entry["score"] for entry in answers["single"]) == pytest.approx(1.0)
+    assert answers["list"] == answers["generator"]
+    assert answers["list"][0] == answers["single"] == answers["again"]
+    for alone, batched in zip(answers["list"], answers["batch"], strict=True):
+        assert [e["score"] for e in batched] == pytest.approx([e["score"] for e in alone], abs=1e-6)
+
+
+def test_registered_classes_win_over_the_code_in_a_folder(folder, videos, tmp_path):
+    said = run_python(REGISTERED, folder, videos[0], cache=tmp_path)
+    assert said["module"] == "deepfake_video.modeling_deepfake"
+    assert len(said["answer"]) == 2
+
+
+def test_the_folder_holds_weights_json_and_the_hub_side_code(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert {"model.safetensors", "config.json", "video_preprocessor_config.json", "preprocessor_config.json"} <= names
+    code = {name for name in names if name.endswith(".py")}
+    assert {"configuration_deepfake.py", "modeling_deepfake.py", "image_processing_deepfake.py"} <= code
+    assert not any("scanning" in name or "cli" in name for name in code)
+
+
+def test_both_processor_files_hold_the_same_choices(folder):
+    video, image = (
+        json.loads((folder / name).read_text())
+        for name in ("video_preprocessor_config.json", "preprocessor_config.json")
+    )
+    for own in ("video_processor_type", "image_processor_type", "auto_map", "default_to_square"):
+        video.pop(own, None)
+        image.pop(own, None)
+    assert video == image

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `predict`, from what is typed to what is printed."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import deepfake_video
+import numpy as np
+import pytest
+import torch
+from clips import write_clip
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video.cli import main
+from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.inputs import InputError, collect_inputs
+from deepfake_video.scanning.models import ModelLoadError, load_model
+from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
+from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.scanning.settings import ScanSettings
+from safetensors.torch import load_file, save_file
+
+
+KEYS = ["path", "status", "label", "fake_probability", "threshold", "message", "warnings", "duration_s", "frames_analyzed", "face_coverage", "faces", "timeline", "schema_version", "version", "created", "settings", "model", "sha256"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two videos with a face, one without, one broken, and a file that is no video."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_sample_video(folder / "a.mp4", num_frames=12)
+    write_sample_video(folder / "b.mp4", num_frames=20)
+    (folder / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(200))
+    (folder / "notes.txt").write_text("no video")
+    return folder
+
+
+def save_model(folder: Path, seed: int, **changes) -> str:
+    torch.manual_seed(seed)
+    config = DeepfakeConfig.from_preset("tiny", **changes)
+    model = DeepfakeForVideoClassification(config)
+    torch.nn.init.normal_(model.classifier.out_proj.weight, std=2.0)
+    save_hub_folder(model, DeepfakeVideoProcessor.from_config(config), folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    return [save_model(folder / "one", 1), save_model(folder / "two", 2)]
+
+
+def predict_json(capsys, *arguments: object) -> tuple[int, list[dict]]:
+    code = main(["predict", *map(str, arguments), "--json", "--quiet"])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def test_a_folder_is_scored_past_a_broken_file(capsys, folder, models):
+    code, results = predict_json(capsys, folder, "--model", models[0])
+    assert code == 1
+    assert [(Path(result["path"]).name, result["status"]) for result in results] == [
+        ("a.mp4", "ok"),
+        ("b.mp4", "ok"),
+        ("broken.mp4", "decode_error"),
+    ]
+    assert results[2]["fake_probability"] is None
+    assert "broken.mp4" in results[2]["message"]
+
+
+def test_every_result_has_the_documented_keys(capsys, folder, models):
+    _, results = predict_json(capsys, folder, "--model", models[0])
+    for result in results:
+        assert list(result) == KEYS
+    assert list(results[0]["faces"][0]) == ["track_id", "fake_probability", "coverage", "first_s", "last_s"]
+    assert list(results[0]["model"]) == ["id", "revision", "weights_sha256"]
+
+
+def test_the_score_is_what_pipeline_returns(capsys, folder, models):
+    from transformers import pipeline
+
+    deepfake_video.register()
+    answer = pipeline("video-classification", model=models[0])(str(folder / "b.mp4"))
+    expected = next(entry["score"] for entry in answer if entry["label"] == "fake")
+    code, (result,) = predict_json(capsys, folder / "b.mp4", "--model", models[0])
+    assert code == 0
+    assert result["fake_probability"] == pytest.approx(expected, abs=1e-6)
+    assert result["fake_probability"] == result["faces"][0]["fake_probability"]
+
+
+def test_the_same_file_scores_the_same_twice(capsys, folder, models):
+    first, second = (
+        predict_json(capsys, folder / "a.mp4", "--model", models[0])[1][0]["fake_probability"] for _ in range(2)
+    )
+    assert first == second
+
+
+def test_an_ensemble_is_the_mean_of_the_probabilities(capsys, folder, models):
+    alone = [predict_json(capsys, folder / "b.mp4", "--model", model)[1][0]["fake_probability"] for model in models]
+    _, (result,) = predict_json(capsys, folder / "b.mp4", "--model", models[0], "--model", models[1])
+    assert result["fake_probability"] == pytest.approx(np.mean(alone), abs=1e-6)
+    assert result["model"]["id"] == " + ".join(models)
+
+
+@pytest.mark.parametrize(("threshold", "label"), [("0", "fake"), ("1", "real")])
+def test_the_threshold_decides_the_label(capsys, folder, models, threshold, label):
+    _, (result,) = predict_json(capsys, folder / "a.mp4", "--model", models[0], "--threshold", threshold)
+    assert result["label"] == label
+
+
+def test_the_checkpoints_own_threshold_is_the_default(capsys, folder, tmp_path):
+    model = save_model(tmp_path / "strict", 1, threshold=1.0)
+    _, (result,) = predict_json(capsys, folder / "a.mp4", "--model", model)
+    assert (result["threshold"], result["label"]) == (1.0, "real")
+
+
+def test_whole_frames_are_judged_without_faces(capsys, tmp_path, models):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=8)
+    code, (result,) = predict_json(capsys, clip, "--model", models[0], "--faces", "none")
+    assert (code, result["status"], result["face_coverage"], result["faces"]) == (0, "ok", None, [])
+
+
+def test_no_face_is_a_status_and_never_a_score(capsys, tmp_path, models):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=8)
+    code, (result,) = predict_json(capsys, clip, "--model", models[0])
+    assert (code, result["status"], result["fake_probability"], result["label"]) == (1, "no_face", None, None)
+
+
+def test_few_frames_are_scored_with_a_warning(capsys, tmp_path, models):
+    clip = write_sample_video(tmp_path / "short.mp4", num_frames=3)
+    _, (result,) = predict_json(capsys, clip, "--model", models[0])
+    assert result["status"] == "ok"
+    assert result["frames_analyzed"] == 3
+    assert any("only 3 frames" in warning for warning in result["warnings"])
+
+
+def test_untrained_weights_say_so_everywhere(capsys, folder):
+    _, (result,) = predict_json(capsys, folder / "a.mp4")
+    assert UNTRAINED_WARNING in result["warnings"]
+    main(["predict", str(folder / "a.mp4")])
+    assert UNTRAINED_WARNING in capsys.readouterr().out
+
+
+def test_jsonl_is_one_object_a_line(capsys, folder, models):
+    main(["predict", str(folder), "--model", models[0], "--jsonl", "--quiet"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [json.loads(line)["path"] for line in lines] == [
+        str(folder / name) for name in ("a.mp4", "b.mp4", "broken.mp4")
+    ]
+
+
+def test_without_a_path_a_sample_is_scored(capsys):
+    assert main(["predict"]) == 0
+    captured = capsys.readouterr()
+    assert "sample.mp4" in captured.out
+    assert "drawn on the spot" in captured.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--threshold", "2"], "threshold"),
+        (["--num-frames", "0"], "number of frames"),
+        (["--list", "missing.txt"], "missing.txt"),
+        (["nothing*.mp4"], "none matches"),
+        (["--device", "abacus"], "abacus"),
+        (["--model", "weights.pt"], "deepfake-video convert weights.pt"),
+        (["--model", "./no-such-folder"], "no-such-folder"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_is_one_line_and_exit_2(capsys, arguments, said):
+    assert main(["predict", *arguments]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith("deepfake-video: ")
+    assert said in error
+
+
+def test_a_folder_without_a_video_is_wrong_usage(capsys, tmp_path):
+    (tmp_path / "notes.txt").write_text("no video")
+    assert main(["predict", str(tmp_path)]) == 2
+    assert "holds no video" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["predict", "missing.mp4"], ["predict"]])
+def test_quick_answers_do_not_load_torch(arguments):
+    if arguments == ["predict"]:
+        arguments = ["predict", "--no-such-option"]
+    script = f"""
+import sys
+from deepfake_video.cli import main
+try:
+    main({arguments!r})
+except SystemExit:
+    pass
+sys.exit("torch" in sys.modules)
+"""
+    started = time.monotonic()
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 5
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names do not exist on Windows")
+@pytest.mark.parametrize("name", ["http:clip.mp4", "-x.mp4", "star*.mp4", "a b.mp4", "100%.mp4", "line\nbreak.mp4"])
+def test_an_existing_path_is_itself_whatever_it_looks_like(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(b"")
+    Path("starfish.mp4").write_bytes(b"")
+    assert collect_inputs([name]).paths == [name]
+
+
+def test_patterns_folders_and_lists_are_expanded_once_each(tmp_path):
+    for name in ("b.mp4", "a.MOV", "deep/c.webm", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    (tmp_path / "list.txt").write_text(f"{tmp_path}/b.mp4\n\nhttps://example.org/v.mp4\nmissing.mp4\n")
+    inputs = collect_inputs([str(tmp_path), f"{tmp_path}/*.mp4"], [str(tmp_path / "list.txt")])
+    names = [os.path.relpath(path, tmp_path) if path.startswith(str(tmp_path)) else path for path in inputs.paths]
+    assert names == ["a.MOV", "b.mp4", "deep/c.webm", "https://example.org/v.mp4", "missing.mp4"]
+    assert inputs.num_others == 2
+
+
+def test_a_list_that_is_no_text_is_refused(tmp_path):
+    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="UTF-8"):
+        collect_inputs([], [str(tmp_path / "list.txt")])
+
+
+def spoil(folder: Path, change) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    change(tensors)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+BIAS = "classifier.out_proj.bias"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda tensors: tensors.pop(BIAS), BIAS),
+        (lambda tensors: tensors.update(surplus=torch.zeros(3)), "surplus"),
+        (lambda tensors: tensors.update({BIAS: torch.zeros(5)}), "shapes|mismatched|size"),
+        (lambda tensors: tensors.update({BIAS: torch.full((2,), math.nan)}), "NaN"),
+    ],
+    ids=["missing", "surplus", "wrong shape", "not finite"],
+)
+def test_weights_that_do_not_fit_are_refused_by_name(change, said, tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    spoil(model, change)
+    with pytest.raises(ModelLoadError, match=said) as error:
+        load_model(str(model))
+    assert str(model) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("config", "said"),
+    [
+        ("{", "not JSON"),
+        ("[]", "type"),
+        ('{"model_type": "bert"}', "bert"),
+        ('{"model_type": "deepfake_video", "num_frames": -1}', "num_frames"),
+        ('{"model_type": "deepfake_video", "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}', "fake"),
+    ],
+)
+def test_a_wrong_configuration_is_one_sentence(config, said, tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    (model / "config.json").write_text(config)
+    with pytest.raises(ModelLoadError, match=said) as error:
+        load_model(str(model))
+    assert "\n" not in str(error.value)
+
+
+def test_code_in_a_model_folder_is_never_run(tmp_path, folder):
+    model = Path(save_model(tmp_path / "model", 1))
+    trace = tmp_path / "trace"
+    for file in model.glob("*.py"):
+        file.write_text(f"open({str(trace)!r}, 'w').close()\n")
+    assert Detector([str(model)]).score(folder / "a.mp4").status == "ok"
+    assert not trace.exists()
+
+
+def test_pickled_weights_are_never_loaded(tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    (model / "model.safetensors").unlink()
+    torch.save({}, model / "pytorch_model.bin")
+    with pytest.raises(ModelLoadError, match="safetensors"):
+        load_model(str(model))
+
+
+@pytest.mark.parametrize(
+    ("aggregation", "expected"), [("max", 0.9), ("mean", 0.55), ("main", 0.2)], ids=["max", "mean", "main"]
+)
+def test_faces_are_aggregated_by_the_named_rule(aggregation, expected):
+    from deepfake_video.scanning.results import FaceResult
+
+    detector = Detector(settings=ScanSettings(face_aggregation=aggregation))
+    faces = [
+        FaceResult(track_id=i, fake_probability=p, coverage=c, first_s=0.0, last_s=1.0)
+        for i, (p, c) in enumerate([(0.2, 1.0), (0.9, 0.5), (0.99, 0.1)])
+    ]
+    assert detector._aggregate(faces)[0] == pytest.approx(expected)
+
+
+def test_a_failure_cannot_carry_a_score():
+    with pytest.raises(ValueError, match="if and only if"):
+        VideoResult(
+            path="x", status="no_face", fake_probability=0.5, threshold=0.5, settings={}, model=ModelIdentity(id="m")
+        )
