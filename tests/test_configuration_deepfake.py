@@ -4,9 +4,10 @@ import logging
 import math
 
 import pytest
-from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, PRESETS, DeepfakeConfig
 from hypothesis import given
 from hypothesis import strategies as st
+
+from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, PRESETS, DeepfakeConfig
 
 
 def one_sentence(error: pytest.ExceptionInfo[BaseException]) -> str:

@@ -4,6 +4,9 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from deepfake_video import face_cropping, face_detection
 from deepfake_video.face_cropping import (
     FaceCropSettings,
@@ -21,8 +24,6 @@ from deepfake_video.face_cropping import (
     track_from_boxes,
 )
 from deepfake_video.video_decoding import FrameArray, VideoDecodeError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 
 HEIGHT, WIDTH = 96, 128

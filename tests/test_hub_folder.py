@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub_folder import save_hub_folder
 from deepfake_video.scanning.sample import write_sample_video
@@ -50,7 +51,8 @@ from transformers import AutoModelForVideoClassification, pipeline
 deepfake_video.register()
 deepfake_video.register()
 model = AutoModelForVideoClassification.from_pretrained(sys.argv[1])
-print(json.dumps({"module": type(model).__module__, "answer": pipeline("video-classification", model=sys.argv[1])(sys.argv[2])}))
+answer = pipeline("video-classification", model=sys.argv[1])(sys.argv[2])
+print(json.dumps({"module": type(model).__module__, "answer": answer}))
 """
 
 

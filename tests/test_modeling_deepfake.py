@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
 import itertools
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torchvision
+from accelerate import Accelerator
+from torch import nn
+from transformers import Trainer, TrainingArguments
+
 from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, DeepfakeConfig
 from deepfake_video.modeling_deepfake import (
     DeepfakeForVideoClassification,
@@ -13,7 +20,6 @@ from deepfake_video.modeling_deepfake import (
     DeepfakeModel,
     DeepfakeSamePadConv2d,
 )
-from torch import nn
 
 
 FRAMES_ONLY = {"rnn_type": "none", "hidden_size": 1024, "num_hidden_layers": 0}
@@ -374,3 +380,53 @@ def test_backbone_weights_without_a_connection_say_where_to_put_the_file(monkeyp
 def test_unknown_backbone_weights_name_the_known_ones():
     with pytest.raises(ValueError, match="IMAGENET1K_V1"):
         DeepfakeModel.from_backbone_pretrained(DeepfakeConfig.from_preset("tiny"), weights="V9")
+
+
+def test_the_trainer_learns_and_its_checkpoint_reloads(tmp_path):
+    torch.manual_seed(0)
+    model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny"))
+    clips = make_clips(8, 2)
+    clips[4:] += 2.0  # fakes are brighter
+    data = [{"pixel_values_videos": clip, "labels": int(i >= 4)} for i, clip in enumerate(clips)]
+    arguments = TrainingArguments(
+        tmp_path, max_steps=30, per_device_train_batch_size=8, learning_rate=1e-2, report_to=[], use_cpu=True, seed=0
+    )
+    trainer = Trainer(model, arguments, train_dataset=data, eval_dataset=data)
+    before = trainer.evaluate()["eval_loss"]
+    trainer.train()
+    trainer.save_model(tmp_path / "saved")
+
+    assert trainer.evaluate()["eval_loss"] < before / 2
+    again = DeepfakeForVideoClassification.from_pretrained(tmp_path / "saved").eval()
+    with torch.no_grad():
+        assert torch.equal(again(clips).logits, model.eval()(clips).logits)
+
+
+def gather_on_every_process(folder: str) -> None:
+    """Run by two processes: seven clips in, seven answers out, in order."""
+    accelerator = Accelerator(cpu=True)
+    model = DeepfakeForVideoClassification.from_pretrained(f"{folder}/model").eval()
+    loader = torch.utils.data.DataLoader(make_clips(7, 2), batch_size=2)
+    model, loader = accelerator.prepare(model, loader)
+    with torch.no_grad():
+        answers = torch.cat([accelerator.gather_for_metrics(model(batch).logits) for batch in loader])
+    if accelerator.is_main_process:
+        torch.save(answers, f"{folder}/answers.pt")
+
+
+@pytest.mark.slow
+def test_two_processes_answer_like_one(tmp_path):
+    model = make_model()
+    model.save_pretrained(tmp_path / "model")
+    script = (
+        f"import sys; sys.path[:0] = {[str(Path(__file__).parent), *sys.path]!r}\n"
+        f"import test_modeling_deepfake; test_modeling_deepfake.gather_on_every_process({str(tmp_path)!r})\n"
+    )
+    (tmp_path / "run.py").write_text(script)
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    done = subprocess.run([*launch, str(tmp_path / "run.py")], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+    answers = torch.load(tmp_path / "answers.pt", weights_only=True)
+    with torch.no_grad():
+        assert_same_scores(answers, model(make_clips(7, 2)).logits)

@@ -14,6 +14,7 @@ import unittest
 
 import pytest
 import torch
+
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeModel, DeepfakeVideoProcessor
 from deepfake_video.registration import register
 

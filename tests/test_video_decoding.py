@@ -16,6 +16,9 @@ from typing import Any, Literal
 import av
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
 from clips import (
     decode_everything,
     frame_number,
@@ -40,8 +43,6 @@ from deepfake_video.video_decoding import (
     select_frames,
     select_timestamps,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 
 Sampling = Literal["even", "first", "bursts"]

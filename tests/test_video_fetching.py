@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clips import frame_number, write_clip
 from deepfake_video.video_decoding import VideoReader
 from deepfake_video.video_fetching import (
