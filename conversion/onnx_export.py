@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The other way: a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
+
+import argparse
+import importlib.util
+import os
+import secrets
+import sys
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .errors import ConversionError, shown
+
+
+if TYPE_CHECKING:
+    from ..modeling_deepfake import DeepfakeForVideoClassification
+
+TOLERANCE = 1e-4
+# (clips, frames) that are compared; none is the shape of the example that is traced.
+SHAPES = ((1, 1), (1, 5), (2, 3), (4, 2))
+_EXAMPLE = (2, 4)
+_DESCRIPTION = """Export a model folder to ONNX, run the file by onnxruntime on several batch sizes and frame counts,
+and compare with PyTorch. Needs the extra: pip install 'deepfake-video[export]'."""
+_EPILOG = """examples:
+  deepfake-video export my-model --output model.onnx
+
+The graph takes `pixel_values_videos` (batch, frames, 3, height, width), prepared as the folder's processor prepares
+them, and returns `logits` (batch, 2): real, fake. Batch and frames are free, the image size is the checkpoint's."""
+
+
+@dataclass(frozen=True)
+class Export:
+    """
+    A finished export.
+
+    Attributes:
+        path: The file.
+        differences: Largest difference of a logit from PyTorch's, relative to the largest or to 1, by (clips, frames)
+            of the input.
+    """
+
+    path: Path
+    differences: dict[tuple[int, int], float]
+
+    def line(self) -> str:
+        """One line for people."""
+        parts = ", ".join(f"{value:.1e} at {shape[0]}x{shape[1]}" for shape, value in self.differences.items())
+        return f"parity ok: onnxruntime and PyTorch differ by at most {parts} (clips x frames; logits, relative)"
+
+
+def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Export:
+    """
+    Export a model folder.
+
+    The file appears only after onnxruntime has run it and agreed with PyTorch.
+
+    Args:
+        folder: A model folder.
+        output: The file to write.
+        overwrite: Whether to replace a file that is there.
+
+    Raises:
+        ConversionError: If a package is missing, the folder is no model folder, or the answers differ.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ConversionError(
+            f"The export needs {', '.join(missing)}; run `pip install 'deepfake-video[export]'`.", reason="export"
+        )
+    if os.path.lexists(output) and not (overwrite and output.is_file()):
+        raise ConversionError(
+            f"{shown(output)} exists; choose another --output, or say --overwrite to replace a file.", reason="export"
+        )
+    model = _load(folder)
+    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.onnx")
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        _export(model, temporary)
+        differences = _compare(model, temporary)
+        temporary.replace(output)
+    except OSError as error:
+        raise ConversionError(
+            f"{shown(output)} could not be written ({error.strerror or error}).", reason="export"
+        ) from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Export(output, differences)
+
+
+def _load(folder: Path) -> "DeepfakeForVideoClassification":
+    from .hub import files_to_push
+
+    files_to_push(folder)
+    from ..modeling_deepfake import DeepfakeForVideoClassification
+
+    try:
+        model: DeepfakeForVideoClassification = DeepfakeForVideoClassification.from_pretrained(
+            folder, use_safetensors=True
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConversionError(f"{shown(folder)} does not load: {error}", reason="export") from error
+    model.train(False)
+    return model
+
+
+def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
+    import torch
+
+    class Logits(torch.nn.Module):
+        """The graph returns a tensor, not an output class."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
+            logits: torch.Tensor = self.model(pixel_values_videos=pixel_values_videos).logits
+            return logits
+
+    size = model.config.image_size
+    free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("frames", min=1)}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            Logits(),
+            (torch.zeros(*_EXAMPLE, 3, size, size),),
+            path,
+            input_names=["pixel_values_videos"],
+            output_names=["logits"],
+            dynamic_shapes={"pixel_values_videos": free},
+            dynamo=True,
+            external_data=False,
+            verbose=False,
+        )
+
+
+def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[int, int], float]:
+    import onnxruntime  # type: ignore[import-untyped]
+    import torch
+
+    from .parity import relative_difference
+
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    size = model.config.image_size
+    differences = {}
+    for clips, frames in SHAPES:
+        pixels = torch.randn(clips, frames, 3, size, size, generator=generator)
+        with torch.inference_mode():
+            expected = model(pixel_values_videos=pixels).logits
+        (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
+        differences[clips, frames] = relative_difference(torch.from_numpy(logits), expected)
+    worst = max(differences.values())
+    if not worst <= TOLERANCE:
+        raise ConversionError(
+            f"The exported graph answers otherwise than PyTorch (by {worst:.1e}, allowed {TOLERANCE:.0e}); nothing "
+            "was written, please report this.",
+            reason="export",
+        )
+    return differences
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `deepfake-video export`."""
+    parser.description = _DESCRIPTION
+    parser.epilog = _EPILOG
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the model folder")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """`deepfake-video export`; returns the exit code."""
+    try:
+        export = export_onnx(arguments.folder, arguments.output, overwrite=arguments.overwrite)
+    except ConversionError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(export.line())
+    print(f"wrote {export.path}")
+    return 0

@@ -1,0 +1,260 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which network a state dict belongs to, told from its keys and shapes alone."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .backbones import EFFICIENTNETS, RESNEXTS, Naming, backbone_shapes, legacy_names
+from .errors import ConversionError, listed, shown
+from .heads import Head, find_attention, find_head
+from .recurrence import RecurrentLayout, find_rnn
+
+
+Shapes = Mapping[str, tuple[int, ...]]
+Family = Literal[
+    "resnext50-lstm",
+    "efficientnet-b0-bilstm",
+    "efficientnet-b0-bilstm-attention",
+    "efficientnet-b0-frames",
+    "icpr2020dfdc",
+    "deepfakebench",
+    "selimsef-dfdc",
+    "torchvision-frames",
+    "assorted",
+]
+
+_PREFIX = r"^((?:.+\.)?)"
+_MARKS: tuple[tuple[Naming, re.Pattern[str]], ...] = (
+    ("efficientnet_pytorch", re.compile(_PREFIX + r"_blocks\.\d+\._depthwise_conv\.weight$")),
+    ("timm", re.compile(_PREFIX + r"blocks\.\d+\.\d+\.conv_dw\.weight$")),
+    ("torchvision", re.compile(_PREFIX + r"[1-7]\.\d+\.block\.\d+\.0\.weight$")),
+    ("native", re.compile(_PREFIX + r"layer[1-4]\.\d+\.conv2\.weight$")),
+    ("children", re.compile(_PREFIX + r"[4-7]\.\d+\.conv2\.weight$")),
+)
+_BLOCK_OF: dict[str, re.Pattern[str]] = {
+    "efficientnet_pytorch": re.compile(r"_blocks\.(\d+)\."),
+    "timm": re.compile(r"blocks\.(\d+\.\d+)\."),
+    "torchvision": re.compile(r"([1-7]\.\d+)\.block\."),
+    "native": re.compile(r"layer3\.(\d+)\."),
+    "children": re.compile(r"6\.(\d+)\."),
+}
+_UNSUPPORTED = (
+    (r"(^|\.)att\w*conv|attention_conv|cbam|spatial_att|(^|\.)(ca|sa)\.", "attention convolutions"),
+    (r"(^|\.)block\d+\.rep\.", "Xception"),
+    (r"(cls_token|patch_embed|\.attn\.|self_attn)", "a transformer"),
+    (r"Mixed_\d|Conv2d_1a", "Inception"),
+    (r"denseblock\d", "DenseNet"),
+    (r"(^|\.)features\.\d+\.(weight|conv\.)|(^|\.)features\.0\.0\.0", "VGG, AlexNet or MobileNet"),
+    (r"conv_exp|fused", "EfficientNetV2"),
+)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    What keys and shapes tell about a checkpoint.
+
+    Attributes:
+        family: The known system whose exact keys these are, or `"assorted"`.
+        naming: The dialect of the backbone's keys.
+        backbone: Torchvision's name of the backbone.
+        prefix: What the backbone's keys begin with.
+        backbone_keys: Torchvision's key of each backbone weight, to the key in the file.
+        rnn: The RNN, or `None` in a frame classifier.
+        attention: Module names of the attention pooling's two layers.
+        head: The linear layers.
+        unused: Keys that belong to the network but take no part in its answer.
+        num_features: Width of the features of a frame.
+    """
+
+    family: Family
+    naming: Naming
+    backbone: str
+    prefix: str
+    backbone_keys: Mapping[str, str]
+    rnn: RecurrentLayout | None
+    attention: tuple[str, str] | None
+    attention_size: int
+    head: Head
+    unused: tuple[str, ...]
+    num_features: int
+
+    @property
+    def head_input(self) -> int:
+        """Width of what the head reads."""
+        return self.num_features if self.rnn is None else self.rnn.output_size
+
+
+def recognise(shapes: Shapes, *, file: str, key_prefix: str = "") -> Layout:
+    """
+    Find the layout of a state dict.
+
+    Args:
+        shapes: Shape of each tensor by its key.
+        file: Name of the file, for messages.
+        key_prefix: What was stripped from all keys, for messages.
+
+    Raises:
+        ConversionError: In one sentence, if the layout is not supported, or keys are missing, of a wrong shape, or
+            too many.
+    """
+    naming, prefix = _find_backbone(shapes, file)
+    own = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+    backbone = _find_variant(own, naming, file)
+    expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
+    _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
+    rest = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
+    num_features = backbone_shapes(backbone)[_LAST[backbone.startswith("efficientnet")]][0]
+    rnn = find_rnn(rest, num_features, file, key_prefix)
+    if rnn is not None:
+        _check_shapes(rnn.shapes(), shapes, file, key_prefix)
+        rest = {key: shape for key, shape in rest.items() if key not in rnn.shapes()}
+    _refuse_by_name(rest, file, key_prefix)
+    width = num_features if rnn is None else rnn.output_size
+    attention, attention_size = find_attention(rest, width, file, key_prefix)
+    for module in attention or ():
+        rest = {key: shape for key, shape in rest.items() if key.rpartition(".")[0] != module}
+    head, unused = find_head(rest, width, file, key_prefix)
+    family = _find_family(naming, prefix, backbone, rnn, attention, head)
+    return Layout(
+        family, naming, backbone, prefix, expected, rnn, attention, attention_size, head, unused, num_features
+    )
+
+
+# (naming, prefix, backbone; the RNN's prefix, kind, width, depth, directions, biases; attention; head, outputs)
+_B0 = ("efficientnet_b0", "lstm.", "lstm", 256, 2, True, True)
+_RECURRENT_FAMILIES: dict[tuple[object, ...], Family] = {
+    (
+        *("children", "model.", "resnext50_32x4d", "lstm.", "lstm", 2048, 1, False, False),
+        *(False, ("linear1",), 2),
+    ): "resnext50-lstm",
+    (
+        *("torchvision", "feature_extractor.0.", *_B0),
+        *(False, ("classifier.0", "classifier.3"), 1),
+    ): "efficientnet-b0-bilstm",
+    (
+        *("torchvision", "feature_extractor.", *_B0),
+        *(True, ("classifier",), 1),
+    ): "efficientnet-b0-bilstm-attention",
+}
+# The weight whose length is the width of the features: last batch norm of the network, by "is an EfficientNet".
+_LAST = {True: "features.8.1.weight", False: "layer4.0.bn3.weight"}
+
+
+def _find_backbone(shapes: Shapes, file: str) -> tuple[Naming, str]:
+    found: dict[tuple[Naming, str], str] = {}
+    for key in shapes:
+        for naming, mark in _MARKS:
+            if match := mark.match(key):
+                found.setdefault((naming, match[1]), key)
+                break
+    if len(found) == 1:
+        return next(iter(found))
+    if found:
+        raise ConversionError(
+            f"{shown(file)} holds {len(found)} backbones (at {listed(list(found.values()))}); save the state dict of "
+            "one of them with its head.",
+            reason="layout",
+        )
+    _refuse_by_name(shapes, file, "")
+    raise ConversionError(
+        f"{shown(file)} holds no network that can be converted (its first keys are {listed(list(shapes))}); "
+        "supported are ResNeXt and EfficientNet b0 to b7, with or without an LSTM or GRU.",
+        reason="layout",
+    )
+
+
+def _refuse_by_name(shapes: Shapes, file: str, key_prefix: str) -> None:
+    for key, shape in shapes.items():
+        name = next((name for pattern, name in _UNSUPPORTED if re.search(pattern, key)), None)
+        name = "three-dimensional convolutions" if len(shape) == 5 else name
+        if name is not None:
+            raise ConversionError(
+                f"{shown(file)} holds {name} (key {shown(key_prefix + key)}), which is not supported; supported are "
+                "ResNeXt and EfficientNet b0 to b7, with or without an LSTM or GRU.",
+                reason="layout",
+            )
+
+
+def _find_variant(own: Shapes, naming: Naming, file: str) -> str:
+    """The backbone whose three telling numbers come nearest; what then differs is named by the shape check."""
+    pattern = _BLOCK_OF[naming]
+    blocks = len({match[1] for key in own if (match := pattern.match(key))})
+    if naming in ("native", "children"):
+        stage = "layer1" if naming == "native" else "4"
+        width, per_group = own.get(f"{stage}.0.conv2.weight", (0, 0))[:2]
+        if width == per_group or per_group >= 64:
+            raise ConversionError(
+                f"{shown(file)} holds a plain ResNet (its convolutions are not grouped), which is not supported; "
+                "supported are ResNeXt and EfficientNet b0 to b7.",
+                reason="layout",
+            )
+        return _nearest(RESNEXTS, (width, per_group, blocks), file)
+    stem = {"efficientnet_pytorch": "_conv_stem", "timm": "conv_stem", "torchvision": "0.0"}[naming]
+    head = {"efficientnet_pytorch": "_conv_head", "timm": "conv_head", "torchvision": "8.0"}[naming]
+    numbers = ((own.get(f"{stem}.weight") or (0,))[0], (own.get(f"{head}.weight") or (0,))[0], blocks)
+    return _nearest(EFFICIENTNETS, numbers, file)
+
+
+def _nearest(variants: Mapping[str, tuple[int, int, int]], numbers: tuple[int, int, int], file: str) -> str:
+    def distance(name: str) -> tuple[int, int]:
+        own = variants[name]
+        return -sum(map(int.__eq__, own, numbers)), abs(own[2] - numbers[2])
+
+    best = min(variants, key=distance)
+    # One number alone is shared by chance; two name the variant, and the third says what is missing.
+    if -distance(best)[0] < 2:
+        raise ConversionError(
+            f"{shown(file)} holds a network like {best} but of other widths (it has {numbers}, {best} has "
+            f"{variants[best]}), which is not supported; supported are {', '.join(variants)}.",
+            reason="layout",
+        )
+    return best
+
+
+def _check_shapes(expected: Shapes, shapes: Shapes, file: str, key_prefix: str) -> None:
+    # Checkpoints from before PyTorch 0.4.1 lack the counters of batch norm, which no answer depends on.
+    missing = [key_prefix + key for key in expected if key not in shapes and not key.endswith("num_batches_tracked")]
+    if missing:
+        raise ConversionError(
+            f"{shown(file)} is incomplete: it lacks {listed(missing)}; save the whole state dict of the model.",
+            reason="weights",
+        )
+    for key, shape in expected.items():
+        if shapes.get(key, shape) != shape:
+            raise ConversionError(
+                f"{shown(file)} holds {shown(key_prefix + key)} with the shape {shapes[key]} instead of {shape}; this "
+                "is another network, or a damaged file.",
+                reason="weights",
+            )
+
+
+def _find_family(
+    naming: Naming,
+    prefix: str,
+    backbone: str,
+    rnn: RecurrentLayout | None,
+    attention: tuple[str, str] | None,
+    head: Head,
+) -> Family:
+    """The published system with exactly these keys; a prefix that all keys shared is gone by now."""
+    modules, outputs = head.modules, head.sizes[-1]
+    if rnn is not None:
+        signature = (naming, prefix, backbone, rnn.prefix, rnn.kind, rnn.hidden_size, rnn.num_layers)
+        flags = (rnn.bidirectional, rnn.has_bias, attention is not None)
+        return _RECURRENT_FAMILIES.get((*signature, *flags, modules, outputs), "assorted")
+    # C and DeepfakeBench keep everything under `backbone.`, which was stripped as common to all keys.
+    if naming == "efficientnet_pytorch":
+        if (backbone, prefix, modules, outputs) == ("efficientnet_b0", "", ("_fc.1",), 1):
+            return "efficientnet-b0-frames"
+        if (prefix, modules, outputs) == ("efficientnet.", ("last_layer",), 2):
+            return "deepfakebench"
+        if (prefix, modules, outputs) == ("efficientnet.", ("classifier",), 1):
+            return "icpr2020dfdc"
+    if (naming, prefix, modules, outputs) == ("timm", "encoder.", ("fc",), 1):
+        return "selimsef-dfdc"
+    if naming == "torchvision" and prefix == "features.":
+        return "torchvision-frames"
+    return "assorted"

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Push and load back against a Hub on the loopback interface; the Xet protocol is switched off there, so untested."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import TOKEN, Hub, serve
+from legacy_layouts import CASES, build
+
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion.hub import files_to_push, is_publishable, push_folder
+from deepfake_video.hub_folder import save_hub_folder
+
+
+PUSH = """
+import argparse, sys
+from deepfake_video.conversion import hub
+parser = argparse.ArgumentParser()
+hub.add_arguments(parser)
+sys.exit(hub.run(parser.parse_args()))
+"""
+LOAD = """
+import sys, torch
+from safetensors.torch import load_file
+from transformers import AutoImageProcessor, AutoModelForVideoClassification, AutoVideoProcessor
+name, revision, weights = sys.argv[1:]
+options = {"revision": revision, "trust_remote_code": True}
+model = AutoModelForVideoClassification.from_pretrained(name, **options)
+AutoVideoProcessor.from_pretrained(name, **options)
+AutoImageProcessor.from_pretrained(name, **options)
+state = model.state_dict()
+expected = load_file(weights)
+assert state.keys() == expected.keys()
+assert all(torch.equal(state[key], value) for key, value in expected.items())
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    torch.manual_seed(0)
+    model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny"))
+    path = tmp_path_factory.mktemp("hub") / "my model"
+    save_hub_folder(model, DeepfakeVideoProcessor(), path)
+    (path / "README.md").write_text("---\nlibrary_name: transformers\n---\n# x\n")
+    return path
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    with serve() as running:
+        yield running
+
+
+def run(code: str, *arguments: str, hub: Hub, home: Path, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+    """Runs Python in a process that knows no other Hub; the endpoint is read when huggingface_hub is imported."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.url,
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HOME": str(home),
+        "HF_HUB_OFFLINE": "0",
+        "HF_TOKEN": token,
+    }
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+
+
+class TestPush:
+    def test_the_round_trip_is_bit_equal(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", "--private", hub=hub, home=tmp_path)
+        assert pushed.returncode == 0, pushed.stderr
+        files = hub.repositories["me/model"].files()
+        assert files == {entry.name: entry.read_bytes() for entry in folder.iterdir()}
+        assert hub.repositories["me/model"].private
+        assert sum("/commit/" in request for request in hub.requests) == 1
+        loaded = run(LOAD, "me/model", "main", str(folder / "model.safetensors"), hub=hub, home=tmp_path)
+        assert loaded.returncode == 0, loaded.stderr
+
+    def test_convert_pushes_what_it_wrote(self, hub: Hub, tmp_path: Path) -> None:
+        case = CASES["C efficientnet-b0-frames"]
+        torch.save(build(case).state_dict(), tmp_path / "model.pt")
+        output = tmp_path / "out"
+        code = "import sys; from deepfake_video.convert_weights import main; sys.exit(main(sys.argv[1:]))"
+        arguments = [str(tmp_path / "model.pt"), "--output", str(output), "--fake-index", "1"]
+        push = ["--push", "--repo-id", "me/converted", "--private", "--license", "mit"]
+        done = run(code, *arguments, *push, hub=hub, home=tmp_path / "home")
+        assert done.returncode == 0, done.stderr
+        assert hub.repositories["me/converted"].private
+        files = hub.repositories["me/converted"].files()
+        assert files == {entry.name: entry.read_bytes() for entry in output.iterdir()}
+
+    def test_a_revision_leaves_main_alone(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        for _ in range(2):
+            pushed = run(PUSH, str(folder), "--repo-id", "me/model", "--revision", "v2", hub=hub, home=tmp_path)
+            assert pushed.returncode == 0, pushed.stderr
+        assert hub.repositories["me/model"].files("main") == {}
+        assert "config.json" in hub.repositories["me/model"].files("v2")
+
+    @pytest.mark.parametrize("step", ["preupload", "info/lfs", "PUT /storage", "/commit/"])
+    def test_an_interrupted_push_leaves_nothing_that_loads(
+        self, folder: Path, hub: Hub, tmp_path: Path, step: str
+    ) -> None:
+        hub.fail_at = step
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path)
+        assert pushed.returncode == 1
+        assert "Traceback" not in pushed.stderr
+        assert hub.repositories["me/model"].files() == {}
+        hub.fail_at = None
+        assert run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path).returncode == 0
+
+    def test_a_wrong_token_is_named_in_one_line(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path, token="hf_wrong")
+        assert pushed.returncode == 1
+        assert "token" in pushed.stderr
+        assert "Traceback" not in pushed.stderr
+        assert not hub.repositories
+
+    def test_private_is_not_promised_for_a_public_repository(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        assert run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path).returncode == 0
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", "--private", hub=hub, home=tmp_path)
+        assert pushed.returncode == 1
+        assert "is public" in pushed.stderr
+
+    def test_a_dry_run_sends_nothing(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", "--dry-run", hub=hub, home=tmp_path)
+        assert pushed.returncode == 0
+        assert "model.safetensors" in pushed.stdout
+        assert not hub.requests
+
+    def test_no_connection_is_one_line(self, folder: Path, tmp_path: Path) -> None:
+        with serve() as gone:
+            pass
+        pushed = run(PUSH, str(folder), "--repo-id", "me/model", hub=gone, home=tmp_path)
+        assert pushed.returncode == 1
+        assert "Traceback" not in pushed.stderr
+
+
+class TestFiles:
+    def test_only_files_of_a_model_folder_leave_the_machine(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        for name in (".env", "notes.txt", "optimizer.pt", "train.log", "token.json"):
+            (copy / name).write_text("secret")
+        (copy / "model-00001-of-00001.safetensors").symlink_to("/etc/hostname")
+        assert set(files_to_push(copy)) == {entry.name for entry in folder.iterdir()}
+
+    @pytest.mark.parametrize(
+        "name", ["pytorch_model.bin", "model.pt", "config.json.bak", "../config.json", "setup.py"]
+    )
+    def test_other_names_are_not_published(self, name: str) -> None:
+        assert not is_publishable(name)
+
+    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
+    def test_an_incomplete_folder_is_refused_by_name(self, folder: Path, tmp_path: Path, name: str) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / name).unlink()
+        with pytest.raises(ConversionError, match=name):
+            push_folder(copy, "me/model", dry_run=True)
+
+    def test_a_model_of_another_type_is_refused(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
+        with pytest.raises(ConversionError, match="bert"):
+            push_folder(copy, "me/model", dry_run=True)
+
+    @pytest.mark.parametrize("repo_id", ["a/b/c", "../x", "me/-x", "", "me/x.git"])
+    def test_impossible_names_are_refused(self, folder: Path, repo_id: str) -> None:
+        with pytest.raises(ConversionError, match="repo-id"):
+            push_folder(folder, repo_id, dry_run=True)

@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: Apache-2.0
+import argparse
+import os
+import pickle
+import struct
+import subprocess
+import sys
+import time
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from legacy_files import WRAPPERS
+from safetensors.torch import save_file
+
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion.loading import read_checkpoint
+
+
+STATE = OrderedDict(
+    {
+        "cnn.weight": torch.arange(12.0).view(3, 4),
+        "cnn.num_batches_tracked": torch.tensor(7),
+        "head.bias": torch.tensor([0.5, -2.0]),
+    }
+)
+
+
+class Touch:
+    """Pickled, it makes a file when it is unpickled carelessly."""
+
+    def __init__(self, trace: Path) -> None:
+        self.trace = trace
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.mkdir, (str(self.trace),)
+
+
+class Call(Touch):
+    def __reduce__(self) -> tuple[Any, ...]:
+        return eval, (f"__import__('os').mkdir({str(self.trace)!r})",)
+
+
+class State(Touch):
+    """Runs its payload through the state of an object instead of a call."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return torch.nn.Linear, (1, 1), {"x": Touch(self.trace)}
+
+
+def refusal(path: Path) -> str:
+    """The sentence of the refusal, after checking that it is one, is quick and names the file."""
+    start = time.perf_counter()
+    with pytest.raises(ConversionError) as caught:
+        read_checkpoint(path)
+    assert time.perf_counter() - start < 5
+    message = str(caught.value)
+    assert "\n" not in message
+    assert path.name in message
+    return message
+
+
+def rewrite(source: Path, target: Path, change: Any, compression: int = zipfile.ZIP_STORED) -> Path:
+    """Copies a zip archive, entry by entry, through `change(name, data)`."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w", compression) as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, change(entry.filename, old.read(entry)))
+    return target
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    torch.save(STATE, tmp_path / "good.pt")
+    return tmp_path / "good.pt"
+
+
+class TestWrappers:
+    @pytest.mark.parametrize("wrapper", [name for name in WRAPPERS if name not in ("half", "bfloat16")])
+    def test_every_wrapper_leads_to_the_same_tensors(self, tmp_path: Path, wrapper: str) -> None:
+        checkpoint = read_checkpoint(WRAPPERS[wrapper](STATE, tmp_path))
+        assert set(checkpoint.tensors) == set(STATE)
+        assert all(torch.equal(checkpoint.tensors[key], value) for key, value in STATE.items())
+
+    @pytest.mark.parametrize("wrapper", ["half", "bfloat16"])
+    def test_small_types_are_read_as_they_are(self, tmp_path: Path, wrapper: str) -> None:
+        checkpoint = read_checkpoint(WRAPPERS[wrapper](STATE, tmp_path))
+        assert torch.equal(checkpoint.tensors["head.bias"].float(), STATE["head.bias"])
+
+    def test_the_name_of_the_file_does_not_matter(self, tmp_path: Path) -> None:
+        save_file(dict(STATE), tmp_path / "weights.pt")
+        torch.save(STATE, tmp_path / "weights.safetensors")
+        assert read_checkpoint(tmp_path / "weights.pt").container == "safetensors"
+        assert read_checkpoint(tmp_path / "weights.safetensors").container == "zip"
+
+    def test_nested_wrappers_and_prefixes_are_taken_off(self, tmp_path: Path) -> None:
+        state = {f"module._orig_mod.model.{key}": value for key, value in STATE.items()}
+        torch.save({"model": {"state_dict": state}}, tmp_path / "a.pt")
+        checkpoint = read_checkpoint(tmp_path / "a.pt")
+        assert set(checkpoint.tensors) == set(STATE)
+        assert checkpoint.prefix == "module._orig_mod.model."
+        assert checkpoint.wrappers == ("model", "state_dict")
+
+
+class TestNoCodeRuns:
+    @pytest.mark.parametrize("payload", [Touch, Call, State])
+    @pytest.mark.parametrize("place", ["whole", "value", "beside", "stream", "raw"])
+    def test_a_malicious_pickle_leaves_no_trace(self, tmp_path: Path, payload: Any, place: str) -> None:
+        trace, path = tmp_path / "trace", tmp_path / "evil.pt"
+        evil = payload(trace)
+        if place == "raw":
+            path.write_bytes(pickle.dumps({"state_dict": evil}))
+        else:
+            content = {
+                "whole": evil,
+                "value": {**STATE, "x": evil},
+                "beside": {"state_dict": STATE, "args": evil},
+                "stream": {"state_dict": STATE, "args": evil},
+            }[place]
+            torch.save(content, path, _use_new_zipfile_serialization=place != "stream")
+        refusal(path)
+        assert not trace.exists()
+
+    def test_an_environment_variable_does_not_open_the_door(self, tmp_path: Path) -> None:
+        trace, path = tmp_path / "trace", tmp_path / "evil.pt"
+        torch.save({"state_dict": STATE, "args": Touch(trace)}, path)
+        command = [sys.executable, "-m", "deepfake_video.convert_weights", str(path), "--inspect"]
+        environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "without running anything" in done.stderr
+        assert "Traceback" not in done.stderr
+        assert not trace.exists()
+
+    def test_a_whole_module_is_refused_with_the_way_out(self, tmp_path: Path) -> None:
+        torch.save(torch.nn.Linear(2, 2), tmp_path / "module.pt")
+        message = refusal(tmp_path / "module.pt")
+        assert "torch.nn.modules.linear.Linear" in message
+        assert "state_dict()" in message
+
+    @pytest.mark.parametrize("extra", [argparse.Namespace(lr=1), Path("x"), np.float64(0.5)])
+    def test_settings_beside_the_weights_are_refused(self, tmp_path: Path, extra: Any) -> None:
+        torch.save({"state_dict": STATE, "args": extra}, tmp_path / "args.pt")
+        assert "state_dict()" in refusal(tmp_path / "args.pt")
+
+    def test_torchscript_is_a_program(self, tmp_path: Path) -> None:
+        torch.jit.save(torch.jit.script(torch.nn.ReLU()), str(tmp_path / "script.pt"))
+        assert "TorchScript" in refusal(tmp_path / "script.pt")
+
+
+class TestBombsAndDamage:
+    def test_a_compressed_archive_is_a_bomb(self, good: Path, tmp_path: Path) -> None:
+        path = rewrite(good, tmp_path / "bomb.pt", lambda _, data: data + b"\0" * 10**7, zipfile.ZIP_DEFLATED)
+        assert "inflated" in refusal(path)
+
+    @pytest.mark.parametrize("stream", [False, True])
+    def test_a_tensor_larger_than_its_bytes_is_refused(self, tmp_path: Path, stream: bool) -> None:
+        def enlarge(name: str, data: bytes) -> bytes:
+            huge = b"J" + struct.pack("<i", 10**9)
+            # The number of elements of the storage, and the rows of the tensor.
+            return data.replace(b"K\x0c", huge).replace(b"K\x03K\x04", huge + b"K\x04")
+
+        torch.save(STATE, tmp_path / "x.pt", _use_new_zipfile_serialization=not stream)
+        if stream:
+            (tmp_path / "big.pt").write_bytes(enlarge("", (tmp_path / "x.pt").read_bytes()))
+        else:
+            rewrite(tmp_path / "x.pt", tmp_path / "big.pt", enlarge)
+        refusal(tmp_path / "big.pt")
+
+    def test_a_view_that_repeats_one_number_is_refused(self, tmp_path: Path) -> None:
+        torch.save({"x": torch.zeros(1).expand(10**6, 10**6)}, tmp_path / "view.pt")
+        assert "claim" in refusal(tmp_path / "view.pt")
+
+    def test_a_huge_table_of_contents_is_refused_unread(self, good: Path, tmp_path: Path) -> None:
+        data = bytearray(good.read_bytes())
+        end = data.rfind(b"PK\x05\x06")
+        struct.pack_into("<I", data, end + 12, 10**9)
+        (tmp_path / "directory.pt").write_bytes(data)
+        assert "inflated" in refusal(tmp_path / "directory.pt")
+
+    @pytest.mark.parametrize("claimed", [2**63, 10**9, 17 * 2**20])
+    def test_a_safetensors_header_bomb_is_refused(self, tmp_path: Path, claimed: int) -> None:
+        path = tmp_path / "header.safetensors"
+        path.write_bytes(struct.pack("<Q", claimed) + b"{" + b" " * min(claimed, 18 * 2**20))
+        refusal(path)
+
+    @pytest.mark.parametrize("name", ["good.pt", "stream.pt", "good.safetensors"])
+    @pytest.mark.parametrize("keep", [0.0, 0.01, 0.3, 0.7, 0.98])
+    def test_a_truncated_file_is_refused(self, good: Path, tmp_path: Path, name: str, keep: float) -> None:
+        torch.save(STATE, tmp_path / "stream.pt", _use_new_zipfile_serialization=False)
+        save_file(dict(STATE), tmp_path / "good.safetensors")
+        data = (tmp_path / name).read_bytes()
+        cut = tmp_path / f"cut_{name}"
+        cut.write_bytes(data[: int(len(data) * keep)])
+        refusal(cut)
+
+    def test_flipped_bytes_never_raise_anything_else(self, good: Path, tmp_path: Path) -> None:
+        torch.save(STATE, tmp_path / "stream.pt", _use_new_zipfile_serialization=False)
+        save_file(dict(STATE), tmp_path / "good.safetensors")
+        generator = np.random.default_rng(0)
+        for name in ("good.pt", "stream.pt", "good.safetensors"):
+            data = (tmp_path / name).read_bytes()
+            for round_ in range(150):
+                changed = np.frombuffer(data, np.uint8).copy()
+                places = generator.integers(0, len(changed), 1 + round_ % 4)
+                changed[places] = generator.integers(0, 256, len(places))
+                (tmp_path / "flipped").write_bytes(changed.tobytes())
+                try:
+                    read_checkpoint(tmp_path / "flipped")
+                except ConversionError as error:
+                    assert "flipped" in str(error)  # noqa: PT017
+
+    @pytest.mark.parametrize(
+        ("content", "word"),
+        [
+            (b"\x1f\x8b" + b"x" * 50, "gzip"),
+            (b"<!DOCTYPE html><html>", "web page"),
+            (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+            (b"\x89HDF\r\n\x1a\n" + b"\0" * 50, "Keras"),
+            (b"hello world, not a checkpoint", "neither"),
+            (b"", "empty"),
+        ],
+    )
+    def test_other_files_are_named(self, tmp_path: Path, content: bytes, word: str) -> None:
+        (tmp_path / "file.pt").write_bytes(content)
+        assert word in refusal(tmp_path / "file.pt")
+
+    def test_a_zip_of_something_else_is_named(self, tmp_path: Path) -> None:
+        with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:
+            archive.writestr("a.txt", "x")
+        assert "zip archive without a checkpoint" in refusal(tmp_path / "photos.zip")
+
+    @pytest.mark.parametrize("name", ["../../evil/data.pkl", "/tmp/data.pkl", "a\\..\\data.pkl", "C:/data.pkl"])
+    def test_names_that_lead_out_of_the_archive_are_refused(self, good: Path, tmp_path: Path, name: str) -> None:
+        with zipfile.ZipFile(tmp_path / "out.pt", "w") as archive:
+            archive.writestr(name, b"x")
+        assert "leads out" in refusal(tmp_path / "out.pt")
+
+    def test_folders_pipes_and_missing_files_are_refused(self, tmp_path: Path) -> None:
+        assert "folder" in refusal(tmp_path)
+        assert "does not exist" in refusal(tmp_path / "none.pt")
+        if hasattr(os, "mkfifo"):
+            os.mkfifo(tmp_path / "pipe.pt")
+            assert "regular" in refusal(tmp_path / "pipe.pt")
+
+
+class TestTensors:
+    @pytest.mark.parametrize("bad", [float("nan"), float("inf"), float("-inf")])
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+    def test_numbers_that_are_not_finite_are_named(self, tmp_path: Path, bad: float, dtype: torch.dtype) -> None:
+        weights = torch.ones(3, 4, dtype=dtype)
+        weights[1, 2] = bad
+        torch.save({**STATE, "rnn.weight": weights}, tmp_path / "nan.pt")
+        assert "'rnn.weight'" in refusal(tmp_path / "nan.pt")
+
+    def test_large_numbers_whose_sum_overflows_are_finite(self, tmp_path: Path) -> None:
+        torch.save({**STATE, "x": torch.full((9,), 3e38)}, tmp_path / "large.pt")
+        read_checkpoint(tmp_path / "large.pt")
+
+    @pytest.mark.parametrize("value", [3, "text", None, [1.0], {"a": 1}])
+    def test_what_is_no_tensor_is_named(self, tmp_path: Path, value: Any) -> None:
+        torch.save({**STATE, "epoch": value}, tmp_path / "mixed.pt")
+        message = refusal(tmp_path / "mixed.pt")
+        assert "'epoch'" in message
+        assert type(value).__name__ in message
+
+    @pytest.mark.parametrize("content", [torch.ones(2), [STATE], 5, {}, {"state_dict": {}}])
+    def test_what_is_no_state_dict_is_refused(self, tmp_path: Path, content: Any) -> None:
+        torch.save(content, tmp_path / "other.pt")
+        assert "state dict" in refusal(tmp_path / "other.pt")
+
+    def test_tensors_of_other_kinds_are_named(self, tmp_path: Path) -> None:
+        for index, tensor in enumerate(
+            [
+                torch.ones(2, 2).to_sparse(),
+                torch.ones(2, dtype=torch.complex64),
+                torch.ones(2, device="meta"),
+                torch.quantize_per_tensor(torch.ones(2), 0.1, 0, torch.qint8),
+            ]
+        ):
+            torch.save({**STATE, "odd": tensor}, tmp_path / f"{index}.pt")
+            refusal(tmp_path / f"{index}.pt")
+
+    def test_too_many_keys_are_refused(self, tmp_path: Path) -> None:
+        torch.save({f"k{index}": torch.ones(1) for index in range(20_001)}, tmp_path / "many.pt")
+        assert "20001 keys" in refusal(tmp_path / "many.pt")

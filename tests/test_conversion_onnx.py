@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+from pathlib import Path
+
+import pytest
+import torch
+
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video.conversion import onnx_export
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion.onnx_export import SHAPES, export_onnx
+from deepfake_video.hub_folder import save_hub_folder
+
+
+needs_onnx = pytest.mark.skipif(
+    any(onnx_export.importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
+    reason="the extra `export` is not installed",
+)
+FRAMES_ONLY = {"rnn_type": "none", "hidden_size": 1024, "num_hidden_layers": 0}
+
+
+def save(path: Path, **changes: object) -> Path:
+    torch.manual_seed(0)
+    model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny", **changes))
+    torch.nn.init.normal_(model.classifier.out_proj.weight, std=0.3)
+    save_hub_folder(model, DeepfakeVideoProcessor(), path)
+    return path
+
+
+@needs_onnx
+class TestExport:
+    @pytest.mark.parametrize(
+        "changes",
+        [
+            {"bidirectional": True, "num_hidden_layers": 2, "pooling": "attention"},
+            {"recurrence": "per-frame", "pooling": "last"},
+            {**FRAMES_ONLY, "frame_aggregation": "mean-probability"},
+        ],
+    )
+    def test_the_graph_agrees_with_pytorch_on_free_batches_and_frames(self, tmp_path: Path, changes: dict) -> None:
+        export = export_onnx(save(tmp_path / "model", **changes), tmp_path / "model.onnx")
+        assert set(export.differences) == set(SHAPES)
+        assert max(export.differences.values()) < 1e-5
+        assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["model.onnx"]
+
+    def test_a_graph_that_disagrees_is_not_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
+        with pytest.raises(ConversionError, match="answers otherwise"):
+            export_onnx(save(tmp_path / "model"), tmp_path / "model.onnx")
+        assert not (tmp_path / "model.onnx").exists()
+
+    def test_an_existing_file_is_kept(self, tmp_path: Path) -> None:
+        (tmp_path / "model.onnx").write_text("mine")
+        with pytest.raises(ConversionError, match="--overwrite"):
+            export_onnx(save(tmp_path / "model"), tmp_path / "model.onnx")
+        assert (tmp_path / "model.onnx").read_text() == "mine"
+
+
+def test_a_missing_package_is_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(ConversionError, match=r"pip install 'deepfake-video\[export\]'"):
+        export_onnx(tmp_path, tmp_path / "model.onnx")

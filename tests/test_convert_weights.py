@@ -1,0 +1,410 @@
+# SPDX-License-Identifier: Apache-2.0
+import json
+import os
+import stat
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conversion_table import BATCH_SIZES, TOLERANCE, differences, relative
+from legacy_layouts import CASES, FULL_SIZE, build, clips, fake_margin
+from PIL import Image
+from transformers import AutoModelForVideoClassification, AutoVideoProcessor
+
+from deepfake_video import convert_weights
+from deepfake_video.conversion import converting, parity
+from deepfake_video.conversion.converting import convert
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.registration import register
+
+
+ROOT = Path(convert_weights.__file__).parent
+A, B, C = "A resnext50-lstm", "B efficientnet-b0-bilstm", "C efficientnet-b0-frames"
+ATTENTION = "B with attention"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Frames are so small here that more threads only wait for each other."""
+    register()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Checkpoint files that several tests read."""
+    folder = tmp_path_factory.mktemp("files")
+    found = {}
+    for index, name in enumerate((A, B, C, ATTENTION, "D selimsef")):
+        found[name] = folder / f"{index}.pt"
+        torch.save(build(CASES[name]).state_dict(), found[name])
+    return found
+
+
+@pytest.fixture(scope="module")
+def folder_a(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Layout A, converted by the command, under a name that is no identifier."""
+    output = tmp_path_factory.mktemp("converted") / "model 1.0"
+    arguments = ["--output", str(output), "--license", "mit", "--repo-id", "me/detector", "--dataset", "me/faces"]
+    assert convert_weights.main([str(files[A]), *arguments]) == 0
+    return output
+
+
+class TestExactness:
+    @pytest.mark.parametrize("name", list(CASES))
+    def test_every_layout_answers_as_its_reference_network(self, tmp_path: Path, name: str) -> None:
+        found = differences(CASES[name], "plain", tmp_path)
+        assert set(found) == set(BATCH_SIZES)
+        assert max(found.values()) <= TOLERANCE
+
+    @pytest.mark.parametrize("wrapper", ["lightning", "half", "bfloat16", "old stream (.tar)", ".safetensors"])
+    def test_wrappers_do_not_change_the_answer(self, tmp_path: Path, wrapper: str) -> None:
+        assert max(differences(CASES[C], wrapper, tmp_path).values()) <= TOLERANCE
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", list(FULL_SIZE))
+    def test_published_sizes_answer_as_their_reference_networks(self, tmp_path: Path, name: str) -> None:
+        assert max(differences(FULL_SIZE[name], "plain", tmp_path).values()) <= TOLERANCE
+
+    @pytest.mark.parametrize(
+        ("name", "wrong"),
+        [
+            (C, {"padding": "torch"}),
+            (C, {"padding": "same"}),
+            (C, {"padding": "same", "padding_image_size": 225}),
+            ("D selimsef", {"padding": "torch"}),
+            (C, {"fake_index": 0}),
+        ],
+    )
+    def test_a_wrong_flag_would_show(self, tmp_path: Path, files: dict[str, Path], name: str, wrong: dict) -> None:
+        case = CASES[name]
+        convert(files[name], tmp_path / "out", {**case.flags, **wrong})
+        model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out")
+        with torch.inference_mode():
+            logits = model(pixel_values_videos=clips(1)).logits
+        expected = fake_margin(build(case), case, clips(1))
+        assert relative(logits[:, 1] - logits[:, 0], expected) > 10 * TOLERANCE
+
+    def test_the_last_frame_alone_decides_layout_a(self, folder_a: Path) -> None:
+        model = AutoModelForVideoClassification.from_pretrained(folder_a)
+        batch = clips(1)
+        other = torch.cat([torch.randn_like(batch[:, :-1]), batch[:, -1:]], dim=1)
+        with torch.inference_mode():
+            assert torch.equal(model(batch).logits, model(other).logits)
+
+    def test_as_sequence_is_another_function_and_the_card_says_so(
+        self, tmp_path: Path, files: dict[str, Path]
+    ) -> None:
+        conversion = convert(files[A], tmp_path / "out", {"as_sequence": True})
+        model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out")
+        assert model.config.recurrence == "sequence"
+        with torch.inference_mode():
+            logits = model(clips(1)).logits
+        expected = fake_margin(build(CASES[A]), CASES[A], clips(1))
+        assert relative(logits[:, 1] - logits[:, 0], expected) > 1e-3
+        assert "DIFFERENT FUNCTION" in conversion.inspection.diagnosis[0]
+        assert "DIFFERENT FUNCTION" in (tmp_path / "out" / "README.md").read_text()
+
+
+class TestParityCheck:
+    def test_a_mismatch_fails_and_writes_nothing(
+        self, tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        genuine = converting.convert_tensors
+
+        def swapped(*args: object, **kwargs: object) -> dict[str, torch.Tensor]:
+            tensors = genuine(*args, **kwargs)
+            key = "deepfake.frame_encoder.backbone.features.4.1.block.1.1.running_mean"
+            tensors[key] = tensors[key].flip(0)
+            return tensors
+
+        monkeypatch.setattr(converting, "convert_tensors", swapped)
+        with pytest.raises(ConversionError, match="computes something else") as caught:
+            convert(files[C], tmp_path / "out", CASES[C].flags)
+        assert caught.value.reason == "parity"
+        assert not list(tmp_path.iterdir())
+
+    def test_values_that_are_not_finite_never_pass(self) -> None:
+        nan = torch.tensor([[float("nan"), 0.0]])
+        assert parity.relative_difference(nan, torch.zeros(1, 2)) == float("inf")
+        assert not parity.Parity({1: float("nan")}, {1: 0.0}, 64).holds
+
+
+class TestFolder:
+    def test_it_holds_everything_that_the_hub_needs(self, folder_a: Path) -> None:
+        names = {entry.name for entry in folder_a.iterdir()}
+        assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md"} <= names
+        assert {"video_preprocessor_config.json", "modeling_deepfake.py", "configuration_deepfake.py"} <= names
+        assert not any(name.endswith((".pt", ".bin", ".tmp")) for name in names)
+        assert stat.S_IMODE((folder_a / "model.safetensors").stat().st_mode) & stat.S_IRUSR
+
+    def test_the_configuration_says_what_predict_needs(self, folder_a: Path) -> None:
+        config = json.loads((folder_a / "config.json").read_text())
+        assert config["is_trained"] is True
+        assert (config["num_frames"], config["image_size"], config["pooling"]) == (20, 112, "last")
+        assert config["recurrence"] == "per-frame"
+        assert config["id2label"] == {"0": "real", "1": "fake"}
+        assert "AutoModelForVideoClassification" in config["auto_map"]
+
+    def test_no_path_of_this_machine_is_written(self, folder_a: Path, files: dict[str, Path]) -> None:
+        for entry in folder_a.iterdir():
+            if entry.suffix in (".json", ".md"):
+                assert str(files[A].parent) not in entry.read_text()
+
+    def test_both_processor_files_hold_the_legacy_preprocessing(self, folder_a: Path) -> None:
+        for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+            fields = json.loads((folder_a / name).read_text())
+            assert fields["size"] == {"height": 112, "width": 112}
+            assert (fields["channel_order"], fields["frame_sampling"], fields["num_frames"]) == ("bgr", "first", 20)
+            assert (fields["do_crop_faces"], fields["face_margin"], fields["face_square"]) == (True, 1.0, False)
+
+    def test_layout_a_prepares_frames_as_its_program_did(self, folder_a: Path) -> None:
+        frames = np.random.default_rng(0).integers(0, 256, (20, 90, 70, 3), dtype=np.uint8)
+        processor = AutoVideoProcessor.from_pretrained(folder_a)
+        pixels = processor(list(frames), do_crop_faces=False, return_tensors="pt")["pixel_values_videos"]
+        # The program: OpenCV frames (BGR) to PIL, resized to a square, with the RGB statistics of ImageNet.
+        bgr = Image.fromarray(np.ascontiguousarray(frames[3][..., ::-1])).resize((112, 112), Image.Resampling.BILINEAR)
+        expected = (np.asarray(bgr) / 255 - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
+        assert tuple(pixels.shape) == (1, 20, 3, 112, 112)
+        # PIL and torchvision round a pixel differently by at most one step of 255.
+        assert np.abs(pixels[0, 3].permute(1, 2, 0).numpy() - expected).max() < 1.01 / 255 / 0.224
+
+    def test_the_attention_layout_divides_by_255_and_nothing_else(
+        self, files: dict[str, Path], tmp_path: Path
+    ) -> None:
+        convert(files[ATTENTION], tmp_path / "out", CASES[ATTENTION].flags)
+        processor = AutoVideoProcessor.from_pretrained(tmp_path / "out")
+        frames = np.full((20, 224, 224, 3), (255, 51, 0), dtype=np.uint8)
+        pixels = processor(list(frames), return_tensors="pt")["pixel_values_videos"]
+        assert torch.allclose(pixels[0, 0, :, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
+
+    def test_selimsef_fits_the_box_and_fills_with_black(self, files: dict[str, Path], tmp_path: Path) -> None:
+        convert(files["D selimsef"], tmp_path / "out", CASES["D selimsef"].flags)
+        fields = json.loads((tmp_path / "out" / "video_preprocessor_config.json").read_text())
+        assert (fields["do_pad"], fields["face_square"], fields["face_padding"]) == (True, False, "zero")
+        assert fields["face_margin"] == pytest.approx(5 / 3)
+        assert fields["size"] == {"height": 380, "width": 380}
+
+    def test_the_card_states_origin_licence_check_and_limits(self, folder_a: Path, files: dict[str, Path]) -> None:
+        import hashlib
+
+        card = (folder_a / "README.md").read_text()
+        assert hashlib.sha256(files[A].read_bytes()).hexdigest() in card
+        for words in (
+            "license: mit",
+            "- me/faces",
+            "library_name: transformers",
+            "pipeline_tag: video-classification",
+        ):
+            assert words in card
+        for words in ("parity ok", "last frame alone", 'model="me/detector"', "not a verdict", "deepfake-detection"):
+            assert words in card
+        assert "model-index" not in card
+
+    def test_a_licence_is_never_invented(self, files: dict[str, Path], tmp_path: Path) -> None:
+        convert(files[C], tmp_path / "out", CASES[C].flags)
+        card = (tmp_path / "out" / "README.md").read_text()
+        assert "license:" not in card
+        assert "Licence: not stated" in card
+
+    def test_pipeline_loads_it_without_the_package(self, folder_a: Path, tmp_path: Path) -> None:
+        code = """
+import sys
+from transformers import pipeline
+assert "deepfake_video" not in sys.modules
+detector = pipeline("video-classification", model=sys.argv[1], trust_remote_code=True)
+import numpy as np
+clip = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+inputs = detector.video_processor(list(clip), do_crop_faces=False, return_tensors="pt")
+print(sorted(detector.postprocess(detector.model(**inputs), top_k=2), key=lambda item: item["label"]))
+"""
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        environment |= {"HF_HOME": str(tmp_path), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", code, str(folder_a)]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        assert "'fake'" in done.stdout
+
+
+class TestOutput:
+    def test_it_is_never_overwritten_without_being_told(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        output = tmp_path / "out"
+        output.mkdir()
+        (output / "mine.txt").write_text("mine")
+        for overwrite in (False, True):
+            with pytest.raises(ConversionError) as caught:
+                convert(files[C], output, CASES[C].flags, overwrite=overwrite)
+            assert caught.value.reason == "output"
+        assert [entry.name for entry in output.iterdir()] == ["mine.txt"]
+        assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+    def test_a_model_folder_is_replaced_as_a_whole(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        output = tmp_path / "out"
+        convert(files[C], output, CASES[C].flags)
+        (output / "LICENSE").write_text("old")
+        convert(files[C], output, {"fake_index": 0}, overwrite=True)
+        assert not (output / "LICENSE").exists()
+        assert [entry.name for entry in tmp_path.iterdir()] == ["out"]
+
+    def test_a_model_folder_with_other_files_is_not_replaced(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        output = tmp_path / "out"
+        convert(files[C], output, CASES[C].flags)
+        (output / "thesis.docx").write_text("mine")
+        with pytest.raises(ConversionError, match=r"thesis\.docx"):
+            convert(files[C], output, CASES[C].flags, overwrite=True)
+        assert (output / "thesis.docx").exists()
+
+    def test_links_and_files_are_not_written_through(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        (tmp_path / "file").write_text("mine")
+        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+        for name in ("file", "link"):
+            with pytest.raises(ConversionError, match="not a folder"):
+                convert(files[C], tmp_path / name, CASES[C].flags, overwrite=True)
+
+    @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+    def test_an_interruption_leaves_nothing(
+        self, tmp_path: Path, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, error: BaseException
+    ) -> None:
+        def fail(*args: object, **kwargs: object) -> None:
+            raise error
+
+        monkeypatch.setattr(converting, "write_model_card", fail)
+        with pytest.raises((ConversionError, KeyboardInterrupt)):
+            convert(files[C], tmp_path / "out", CASES[C].flags)
+        assert not list(tmp_path.iterdir())
+
+    def test_a_dry_run_writes_nothing(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        conversion = convert(files[C], tmp_path / "out", CASES[C].flags, dry_run=True)
+        assert conversion.parity.holds
+        assert "model.safetensors" in conversion.files
+        assert not list(tmp_path.iterdir())
+
+
+class TestCommand:
+    def test_the_file_is_judged_before_the_flags(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        state = build(CASES[C]).state_dict()
+        state["backbone._bn1.weight"][3] = float("nan")
+        torch.save(state, tmp_path / "nan.pt")
+        assert convert_weights.main([str(tmp_path / "nan.pt"), "--output", str(tmp_path / "out")]) == 1
+        error = capsys.readouterr().err
+        assert "'backbone._bn1.weight'" in error
+        assert "--fake-index" not in error
+
+    def test_all_missing_flags_are_named_in_one_message(
+        self, files: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert convert_weights.main([str(files["D selimsef"]), "--output", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1
+        assert "--fake-index 0|1" in error
+        assert "--padding torch|same" in error
+
+    def test_inspect_says_what_is_known_assumed_and_missing(
+        self, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert convert_weights.main([str(files["D selimsef"]), "--inspect"]) == 0
+        text = capsys.readouterr().out
+        for words in ("selimsef-dfdc", "image-size = 380 (known of this layout)", "missing     --padding torch|same"):
+            assert words in text
+        assert "assumed by default" in text
+
+    def test_inspect_speaks_json(self, files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
+        assert convert_weights.main([str(files[B]), "--inspect", "--json"]) == 0
+        result = json.loads(capsys.readouterr().out)
+        assert result["family"] == "efficientnet-b0-bilstm"
+        assert result["missing"] == ["--fake-index 0|1"]
+        assert result["choices"]["recurrence"] == {"value": "sequence", "settled_by": "layout"}
+        assert result["recurrent"]["num_layers"] == 2
+
+    def test_negative_variances_and_integers_are_named(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        for key, change in (("_bn0.running_var", -1), ("_fc.1.bias", None)):
+            state = build(CASES[C]).state_dict()
+            tensor = state[f"backbone.{key}"]
+            state[f"backbone.{key}"] = tensor.long() if change is None else tensor * change
+            torch.save(state, tmp_path / "bad.pt")
+            assert convert_weights.main([str(tmp_path / "bad.pt"), "--inspect"]) == 1
+            assert f"'backbone.{key}'" in capsys.readouterr().err
+
+    def test_wrong_usage_is_two(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        assert convert_weights.main([str(files[C])]) == 2
+        assert convert_weights.main([str(files[C]), "--output", str(tmp_path / "o"), "--push"]) == 2
+
+    def test_help_does_not_wait_for_torch(self) -> None:
+        code = "import sys; from deepfake_video.convert_weights import main\n"
+        code += "try: main(['--help'])\nexcept SystemExit: pass\nassert 'torch' not in sys.modules"
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    @pytest.mark.parametrize("way", [["-m", "deepfake_video.convert_weights"], [str(ROOT / "convert_weights.py")]])
+    def test_module_and_file_are_the_same_command(self, way: list[str], tmp_path: Path) -> None:
+        done = subprocess.run(
+            [sys.executable, *way, str(tmp_path / "none.pt"), "--inspect"], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert done.stderr.startswith("error: ")
+        assert "none.pt" in done.stderr
+
+    def test_the_file_alone_says_how_to_install(self, tmp_path: Path) -> None:
+        (tmp_path / "convert_weights.py").write_text((ROOT / "convert_weights.py").read_text())
+        done = subprocess.run(
+            # -S leaves out what is installed.
+            [sys.executable, "-S", "-E", str(tmp_path / "convert_weights.py"), "x.pt"],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "pip install" in done.stderr
+
+
+@pytest.mark.slow
+class TestCost:
+    def test_a_full_size_layout_a_takes_thirty_seconds_and_two_and_a_half_files_of_memory(
+        self, files: dict[str, Path], tmp_path: Path
+    ) -> None:
+        psutil = pytest.importorskip("psutil")
+        assert files[A].stat().st_size > 220e6
+        code = """
+import sys
+import torch, torchvision, transformers
+from deepfake_video import convert_weights, hub_folder, image_processing_deepfake, modeling_deepfake
+from deepfake_video.conversion import converting
+torch.set_num_threads(2)
+sys.stdout.write("ready\\n")
+sys.stdout.flush()
+sys.stdin.readline()
+sys.exit(convert_weights.main(sys.argv[1:]))
+"""
+        process = subprocess.Popen(
+            [sys.executable, "-c", code, str(files[A]), "--output", str(tmp_path / "out")],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        process.stdout.readline()
+        watched = psutil.Process(process.pid)
+        before = peak = watched.memory_info().rss
+        start = time.perf_counter()
+        process.stdin.write("\n")
+        process.stdin.close()
+        while process.poll() is None:
+            try:
+                peak = max(peak, watched.memory_info().rss)
+            except psutil.Error:
+                break
+            time.sleep(0.01)
+        elapsed = time.perf_counter() - start
+        growth = (peak - before) / files[A].stat().st_size
+        print(f"{elapsed:.1f} s, growth of {growth:.2f} times the file")
+        assert process.wait() == 0
+        assert elapsed < 30
+        assert growth <= 2.5
