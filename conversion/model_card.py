@@ -94,7 +94,7 @@ def _intro(choices: Choices, layout: Layout) -> str:
     if choices.as_sequence:
         return f"{text} and **run as another function than the one they were published with**, see below."
     rnn = " with a recurrent layer" if layout.rnn else ", a classifier of single frames"
-    return f"{text}; an {layout.backbone} network{rnn}."
+    return f"{text}; the network is {layout.backbone}{rnn}."
 
 
 def _snippet(name: str) -> str:
