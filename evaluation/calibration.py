@@ -1,0 +1,229 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temperature and threshold from held-out people, stored in a new checkpoint folder with the name of the data."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..hub_folder import save_hub_folder
+from .judging import PROBABILITY_EPSILON
+from .metrics import measure
+from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
+from .scores import Score
+
+
+if TYPE_CHECKING:
+    from ..scanning.models import LoadedModel
+
+RECORD_NAME = "calibration.json"
+# Name of the part that calibrates where there is no official validation split.
+HALF = "one half of the people"
+# Where the classes are apart, no temperature is low enough, and where the scores say nothing, none high enough.
+MIN_FACTOR, MAX_FACTOR = 0.05, 20.0
+# What comes along from the folder of the checkpoint.
+_COMPANIONS = ("README.md", "LICENSE", "NOTICE")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """
+    What was fitted.
+
+    Attributes:
+        dataset: Name of the data.
+        split: Which part of it.
+        num_videos: Scored videos behind it.
+        temperature: For the configuration; divides the video logits.
+        threshold: For the configuration; of the probabilities at this temperature.
+        ece: Expected calibration error before and after, by the part of the data.
+        folder: The new checkpoint.
+    """
+
+    dataset: str
+    split: str
+    num_videos: int
+    temperature: float
+    threshold: float
+    ece: dict[str, tuple[float, float]]
+    folder: str
+
+
+def hold_out(
+    benchmark: Benchmark, split: str | None, calibration_split: str | None, *, seed: int
+) -> tuple[list[Sample], list[Sample], str]:
+    """
+    Samples to calibrate on, samples to evaluate, and the name of the first.
+
+    The official validation split calibrates; where there is none, half of the people do, chosen by the seed.
+
+    Args:
+        benchmark: The whole data set.
+        split: Which part is evaluated.
+        calibration_split: A split to calibrate on in place of the validation split.
+        seed: Of the halves.
+
+    Raises:
+        EvaluationError: If the two would share a person or source video, or one of them lacks a class.
+    """
+    chosen = benchmark.select(split).samples
+    if calibration_split is None and any(sample.split == "val" for sample in benchmark.samples):
+        calibration_split = "val"
+    if calibration_split is None:
+        held_out, chosen = _halve(chosen, seed)
+        name = HALF
+    else:
+        held_out, name = benchmark.select(calibration_split).samples, calibration_split
+    keys = {sample.key for sample in held_out}
+    if shared := people_in_common(held_out, chosen) or [s.key for s in chosen if s.key in keys]:
+        raise EvaluationError(
+            f"{benchmark.root}: {shared[0]} stands in the data to calibrate on and in the data to evaluate; choose "
+            "another --split or --calibration-split, so that nothing is judged by what was fitted to it."
+        )
+    for samples in (held_out, chosen):
+        if len({sample.is_fake for sample in samples}) < 2:
+            raise EvaluationError(
+                f"{benchmark.root}: cannot be divided into two parts with real and fake videos and nobody in common; "
+                "name the part to calibrate on with --calibration-split."
+            )
+    return held_out, chosen, name
+
+
+def _halve(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
+    """Two parts of about the same number of reals and fakes; people who are connected stay together."""
+    groups = identity_groups(samples)
+    order = np.random.default_rng(seed).permutation(len(groups))
+    halves: tuple[list[Sample], list[Sample]] = ([], [])
+    for group in sorted((groups[i] for i in order), key=len, reverse=True):
+        has_fake = any(sample.is_fake for sample in group)
+        counts = [sum(sample.is_fake == has_fake for sample in half) for half in halves]
+        halves[int(counts[0] > counts[1])].extend(group)
+    return halves
+
+
+def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
+    """
+    The temperature that divides the logits of these probabilities for the least log loss (Guo et al. 2017).
+
+    Args:
+        probabilities: Fake probability of each video, (N,).
+        is_fake: Its label, (N,) bool.
+    """
+    margins = _logit(probabilities)
+    low, high = np.log(MIN_FACTOR), np.log(MAX_FACTOR)
+    # The slope of the log loss in the inverse temperature rises: its zero is found by halving.
+    for _ in range(60):
+        middle = (low + high) / 2
+        slope = np.mean(margins * (1 / (1 + np.exp(-margins / np.exp(middle))) - is_fake))
+        low, high = (middle, high) if slope > 0 else (low, middle)
+    return float(np.exp((low + high) / 2))
+
+
+def apply_temperature(probabilities: np.ndarray, factor: float) -> np.ndarray:
+    """The probabilities that the same logits give when they are divided by a further factor."""
+    return np.asarray(1 / (1 + np.exp(-_logit(probabilities) / factor)))
+
+
+def _logit(probabilities: np.ndarray) -> np.ndarray:
+    kept = np.clip(np.asarray(probabilities, np.float64), PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
+    return np.log(kept) - np.log1p(-kept)
+
+
+def fit_threshold(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
+    """
+    The threshold of the highest balanced accuracy, between two scores, and nearest to one half where several are best.
+
+    Args:
+        probabilities: Fake probability of each video, (N,).
+        is_fake: Its label, (N,) bool, of both kinds.
+    """
+    distinct = np.unique(probabilities)
+    cuts = np.concatenate([[distinct[0] / 2], (distinct[1:] + distinct[:-1]) / 2, [(1 + distinct[-1]) / 2]])
+    decisions = probabilities[None] >= cuts[:, None]
+    balanced = decisions[:, is_fake].mean(1) - decisions[:, ~is_fake].mean(1)
+    best = cuts[balanced >= balanced.max() - 1e-12]
+    return float(best[np.argmin(np.abs(best - 0.5))])
+
+
+def calibrate(
+    held_out: Sequence[Score],
+    evaluated: Sequence[Score],
+    *,
+    model: "LoadedModel",
+    dataset: str,
+    split: str,
+    folder: Path,
+) -> Calibration:
+    """
+    Fit on one part, judge on both, and write the new checkpoint.
+
+    Args:
+        held_out: Scores of the part to fit on.
+        evaluated: Scores of the part that is evaluated.
+        model: Whose scores they are; its configuration is changed.
+        dataset: Name of the data.
+        split: Name of the part to fit on.
+        folder: The new checkpoint; must not exist.
+
+    Raises:
+        EvaluationError: If too little could be scored, or the folder exists.
+        OSError: If it cannot be written.
+    """
+    probabilities, is_fake = _arrays(held_out)
+    if is_fake.all() or not is_fake.any():
+        raise EvaluationError(f"{dataset}: calibrating takes scored real and fake videos, and one kind is missing.")
+    factor = fit_temperature(probabilities, is_fake)
+    parts = {f"{split} (fitted on it)": (probabilities, is_fake), "the evaluated videos": _arrays(evaluated)}
+    ece = {name: (_ece(*part), _ece(apply_temperature(part[0], factor), part[1])) for name, part in parts.items()}
+    calibration = Calibration(
+        dataset=dataset,
+        split=split,
+        num_videos=len(is_fake),
+        temperature=float(model.network.config.temperature) * factor,
+        threshold=fit_threshold(apply_temperature(probabilities, factor), is_fake),
+        ece=ece,
+        folder=str(folder),
+    )
+    _write_checkpoint(model, calibration, folder)
+    return calibration
+
+
+def _arrays(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
+    scored = [score for score in scores if score.fake_probability is not None]
+    probabilities = np.array([score.fake_probability for score in scored], np.float64)
+    return probabilities, np.array([score.is_fake for score in scored], bool)
+
+
+def _ece(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
+    value = measure(probabilities, is_fake, 0.5)["ece"]
+    return float("nan") if value is None else value
+
+
+def check_new_folder(folder: Path) -> None:
+    """
+    Raises:
+        EvaluationError: If the folder for the calibrated checkpoint is there already.
+    """
+    if folder.exists():
+        raise EvaluationError(f"{folder}: exists; --calibrate writes a new folder and changes none.")
+
+
+def _write_checkpoint(model: "LoadedModel", calibration: Calibration, folder: Path) -> None:
+    check_new_folder(folder)
+    config = model.network.config
+    config.temperature, config.threshold = calibration.temperature, calibration.threshold
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    if unfinished.exists():
+        shutil.rmtree(unfinished)
+    save_hub_folder(model.network.to("cpu"), model.processor, unfinished)
+    record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
+    text = json.dumps({"model": asdict(model.identity), **record}, indent=2)
+    (unfinished / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+    for name in _COMPANIONS:
+        if (source := Path(model.identity.id) / name).is_file():
+            shutil.copyfile(source, unfinished / name)
+    unfinished.rename(folder)

@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Celeb-DF-v2 and Celeb-DF++.
+
+`Celeb-real`, `YouTube-real` (some copies write `Youtube-real`) and `Celeb-synthesis`, in some copies each with a
+folder `videos` inside; Celeb-DF++ has `Celeb-synthesis/{FaceSwap,FaceReenact,TalkingFace}/<method>/`.
+`List_of_testing_videos.txt` names the test videos, `1 YouTube-real/00170.mp4`: no header, and 1 means *real*.
+What it does not name is for training.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from ..scanning.inputs import VIDEO_EXTENSIONS
+from .samples import Benchmark, EvaluationError, Sample, relative_key
+
+
+TEST_LIST = "List_of_testing_videos.txt"
+_FAKE = "celeb-synthesis"
+_REAL = ("celeb-real", "youtube-real")
+_CATEGORIES = ("faceswap", "facereenact", "talkingface")
+
+
+def is_celeb_df(root: Path) -> bool:
+    """Whether the folder is laid out like this data set."""
+    return root.is_dir() and bool(_top_folders(root).keys() & {_FAKE, "celeb-real"})
+
+
+def read_celeb_df(root: Path) -> Benchmark:
+    """
+    Read the layout.
+
+    Raises:
+        EvaluationError: If there is no video, or the list of test videos contradicts the folders.
+    """
+    folders = _top_folders(root)
+    is_plus_plus = _FAKE in folders and any(child.name.lower() in _CATEGORIES for child in folders[_FAKE].iterdir())
+    dataset = "Celeb-DF++" if is_plus_plus else "Celeb-DF-v2"
+    found = [sample for name in (*_REAL, _FAKE) if name in folders for sample in _find(root, folders[name], dataset)]
+    if not found:
+        raise EvaluationError(f"{root}: Celeb-real, YouTube-real and Celeb-synthesis hold no video.")
+    list_file = root / TEST_LIST
+    if not list_file.is_file():
+        notes = [f"no official split here: {TEST_LIST} is missing"]
+        return Benchmark(layout="celeb-df", root=root, samples=found, notes=notes)
+    listed = _read_test_list(list_file)
+    by_name = {_plain_name(sample.key): sample for sample in found}
+    samples = [
+        replace(sample, split="test" if _plain_name(sample.key) in listed else "train") for sample in by_name.values()
+    ]
+    missing = [name for name in listed if name not in by_name]
+    samples += [replace(_sample(root, root / listed[name], dataset), split="test") for name in missing]
+    return Benchmark(
+        layout="celeb-df",
+        root=root,
+        samples=sorted(samples, key=lambda sample: sample.key),
+        missing=sorted(listed[name] for name in missing),
+        notes=[f"the folder {name} is missing" for name in (*_REAL, _FAKE) if name not in folders],
+        has_splits=True,
+    )
+
+
+def _top_folders(root: Path) -> dict[str, Path]:
+    return {child.name.lower(): child for child in sorted(root.iterdir()) if child.is_dir()}
+
+
+def _find(root: Path, folder: Path, dataset: str) -> Iterator[Sample]:
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
+            yield _sample(root, path, dataset)
+
+
+def _sample(root: Path, path: Path, dataset: str) -> Sample:
+    """What the place and the name of a video say: `id0_0000` shows id0, `id0_id1_0000` id0 with the face of id1."""
+    folder, *inner = [part for part in path.relative_to(root).parent.parts if part != "videos"]
+    is_fake = folder.lower() == _FAKE
+    people = [part for part in path.stem.split("_") if part.startswith("id") and part[2:].isdigit()]
+    if not people:
+        people = [f"{folder.lower()}/{path.stem}"]
+    return Sample(
+        key=relative_key(path, root),
+        path=path,
+        is_fake=is_fake,
+        dataset=dataset,
+        method=(inner[-1] if inner else folder) if is_fake else None,
+        identities=tuple(people),
+        original=f"{people[0]}_{path.stem.rsplit('_', 1)[-1]}" if is_fake else None,
+    )
+
+
+def _plain_name(key: str) -> str:
+    """A path as the list writes it, whatever the copy inserts and however it spells the folder of real videos."""
+    folder, *inner = [part for part in key.replace("\\", "/").split("/") if part != "videos"]
+    return "/".join([folder.lower(), *inner])
+
+
+def _read_test_list(file: Path) -> dict[str, str]:
+    """The path of each test video as it is listed, by its plain name; every line counts, the first one too."""
+    listed = {}
+    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+        if not line.strip():
+            continue
+        label, _, path = line.strip().partition(" ")
+        name = _plain_name(path.strip())
+        if label not in ("0", "1") or "/" not in name:
+            raise EvaluationError(f"{file}, line {number}: expected `1 <real>` or `0 <fake>`, got {line!r}.")
+        if (label == "1") == name.startswith(f"{_FAKE}/"):
+            raise EvaluationError(
+                f"{file}, line {number}: {path.strip()} is marked {label}, but in this list 1 means real and 0 fake; "
+                "take the official list."
+            )
+        listed[name] = path.strip()
+    return listed

@@ -1,0 +1,185 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The perturbations of DeeperForensics-1.0 (Jiang et al. 2020, arXiv:2001.03024): seven kinds at five levels.
+
+They are applied to whole decoded frames, before faces are cropped, with the parameters of that benchmark. Whatever is
+random follows from the seed, the video, the kind, the level and the frame, so that neither the order of work nor the
+number of processes changes a picture.
+"""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+import numpy as np
+import torch
+from torchvision.transforms.v2 import functional as F
+
+from ..video_decoding import VideoDecodeError
+
+
+# From mild to strong, levels 1 to 5.
+PARAMETERS: dict[str, tuple[float, ...]] = {
+    "saturation": (0.4, 0.3, 0.2, 0.1, 0.0),
+    "contrast": (0.85, 0.725, 0.6, 0.475, 0.35),
+    "blockwise": (16, 32, 48, 64, 80),
+    "noise": (0.001, 0.002, 0.005, 0.01, 0.05),
+    "blur": (7, 9, 13, 17, 21),
+    "resize": (2, 3, 4, 5, 6),
+    "compression": (30, 32, 35, 38, 40),
+}
+KINDS = tuple(PARAMETERS)
+LEVELS = (1, 2, 3, 4, 5)
+BLOCK_SIDE, BLOCKS_PER = 8, 256
+FPS = 25
+# Luma weights of BT.601, and what a unit of noise in each of Y, Cb, Cr (8 bits, limited range) is worth in R, G, B.
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_NOISE_TO_RGB = np.array([[1, 1, 1], [0, -0.344, 1.773], [1.403, -0.714, 0]], np.float32) * (
+    np.array([[255 / 219], [255 / 224], [255 / 224]], np.float32) * 255
+)
+
+
+@dataclass(frozen=True, order=True)
+class Corruption:
+    """
+    One cell of the grid.
+
+    Raises:
+        ValueError: If there is no such kind or level.
+    """
+
+    kind: str
+    level: int
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS or self.level not in LEVELS:
+            raise ValueError(f"there is no corruption {self.kind!r} of level {self.level!r}; see {', '.join(KINDS)}.")
+
+    def __str__(self) -> str:
+        return f"{self.kind}-{self.level}"
+
+    @property
+    def parameter(self) -> float:
+        """The number that DeeperForensics gives this level."""
+        return PARAMETERS[self.kind][self.level - 1]
+
+
+def grid(kinds: Iterable[str] = KINDS) -> list[Corruption]:
+    """Every level of these kinds."""
+    return [Corruption(kind, level) for kind in kinds for level in LEVELS]
+
+
+def corrupt(
+    frames: Iterable[tuple[int, np.ndarray]], corruption: Corruption, *, video: str, seed: int = 0
+) -> Iterator[tuple[int, np.ndarray]]:
+    """
+    Degrade frames as they come.
+
+    Args:
+        frames: Index and picture `(H, W, 3)` uint8 RGB, in order; not written into.
+        corruption: What to do.
+        video: Names the video, for the random numbers.
+        seed: Of the run.
+
+    Raises:
+        VideoDecodeError: If the frames cannot be encoded.
+    """
+    if corruption.kind == "compression":
+        yield from _compress(frames, int(corruption.parameter), video)
+        return
+    degrade = _DEGRADE[corruption.kind]
+    for index, frame in frames:
+        words = [seed, zlib.crc32(video.encode()), KINDS.index(corruption.kind), corruption.level, index]
+        yield index, degrade(frame, corruption.parameter, np.random.default_rng(words))
+
+
+def _saturation(frame: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
+    grey = (frame @ _LUMA)[..., None]
+    return _to_uint8(grey + np.float32(factor) * (frame - grey))
+
+
+def _contrast(frame: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
+    return _to_uint8(frame * np.float32(factor))
+
+
+def _blockwise(frame: np.ndarray, number: float, random: np.random.Generator) -> np.ndarray:
+    height, width = frame.shape[:2]
+    frame = frame.copy()
+    for _ in range(int(number) * max(1, min(height, width) // BLOCKS_PER)):
+        y, x = random.integers(0, [max(1, height - BLOCK_SIDE), max(1, width - BLOCK_SIDE)])
+        frame[y : y + BLOCK_SIDE, x : x + BLOCK_SIDE] = 128
+    return frame
+
+
+def _noise(frame: np.ndarray, variance: float, random: np.random.Generator) -> np.ndarray:
+    noise = random.standard_normal(frame.shape, dtype=np.float32) * np.float32(np.sqrt(variance))
+    return _to_uint8(frame + noise @ _NOISE_TO_RGB)
+
+
+def _blur(frame: np.ndarray, kernel_size: float, _: np.random.Generator) -> np.ndarray:
+    # Reflection needs more pixels than half a kernel.
+    size = min(int(kernel_size), 2 * min(frame.shape[:2]) - 1)
+    image = torch.from_numpy(frame).permute(2, 0, 1)
+    blurred: np.ndarray = F.gaussian_blur(image, [size, size], [kernel_size / 6] * 2).permute(1, 2, 0).numpy()
+    return blurred
+
+
+def _resize(frame: np.ndarray, factor: float, _: np.random.Generator) -> np.ndarray:
+    height, width = frame.shape[:2]
+    image = torch.from_numpy(frame).permute(2, 0, 1)
+    small = F.resize(image, [max(1, int(height // factor)), max(1, int(width // factor))], antialias=False)
+    large: np.ndarray = F.resize(small, [height, width], antialias=False).permute(1, 2, 0).numpy()
+    return large
+
+
+_DEGRADE: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarray]] = {
+    "saturation": _saturation,
+    "contrast": _contrast,
+    "blockwise": _blockwise,
+    "noise": _noise,
+    "blur": _blur,
+    "resize": _resize,
+}
+
+
+def _to_uint8(frame: np.ndarray) -> np.ndarray:
+    return np.clip(frame, 0, 255).astype(np.uint8)
+
+
+def _compress(frames: Iterable[tuple[int, np.ndarray]], crf: int, video: str) -> Iterator[tuple[int, np.ndarray]]:
+    """Through H.264 and back; where the size of the pictures changes, a new stream begins."""
+    for (height, width, _), run in itertools.groupby(frames, key=lambda item: item[1].shape):
+        indices: list[int] = []
+        decoder: Any = av.CodecContext.create("h264", "r")
+        decoder.thread_count = 1
+        try:
+            pictures = itertools.chain.from_iterable(map(decoder.decode, _encode(run, height, width, crf, indices)))
+            for number, picture in enumerate(pictures):
+                # Chroma comes in pairs of pixels: an odd side was filled up.
+                yield indices[number], picture.to_ndarray(format="rgb24")[:height, :width]
+        except av.FFmpegError as error:
+            raise VideoDecodeError(video, f"its frames cannot be compressed with H.264 ({error})") from error
+
+
+def _encode(
+    frames: Iterable[tuple[int, np.ndarray]], height: int, width: int, crf: int, indices: list[int]
+) -> Iterator[Any]:
+    """The packets of a stream, at last `None`, which drains a decoder; `indices` grows by each frame that went in."""
+    encoder: Any = av.CodecContext.create("libx264", "w")
+    encoder.width, encoder.height, encoder.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
+    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
+    # x264's fastest code gives other bytes on another processor, and on some from one call to the next; what several
+    # threads write is not the same twice either.
+    encoder.options = {"crf": str(crf), "x264-params": "cpu-independent=1"}
+    encoder.thread_count = 1
+    for index, frame in frames:
+        filled = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+        picture = av.VideoFrame.from_ndarray(filled, format="rgb24")
+        picture.pts, picture.time_base = len(indices), Fraction(1, FPS)
+        indices.append(index)
+        yield from encoder.encode(picture)
+    yield from encoder.encode(None)
+    yield None

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""DeepfakeBench's JSON: {data set: {label: {split: {[compression]: {video: {label, frames}}}}}}.
+
+Frames are face images. A video is known by its whole place in the file, never by the name of its folder alone: the
+four methods of FaceForensics++ have videos of the same names.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from .samples import Benchmark, EvaluationError, Sample, natural_key
+
+
+_SPLITS = {"train": "train", "val": "val", "test": "test"}
+# DeepfakeBench keeps its lists and its pictures in folders beside each other.
+_PICTURE_FOLDERS = (".", "rgb", "datasets/rgb")
+
+
+def is_deepfakebench(root: Path) -> bool:
+    """Whether this is such a JSON file, or a folder with some and nothing else that is known."""
+    files = _json_files(root)
+    return bool(files) and all(_looks_right(_read(file)) for file in files)
+
+
+def read_deepfakebench(root: Path) -> Benchmark:
+    """
+    Read one JSON file, or every one in a folder.
+
+    Raises:
+        EvaluationError: If a file is of another form or lists no video.
+    """
+    samples: list[Sample] = []
+    missing: list[str] = []
+    for file in _json_files(root):
+        content = _read(file)
+        if not _looks_right(content):
+            raise EvaluationError(f"{file}: is not of the form {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
+        pictures = _Pictures(file)
+        for sample in _samples(content, pictures):
+            samples.append(sample)
+            if not sample.images or not all(image.is_file() for image in sample.images):
+                missing.append(sample.key)
+    if not samples:
+        raise EvaluationError(f"{root}: lists no video.")
+    return Benchmark(layout="deepfakebench", root=root, samples=samples, missing=missing, has_splits=True)
+
+
+def _json_files(root: Path) -> list[Path]:
+    if root.is_dir():
+        return sorted(root.glob("*.json"))
+    return [root] if root.suffix.lower() == ".json" and root.is_file() else []
+
+
+def _read(file: Path) -> Any:
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{file}: cannot be read as JSON.") from error
+
+
+def _looks_right(content: Any) -> bool:
+    """Four levels of names, the third of them splits."""
+    if not isinstance(content, dict) or not content:
+        return False
+    labels = [label for dataset in content.values() if isinstance(dataset, dict) for label in dataset.values()]
+    return bool(labels) and all(isinstance(label, dict) and label.keys() <= _SPLITS.keys() for label in labels)
+
+
+class _Pictures:
+    """Where the pictures of one JSON file are."""
+
+    def __init__(self, file: Path) -> None:
+        above = [file.parent, *file.resolve().parents[1:4]]
+        self.places = [place / folder for place in above for folder in _PICTURE_FOLDERS]
+
+    def find(self, name: str) -> Path:
+        relative = Path(name.replace("\\", "/"))
+        for i, place in enumerate(self.places):
+            if (place / relative).is_file():
+                # The others are in the same place.
+                self.places.insert(0, self.places.pop(i))
+                return place / relative
+        return self.places[0] / relative
+
+
+def _samples(content: dict[str, Any], pictures: _Pictures) -> Iterator[Sample]:
+    for dataset, labels in content.items():
+        for label, splits in labels.items():
+            for split, videos in splits.items():
+                for compression, name, entry in _videos(videos):
+                    place = [dataset, label, split, *([compression] if compression else []), name]
+                    yield _sample(place, entry, pictures, compression=compression)
+
+
+def _videos(videos: dict[str, Any]) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
+    """Videos of a split, which FaceForensics++ alone divides by compression."""
+    for name, entry in videos.items():
+        if "frames" in entry:
+            yield None, name, entry
+        else:
+            yield from ((name, inner_name, inner) for inner_name, inner in entry.items())
+
+
+def _sample(place: list[str], entry: dict[str, Any], pictures: _Pictures, *, compression: str | None) -> Sample:
+    dataset, label, split, *_, name = place
+    is_fake = not label.lower().endswith("real")
+    images = tuple(pictures.find(frame) for frame in sorted(map(str, entry.get("frames", ())), key=_natural))
+    return Sample(
+        key="/".join(place),
+        path=images[0].parent if images else Path(name),
+        is_fake=is_fake,
+        dataset=dataset,
+        method=label if is_fake else None,
+        compression=compression,
+        split=_SPLITS[split],
+        identities=tuple(name.split("_")) if dataset == "FaceForensics++" else (),
+        original=name.split("_")[0] if is_fake and dataset == "FaceForensics++" else None,
+        images=images,
+    )
+
+
+def _natural(name: str) -> list[str | int]:
+    return natural_key(Path(name))

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The Deepfake Detection Challenge: training parts, test sets, and the preview.
+
+Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, original}}. Test: `labels.csv`,
+`filename,label` with 1 for fake, beside the videos or beside the folder that holds them. Preview: `dataset.json`,
+{path: {label, set, target_id, swapped_id}}.
+"""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+from .samples import Benchmark, EvaluationError, Sample, relative_key
+
+
+DFDC, PREVIEW = "DFDC", "DFDC-preview"
+_LABELS = {"fake": True, "real": False, "1": True, "0": False}
+_SPLITS = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
+
+
+def is_dfdc(root: Path) -> bool:
+    """Whether the folder holds training parts or a labelled test set."""
+    return root.is_dir() and bool(_metadata_files(root) or _label_files(root))
+
+
+def is_dfdc_preview(root: Path) -> bool:
+    """Whether the folder holds the preview."""
+    return (root / "dataset.json").is_file()
+
+
+def read_dfdc(root: Path) -> Benchmark:
+    """
+    Read training parts and test sets.
+
+    Raises:
+        EvaluationError: If a list is damaged or has no video.
+    """
+    samples = [sample for file in _metadata_files(root) for sample in _read_metadata(file, root)]
+    samples += [sample for file in _label_files(root) for sample in _read_labels(file, root)]
+    if not samples:
+        raise EvaluationError(f"{root}: metadata.json and labels.csv list no video.")
+    return _benchmark("dfdc", root, samples)
+
+
+def read_dfdc_preview(root: Path) -> Benchmark:
+    """
+    Read the preview.
+
+    Raises:
+        EvaluationError: If `dataset.json` is damaged or has no video.
+    """
+    file = root / "dataset.json"
+    samples = []
+    for name, entry in _read_json(file).items():
+        is_fake = _label(file, name, entry)
+        people = [str(entry[key]) for key in ("target_id", "swapped_id") if entry.get(key) is not None]
+        samples.append(
+            Sample(
+                key=name,
+                path=root / name,
+                is_fake=is_fake,
+                dataset=PREVIEW,
+                method=Path(name).parts[0] if is_fake else None,
+                split=_SPLITS.get(str(entry.get("set", "")).lower()),
+                identities=tuple(people),
+                original=people[0] if is_fake and people else None,
+            )
+        )
+    if not samples:
+        raise EvaluationError(f"{file}: lists no video.")
+    return _benchmark("dfdc-preview", root, samples)
+
+
+def _benchmark(layout: str, root: Path, samples: list[Sample]) -> Benchmark:
+    return Benchmark(
+        layout=layout,
+        root=root,
+        samples=sorted(samples, key=lambda sample: sample.key),
+        missing=sorted(sample.key for sample in samples if not sample.path.is_file()),
+        has_splits=any(sample.split == "test" for sample in samples),
+    )
+
+
+def _metadata_files(root: Path) -> list[Path]:
+    return [file for file in (root / "metadata.json", *sorted(root.glob("*/metadata.json"))) if file.is_file()]
+
+
+def _label_files(root: Path) -> list[Path]:
+    return [file for file in (root / "labels.csv", *sorted(root.glob("*/labels.csv"))) if file.is_file()]
+
+
+def _read_metadata(file: Path, root: Path) -> list[Sample]:
+    samples = []
+    for name, entry in _read_json(file).items():
+        original = entry.get("original")
+        samples.append(
+            Sample(
+                key=relative_key(file.parent / name, root),
+                path=file.parent / name,
+                is_fake=_label(file, name, entry),
+                dataset=DFDC,
+                split=_SPLITS.get(str(entry.get("split", "train")).lower()),
+                identities=(Path(original or name).stem,),
+                original=original,
+            )
+        )
+    return samples
+
+
+def _read_labels(file: Path, root: Path) -> list[Sample]:
+    samples = []
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        for number, row in enumerate(csv.reader(stream), 1):
+            if not row or (number == 1 and len(row) > 1 and row[1].strip().lower() == "label"):
+                continue
+            if len(row) < 2 or row[1].strip().lower() not in _LABELS:
+                raise EvaluationError(f"{file}, line {number}: expected `filename,label` (0 or 1), got {row}.")
+            path = _find_beside(file, row[0].strip())
+            samples.append(
+                Sample(
+                    key=relative_key(path, root),
+                    path=path,
+                    is_fake=_LABELS[row[1].strip().lower()],
+                    dataset=DFDC,
+                    split="test",
+                    identities=(path.stem,),
+                )
+            )
+    return samples
+
+
+def _find_beside(file: Path, name: str) -> Path:
+    """The video beside the list or in a folder beside it; where it should be, if it is nowhere."""
+    places = [file.parent, file.parent / "test", file.parent / "videos"]
+    return next((place / name for place in places if (place / name).is_file()), file.parent / name)
+
+
+def _read_json(file: Path) -> dict[str, dict[str, Any]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
+    if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
+        raise EvaluationError(f"{file}: is no list of videos with their labels; download it again.")
+    return content
+
+
+def _label(file: Path, name: str, entry: dict[str, Any]) -> bool:
+    label = str(entry.get("label")).lower()
+    if label not in _LABELS:
+        raise EvaluationError(f"{file}: {name} has the label {entry.get('label')!r}, expected FAKE or REAL.")
+    return _LABELS[label]

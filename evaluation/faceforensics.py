@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""FaceForensics++ and the Deep Fake Detection data set (DFD), which share one folder layout.
+
+`original_sequences/{youtube,actors}/{raw,c0,c23,c40}/videos/`, `manipulated_sequences/<method>/<c>/videos/`.
+Splits: lists of pairs of ids in `{train,val,test}.json`, in the folder itself or in `splits/`; each pair stands for
+two real videos and for the fakes in both orders. DFD has no official split: all of it is for testing.
+"""
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from .samples import Benchmark, EvaluationError, Sample, relative_key
+
+
+COMPRESSIONS = ("raw", "c0", "c23", "c40")
+FACEFORENSICS, DFD = "FaceForensics++", "DFD"
+FF_METHODS = ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures")
+_DFD_FOLDERS = {"actors", "DeepFakeDetection"}
+_REAL, _FAKE = "original_sequences", "manipulated_sequences"
+_SPLIT_NAMES = ("train", "val", "test")
+
+
+def is_faceforensics(root: Path) -> bool:
+    """Whether the folder is laid out like this data set."""
+    return any((root / name).is_dir() for name in (_REAL, _FAKE))
+
+
+def read_faceforensics(root: Path) -> Benchmark:
+    """
+    Read the layout.
+
+    Raises:
+        EvaluationError: If the folder holds no video, or a split file is no list of pairs.
+    """
+    found = {sample.key: sample for sample in _find(root)}
+    if not found:
+        raise EvaluationError(f"{root}: {_REAL} and {_FAKE} hold no video; expected .../<method>/c23/videos/*.mp4.")
+    splits = _read_splits(root)
+    split_of = {video: name for name, pairs in splits.items() for pair in pairs for video in _videos_of(pair)}
+    samples = [replace(sample, split=_split_of(sample, split_of)) for sample in found.values()]
+    missing = []
+    for sample in _expected(root, found.values(), splits):
+        if sample.key not in found:
+            samples.append(sample)
+            missing.append(sample.key)
+    samples.sort(key=lambda sample: sample.key)
+    return Benchmark(
+        layout="faceforensics",
+        root=root,
+        samples=samples,
+        missing=sorted(missing),
+        notes=_notes(samples, splits),
+        has_splits=bool(splits),
+    )
+
+
+def _find(root: Path) -> Iterator[Sample]:
+    for kind in (_REAL, _FAKE):
+        for folder in sorted(root.glob(f"{kind}/*/*/videos")):
+            if folder.parent.name in COMPRESSIONS:
+                for path in sorted(folder.glob("*.mp4")):
+                    yield _sample(path, root)
+
+
+def _sample(path: Path, root: Path) -> Sample:
+    """What the place and the name of a video say about it."""
+    kind, folder, compression = path.relative_to(root).parts[:3]
+    is_dfd, is_fake = folder in _DFD_FOLDERS, kind == _FAKE
+    # FF++: 033.mp4, 033_097.mp4. DFD: 01__scene.mp4, 01_02__scene__hash.mp4.
+    people = path.stem.split("__")[0].split("_")
+    scene = path.stem.split("__")[1] if is_dfd and "__" in path.stem else None
+    original = None
+    if is_fake:
+        original = f"{people[0]}__{scene}" if scene else people[0]
+    return Sample(
+        key=relative_key(path, root),
+        path=path,
+        is_fake=is_fake,
+        dataset=DFD if is_dfd else FACEFORENSICS,
+        method=folder if is_fake else None,
+        compression=compression,
+        identities=tuple(people),
+        original=original,
+    )
+
+
+def _read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
+    splits = {}
+    for name in _SPLIT_NAMES:
+        files = [file for folder in (root, root / "splits") if (file := folder / f"{name}.json").is_file()]
+        if files:
+            splits[name] = _read_pairs(files[0])
+    return splits
+
+
+def _read_pairs(file: Path) -> list[tuple[str, str]]:
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        return [(str(first), str(second)) for first, second in content]
+    except (OSError, ValueError, TypeError) as error:
+        raise EvaluationError(f"{file}: is no list of pairs of ids, as the official split files are.") from error
+
+
+def _videos_of(pair: tuple[str, str]) -> list[str]:
+    first, second = pair
+    return [first, second, f"{first}_{second}", f"{second}_{first}"]
+
+
+def _split_of(sample: Sample, split_of: dict[str, str]) -> str | None:
+    return "test" if sample.dataset == DFD else split_of.get(sample.path.stem)
+
+
+def _expected(root: Path, found: Iterable[Sample], splits: dict[str, list[tuple[str, str]]]) -> list[Sample]:
+    """What the splits name, in every method and compression of which there is any video."""
+    folders = {sample.path.parent for sample in found if sample.dataset == FACEFORENSICS}
+    expected = []
+    for folder in sorted(folders):
+        is_real = folder.relative_to(root).parts[0] == _REAL
+        for name, pairs in splits.items():
+            for pair in pairs:
+                videos = _videos_of(pair)
+                for video in videos[:2] if is_real else videos[2:]:
+                    expected.append(replace(_sample(folder / f"{video}.mp4", root), split=name))
+    return expected
+
+
+def _notes(samples: list[Sample], splits: dict[str, list[tuple[str, str]]]) -> list[str]:
+    notes = []
+    methods = {sample.method for sample in samples}
+    if any(sample.dataset == FACEFORENSICS for sample in samples):
+        if absent := [method for method in FF_METHODS if method not in methods]:
+            notes.append(f"not in this copy: {', '.join(absent)}")
+        if absent := [name for name in _SPLIT_NAMES if name not in splits]:
+            notes.append(f"no official split file here: {', '.join(f'{name}.json' for name in absent)}")
+    if DFD in {sample.dataset for sample in samples}:
+        notes.append("DFD has no official split: all of it is taken as its test split")
+    return notes

@@ -1,0 +1,174 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a sample to what the networks judge: as it is, and degraded; the half of the work that needs no network."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..scanning.reading import ReadVideo, read_video
+from ..scanning.settings import ScanSettings
+from ..video_decoding import (
+    FrameSource,
+    VideoDecodeError,
+    VideoLimits,
+    VideoNotFoundError,
+    VideoReader,
+    VideoTooLargeError,
+)
+from .corruptions import Corruption, corrupt
+from .samples import Sample
+
+
+NOMINAL_FPS = 25.0
+
+
+class ImageSequence:
+    """
+    Pictures on disk, with the interface of a `VideoReader`; only those that are asked for are opened.
+
+    Args:
+        paths: At least one, in order.
+        limits: The largest picture.
+
+    Raises:
+        ValueError: If there is no picture.
+    """
+
+    def __init__(self, paths: Sequence[Path], *, limits: VideoLimits | None = None) -> None:
+        if not paths:
+            raise ValueError("a sequence of no pictures shows nothing")
+        self.name = str(paths[0].parent)
+        self.warnings: list[str] = []
+        self.num_frames = len(paths)
+        self.fps = NOMINAL_FPS
+        self.timestamps_s = np.arange(len(paths)) / NOMINAL_FPS
+        self.duration_s = len(paths) / NOMINAL_FPS
+        self._paths = paths
+        self._limits = limits or VideoLimits.from_environment()
+
+    @property
+    def width(self) -> int:
+        """Of the first picture, in pixels."""
+        return int(self._open(0).shape[1])
+
+    @property
+    def height(self) -> int:
+        """Of the first picture, in pixels."""
+        return int(self._open(0).shape[0])
+
+    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """
+        Index and picture `(H, W, 3)` uint8 RGB once for each distinct index, ascending.
+
+        Raises:
+            VideoError: If a picture is missing, damaged or too large.
+        """
+        return ((index, self._open(index)) for index in sorted({int(index) for index in indices}))
+
+    def _open(self, index: int) -> np.ndarray:
+        path = self._paths[index]
+        try:
+            with Image.open(path) as image:
+                if image.width * image.height > self._limits.max_frame_pixels:
+                    raise VideoTooLargeError(path, f"the picture has {image.width} x {image.height} pixels")
+                return np.array(image.convert("RGB"))
+        except FileNotFoundError as error:
+            raise VideoNotFoundError(path, "there is no such picture") from error
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise VideoDecodeError(path, f"the picture cannot be read ({error})") from error
+
+
+def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
+    """
+    What the networks judge of a sample. Face images are taken as they are: in them no face is searched.
+
+    Args:
+        sample: What to read.
+        processors: One a model.
+        settings: The choices of the scan.
+
+    Raises:
+        VideoError: If it cannot be judged; its `reason` is the status.
+    """
+    if not sample.images:
+        return read_video(sample.path, processors, settings)
+    source = ImageSequence(sample.images, limits=settings.limits)
+    clips = []
+    for processor in processors:
+        indices = processor.frame_indices(source.num_frames, num_frames=settings.num_frames)
+        clips.append(processor.read_clips(source, indices, do_crop_faces=False))
+    return ReadVideo(
+        path=str(sample.path),
+        duration_s=source.duration_s,
+        sha256="",
+        warnings=[],
+        face_coverage=None,
+        faces=[],
+        clips=clips,
+    )
+
+
+def read_corrupted(
+    sample: Sample,
+    clean: ReadVideo,
+    processors: Sequence[DeepfakeVideoProcessor],
+    settings: ScanSettings,
+    corruptions: Iterable[Corruption],
+    *,
+    seed: int,
+) -> Iterator[tuple[Corruption, ReadVideo]]:
+    """
+    The same frames and the same face boxes as in the clean clips, cut out of degraded frames.
+
+    So the grid says what a degradation does to the judgement, not to the search for faces.
+
+    Args:
+        sample: What to read.
+        clean: What [`read_sample`] gave.
+        processors: One a model.
+        settings: The choices of the scan.
+        corruptions: Which ones.
+        seed: For what is random in them.
+
+    Raises:
+        VideoError: If the video can no longer be read.
+    """
+    with _open(sample, settings) as source:
+        for corruption in corruptions:
+            degraded = _CorruptedFrames(source, corruption, video=sample.key, seed=seed)
+            clips = [
+                _cut_again(processor, degraded, of_model)
+                for processor, of_model in zip(processors, clean.clips, strict=True)
+            ]
+            yield corruption, replace(clean, clips=clips)
+
+
+def _open(sample: Sample, settings: ScanSettings) -> AbstractContextManager[FrameSource]:
+    if sample.images:
+        return nullcontext(ImageSequence(sample.images, limits=settings.limits))
+    return VideoReader(sample.path, limits=settings.limits)
+
+
+def _cut_again(processor: DeepfakeVideoProcessor, source: FrameSource, clips: Sequence[Clip]) -> list[Clip]:
+    tracks = [clip.track for clip in clips if clip.track is not None]
+    if not tracks:
+        return processor.read_clips(source, clips[0].frame_indices, do_crop_faces=False)
+    return processor.crop_clips(source, tracks, len(clips[0].frames))
+
+
+class _CorruptedFrames:
+    """A source whose frames are degraded on their way out."""
+
+    def __init__(self, source: FrameSource, corruption: Corruption, *, video: str, seed: int) -> None:
+        self.name, self.warnings = source.name, source.warnings
+        self.num_frames, self.fps, self.duration_s = source.num_frames, source.fps, source.duration_s
+        self.width, self.height, self.timestamps_s = source.width, source.height, source.timestamps_s
+        self._source, self._corruption, self._video, self._seed = source, corruption, video, seed
+
+    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        return corrupt(self._source.frames(indices), self._corruption, video=self._video, seed=self._seed)

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score a data set: workers read while the network computes, on one process or several, and nothing is done twice.
+
+Under `accelerate launch` (or torchrun) each process takes every n-th of the tasks that are not finished, and appends
+what it finishes to a file of its own. There is no padding, so there are no duplicates to remove; what a killed run of
+another number of processes left behind is found by the task, not by the file.
+"""
+
+import json
+import multiprocessing
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState  # type: ignore[import-untyped]
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..scanning.detector import ENSEMBLE_THRESHOLD
+from ..scanning.files import write_atomically
+from ..scanning.processes import ProcessGroup
+from ..scanning.reading import ReadVideo, read_video
+from ..scanning.settings import ScanSettings
+from ..scanning.store import PASSING_FAILURES
+from ..video_fetching import VideoError
+from .corruptions import Corruption
+from .judging import Judge
+from .progress import EvaluationProgress
+from .reading import read_corrupted, read_sample
+from .samples import EvaluationError, Sample
+from .scores import LINES_PATTERN, Score, ScoreLog, read_lines, unique
+
+
+RUN_NAME = "run.json"
+MAX_WORKERS = 8
+# Videos that a worker may read ahead: with the frames of one each, this bounds the memory.
+READ_AHEAD = 2
+# The slowest process may be hours behind the others when they meet at the end.
+PATIENCE = timedelta(days=7)
+
+
+@dataclass(frozen=True)
+class Item:
+    """What a worker hands over: one task, read or failed."""
+
+    sample: Sample
+    corruption: Corruption | None
+    video: ReadVideo | VideoError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """
+    What is to be scored.
+
+    Attributes:
+        samples: The videos.
+        corruptions: Each video is scored with each of these too.
+        seed: Of the corruptions.
+    """
+
+    samples: Sequence[Sample]
+    corruptions: Sequence[Corruption] = ()
+    seed: int = 0
+
+    def tasks_of(self, sample: Sample) -> list[tuple[str, str | None]]:
+        """The video as it is, then each corruption."""
+        return [(sample.key, None), *((sample.key, str(corruption)) for corruption in self.corruptions)]
+
+
+@dataclass
+class _Reading(IterableDataset[Item]):
+    """The reading of many videos; each worker process takes its share."""
+
+    work: Work
+    processors: list[DeepfakeVideoProcessor]
+    settings: ScanSettings
+    finished: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
+
+    def __iter__(self) -> Iterator[Item]:
+        worker = get_worker_info()
+        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
+        for sample in self.work.samples[first::step]:
+            yield from self._read(sample)
+
+    def _read(self, sample: Sample) -> Iterator[Item]:
+        open_tasks = set(self.work.tasks_of(sample)) - self.finished
+        left = [corruption for corruption in self.work.corruptions if (sample.key, str(corruption)) in open_tasks]
+        remaining = list(left)
+        try:
+            clean = read_sample(sample, self.processors, self.settings)
+            if (sample.key, None) in open_tasks:
+                yield Item(sample, None, clean)
+                open_tasks.discard((sample.key, None))
+            if not left:
+                return
+            seed = self.work.seed
+            for corruption, video in read_corrupted(sample, clean, self.processors, self.settings, left, seed=seed):
+                remaining.remove(corruption)
+                yield Item(sample, corruption, video)
+        except VideoError as error:
+            if (sample.key, None) in open_tasks:
+                yield Item(sample, None, error)
+            for corruption in remaining:
+                yield Item(sample, corruption, error)
+
+
+def join_processes(device: str) -> ProcessGroup:
+    """
+    The processes that a launcher started, or this one alone.
+
+    Args:
+        device: As typed.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (device == "cpu" or not torch.cuda.is_available()):
+        # accelerate forms a group on the CPU only if told so; the group then is one for all who ask later.
+        PartialState(cpu=True, timeout=PATIENCE)
+    return ProcessGroup()
+
+
+def evaluate(
+    judge: Judge,
+    work: Work,
+    *,
+    processes: ProcessGroup,
+    folder: Path,
+    description: dict[str, Any],
+    workers: int | None = None,
+    quiet: bool = False,
+) -> list[Score]:
+    """
+    Score what is not scored yet, and return all scores, the same on every process.
+
+    Args:
+        judge: The loaded models.
+        work: What to score.
+        processes: That share the work; each returns all scores.
+        folder: Holds the lines; a run that was killed goes on from there.
+        description: What decides the scores; a folder with another one is refused.
+        workers: Reading processes for each computing one; 0 reads and computes in turns.
+        quiet: Whether to say nothing about progress.
+
+    Raises:
+        EvaluationError: If the folder belongs to another run, is damaged, or a worker dies.
+        OSError: If the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted = {task for sample in work.samples for task in work.tasks_of(sample)}
+    _check_description(folder, description, is_main=processes.is_first)
+    before = _scored_before(folder, wanted, processes)
+    finished = frozenset(score.task for score in before)
+    pending = [sample for sample in work.samples if not finished.issuperset(work.tasks_of(sample))]
+    own = Work(samples=processes.share(pending), corruptions=work.corruptions, seed=work.seed)
+    reading = _Reading(own, judge.processors, judge.settings, finished)
+    total = sum(task not in finished for sample in own.samples for task in own.tasks_of(sample))
+    scores: list[Score] = []
+    is_quiet = quiet or not processes.is_first
+    label = "scoring" if processes.size == 1 else f"scoring, process 1 of {processes.size}"
+    with (
+        ScoreLog(folder / f"scores-{processes.rank:05d}.jsonl") as log,
+        EvaluationProgress(total, label=label, quiet=is_quiet) as progress,
+    ):
+        for item in _read_ahead(reading, workers):
+            scores.append(_score(judge, item))
+            log.append(scores[-1])
+            progress.advance()
+    return unique(processes.gather([*before, *scores]))
+
+
+def _scored_before(folder: Path, wanted: set[tuple[str, str | None]], processes: ProcessGroup) -> list[Score]:
+    """What an earlier run finished, but for failures that may pass, the same on every process."""
+    # Every process reads its own disk, which on several machines need not be the same.
+    own = [score for file in sorted(folder.glob(LINES_PATTERN)) for score in read_lines(file)]
+    found = unique(processes.gather(own))
+    return [score for score in found if score.task in wanted and score.status not in PASSING_FAILURES]
+
+
+def _score(judge: Judge, item: Item) -> Score:
+    corruption = None if item.corruption is None else str(item.corruption)
+    if isinstance(item.video, VideoError):
+        return Score.of(item.sample, corruption, status=item.video.reason, message=str(item.video))
+    judgement = judge.judge_frames(item.video)
+    return Score.of(
+        item.sample,
+        corruption,
+        fake_probability=judgement.result.fake_probability,
+        face_coverage=judgement.result.face_coverage,
+        frame_indices=tuple(judgement.frame_indices),
+        frame_probabilities=tuple(judgement.frame_probabilities),
+    )
+
+
+def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
+    if workers is None:
+        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        workers = max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // neighbours - 1))
+    workers = min(workers, len(reading.work.samples))
+    if workers == 0:
+        yield from reading
+        return
+    # Forking a process that has threads is unsafe; a server that has imported everything forks at once and safely.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([read_video.__module__])
+    loader = DataLoader(
+        reading,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=READ_AHEAD,
+        collate_fn=_unchanged,
+        multiprocessing_context=context,
+    )
+    try:
+        yield from loader
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise EvaluationError(
+            f"a process that reads videos died ({error}); run again to continue, with --workers 0 to see where."
+        ) from error
+
+
+def _unchanged(item: Any) -> Any:
+    return item
+
+
+def _check_description(folder: Path, description: dict[str, Any], *, is_main: bool) -> None:
+    """A folder belongs to one set of choices: scores of two must never stand in one table."""
+    file = folder / RUN_NAME
+    if not file.exists():
+        if is_main:
+            write_atomically(file, json.dumps(description, indent=2).encode())
+        return
+    try:
+        known = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise EvaluationError(f"{file}: is damaged; choose another --output.") from error
+    description = json.loads(json.dumps(description))
+    changed = [name for name in {**known, **description} if known.get(name) != description.get(name)]
+    if changed:
+        raise EvaluationError(
+            f"{folder}: holds scores that were made with another {', '.join(changed)}; choose another --output."
+        )
+
+
+def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
+    """What decides the scores of a run, for [`evaluate`], and the threshold that the checkpoint stores."""
+    configs = [model.network.config for model in judge.models]
+    return {
+        "dataset": str(root.resolve()),
+        "layout": layout,
+        "models": judge.identity.id,
+        "weights_sha256": judge.identity.weights_sha256,
+        "is_trained": all(config.is_trained for config in configs),
+        "temperatures": [float(config.temperature) for config in configs],
+        "threshold": float(configs[0].threshold) if len(configs) == 1 else ENSEMBLE_THRESHOLD,
+        "frame_sampling": [processor.frame_sampling for processor in judge.processors],
+        "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
+        "faces": judge.settings.faces,
+        "face_aggregation": judge.settings.face_aggregation,
+        "ensemble": judge.ensemble,
+        "seed": seed,
+    }

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Temperature and threshold: fitted on held-out people, stored in a new folder, never on what is evaluated."""
+
+import json
+from pathlib import Path
+
+import benchmark_trees as trees
+import numpy as np
+import pytest
+
+from deepfake_video.cli import main
+from deepfake_video.evaluation.calibration import (
+    MIN_FACTOR,
+    apply_temperature,
+    fit_temperature,
+    fit_threshold,
+    hold_out,
+)
+from deepfake_video.evaluation.datasets import open_benchmark
+from deepfake_video.evaluation.metrics import measure
+from deepfake_video.evaluation.samples import EvaluationError, people_in_common
+from deepfake_video.scanning.models import load_model
+
+
+def sigmoid(values: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-values))
+
+
+def draw(temperature: float, number: int = 4000) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities that are too sure by this factor."""
+    random = np.random.default_rng(0)
+    logits = random.standard_normal(number) * 3
+    return sigmoid(logits), random.random(number) < sigmoid(logits / temperature)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_the_temperature_that_made_the_scores_too_sure_is_found(temperature):
+    probabilities, is_fake = draw(temperature)
+    assert fit_temperature(probabilities, is_fake) == pytest.approx(temperature, rel=0.1)
+
+
+def test_calibrating_lowers_the_calibration_error_of_scores_that_are_too_sure():
+    probabilities, is_fake = draw(3.0)
+    after = apply_temperature(probabilities, fit_temperature(probabilities, is_fake))
+    assert measure(after, is_fake, 0.5)["ece"] < 0.3 * measure(probabilities, is_fake, 0.5)["ece"]
+
+
+def test_a_temperature_moves_no_video_past_another():
+    probabilities, is_fake = draw(2.0, 200)
+    assert measure(apply_temperature(probabilities, 4.0), is_fake, 0.5)["auc"] == pytest.approx(
+        measure(probabilities, is_fake, 0.5)["auc"]
+    )
+
+
+def test_perfect_scores_stay_finite():
+    factor = fit_temperature(np.array([0.0, 0.2, 0.8, 1.0]), np.array([False, False, True, True]))
+    assert factor == pytest.approx(MIN_FACTOR)
+    assert np.isfinite(apply_temperature(np.array([0.0, 1.0]), factor)).all()
+
+
+def test_the_threshold_stands_between_the_classes_and_nearest_to_one_half():
+    assert fit_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.5)
+    assert fit_threshold(np.array([0.1, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.65)
+
+
+def test_the_official_validation_split_calibrates(tmp_path):
+    benchmark = open_benchmark(trees.make_faceforensics(tmp_path))
+    held_out, evaluated, name = hold_out(benchmark, None, None, seed=0)
+    assert name == "val"
+    assert {sample.split for sample in held_out} == {"val"}
+    assert {sample.split for sample in evaluated} == {"test"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_without_a_validation_split_half_of_the_people_calibrate(tmp_path, seed):
+    benchmark = open_benchmark(trees.make_faceforensics(tmp_path, has_splits=False))
+    held_out, evaluated, _ = hold_out(benchmark, None, None, seed=seed)
+    assert people_in_common(held_out, evaluated) == []
+    assert len(held_out) + len(evaluated) == len(benchmark.samples)
+    assert len(held_out) == len(evaluated)
+
+
+def test_calibrating_on_what_is_evaluated_is_refused(tmp_path):
+    benchmark = open_benchmark(trees.make_faceforensics(tmp_path))
+    with pytest.raises(EvaluationError, match="nothing is judged by what was fitted to it"):
+        hold_out(benchmark, "test", "test", seed=0)
+
+
+def test_a_calibration_split_that_shares_a_person_is_refused(tmp_path):
+    # in Celeb-DF the training and test videos show the same celebrities
+    benchmark = open_benchmark(trees.make_celeb_df(tmp_path))
+    with pytest.raises(EvaluationError, match="id0"):
+        hold_out(benchmark, "test", "train", seed=0)
+
+
+def test_people_who_cannot_be_divided_are_refused(tmp_path):
+    trees.make_folder(tmp_path)
+    (tmp_path / "list.csv").write_text("real/0.mp4,real,anna\nfake/0.mp4,fake,anna\n")
+    with pytest.raises(EvaluationError, match="cannot be divided"):
+        hold_out(open_benchmark(tmp_path / "list.csv"), None, None, seed=0)
+
+
+def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    model = trees.save_model(tmp_path / "model", 1)
+    before = {file.name: file.read_bytes() for file in Path(model).iterdir()}
+    new = tmp_path / "calibrated"
+    command = ["evaluate", str(root), "--model", model, "--workers", "0", "--bootstrap", "0", "--quiet", "--json"]
+
+    assert main([*command, "--calibrate", str(new)]) == 0
+
+    report = json.loads(capsys.readouterr().out)["calibration"]
+    record = json.loads((new / "calibration.json").read_text())
+    config = load_model(str(new)).network.config
+    assert (record["dataset"], record["split"], record["num_videos"]) == ("FaceForensics++", "val", 10)
+    assert (config.temperature, config.threshold) == (report["temperature"], report["threshold"])
+    assert config.temperature != 1.0
+    assert len(record["ece"]) == 2
+    assert all(len(values) == 2 for values in record["ece"].values())
+    assert {file.name: file.read_bytes() for file in Path(model).iterdir()} == before
+
+    # the new folder says what the fitted temperature makes of the old scores
+    assert main([*command, "--output", str(tmp_path / "old"), "--plots", "none"]) == 0
+    assert main([*command[:2], "--model", str(new), *command[4:], "--output", str(tmp_path / "new")]) == 0
+    old, fitted = (
+        {
+            line["key"]: line["fake_probability"]
+            for line in map(json.loads, (tmp_path / name).glob("*.jsonl").__next__().open())
+        }
+        for name in ("old", "new")
+    )
+    for key, probability in old.items():
+        assert fitted[key] == pytest.approx(
+            float(apply_temperature(np.array(probability), config.temperature)), abs=1e-6
+        )
+
+
+def test_an_existing_folder_is_never_calibrated_into(capsys, tmp_path):
+    trees.make_faceforensics(tmp_path / "data")
+    assert main(["evaluate", str(tmp_path / "data"), "--calibrate", str(tmp_path)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "options", [["--model", "a", "--model", "b"], ["--face-aggregation", "mean"]], ids=["ensemble", "mean of faces"]
+)
+def test_what_has_no_temperature_of_its_own_is_not_calibrated(capsys, tmp_path, options):
+    trees.make_folder(tmp_path)
+    assert main(["evaluate", str(tmp_path), "--calibrate", str(tmp_path / "new"), *options]) == 2
+    assert "--calibrate" in capsys.readouterr().err

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is reported of given scores: rows, warnings, tables, JSON, CSV, the model-index block and plots."""
+
+import importlib.util
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
+from deepfake_video.cli import main
+from deepfake_video.evaluation.plots import write_plots
+from deepfake_video.evaluation.report import Report, make_rows, make_warnings, model_index, robustness_table
+from deepfake_video.evaluation.scores import Score, read_scores, write_csv_scores
+from deepfake_video.evaluation.tables import report_text
+
+
+def score(key: str, probability: float | None, **changes) -> Score:
+    fields = {
+        "key": key,
+        "label": "fake" if "fake" in key else "real",
+        "dataset": "Set",
+        "fake_probability": probability,
+    }
+    if probability is None:
+        fields |= {"status": "no_face", "message": f"{key}: no face found"}
+    return Score(**(fields | changes))
+
+
+SCORES = [
+    score("real/a", 0.1, compression="c23", frame_indices=(0, 5), frame_probabilities=(0.2, 0.1)),
+    score("real/b", 0.6, compression="c40", frame_indices=(0, 5), frame_probabilities=(0.5, 0.7)),
+    score("fake/c", 0.9, method="Swap", compression="c23", frame_indices=(0, 5), frame_probabilities=(0.8, 0.9)),
+    score("fake/d", 0.4, method="Swap", compression="c40", frame_indices=(0, 5), frame_probabilities=(0.4, 0.6)),
+    score("fake/e", 0.3, method="Morph", compression="c40", frame_indices=(0, 5), frame_probabilities=(0.3, 0.3)),
+    score("fake/f", None, method="Morph", compression="c40"),
+]
+
+
+def make_report(scores: list[Score], **changes) -> Report:
+    rows = make_rows(scores, 0.5, resamples=20)
+    found = {"dataset": "Set", "split": "test", "threshold": 0.5, "run": {}, "rows": rows}
+    return Report(**(found | {"warnings": make_warnings(rows)} | changes))
+
+
+def rows_by_name(scores: list[Score], level: str = "video") -> dict:
+    return {row.name: row for row in make_rows(scores, 0.5, resamples=0) if row.level == level}
+
+
+def auc(*scores: Score) -> float:
+    return roc_auc_score([s.is_fake for s in scores], [s.fake_probability for s in scores])
+
+
+def test_there_is_a_row_for_each_method_and_compression():
+    rows = rows_by_name(SCORES)
+    assert list(rows) == ["all videos", "Morph", "Swap", "c23", "c40"]
+    real_a, real_b, c, d, e, _ = SCORES
+    assert rows["all videos"].estimates["auc"].value == pytest.approx(auc(real_a, real_b, c, d, e))
+    assert rows["Swap"].estimates["auc"].value == pytest.approx(auc(real_a, real_b, c, d))
+    assert rows["c40"].estimates["auc"].value == pytest.approx(auc(real_b, d, e))
+
+
+def test_a_method_stands_against_the_reals_of_its_own_compressions():
+    # Morph exists in c40 only; the real in c23 must not be compared with it
+    assert rows_by_name(SCORES)["Morph"].num_real == 1
+
+
+def test_a_method_stands_against_the_reals_of_its_own_data_set():
+    others = [replace(s, key=f"2/{s.key}", dataset="Other") for s in SCORES]
+    rows = rows_by_name([*SCORES, *others])
+    assert [name for name, row in rows.items() if row.kind == "dataset"] == ["Other", "Set"]
+    assert rows["Set, Swap"].num_real == 2
+
+
+def test_what_could_not_be_scored_lowers_the_coverage_and_nothing_else():
+    with_failure, without = rows_by_name(SCORES)["all videos"], rows_by_name(SCORES[:-1])["all videos"]
+    assert with_failure.coverage == pytest.approx(5 / 6)
+    assert with_failure.estimates == without.estimates
+
+
+def test_a_failure_never_has_a_number():
+    with pytest.raises(ValueError, match="if and only if"):
+        score("real/a", 0.5, status="no_face")
+    with pytest.raises(ValueError, match="if and only if"):
+        score("real/a", None, status="ok")
+
+
+def test_a_logit_is_no_probability():
+    with pytest.raises(ValueError, match="logit"):
+        score("real/a", 1.7)
+
+
+def test_frames_have_rows_of_their_own_that_count_frames():
+    frames = rows_by_name(SCORES, "frame")["all videos"]
+    labels = [s.is_fake for s in SCORES for _ in s.frame_probabilities]
+    probabilities = [p for s in SCORES for p in s.frame_probabilities]
+    assert frames.num_judged == 10
+    assert frames.estimates["auc"].value == pytest.approx(roc_auc_score(labels, probabilities))
+
+
+def test_video_auc_counts_videos_however_many_frames_they_have():
+    longer = [replace(SCORES[0], frame_indices=tuple(range(50)), frame_probabilities=(0.99,) * 50), *SCORES[1:]]
+    assert rows_by_name(longer)["all videos"].num_judged == 5
+    assert rows_by_name(longer)["all videos"].estimates == rows_by_name(SCORES)["all videos"].estimates
+
+
+def test_a_set_of_reals_alone_says_that_auc_is_undefined_and_how_specific_the_model_is():
+    text = report_text(make_report(SCORES[:2]))
+    assert "AUC undefined: all scored videos are real" in text
+    assert "undefined" in text.splitlines()[2]
+    assert "specificity at the threshold 0.5: .500" in text
+
+
+def test_nothing_scored_is_a_report_too():
+    report = make_report([SCORES[-1]])
+    assert "AUC undefined: no video could be scored" in report_text(report)
+    assert report.rows[0].coverage == 0
+
+
+def test_coverage_is_100_percent_only_if_nothing_is_missing():
+    many = [score(f"real/{i}", 0.1) for i in range(300)]
+    assert "99 %" in report_text(make_report([*many, SCORES[-1]]))
+
+
+def test_few_reals_are_said_to_make_one_percent_no_false_alarm():
+    assert any("TPR at 1 %" in warning for warning in make_report(SCORES).warnings)
+
+
+def test_json_holds_every_row_and_no_nan(tmp_path):
+    make_report(SCORES[:2]).write_json(tmp_path / "metrics.json")
+    content = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
+    assert content["rows"][0]["estimates"]["auc"] == {"value": None, "low": None, "high": None}
+    assert content["rows"][0]["estimates"]["specificity"]["value"] == 0.5
+
+
+def test_the_model_index_names_the_data_and_only_what_is_defined():
+    block = yaml.safe_load(model_index(make_report(SCORES), "tiny"))["model-index"]
+    result = block[0]["results"][0]
+    assert (block[0]["name"], result["dataset"]["name"], result["dataset"]["split"]) == ("tiny", "Set", "test")
+    found = {metric["type"]: metric["value"] for metric in result["metrics"]}
+    assert found["roc_auc"] == pytest.approx(auc(*SCORES[:5]), abs=1e-4)
+    reals = yaml.safe_load(model_index(make_report(SCORES[:2]), "tiny"))["model-index"][0]["results"][0]
+    assert {metric["type"] for metric in reals["metrics"]} == {"brier_score", "specificity"}
+
+
+def test_a_score_file_of_another_tool_is_scored_again_without_a_video(capsys, tmp_path):
+    file = tmp_path / "theirs.csv"
+    file.write_text("path,label,fake_probability\na.mp4,real,0.2\nb.mp4,fake,0.9\nc.mp4,fake,\n")
+    code = main(["evaluate", "--scores", str(file), "--json", "--bootstrap", "0", "--threshold", "0.95"])
+    row = json.loads(capsys.readouterr().out)["rows"][0]
+    assert code == 1
+    assert (row["num_scored"], row["estimates"]["auc"]["value"], row["estimates"]["sensitivity"]["value"]) == (2, 1, 0)
+
+
+def test_scores_survive_the_way_through_a_csv_file(tmp_path):
+    write_csv_scores(SCORES, tmp_path / "scores.csv")
+    kept = read_scores(tmp_path / "scores.csv")
+    bare = sorted((replace(s, frame_indices=(), frame_probabilities=()) for s in SCORES), key=lambda s: s.key)
+    assert kept == bare
+
+
+@pytest.mark.parametrize("line", ["a.mp4,real,1.5", "a.mp4,maybe,0.5", ",real,0.5", "a.mp4,real,much"])
+def test_a_wrong_line_of_saved_scores_is_named(capsys, tmp_path, line):
+    (tmp_path / "scores.csv").write_text(f"path,label,fake_probability\n{line}\n")
+    assert main(["evaluate", "--scores", str(tmp_path / "scores.csv")]) == 2
+    assert "line 2" in capsys.readouterr().err
+
+
+def with_corruption(name: str, **probabilities: float | None) -> list[Score]:
+    return [score(key.replace("_", "/"), value, corruption=name) for key, value in probabilities.items()]
+
+
+def test_the_grid_compares_the_same_videos_in_every_cell():
+    clean = [score("real/a", 0.1), score("real/b", 0.5), score("fake/c", 0.9), score("fake/d", 0.45)]
+    cells = [
+        found
+        for level in range(1, 6)
+        for found in with_corruption(f"blur-{level}", real_a=0.6, real_b=0.5, fake_c=0.55, fake_d=None)
+    ]
+    # fake/d has no score in the grid, so that it does not count in the clean column either
+    assert robustness_table([*clean, *cells]) == {"blur": [1.0, *[pytest.approx(0.5)] * 5]}
+
+
+def test_rows_and_grid_stand_in_one_text():
+    report = make_report(SCORES, robustness={"blur": [0.9, 0.8, 0.7, 0.6, 0.5, None]})
+    line = next(line for line in report_text(report).splitlines() if line.startswith("blur"))
+    assert line.split() == ["blur", ".900", ".800", ".700", ".600", ".500", "–", ".650"]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra")
+@pytest.mark.parametrize("image_format", ["png", "svg"])
+def test_plots_are_pictures_and_repeat_to_the_byte(tmp_path, image_format):
+    report = make_report(SCORES, dataset="a $ in a name", robustness={"blur": [0.9, 0.8, 0.7, 0.6, 0.5, None]})
+    contents = []
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        files = write_plots(report, SCORES, tmp_path / name, image_format=image_format)
+        contents.append([file.read_bytes() for file in files])
+    assert sorted(file.stem for file in files) == ["reliability", "robustness", "roc", "scores"]
+    assert contents[0] == contents[1]
+    if image_format == "png":
+        assert np.asarray(Image.open(files[0]).convert("L")).std() > 5
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra")
+def test_a_single_class_has_no_roc_plot(tmp_path):
+    files = write_plots(make_report(SCORES[:2]), SCORES[:2], tmp_path)
+    assert sorted(file.stem for file in files) == ["reliability", "scores"]

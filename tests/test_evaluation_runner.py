@@ -1,0 +1,358 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scoring a data set: the score of `predict`, on one process or two, killed and continued, read ahead by workers."""
+
+import json
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import benchmark_trees as trees
+import numpy as np
+import pytest
+import torch
+
+from deepfake_video.cli import main
+from deepfake_video.evaluation import runner
+from deepfake_video.evaluation.judging import Judge
+from deepfake_video.evaluation.reading import read_sample
+from deepfake_video.evaluation.samples import EvaluationError, Sample
+from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.reading import read_video
+from deepfake_video.scanning.sample import write_sample_video
+
+
+PACKAGE_PARENT = Path(sys.modules["deepfake_video"].__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory) -> list[str]:
+    folder = tmp_path_factory.mktemp("models")
+    return [trees.save_model(folder / "one", 1), trees.save_model(folder / "two", 2)]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """Seven videos: no multiple of two."""
+    return trees.make_folder(tmp_path_factory.mktemp("data"))
+
+
+def command(data: Path, model: str, output: Path, *options: str) -> list[str]:
+    fixed = ["--device", "cpu", "--workers", "0", "--bootstrap", "20", "--plots", "none", "--quiet"]
+    return ["evaluate", str(data), "--model", model, "--output", str(output), *fixed, *options]
+
+
+def scores_of(output: Path) -> dict[str, float | None]:
+    return {score.key: score.fake_probability for score in read_scores(output)}
+
+
+@pytest.fixture(scope="module")
+def reference(data, models, tmp_path_factory) -> Path:
+    """What an undisturbed run writes."""
+    output = tmp_path_factory.mktemp("reference") / "run"
+    assert main(command(data, models[0], output)) == 0
+    return output
+
+
+def as_sample(path: Path) -> Sample:
+    return Sample(key=path.name, path=path, is_fake=False, dataset="d")
+
+
+# --- the score ---
+
+
+def test_a_video_has_the_score_that_predict_gives_it(tmp_path):
+    path = write_sample_video(tmp_path / "a.mp4", num_frames=12)
+    model = trees.save_model(tmp_path / "model", 3, do_crop_faces=True)
+    judge = Judge([model], device="cpu")
+    found = judge.judge_frames(read_sample(as_sample(path), judge.processors, judge.settings)).result
+    assert found.fake_probability == Detector([model], device="cpu").score(path).fake_probability
+    assert found.face_coverage is not None
+
+
+def test_scores_differ_between_videos(reference):
+    assert len(set(scores_of(reference).values())) == 7
+
+
+def test_frames_say_what_the_network_says_of_them(data, models):
+    judge = Judge([models[0]], device="cpu")
+    video = read_video(data / "real/0.mp4", judge.processors, judge.settings)
+    judgement = judge.judge_frames(video)
+    [clip], model = video.clips[0], judge.models[0]
+    inputs = model.processor(
+        clip.frames, do_sample_frames=False, input_data_format="channels_last", return_tensors="pt"
+    )
+    with torch.inference_mode():
+        expected = model.network(**inputs).frame_logits.softmax(-1)[0, :, model.fake_index]
+    assert judgement.frame_indices == clip.frame_indices.tolist()
+    np.testing.assert_allclose(judgement.frame_probabilities, expected, atol=1e-6)
+
+
+def test_frames_of_a_list_of_images_are_spread_from_the_first_to_the_last(tmp_path, models):
+    images = tuple(trees.put_images(tmp_path / "frames", 11))
+    judge = Judge([models[0]], device="cpu")
+    sample = Sample(key="a", path=tmp_path, is_fake=False, dataset="d", images=images)
+    judgement = judge.judge_frames(read_sample(sample, judge.processors, judge.settings))
+    assert judgement.frame_indices == [0, 3, 6, 10]
+
+
+def test_a_frame_that_fills_up_a_short_video_counts_once(tmp_path, models):
+    judge = Judge([models[0]], device="cpu")
+    sample = Sample(
+        key="a", path=tmp_path, is_fake=False, dataset="d", images=tuple(trees.put_images(tmp_path / "frames", 2))
+    )
+    judgement = judge.judge_frames(read_sample(sample, judge.processors, judge.settings))
+    assert (judgement.frame_indices, len(judgement.frame_probabilities)) == ([0, 1], 2)
+
+
+def test_faces_are_not_searched_in_face_images(capsys, tmp_path):
+    model = trees.save_model(tmp_path / "model", 1, do_crop_faces=True)
+    root = trees.make_image_folder(tmp_path / "faces")
+    assert main(command(root, model, tmp_path / "run")) == 0
+    assert all(probability is not None for probability in scores_of(tmp_path / "run").values())
+
+
+@pytest.mark.parametrize("ensemble", ["probabilities", "logits"])
+def test_an_ensemble_averages_what_it_says(data, models, ensemble):
+    path = data / "fake/2.mp4"
+    judges = [Judge([model], device="cpu") for model in models]
+    alone = [
+        judge.judge_frames(read_video(path, judge.processors, judge.settings)).result.fake_probability
+        for judge in judges
+    ]
+    both = Judge(models, device="cpu", ensemble=ensemble)
+    found = both.judge_frames(read_video(path, both.processors, both.settings)).result.fake_probability
+    odds = np.log(np.array(alone) / (1 - np.array(alone)))
+    expected = np.mean(alone) if ensemble == "probabilities" else 1 / (1 + np.exp(-odds.mean()))
+    assert found == pytest.approx(expected, abs=1e-5)
+    assert abs(alone[0] - alone[1]) > 1e-3
+
+
+def test_the_ensemble_and_its_mean_are_named(capsys, data, models, tmp_path):
+    main([*command(data, models[0], tmp_path / "run"), "--model", models[1], "--ensemble", "logits"])
+    assert "mean of the logits" in capsys.readouterr().out
+
+
+# --- the output ---
+
+
+def test_one_command_writes_table_json_scores_and_the_block_for_the_card(reference):
+    assert {"table.txt", "metrics.json", "scores.csv", "model-index.yml", "run.json"} <= {
+        file.name for file in reference.iterdir()
+    }
+    assert not list(reference.glob(".unfinished*"))
+
+
+def test_the_table_is_what_was_printed(capsys, data, models, tmp_path):
+    main(command(data, models[0], tmp_path / "run"))
+    printed = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert printed == (tmp_path / "run/table.txt").read_text().splitlines()
+
+
+def test_saved_scores_give_the_same_table_without_a_video_or_model(monkeypatch, data, reference, tmp_path, capsys):
+    monkeypatch.setattr(runner, "read_sample", None)
+    monkeypatch.setattr("deepfake_video.evaluation.session.Judge", None)
+    assert (
+        main(["evaluate", "--scores", str(reference), "--bootstrap", "20", "--output", str(tmp_path / "again")]) == 0
+    )
+    assert (tmp_path / "again/table.txt").read_text() == (reference / "table.txt").read_text()
+
+
+def test_what_is_missing_is_named_before_any_model_is_loaded(monkeypatch, capsys, tmp_path):
+    root = trees.make_faceforensics(tmp_path / "data")
+    gone = "manipulated_sequences/Face2Face/c23/videos/974_953.mp4"
+    (root / gone).unlink()
+    monkeypatch.setattr("deepfake_video.evaluation.session.Judge", _refuse)
+    assert main(["evaluate", str(root)]) == 2
+    assert gone in capsys.readouterr().err
+
+
+def _refuse(*_: object, **__: object) -> None:
+    raise EvaluationError("no model today")
+
+
+def test_a_missing_and_a_broken_video_are_counted_and_listed_and_have_no_number(capsys, models, tmp_path):
+    root = trees.make_faceforensics(tmp_path / "data")
+    (root / "original_sequences/youtube/c23/videos/953.mp4").unlink()
+    (root / "manipulated_sequences/FaceSwap/c23/videos/033_097.mp4").write_bytes(
+        b"\x00\x00\x00\x18ftypisom" + bytes(99)
+    )
+    assert main([*command(root, models[0], tmp_path / "run"), "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert [entry["status"] for entry in report["unscored"]] == ["decode_error", "not_found"]
+    assert (report["rows"][0]["num_scored"], report["rows"][0]["coverage"]) == (18, 0.9)
+    assert (
+        sum(line["fake_probability"] is None for line in map(json.loads, (tmp_path / "run/scores-00000.jsonl").open()))
+        == 2
+    )
+
+
+def test_a_checkpoint_with_random_weights_gets_no_block_for_the_card(capsys, data, tmp_path):
+    model = trees.save_model(tmp_path / "model", 1, is_trained=False)
+    main(command(data, model, tmp_path / "run"))
+    assert "random weights" in capsys.readouterr().out
+    assert not (tmp_path / "run/model-index.yml").exists()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [[], ["DATA", "--scores", "x"], ["DATA", "--workers", "-1"], ["--scores", "nowhere"], ["DATA", "--split", "val"]],
+)
+def test_wrong_usage_is_one_line_and_status_2(capsys, data, options):
+    assert main(["evaluate", *(str(data) if option == "DATA" else option for option in options)]) == 2
+    assert capsys.readouterr().err.strip().splitlines()[-1].startswith("deepfake-video: ")
+
+
+# --- killed and continued ---
+
+
+def test_a_torn_last_line_is_no_result_and_is_scored_again(data, models, reference, tmp_path):
+    output = tmp_path / "run"
+    main(command(data, models[0], output))
+    file = output / "scores-00000.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(content[: len(content) // 2])
+    main(command(data, models[0], output))
+    assert (output / "table.txt").read_text() == (reference / "table.txt").read_text()
+    assert len(read_lines(file)) == 7
+
+
+def test_a_finished_run_reads_no_video_again(monkeypatch, data, models, tmp_path):
+    main(command(data, models[0], tmp_path / "run"))
+    monkeypatch.setattr(runner, "read_sample", None)
+    assert main(command(data, models[0], tmp_path / "run")) == 0
+
+
+def test_a_video_that_was_missing_is_tried_again(models, tmp_path):
+    root = trees.make_folder(tmp_path / "data")
+    (root / "list.csv").write_text("real/0.mp4,real\nfake/0.mp4,fake\nlate.mp4,fake\n")
+    assert main(command(root / "list.csv", models[0], tmp_path / "run")) == 1
+    trees.put_clip(root / "late.mp4")
+    assert main(command(root / "list.csv", models[0], tmp_path / "run")) == 0
+
+
+def test_a_folder_of_other_choices_is_refused(capsys, data, models, tmp_path):
+    main(command(data, models[0], tmp_path / "run"))
+    assert main(command(data, models[0], tmp_path / "run", "--frames", "3")) == 2
+    assert "num_frames" in capsys.readouterr().err
+
+
+def test_two_runs_never_write_into_one_file(tmp_path):
+    pytest.importorskip("fcntl")
+    with ScoreLog(tmp_path / "scores.jsonl"), pytest.raises(EvaluationError, match="another run"):
+        ScoreLog(tmp_path / "scores.jsonl")
+
+
+@pytest.mark.parametrize("cut", range(1, 200, 23))
+def test_a_log_cut_anywhere_goes_on_with_whole_lines(tmp_path, cut):
+    file = tmp_path / "scores-0.jsonl"
+    lines = [Score(key=key, label="real", dataset="d", fake_probability=0.5) for key in ("a", "ü", "c")]
+    with ScoreLog(file) as log:
+        for line in lines[:2]:
+            log.append(line)
+    content = file.read_bytes()
+    file.write_bytes(content[:-cut])
+    with ScoreLog(file) as log:
+        log.append(lines[2])
+    kept = [score.key for score in read_lines(file)]
+    assert kept[-1] == "c"
+    assert kept == ["a", "ü", "c"][-len(kept) :] or kept == ["a", "c"]
+
+
+def test_a_damaged_line_in_the_middle_is_named(tmp_path):
+    file = tmp_path / "scores-0.jsonl"
+    file.write_bytes(b'{"key": "a"\n{"key": "b"}\n')
+    with pytest.raises(EvaluationError, match="line 1"):
+        read_lines(file)
+
+
+@pytest.mark.slow
+def test_a_run_killed_ten_times_at_random_ends_with_the_same_table(data, models, reference, tmp_path):
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["deepfake_video.evaluation.session"])
+    output, lines = tmp_path / "run", tmp_path / "run/scores-00000.jsonl"
+    chance = random.Random(0)
+    arguments = command(data, models[0], output, "--kind", "noise")
+    whole = tmp_path / "whole"
+    main(command(data, models[0], whole, "--kind", "noise"))
+    for _ in range(10):
+        before = lines.stat().st_size if lines.exists() else 0
+        process = context.Process(target=main, args=(arguments,))
+        process.start()
+        deadline = time.monotonic() + 60
+        while process.is_alive() and time.monotonic() < deadline:
+            if lines.exists() and lines.stat().st_size > before:
+                time.sleep(chance.uniform(0, 0.05))
+                break
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+    assert main(arguments) == 0
+    assert (output / "table.txt").read_text() == (whole / "table.txt").read_text()
+    tasks = [score.task for score in read_lines(lines)]
+    assert len(tasks) == len(set(tasks)) == 7 * 6
+
+
+# --- several processes ---
+
+
+def test_workers_read_what_the_main_process_reads(data, models, reference, tmp_path):
+    assert main([*command(data, models[0], tmp_path / "run"), "--workers", "2"]) == 0
+    assert scores_of(tmp_path / "run") == pytest.approx(scores_of(reference), abs=1e-6)
+
+
+def test_two_processes_score_each_video_once_and_print_the_same_table(data, models, reference, tmp_path):
+    settings = {"PYTHONPATH": str(PACKAGE_PARENT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    finished = subprocess.run(
+        [*launch, "-m", "deepfake_video.cli", *command(data, models[0], tmp_path / "run")],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    shares = [len(read_lines(file)) for file in sorted((tmp_path / "run").glob("scores-*.jsonl"))]
+    assert sorted(shares) == [3, 4]
+    assert scores_of(tmp_path / "run") == pytest.approx(scores_of(reference), abs=1e-6)
+    assert [line.rstrip() for line in finished.stdout.splitlines()] == (
+        (reference / "table.txt").read_text().splitlines()
+    )
+
+
+def test_a_run_of_two_processes_is_continued_by_one(data, models, reference, tmp_path):
+    output = tmp_path / "run"
+    main(command(data, models[0], output))
+    lines = (output / "scores-00000.jsonl").read_bytes().splitlines(keepends=True)
+    (output / "scores-00000.jsonl").write_bytes(b"".join(lines[:2]))
+    (output / "scores-00001.jsonl").write_bytes(b"".join(lines[4:6]) + lines[6][:10])
+    main(command(data, models[0], output))
+    assert (output / "table.txt").read_text() == (reference / "table.txt").read_text()
+    assert len(read_lines(output / "scores-00000.jsonl")) == 5
+
+
+# --- the grid ---
+
+
+def test_the_grid_repeats_with_its_seed_and_stands_in_the_table(data, models, tmp_path):
+    for name in ("one", "two"):
+        main(command(data, models[0], tmp_path / name, "--robustness", "--kind", "noise", "--kind", "resize"))
+    one, two = (
+        {score.task: score.fake_probability for score in read_scores(tmp_path / name)} for name in ("one", "two")
+    )
+    assert one == two
+    assert len(one) == 7 * 11
+    table = (tmp_path / "one/table.txt").read_text()
+    assert {"noise", "resize"} <= {line.split(" ")[0] for line in table.splitlines()}
+
+
+def test_a_broken_video_is_unscored_in_every_cell_of_the_grid(models, tmp_path):
+    root = trees.make_folder(tmp_path / "data", reals=1, fakes=1)
+    (root / "fake/0.mp4").write_bytes(b"no video")
+    assert main(command(root, models[0], tmp_path / "run", "--robustness", "--kind", "blur")) == 1
+    failed = [score for score in read_scores(tmp_path / "run") if score.fake_probability is None]
+    assert len(failed) == 6
