@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score one video with one model or several, and say what happened."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ import numpy as np
 import torch
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..video_decoding import VideoError
+from ..video_decoding import VideoError, VideoReader
+from .evidence import Examination
+from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import ReadVideo, read_video
+from .reading import FrugalReader, ReadVideo, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
 from .settings import ScanSettings
+from .timeline import make_timeline
 
 
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
@@ -59,15 +63,73 @@ class Detector:
         Args:
             path: A file or http(s) address.
         """
+        return self.examine(path).result
+
+    def examine(
+        self,
+        path: str | Path,
+        *,
+        with_evidence: bool = False,
+        on_progress: Callable[[float], None] = lambda second: None,
+    ) -> Examination:
+        """
+        The result of one video, and if the settings ask for a timeline what lies behind it.
+
+        Args:
+            path: A file or http(s) address.
+            with_evidence: Whether pictures are made.
+            on_progress: Called with the second that the timeline has come to.
+        """
         try:
-            video = read_video(path, self.processors, self.settings)
+            with FrugalReader(path, limits=self.settings.limits) as reader:
+                return self._examine_open(path, reader, with_evidence, on_progress)
         except VideoError as error:
-            return self.refuse(path, error)
-        return self.judge(video)
+            return Examination(result=self.refuse(path, error))
+
+    def _examine_open(
+        self, path: str | Path, reader: VideoReader, with_evidence: bool, on_progress: Callable[[float], None]
+    ) -> Examination:
+        try:
+            video = read_open_video(path, reader, self.processors, self.settings)
+        except VideoError as error:
+            # Which file it is, is known nevertheless: a scan that goes on need not look at it again.
+            known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
+            return Examination(result=replace(self.refuse(path, error), **known))
+        examination = Examination(result=self.judge(video))
+        if self.settings.timeline:
+            examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
+        return examination
+
+    def _look_closer(
+        self,
+        reader: VideoReader,
+        video: ReadVideo,
+        result: VideoResult,
+        with_evidence: bool,
+        on_progress: Callable[[float], None],
+    ) -> Examination:
+        seen = [face.track for face in video.faces]
+        times = reader.timestamps_s
+        try:
+            windows = make_timeline(
+                reader, seen, self.models, self.settings, lambda index: on_progress(float(times[index]))
+            )
+            evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
+        except VideoError as error:
+            # The video has its score already; only what was to illustrate it is missing.
+            missing = f"there is no timeline: {error.message}"
+            return Examination(result=replace(result, warnings=[*result.warnings, missing]))
+        timeline = [window.entry for window in windows]
+        return Examination(result=replace(result, timeline=timeline), evidence=evidence, windows=tuple(windows))
 
     def refuse(self, path: str | Path, error: VideoError) -> VideoResult:
         """The result of a video that could not be read."""
         return VideoResult(path=str(path), status=error.reason, message=str(error), **self._common(self.warnings))
+
+    def would_repeat(self, result: VideoResult) -> bool:
+        """Whether a stored result was made by these models with these settings."""
+        common = self._common([])
+        return all(getattr(result, name) == common[name] for name in ("threshold", "settings", "model"))
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """The result of a video that was read, here or in another process."""
@@ -142,6 +204,7 @@ def scan(
     model: str | Sequence[str] = (),
     device: str = "auto",
     settings: ScanSettings | None = None,
+    timeline: bool = False,
 ) -> VideoResult:
     """
     Score one video. For many, make one [`Detector`] and call its `score`: that loads the model once.
@@ -151,16 +214,27 @@ def scan(
         model: Folder or Hub id, or several for an ensemble; the packaged checkpoint if not given.
         device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
         settings: The choices of the scan.
+        timeline: Whether to tell when and where, which takes longer and never changes the score.
+
+    Returns:
+        A result whose `status` says whether the video could be judged; its `to_dict()` and `to_json()` have the keys
+        of `scanning/result.schema.json`.
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
+        ValueError: If the device does not exist here.
 
     Example:
-        >>> result = scan("clip.mp4")  # doctest: +SKIP
+        >>> result = scan("clip.mp4", timeline=True)  # doctest: +SKIP
         >>> result.status, result.label  # doctest: +SKIP
         ('ok', 'fake')
+        >>> [(entry.start_s, entry.fake_probability) for entry in result.timeline]  # doctest: +SKIP
+        [(0.0, 0.12), (1.0, 0.97)]
     """
     models = [model] if isinstance(model, str) else model
+    settings = settings or ScanSettings()
+    if timeline:
+        settings = replace(settings, timeline=True)
     return Detector(models, device=device, settings=settings).score(path)
 
 

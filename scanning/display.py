@@ -1,44 +1,112 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results for people: a table with one row a video."""
+"""Results for people: a table with one row a video, and how far a scan has come."""
 
+import contextlib
 import os
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
-from .results import VideoResult
+from .results import UNTRAINED_WARNING, VideoResult
+from .stretches import clock, worst_stretches
+from .text import printable as printable
 
 
-def print_table(results: list[VideoResult], console: Console) -> None:
+BAR_CELLS = 16
+_LEVELS = "▁▂▃▄▅▆▇█"
+
+
+def print_table(results: Sequence[VideoResult], console: Console) -> None:
     """One row a video, then what the rows cannot say: messages, warnings, the model and the rule."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("video", overflow="fold")
-    table.add_column("status")
-    table.add_column("label")
-    for name in ("fake probability", "faces", "coverage", "frames", "length"):
-        table.add_column(name, justify="right")
-    for result in results:
-        table.add_row(*_row(result))
+    if any(result.timeline for result in results):
+        _fill_with_timelines(table, results)
+    else:
+        _fill(table, results)
     console.print(table)
     for note in _notes(results):
         console.print(Text(note))
 
 
-def _row(result: VideoResult) -> list[str | Text]:
-    name = os.path.basename(result.path.rstrip("/")) or result.path
+def _fill(table: Table, results: Sequence[VideoResult]) -> None:
+    table.add_column("status")
+    table.add_column("label")
+    for heading in ("fake probability", "faces", "coverage", "frames", "length"):
+        table.add_column(heading, justify="right")
+    for result in results:
+        table.add_row(
+            _name(result),
+            Text(result.status, style="" if result.status == "ok" else "yellow"),
+            Text(result.label or "–", style=_style(result)),
+            _score(result),
+            str(len(result.faces) or "–"),
+            "–" if result.face_coverage is None else f"{result.face_coverage:.0%}",
+            str(result.frames_analyzed or "–"),
+            _length(result),
+        )
+
+
+def _fill_with_timelines(table: Table, results: Sequence[VideoResult]) -> None:
+    """Fewer columns, so that a row fits into 80 characters."""
+    table.add_column("result")
+    for heading in ("fake", "faces", "length"):
+        table.add_column(heading, justify="right")
+    table.add_column("timeline", no_wrap=True)
+    table.add_column("highest", no_wrap=True)
+    for result in results:
+        table.add_row(
+            _name(result),
+            Text(result.label or result.status, style=_style(result)),
+            _score(result),
+            str(len(result.faces) or "–"),
+            _length(result),
+            *_timeline(result),
+        )
+
+
+def _name(result: VideoResult) -> Text:
+    return Text(printable(os.path.basename(result.path.rstrip("/")) or result.path))
+
+
+def _score(result: VideoResult) -> str:
+    return "–" if result.fake_probability is None else f"{result.fake_probability:.3f}"
+
+
+def _style(result: VideoResult) -> str:
+    """No colour of certainty for a score that means nothing."""
     if result.status != "ok":
-        return [Text(printable(name)), Text(result.status, style="yellow"), "–", "–", "–", "–", "–", _length(result)]
-    return [
-        Text(printable(name)),
-        "ok",
-        Text(str(result.label), style="bold"),
-        f"{result.fake_probability:.3f}",
-        str(len(result.faces)) if result.faces else "–",
-        "–" if result.face_coverage is None else f"{result.face_coverage:.0%}",
-        str(result.frames_analyzed),
-        _length(result),
-    ]
+        return "yellow"
+    if UNTRAINED_WARNING in result.warnings:
+        return ""
+    return "bold red" if result.label == "fake" else "bold green"
+
+
+def _timeline(result: VideoResult) -> tuple[Text, str]:
+    worst = worst_stretches(result)
+    if not worst:
+        return Text("–"), "–"
+    return _bar(result), f"{clock(worst[0].start_s)}–{clock(worst[0].end_s)} {worst[0].fake_probability:.2f}"
+
+
+def _bar(result: VideoResult) -> Text:
+    """The highest probability of any face over time, as a row of blocks; red from the threshold on."""
+    bar = Text()
+    duration = result.duration_s or 0.0
+    for cell in range(BAR_CELLS):
+        start, end = (duration * edge / BAR_CELLS for edge in (cell, cell + 1))
+        inside = [entry.fake_probability for entry in result.timeline if entry.start_s < end and start < entry.end_s]
+        if not inside:
+            bar.append(" ")
+            continue
+        level = max(inside)
+        is_above = result.threshold is not None and level >= result.threshold
+        style = "red" if is_above and UNTRAINED_WARNING not in result.warnings else ""
+        bar.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)], style=style)
+    return bar
 
 
 def _length(result: VideoResult) -> str:
@@ -48,7 +116,7 @@ def _length(result: VideoResult) -> str:
     return f"{int(minutes)}:{seconds:04.1f}"
 
 
-def _notes(results: list[VideoResult]) -> list[str]:
+def _notes(results: Sequence[VideoResult]) -> list[str]:
     notes = [f"{printable(result.message)}" for result in results if result.message]
     # What holds for every video is said once, the rest with the name of the video.
     common = set.intersection(*(set(result.warnings) for result in results)) if results else set()
@@ -66,6 +134,33 @@ def _notes(results: list[VideoResult]) -> list[str]:
     return notes
 
 
-def printable(text: str) -> str:
-    """One line without control characters, which a file's name may smuggle into a terminal."""
-    return "".join(character if character.isprintable() else "�" for character in text)
+class ScanProgress:
+    """Bars on standard error: videos done, and for a long one how far its timeline has come."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._videos = progress.add_task("videos", total=total, visible=total > 1)
+        self._seconds: TaskID | None = None
+
+    def video_done(self) -> None:
+        """One more."""
+        self._progress.advance(self._videos)
+        if self._seconds is not None:
+            self._progress.remove_task(self._seconds)
+        self._seconds = None
+
+    def at_second(self, second: float) -> None:
+        """The timeline of the video in hand has come to this second."""
+        if self._seconds is None:
+            self._seconds = self._progress.add_task("", total=None)
+        self._progress.update(self._seconds, description=f"timeline at {clock(second)}")
+
+
+@contextlib.contextmanager
+def scan_progress(total: int, *, is_quiet: bool) -> Iterator[ScanProgress]:
+    """Bars that vanish at the end; none where standard error is no terminal."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    hidden = is_quiet or not console.is_terminal
+    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
+        yield ScanProgress(progress, total)

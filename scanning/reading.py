@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a path to clips: the half of scoring that needs no network and can run in another process."""
 
-from collections.abc import Sequence
+import gc
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from .settings import ScanSettings
 
 # Below this share of frames with a face the result carries a warning.
 LOW_FACE_COVERAGE = 0.5
+_FRAMES_PER_COLLECTION = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,30 @@ class ReadVideo:
     clips: list[list[Clip]]
 
 
+class FrugalReader(VideoReader):
+    """
+    A reader that keeps a long pass from filling the memory with frames.
+
+    A decoded frame whose side data was read holds itself in a cycle (PyAV 18), and Python's collector counts objects,
+    not megabytes. Collecting often is cheap as long as what the imports left behind is exempt.
+    """
+
+    def __enter__(self) -> "FrugalReader":
+        gc.freeze()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        gc.unfreeze()
+        super().__exit__(*exception)
+
+    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+        """[`VideoReader.frames`]."""
+        for number, item in enumerate(super().frames(indices), 1):
+            if number % _FRAMES_PER_COLLECTION == 0:
+                gc.collect()
+            yield item
+
+
 def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
     """
     Open a video, find the faces once for all models, and crop each model's clips.
@@ -79,9 +105,7 @@ def read_open_video(
     path: str | Path, reader: VideoReader, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings
 ) -> ReadVideo:
     """[`read_video`] for a video that is open already."""
-    sampled = [
-        processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors
-    ]
+    sampled = [processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors]
     every = np.unique(np.concatenate(sampled))
     tracks = find_faces(reader, every, processors, settings)
     clips = [
@@ -89,8 +113,9 @@ def read_open_video(
         for processor, indices in zip(processors, sampled, strict=True)
     ]
     warnings = []
-    if reader.num_frames < max(map(len, sampled)):
-        warnings.append(f"the video has only {reader.num_frames} frames; some were judged more than once")
+    if reader.num_frames < (wanted := max(map(len, sampled))):
+        few = f"the video has only {reader.num_frames} frames, fewer than the {wanted} wanted"
+        warnings.append(f"{few}; some were judged more than once")
     coverage = None if tracks is None else _coverage(tracks, every)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")

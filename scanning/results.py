@@ -47,12 +47,20 @@ class FaceResult:
 
 @dataclass(frozen=True, kw_only=True)
 class TimelineEntry:
-    """The score of one window of a face's track, in seconds from the start."""
+    """
+    The score of one window of a face's track; windows overlap.
+
+    Attributes:
+        start_s: In seconds from the start of the video.
+        end_s: Where the next frame would follow, in seconds.
+        fake_probability: Of the frames of this window alone.
+        track_id: Whose; one beyond those of `faces` was only seen by the denser pass, `None` means whole frames.
+    """
 
     start_s: float
     end_s: float
     fake_probability: float
-    track_id: int
+    track_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,5 +118,26 @@ class VideoResult:
         return asdict(self)
 
     def to_json(self, indent: int | None = None) -> str:
-        """Strict JSON: no NaN."""
-        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        """Strict JSON: no NaN; what is no text in the name of a file is escaped."""
+        text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
+        return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+    @classmethod
+    def from_dict(cls, content: dict[str, Any]) -> "VideoResult":
+        """
+        What [`to_dict`] gave.
+
+        Raises:
+            ValueError: If it is no result of this version of the schema.
+        """
+        try:
+            if content["schema_version"] != SCHEMA_VERSION:
+                raise ValueError(f"a result of schema version {content['schema_version']} is not read here.")
+            parts = {
+                "faces": [FaceResult(**face) for face in content["faces"]],
+                "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
+                "model": ModelIdentity(**content["model"]),
+            }
+            return cls(**{**content, **parts})
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"this is no result of a video ({error}).") from error

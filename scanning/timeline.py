@@ -3,6 +3,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,7 +67,10 @@ def make_timeline(
     indices = dense_indices(reader)
     found = find_faces(reader, indices, [model.processor for model in models], settings)
     tracks = [None] if found is None else number_tracks(found, seen)
-    features = _FrameFeatures(models, num_tracks=len(tracks), num_frames=len(indices), batch_size=settings.batch_size)
+    where = [np.arange(len(indices)) if t is None else np.searchsorted(indices, t.frame_indices) for t in tracks]
+    features = _FrameFeatures(
+        models, where, num_frames=len(indices), batch_size=settings.batch_size or _default_batch_size(models)
+    )
     position_of = {int(index): position for position, index in enumerate(indices)}
     boxes = [_box_at(track) for track in tracks]
     for index, frame in reader.frames(indices):
@@ -80,7 +84,7 @@ def make_timeline(
     windows = []
     for i, track in enumerate(tracks):
         for start, stop, probability in features.judge(i):
-            kept = np.arange(start, stop)[features.present[i, start:stop]]
+            kept = np.arange(start, stop)[features.present[i][start:stop]]
             entry = TimelineEntry(
                 start_s=float(ends[start]),
                 end_s=float(ends[stop]),
@@ -90,6 +94,10 @@ def make_timeline(
             of_face = None if track is None else np.stack([boxes[i][int(index)] for index in indices[kept]])
             windows.append(Window(entry=entry, frame_indices=indices[kept], boxes=of_face))
     return sorted(windows, key=lambda window: (window.entry.start_s, window.entry.track_id or 0))
+
+
+def _default_batch_size(models: Sequence[LoadedModel]) -> int:
+    return 8 if models[0].network.device.type == "cpu" else 32
 
 
 def dense_indices(reader: VideoReader) -> np.ndarray:
@@ -114,23 +122,32 @@ def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list
     parts: dict[int, list[FaceTrack]] = {}
     newcomer = len(seen)
     for track in found:
-        overlaps = [_frames_in_common(track, face) for face in seen]
-        if any(overlaps):
-            parts.setdefault(seen[int(np.argmax(overlaps))].track_id, []).append(track)
-        else:
-            parts[newcomer] = [track]
-            newcomer += 1
+        agreement, number = max(((_agreement(track, face), -i) for i, face in enumerate(seen)), default=((0, 0.0), 0))
+        owner = seen[-number].track_id if agreement > (0, MIN_IOU) else newcomer
+        if any(np.isin(part.frame_indices, track.frame_indices).any() for part in parts.get(owner, ())):
+            owner = newcomer  # one face is not in two places
+        newcomer += owner == newcomer
+        parts.setdefault(owner, []).append(track)
     return [_join(track_id, parts[track_id]) for track_id in sorted(parts)]
 
 
-def _frames_in_common(dense: FaceTrack, face: FaceTrack) -> int:
-    """In how many of the frames of `face` the dense track lies at the same place."""
-    inside = (face.frame_indices >= dense.frame_indices[0]) & (face.frame_indices <= dense.frame_indices[-1])
-    return sum(
-        box_iou(box, np.array([np.interp(index, dense.frame_indices, dense.boxes[:, side]) for side in range(4)]))
-        > MIN_IOU
-        for index, box in zip(face.frame_indices[inside], face.boxes[inside], strict=True)
+def _agreement(dense: FaceTrack, face: FaceTrack) -> tuple[int, float]:
+    """At how many of the frames of `face` the dense track is in the same place, and the overlap half way through."""
+    middle = int(dense.frame_indices[len(dense.frame_indices) // 2])
+    step = int(np.diff(dense.frame_indices[:2]).sum())
+    first, last = dense.frame_indices[0] - step, dense.frame_indices[-1] + step
+    common = sum(
+        box_iou(box, _interpolate(dense, int(index))) > MIN_IOU
+        for index, box in zip(face.frame_indices, face.boxes, strict=True)
+        if first < index < last
     )
+    # A short scene may lie between two frames of `face`: what stands where it would be is taken for it.
+    is_between = face.frame_indices[0] <= middle <= face.frame_indices[-1]
+    return common, box_iou(_interpolate(face, middle), _interpolate(dense, middle)) if is_between else 0.0
+
+
+def _interpolate(track: FaceTrack, index: int) -> np.ndarray:
+    return np.array([np.interp(index, track.frame_indices, track.boxes[:, side]) for side in range(4)])
 
 
 def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
@@ -175,17 +192,26 @@ class _FrameFeatures:
     """
     Features of the frames of each face, computed in batches as the frames come: pictures do not pile up.
 
+    Args:
+        where: For each face, the positions of its frames among those of the pass.
+
     Attributes:
-        present: (tracks, frames) bool, where a face is in a frame.
+        present: For each face (num_frames,) bool, which of its frames were decoded.
     """
 
-    def __init__(self, models: Sequence[LoadedModel], *, num_tracks: int, num_frames: int, batch_size: int) -> None:
+    def __init__(
+        self, models: Sequence[LoadedModel], where: Sequence[np.ndarray], *, num_frames: int, batch_size: int
+    ) -> None:
         self._models = models
         self._batch_size = batch_size
         self._pending: list[tuple[int, int, list[np.ndarray]]] = []
-        self.present = np.zeros((num_tracks, num_frames), dtype=bool)
+        self.present = [np.zeros(num_frames, dtype=bool) for _ in where]
+        # Only frames that show a face have a row: in a film with many people the others would fill the memory.
+        self._rows = [np.zeros(num_frames, dtype=np.int64) for _ in where]
+        for rows, positions in zip(self._rows, where, strict=True):
+            rows[positions] = np.arange(len(positions))
         self._features = [
-            torch.zeros(num_tracks, num_frames, model.network.config.num_features) for model in models
+            [torch.zeros(len(positions), model.network.config.num_features) for positions in where] for model in models
         ]
 
     def add(self, track: int, position: int, frame: np.ndarray, box: np.ndarray | None) -> None:
@@ -198,11 +224,14 @@ class _FrameFeatures:
     def flush(self) -> None:
         if not self._pending:
             return
-        tracks, positions, crops = (list(column) for column in zip(*self._pending, strict=True))
         for m, model in enumerate(self._models):
-            pixel_values = to_pixel_values(model, [of_models[m] for of_models in crops], model.network.device)
-            self._features[m][tracks, positions] = model.network.get_frame_features(pixel_values)[0].float().cpu()
-        self.present[tracks, positions] = True
+            crops = [of_models[m] for _, _, of_models in self._pending]
+            pixel_values = to_pixel_values(model, crops, model.network.device)
+            features = model.network.get_frame_features(pixel_values)[0].float().cpu()
+            for (track, position, _), row in zip(self._pending, features, strict=True):
+                self._features[m][track][self._rows[track][position]] = row
+        for track, position, _ in self._pending:
+            self.present[track][position] = True
         self._pending.clear()
 
     @torch.inference_mode()
@@ -210,23 +239,24 @@ class _FrameFeatures:
         """(start, stop, fake probability) of each window in at least half of whose frames the face is."""
         bounds = [
             (start, stop)
-            for start, stop in window_bounds(self.present.shape[1])
-            if self.present[track, start:stop].mean() >= 0.5
+            for start, stop in window_bounds(len(self.present[track]))
+            if self.present[track][start:stop].mean() >= 0.5
         ]
         for first in range(0, len(bounds), _WINDOWS_PER_PASS):
             chunk = bounds[first : first + _WINDOWS_PER_PASS]
             # (windows, frames of a window): all windows of one video are equally long
-            positions = torch.tensor([list(range(*pair)) for pair in chunk])
+            positions = np.array([np.arange(*pair) for pair in chunk])
             probabilities = np.mean([self._fake(m, track, positions) for m in range(len(self._models))], axis=0)
             for (start, stop), probability in zip(chunk, probabilities, strict=True):
                 yield start, stop, float(probability)
 
-    def _fake(self, m: int, track: int, positions: torch.Tensor) -> np.ndarray:
+    def _fake(self, m: int, track: int, positions: np.ndarray) -> np.ndarray:
         model = self._models[m]
-        features = self._features[m][track][positions].to(model.network.device)
-        mask = torch.from_numpy(self.present[track])[positions].to(model.network.device)
-        logits = model.network.classify_features(features, mask).logits
-        probabilities: np.ndarray = logits.softmax(-1)[:, model.fake_index].double().cpu().numpy()
+        features = self._features[m][track][torch.from_numpy(self._rows[track][positions])]
+        mask = torch.from_numpy(self.present[track][positions])
+        device = model.network.device
+        outputs: Any = model.network.classify_features(features.to(device), mask.to(device))
+        probabilities: np.ndarray = outputs.logits.softmax(-1)[:, model.fake_index].double().cpu().numpy()
         return probabilities
 
 

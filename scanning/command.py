@@ -1,0 +1,230 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `predict`: from what is typed to what is printed and written."""
+
+import argparse
+import contextlib
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .inputs import InputError, collect_inputs
+
+
+if TYPE_CHECKING:
+    from .batch import ScanPlan
+    from .evidence import Examination
+    from .processes import ProcessGroup
+    from .results import VideoResult
+
+OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+EXAMPLES = """\
+examples:
+  deepfake-video predict clip.mp4                       a table, one row a video
+  deepfake-video predict videos/ '*.mov' --list more.txt --jsonl
+  deepfake-video predict clip.mp4 --report report.html  the page: when, who, and what it rests on
+  deepfake-video predict videos/ --output run1          resumable: run again and it goes on
+  deepfake-video predict clip.mp4 --model FOLDER --model USER/REPO    an ensemble
+  deepfake-video predict                                a sample, made on the spot
+  accelerate launch --num_processes 2 -m deepfake_video.cli predict videos/ --output run1
+
+A video is called fake from the checkpoint's threshold on; its probability is the highest of the faces that are seen
+in a quarter of the sampled frames or more. A timeline is a second, denser pass; it never changes the score.
+Exit status 0: every video was scored, 1: some could not be scored, 2: wrong usage, 130: interrupted.
+"""
+
+
+def add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command to those of `deepfake-video`."""
+    predict = commands.add_parser(
+        "predict",
+        help="score videos",
+        description="Score videos: real or fake, with a probability.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    predict.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) addresses")
+    predict.add_argument("--list", action="append", default=[], metavar="FILE", help="text file, one path a line")
+    _add_judging(predict.add_argument_group("how to judge"))
+    _add_writing(predict.add_argument_group("what to print and write"))
+    predict.set_defaults(run=run_predict)
+
+
+def _add_judging(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--model", action="append", default=[], metavar="ID", help="folder or Hub id; repeat it for an ensemble"
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    group.add_argument("--num-frames", type=int, metavar="N", help="frames of each video (default: the model's)")
+    group.add_argument("--faces", choices=["auto", "none"], default="auto", help="none judges whole frames")
+    group.add_argument(
+        "--face-aggregation",
+        choices=["max", "mean", "main"],
+        default="max",
+        help="score of a video from those of its faces (default: max)",
+    )
+    group.add_argument("--threshold", type=float, metavar="P", help="fake from this probability on")
+    group.add_argument(
+        "--timeline",
+        action=argparse.BooleanOptionalAction,
+        help="a second, closer look tells when (default: with --report, --heatmaps, --annotate, --output)",
+    )
+    group.add_argument("--batch-size", type=int, metavar="N", help="frames a network takes at once there")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that scan (default: 1)")
+
+
+def _add_writing(group: "argparse._ArgumentGroup") -> None:
+    printed = group.add_mutually_exclusive_group()
+    printed.add_argument("--json", action="store_true", help="one JSON array")
+    printed.add_argument("--jsonl", action="store_true", help="one JSON object a line, as each video is done")
+    group.add_argument(
+        "--output", metavar="DIR", help="keep one JSON line a video in DIR/results.jsonl; run again and it goes on"
+    )
+    group.add_argument("--report", metavar="FILE.html", help="write the page: one self-contained file")
+    group.add_argument("--csv", metavar="FILE.csv", help="write one row a video")
+    group.add_argument("--heatmaps", metavar="DIR", help="write Grad-CAM pictures of the worst frames as PNG")
+    group.add_argument("--annotate", metavar="FILE.mp4", help="write a copy of the one video with boxes and scores")
+    group.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def run_predict(arguments: argparse.Namespace) -> int:
+    """Score what was named, print it, and write what was asked for."""
+    from .batch import WorkerError
+    from .files import OutputError
+    from .processes import ProcessGroup
+
+    with contextlib.ExitStack() as stack:
+        try:
+            paths = _named_paths(arguments) or [stack.enter_context(_sample_video())]
+            plan = _plan(arguments, paths)
+            group = ProcessGroup()
+            stack.callback(group.close)
+            return _scan_and_show(arguments, plan, group)
+        except (OutputError, WorkerError) as error:
+            print(f"deepfake-video: {error}", file=sys.stderr)
+            return SOME_FAILED
+        except ValueError as error:
+            print(f"deepfake-video: {error}", file=sys.stderr)
+            return USAGE
+
+
+def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
+    from .batch import ScanPlan
+    from .settings import ScanSettings
+
+    if arguments.annotate and (len(paths) != 1 or arguments.output):
+        raise InputError("--annotate is for a single video and goes without --output.")
+    illustrated = bool(arguments.report or arguments.heatmaps)
+    wants_timeline = bool(illustrated or arguments.annotate or arguments.output)
+    return ScanPlan(
+        paths=paths,
+        models=arguments.model,
+        device=arguments.device,
+        settings=ScanSettings(
+            num_frames=arguments.num_frames,
+            faces=arguments.faces,
+            face_aggregation=arguments.face_aggregation,
+            threshold=arguments.threshold,
+            timeline=wants_timeline if arguments.timeline is None else arguments.timeline,
+            batch_size=arguments.batch_size,
+        ),
+        with_evidence=illustrated,
+        workers=arguments.workers,
+        output=arguments.output,
+    )
+
+
+def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> int:
+    examinations: list[Examination] = []
+    failure: BaseException | None = None
+    try:
+        for examination in _scan(arguments, plan, group):
+            examinations.append(examination)
+    except (KeyboardInterrupt, ValueError) as error:
+        # What is done is shown nevertheless; without anything done, the error is all there is to say.
+        if not examinations:
+            raise
+        failure = error
+    if failure is None:
+        examinations = group.gather(examinations)
+        if not group.is_first:
+            return OK
+    position = {path: number for number, path in enumerate(plan.paths)}
+    examinations.sort(key=lambda examination: position[examination.result.path])
+    _print(arguments, [examination.result for examination in examinations])
+    _write(arguments, examinations)
+    if isinstance(failure, KeyboardInterrupt):
+        print(f"deepfake-video: interrupted, {len(examinations)} of {len(plan.paths)} are done", file=sys.stderr)
+        return INTERRUPTED
+    if failure is not None:
+        raise failure
+    return OK if all(examination.result.status == "ok" for examination in examinations) else SOME_FAILED
+
+
+def _scan(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> "Iterator[Examination]":
+    """The scan with its progress on standard error, and each JSON line as soon as it is known."""
+    from .batch import scan_many
+    from .display import scan_progress
+
+    total = len(group.share(plan.paths))
+    with scan_progress(total, is_quiet=arguments.quiet or not group.is_first) as progress:
+        for examination in scan_many(plan, group=group, on_progress=progress.at_second):
+            progress.video_done()
+            if arguments.jsonl and group.size == 1:
+                print(examination.result.to_json(), flush=True)
+            yield examination
+
+
+def _print(arguments: argparse.Namespace, results: "Sequence[VideoResult]") -> None:
+    if arguments.json:
+        print("[" + ",\n".join(result.to_json() for result in results) + "]")
+    elif not arguments.jsonl:
+        from rich.console import Console
+
+        from .display import print_table
+
+        print_table(results, Console())
+
+
+def _write(arguments: argparse.Namespace, examinations: "Sequence[Examination]") -> None:
+    results = [examination.result for examination in examinations]
+    evidence = [examination.evidence for examination in examinations]
+    if arguments.csv:
+        from .tables import write_csv
+
+        write_csv(arguments.csv, results)
+    if arguments.report:
+        from .report import write_report
+
+        write_report(arguments.report, results, evidence)
+    if arguments.heatmaps:
+        from .heatmaps import write_heatmaps
+
+        write_heatmaps(arguments.heatmaps, results, evidence)
+    if arguments.annotate and results[0].status == "ok":
+        from .annotate import annotate_video
+
+        annotate_video(arguments.annotate, results[0], examinations[0].windows)
+
+
+def _named_paths(arguments: argparse.Namespace) -> list[str]:
+    if not arguments.paths and not arguments.list:
+        return []
+    inputs = collect_inputs(arguments.paths, arguments.list)
+    if inputs.num_others and not arguments.quiet:
+        print(f"{inputs.num_others} other files are no videos by their extension", file=sys.stderr)
+    if not inputs.paths:
+        raise InputError("the list names no video.")
+    return inputs.paths
+
+
+@contextlib.contextmanager
+def _sample_video() -> Iterator[str]:
+    from .sample import write_sample_video
+
+    with tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
+        print("no video named: scoring a sample that is drawn on the spot", file=sys.stderr)
+        yield str(write_sample_video(Path(folder) / "sample.mp4"))

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Making the pictures that go with a result."""
+
+import base64
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from ..video_decoding import VideoReader
+from .evidence import Evidence, Heatmap, Thumbnail
+from .gradcam import grad_cam, overlay
+from .models import LoadedModel
+from .reading import ReadVideo
+from .timeline import Window, crop_for, to_pixel_values, worst_windows
+
+
+NUM_THUMBNAILS = 5
+NUM_HEATMAPS = 3
+THUMBNAIL_SIDE = 112
+HEATMAP_SIDE = 224
+
+
+def gather_evidence(
+    reader: VideoReader,
+    video: ReadVideo,
+    windows: Sequence[Window],
+    models: Sequence[LoadedModel],
+    threshold: float,
+) -> Evidence:
+    """
+    The pictures of a judged video.
+
+    Args:
+        reader: The open video.
+        video: What was read of it.
+        windows: Its timeline.
+        models: Those that judged; the first one is explained.
+        threshold: Windows below it are not explained, but for the worst one.
+
+    Raises:
+        VideoError: If a frame that was read before cannot be read again.
+    """
+    worst = worst_windows(windows, NUM_HEATMAPS)
+    explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
+    return Evidence(
+        thumbnails=_thumbnails(reader, video),
+        heatmaps=[_explain(reader, window, models[0]) for window in explained],
+    )
+
+
+def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
+    thumbnails = []
+    for position, clip in enumerate(video.clips[0]):
+        indices, first = np.unique(clip.frame_indices, return_index=True)
+        chosen = np.unique(np.linspace(0, len(indices) - 1, min(NUM_THUMBNAILS, len(indices))).round().astype(int))
+        track_id = video.faces[position].track.track_id if video.faces else None
+        thumbnails += [
+            Thumbnail(
+                time_s=float(reader.timestamps_s[indices[i]]),
+                track_id=track_id,
+                jpeg=to_jpeg(clip.frames[first[i]], THUMBNAIL_SIDE),
+            )
+            for i in chosen
+        ]
+    return thumbnails
+
+
+def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap:
+    boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
+    frames = reader.frames(window.frame_indices.tolist())
+    crops = [crop_for(model.processor, frame, box) for (_, frame), box in zip(frames, boxes, strict=True)]
+    cam = grad_cam(model.network, to_pixel_values(model, crops, model.network.device), model.fake_index)
+    hottest = int(cam.maps.sum(axis=(1, 2)).argmax())
+    heat = cam.maps[hottest]
+    return Heatmap(
+        start_s=window.entry.start_s,
+        end_s=window.entry.end_s,
+        time_s=float(reader.timestamps_s[window.frame_indices[hottest]]),
+        track_id=window.entry.track_id,
+        fake_probability=window.entry.fake_probability,
+        model_id=model.identity.id,
+        jpeg=to_jpeg(crops[hottest], HEATMAP_SIDE),
+        overlay_jpeg=to_jpeg(overlay(crops[hottest], heat, float(heat.max())), HEATMAP_SIDE),
+    )
+
+
+def to_jpeg(picture: np.ndarray, side: int) -> str:
+    """A picture `(h, w, 3)` uint8 RGB, its longer side scaled to `side` pixels, as JPEG in base64."""
+    image = Image.fromarray(picture)
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    stream = io.BytesIO()
+    image.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=85)
+    return base64.b64encode(stream.getvalue()).decode("ascii")

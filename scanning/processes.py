@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One scan by several processes that `accelerate launch` started: who does what, and how they meet."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, TypeVar
+
+
+T = TypeVar("T")
+# One process may still scan a film when the others are done.
+_LONGEST_WAIT = timedelta(days=7)
+
+
+class ProcessGroup:
+    """
+    The processes of this scan; nearly always this one alone.
+
+    Attributes:
+        rank: Which of them this is, from 0.
+        size: How many there are.
+        device: Where this one's networks run, if the group says so.
+    """
+
+    def __init__(self) -> None:
+        self.rank, self.size = 0, 1
+        self.device: str | None = None
+        self._state: Any = None
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            from accelerate import PartialState  # type: ignore[import-untyped]
+
+            self._state = PartialState(timeout=_LONGEST_WAIT)
+            self.rank, self.size = self._state.process_index, self._state.num_processes
+            self.device = str(self._state.device)
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process prints and writes what belongs to all."""
+        return self.rank == 0
+
+    def share(self, items: Sequence[T]) -> list[T]:
+        """What this process does of it."""
+        return list(items[self.rank :: self.size])
+
+    def wait(self) -> None:
+        """Until every process is here."""
+        if self._state is not None:
+            self._state.wait_for_everyone()
+
+    def gather(self, items: list[T]) -> list[T]:
+        """Everyone's items."""
+        if self._state is None:
+            return items
+        from accelerate.utils import gather_object  # type: ignore[import-untyped]
+
+        gathered: list[T] = gather_object(items)
+        return gathered
+
+    def close(self) -> None:
+        """Leave the group; torch warns otherwise."""
+        if self._state is not None:
+            self._state.destroy_process_group()

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: one self-contained HTML file about one video or many, for people to read and to keep."""
+
+import base64
+import hashlib
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+from markupsafe import Markup
+
+from .evidence import Evidence
+from .files import write_atomically
+from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .text import printable
+
+
+MAX_STRETCHES = 5
+CHART_WIDTH, CHART_HEIGHT = 1000, 100
+STATUS_WORDS = {
+    "no_face": "no face found",
+    "decode_error": "damaged",
+    "unsupported": "not supported",
+    "too_large": "too large",
+    "not_found": "not found",
+    "unreadable": "not readable",
+    "timeout": "took too long",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackChart:
+    """
+    The timeline of one face as lines of an SVG picture of 1000 by 100 units, 100 at the bottom meaning 0.
+
+    Attributes:
+        name: Whose face.
+        lines: `points` of polylines, one each where the face is seen without a break.
+        marks: x and width of the stretches above the threshold.
+        peak: The highest probability.
+        counts: Whether the score of the video is about this face.
+    """
+
+    name: str
+    lines: list[str]
+    marks: list[tuple[float, float]]
+    peak: float
+    counts: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoPage:
+    """What the template needs to know about one video, in words where people read it."""
+
+    anchor: str
+    name: str
+    path: str
+    result: VideoResult
+    evidence: Evidence
+    tone: str
+    verdict: str
+    stretches: list[Stretch]
+    charts: list[TrackChart]
+    ticks: list[str]
+    is_trained: bool
+
+
+def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> str:
+    """
+    The page about one video, or the index and the pages of several.
+
+    Args:
+        results: In the order of the page; the index begins with the highest probability.
+        evidence: The pictures of each; `None` leaves them out.
+
+    Raises:
+        ValueError: If there is no result, or the lists differ in length.
+    """
+    if not results:
+        raise ValueError("a report needs at least one result.")
+    names = _short_names([result.path for result in results])
+    pages = [
+        _page(f"video-{number}", name, result, pictures)
+        for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
+    ]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {"clock": clock, "face": face_name, "printable": printable}
+    style, script = (_read_asset(name) for name in ("report.css", "report.js"))
+    page = environment.get_template("report.html.jinja").render(
+        pages=pages,
+        ranked=sorted(pages, key=lambda page: -_rank(page.result)),
+        counts=Counter(page.tone for page in pages),
+        style=Markup(style),
+        script=Markup(script),
+        style_hash=_csp_hash(style),
+        script_hash=_csp_hash(script),
+        status_words=STATUS_WORDS,
+        chart=(CHART_WIDTH, CHART_HEIGHT),
+    )
+    return page
+
+
+def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> None:
+    """
+    Write [`render_report`]: the file is there as a whole or not at all.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_atomically(path, render_report(results, evidence).encode("utf-8"))
+
+
+def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None) -> VideoPage:
+    is_trained = UNTRAINED_WARNING not in result.warnings
+    if result.status != "ok":
+        tone, verdict = "unknown", "Could not be judged"
+    elif not is_trained:
+        tone, verdict = "unknown", "No judgement: random weights"
+    elif result.label == "fake":
+        tone, verdict = "fake", "Judged fake"
+    else:
+        tone, verdict = "real", "Judged real"
+    return VideoPage(
+        anchor=anchor,
+        name=name,
+        path=printable(result.path),
+        result=result,
+        evidence=evidence or Evidence(),
+        tone=tone,
+        verdict=verdict,
+        stretches=worst_stretches(result)[:MAX_STRETCHES],
+        charts=_charts(result),
+        ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
+        is_trained=is_trained,
+    )
+
+
+def _short_names(paths: Sequence[str]) -> list[str]:
+    """The names of the files, or where two are alike their paths."""
+    names = [os.path.basename(path.rstrip("/\\")) or path for path in paths]
+    return [printable(name if names.count(name) == 1 else path) for name, path in zip(names, paths, strict=True)]
+
+
+def face_name(track_id: int | None) -> str:
+    """What a face is called on the page: people count from 1."""
+    return "Whole picture" if track_id is None else f"Face {track_id + 1}"
+
+
+def _charts(result: VideoResult) -> list[TrackChart]:
+    duration = result.duration_s or 1.0
+    known: set[int | None] = {face.track_id for face in result.faces} or {None}
+    threshold = result.threshold if result.threshold is not None else 1.0
+    charts = []
+    for track_id, entries in entries_by_track(result).items():
+        marks = [
+            (CHART_WIDTH * entry.start_s / duration, CHART_WIDTH * (entry.end_s - entry.start_s) / duration)
+            for entry in worst_stretches(result)
+            if entry.track_id == track_id and entry.fake_probability >= threshold
+        ]
+        charts.append(
+            TrackChart(
+                name=face_name(track_id),
+                lines=[_points(run, duration) for run in _unbroken(entries)],
+                marks=[(round(x, 1), round(width, 1)) for x, width in marks],
+                peak=max(entry.fake_probability for entry in entries),
+                counts=track_id in known,
+            )
+        )
+    return charts
+
+
+def _unbroken(entries: Sequence[TimelineEntry]) -> list[list[TimelineEntry]]:
+    runs: list[list[TimelineEntry]] = []
+    for entry in entries:
+        if runs and entry.start_s < runs[-1][-1].end_s:
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    return runs
+
+
+def _points(entries: Sequence[TimelineEntry], duration: float) -> str:
+    """A line through the middles of the windows, drawn on to where the first begins and the last ends."""
+    first, last = entries[0], entries[-1]
+    knots = [(first.start_s, first.fake_probability)]
+    knots += [((entry.start_s + entry.end_s) / 2, entry.fake_probability) for entry in entries]
+    knots += [(last.end_s, last.fake_probability)]
+    return " ".join(f"{CHART_WIDTH * x / duration:.1f},{CHART_HEIGHT * (1 - y):.1f}" for x, y in knots)
+
+
+def _rank(result: VideoResult) -> float:
+    return -1.0 if result.fake_probability is None else result.fake_probability
+
+
+def _read_asset(name: str) -> str:
+    return (Path(__file__).parent / name).read_text(encoding="utf-8")
+
+
+def _csp_hash(text: str) -> str:
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode("utf-8")).digest()).decode("ascii")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From the overlapping windows of a timeline to what a person wants to know: from when to when, and on which face."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .results import TimelineEntry, VideoResult
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """
+    Windows of one face in a row that are all above the threshold, or the single highest one if none is.
+
+    Attributes:
+        start_s: In seconds from the start of the video.
+        end_s: In seconds from the start of the video.
+        track_id: Whose face; `None` means whole frames.
+        fake_probability: The highest of its windows.
+    """
+
+    start_s: float
+    end_s: float
+    track_id: int | None
+    fake_probability: float
+
+
+def worst_stretches(result: VideoResult) -> list[Stretch]:
+    """The stretches of a timeline, the one with the highest fake probability first; none without a timeline."""
+    threshold = 0.0 if result.threshold is None else result.threshold
+    stretches = [
+        _join(run)
+        for track in entries_by_track(result).values()
+        for run in _runs([entry for entry in track if entry.fake_probability >= threshold])
+    ]
+    if not stretches and result.timeline:
+        stretches = [_join([max(result.timeline, key=lambda entry: entry.fake_probability)])]
+    return sorted(stretches, key=lambda stretch: (-stretch.fake_probability, stretch.start_s))
+
+
+def entries_by_track(result: VideoResult) -> dict[int | None, list[TimelineEntry]]:
+    """The windows of each face in order of time, the main face first."""
+    tracks: dict[int | None, list[TimelineEntry]] = {}
+    for entry in sorted(result.timeline, key=lambda entry: (entry.track_id or 0, entry.start_s)):
+        tracks.setdefault(entry.track_id, []).append(entry)
+    return tracks
+
+
+def _runs(entries: Sequence[TimelineEntry]) -> list[list[TimelineEntry]]:
+    runs: list[list[TimelineEntry]] = []
+    for entry in entries:
+        if runs and entry.start_s <= runs[-1][-1].end_s:
+            runs[-1].append(entry)
+        else:
+            runs.append([entry])
+    return runs
+
+
+def _join(run: Sequence[TimelineEntry]) -> Stretch:
+    return Stretch(
+        start_s=run[0].start_s,
+        end_s=run[-1].end_s,
+        track_id=run[0].track_id,
+        fake_probability=max(entry.fake_probability for entry in run),
+    )
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds as people write them: 1:05, or 1:02:05 from an hour on."""
+    minutes, rest = divmod(int(seconds + 1e-6), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Results as a table for spreadsheets: CSV, one row a video."""
+
+import csv
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+from .files import write_atomically
+from .results import VideoResult
+from .stretches import worst_stretches
+
+
+COLUMNS = (
+    *("path", "status", "label", "fake_probability", "threshold", "message", "warnings", "duration_s"),
+    *("frames_analyzed", "face_coverage", "num_faces", "worst_start_s", "worst_end_s", "worst_fake_probability"),
+    *("version", "created", "model_id", "model_revision", "weights_sha256", "sha256"),
+)
+
+
+def to_csv(results: Sequence[VideoResult]) -> str:
+    """
+    The results with the columns [`COLUMNS`]; empty where nothing is known.
+
+    A text that a spreadsheet would take for a formula, such as a file name that begins with "=", gets an apostrophe.
+    """
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for result in results:
+        worst = worst_stretches(result)[:1]
+        values = {name: getattr(result, name) for name in COLUMNS if hasattr(result, name)}
+        values |= {
+            "warnings": "; ".join(result.warnings),
+            "num_faces": len(result.faces) if result.status == "ok" and result.face_coverage is not None else None,
+            "worst_start_s": worst[0].start_s if worst else None,
+            "worst_end_s": worst[0].end_s if worst else None,
+            "worst_fake_probability": worst[0].fake_probability if worst else None,
+            "model_id": result.model.id,
+            "model_revision": result.model.revision,
+            "weights_sha256": result.model.weights_sha256,
+        }
+        writer.writerow({name: _harmless(value) for name, value in values.items()})
+    return stream.getvalue()
+
+
+def write_csv(path: str | Path, results: Sequence[VideoResult]) -> None:
+    """
+    Write [`to_csv`] as UTF-8.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_atomically(path, to_csv(results).encode("utf-8", "backslashreplace"))
+
+
+def _harmless(value: object) -> object:
+    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

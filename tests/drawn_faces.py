@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos of drawn people and a network whose answer is known, for tests of what a scan says."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import av
+import numpy as np
+import torch
+from torch import nn
+
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.models import LoadedModel
+from deepfake_video.scanning.results import ModelIdentity
+from deepfake_video.scanning.sample import draw_face
+from deepfake_video.scanning.settings import ScanSettings
+
+
+FPS = 12
+
+
+def write_people(
+    path: Path, *, seconds: float = 4.0, people: int = 1, tinted: tuple[float, float] = (0.0, 0.0), fps: int = FPS
+) -> Path:
+    """A video of one or two drawn people side by side, tinted red from one second to another."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 640 if people == 1 else 560, 360, "yuv420p"
+        for number in range(round(seconds * fps)):
+            second = number / fps
+            picture = draw_face(second)
+            if people == 2:
+                picture = np.hstack([picture[:, 180:460], draw_face(second + 1.3)[:, 180:460]])
+            if tinted[0] <= second < tinted[1]:
+                picture = np.clip(picture * np.array([1.3, 0.7, 0.7]), 0, 255).astype(np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+class RednessMap(nn.Module):
+    """Maps of which the first says how much redder than green each part of a picture is."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        redness = nn.functional.adaptive_avg_pool2d(frames[:, :1] - frames[:, 1:2], 4)
+        return nn.functional.pad(redness, (0, 0, 0, 0, 0, self.num_features - 1))
+
+
+class Redness(nn.Module):
+    """A frame encoder with the parts of a real one, whose answer is known."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.backbone = nn.Module()
+        self.backbone.features = RednessMap(num_features)
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        return self.backbone.features(frames).mean(dim=(2, 3))
+
+
+def redness_detector(**settings: object) -> Detector:
+    """A detector that calls red faces fake, sure of it, and drawn faces real."""
+    config = DeepfakeConfig.from_preset(
+        "tiny", rnn_type="none", num_hidden_layers=0, hidden_size=1024, frame_aggregation="mean-probability"
+    )
+    network = DeepfakeForVideoClassification(config)
+    network.deepfake.frame_encoder = Redness(config.num_features)
+    with torch.no_grad():
+        network.classifier.out_proj.weight.zero_()
+        network.classifier.out_proj.weight[1, 0] = 40.0
+        network.classifier.out_proj.bias.copy_(torch.tensor([7.0, 0.0]))
+    processor = DeepfakeVideoProcessor.from_config(config, image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    detector = Detector(device="cpu", settings=ScanSettings(**settings))  # type: ignore[arg-type]
+    detector.models = [LoadedModel(network.eval(), processor, ModelIdentity(id="redness"))]
+    detector.identity, detector.warnings = ModelIdentity(id="redness"), []
+    return detector
+
+
+def die(_: str) -> None:
+    """What a process does that runs out of memory."""
+    os._exit(1)
+
+
+def save_tiny_model(folder: Path, seed: int = 1, **changes: object) -> str:
+    """A small network with random weights that answers decidedly, as a folder."""
+    torch.manual_seed(seed)
+    config = DeepfakeConfig.from_preset("tiny", **changes)
+    model = DeepfakeForVideoClassification(config)
+    nn.init.normal_(model.classifier.out_proj.weight, std=2.0)
+    save_hub_folder(model, DeepfakeVideoProcessor.from_config(config), folder)
+    return str(folder)

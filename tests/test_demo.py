@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The demo: what it answers, and the page in a real browser."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from browser import DESKTOP, PHONE, open_tab, skip
+from drawn_faces import redness_detector, write_people
+from test_browser import keep_screenshot
+
+from deepfake_video import app
+
+
+@pytest.fixture(scope="module")
+def gradio():
+    """Gradio, or a loud skip."""
+    try:
+        import gradio
+    except ModuleNotFoundError:
+        skip('Gradio is not installed (pip install ".[demo]")')
+    return gradio
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("demo")
+    write_people(folder / "edited.mp4", seconds=6, tinted=(2.0, 5.0))
+    (folder / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(200))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(folder, gradio):
+    demo = app.build_demo(redness_detector(timeline=True, threshold=0.2), folder)
+    _, local, _ = app.launch(demo, prevent_thread_lock=True, quiet=True)
+    yield local
+    demo.close()
+
+
+def test_it_answers_as_predict_does(folder, gradio):
+    examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
+    message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder)
+    assert "Judged fake" in message.value
+    assert f"{examination.result.fake_probability:.2f}" in message.value
+    assert label.value["label"] == examination.result.label
+    assert timeline["fake probability"].tolist() == [e.fake_probability for e in examination.result.timeline]
+    assert Path(report.value["path"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    assert thumbnails
+    assert len(pictures) == 2 * len(examination.evidence.heatmaps)
+
+
+def test_what_cannot_be_judged_has_a_message_and_nothing_else(folder, gradio):
+    outputs = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder)
+    assert "Could not be judged" in outputs[0].value
+    assert not any(part.visible for part in outputs[1:4])
+    assert outputs[4:] == [None, None, None]
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_page_fits_and_asks_no_other_host(folder, address, size):
+    with open_tab(address, size=size) as tab:
+        tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
+        tab.page.wait_for_selector("video")
+        tab.page.click("text=Look at it")
+        tab.page.wait_for_selector("text=Judged fake", timeout=30_000)
+        tab.page.wait_for_selector("text=What it rests on")
+        tab.page.wait_for_timeout(1500)
+        keep_screenshot(tab, f"demo-{size[0]}")
+        assert not tab.scrolls_sideways()
+        assert tab.errors == []
+        assert [request for request in tab.requests if not request.startswith(address)] == []
+
+
+def test_the_page_says_what_is_wrong_with_a_file(folder, address):
+    with open_tab(address, size=PHONE) as tab:
+        tab.page.set_input_files("input[type=file]", folder / "broken.mp4")
+        tab.page.wait_for_timeout(1000)
+        tab.page.click("text=Look at it")
+        tab.page.wait_for_selector("text=Could not be judged", timeout=30_000)
+        assert tab.page.is_visible("text=no score")
+
+
+def test_without_gradio_the_command_says_how_to_get_it():
+    script = "import sys; sys.modules['gradio'] = None; from deepfake_video.cli import main; sys.exit(main(['demo']))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert 'pip install "deepfake-video[demo]"' in done.stderr

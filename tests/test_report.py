@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page: self-contained, escaped, and silent about what could not be judged."""
+
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+
+import pytest
+
+from deepfake_video.scanning.evidence import Evidence, Heatmap, Thumbnail
+from deepfake_video.scanning.report import render_report, write_report
+from deepfake_video.scanning.results import (
+    UNTRAINED_WARNING,
+    FaceResult,
+    ModelIdentity,
+    TimelineEntry,
+    VideoResult,
+)
+
+
+JPEG = "/9j/4AAQ"
+MODEL = ModelIdentity(id="my-model", revision="abc123", weights_sha256="f" * 64)
+SETTINGS = {"num_frames": 20, "faces": "auto", "face_aggregation": "max", "timeline": True}
+FAKE = VideoResult(
+    path="/videos/clip.mp4",
+    status="ok",
+    label="fake",
+    fake_probability=0.93,
+    threshold=0.5,
+    duration_s=72.0,
+    frames_analyzed=20,
+    face_coverage=0.95,
+    faces=[FaceResult(track_id=0, fake_probability=0.93, coverage=0.95, first_s=0.0, last_s=71.0)],
+    timeline=[
+        TimelineEntry(start_s=start, end_s=start + 2.0, fake_probability=0.97 if 64 <= start < 66 else 0.1, track_id=0)
+        for start in map(float, range(71))
+    ],
+    settings=SETTINGS,
+    model=MODEL,
+    sha256="a" * 64,
+)
+REAL = replace(FAKE, path="/videos/other.mp4", label="real", fake_probability=0.08, timeline=[])
+FAILED = VideoResult(
+    path="/videos/broken.mp4",
+    status="decode_error",
+    threshold=0.5,
+    message="broken.mp4: none of the frames decodes",
+    settings=SETTINGS,
+    model=MODEL,
+)
+PICTURES = Evidence(
+    thumbnails=[Thumbnail(time_s=3.0, track_id=0, jpeg=JPEG)],
+    heatmaps=[
+        Heatmap(
+            start_s=64.0,
+            end_s=66.0,
+            time_s=65.2,
+            track_id=0,
+            fake_probability=0.97,
+            model_id="my-model",
+            jpeg=JPEG,
+            overlay_jpeg=JPEG,
+        )
+    ],
+)
+
+
+class Page(HTMLParser):
+    """The tags of a page and the text that a reader sees."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+        self._is_code = False
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self._is_code = tag in ("style", "script")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._is_code = False
+
+    def handle_data(self, data: str) -> None:
+        self.text += "" if self._is_code else f" {data}"
+
+    def classes(self) -> set[str]:
+        return {name for _, attributes in self.tags for name in (attributes.get("class") or "").split()}
+
+
+def page(*results: VideoResult, pictures: Evidence | None = PICTURES) -> Page:
+    return Page(render_report(results, [pictures if result.status == "ok" else None for result in results]))
+
+
+def test_it_says_what_when_who_and_by_which_model():
+    text = " ".join(page(FAKE).text.split())
+    for said in ("Judged fake", "0.93", "1:04–1:07", "Face 1", "95 %", "my-model", "abc123", "f" * 64, "a" * 64):
+        assert said in text
+    assert "never a verdict" in text
+
+
+def test_nothing_is_asked_of_another_host():
+    html = render_report([FAKE, REAL, FAILED], [PICTURES, PICTURES, None])
+    sources = [
+        value
+        for tag, attributes in Page(html).tags
+        for name, value in attributes.items()
+        if name in ("src", "href", "srcset", "action", "data", "poster") and tag != "a"
+    ]
+    assert sources
+    assert all(source.startswith("data:image/jpeg;base64,") for source in sources)
+    assert not re.search(r"url\(|@import|https?://", html)
+    assert "default-src 'none'" in html
+
+
+def test_no_style_or_handler_escapes_the_content_security_policy():
+    tags = page(FAKE, REAL, FAILED).tags
+    assert not [name for _, attributes in tags for name in attributes if name == "style" or name.startswith("on")]
+
+
+@pytest.mark.parametrize("results", [[FAILED], [replace(FAILED, status="no_face")]])
+def test_a_failure_has_neither_score_nor_colour(results):
+    failed = page(*results)
+    assert "Could not be judged" in failed.text
+    assert "none of the frames decodes" in failed.text
+    assert not {"fake", "real", "meter", "plot"} & failed.classes()
+    assert not re.search(r"\b[01]\.\d", failed.text.partition("File and model")[0])
+
+
+def test_random_weights_have_no_colour_and_say_so():
+    untrained = page(replace(FAKE, warnings=[UNTRAINED_WARNING], timeline=[]))
+    assert UNTRAINED_WARNING in untrained.text
+    assert "meaningless" in untrained.text
+    assert not {"fake", "real"} & untrained.classes()
+
+
+@pytest.mark.parametrize(
+    "evil", ["<script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}", "a\u202eb"]
+)
+def test_hostile_names_are_text(evil):
+    evil_model = ModelIdentity(id=evil, revision=evil, weights_sha256=None)
+    result = replace(FAKE, path=f"/{evil}.mp4", warnings=[evil], model=evil_model, settings={**SETTINGS, evil: evil})
+    shown = page(result, replace(FAILED, path=evil, message=evil))
+    assert sum(tag == "script" for tag, _ in shown.tags) == 1
+    assert not [tag for tag, attributes in shown.tags if "onerror" in attributes]
+    assert "49" not in shown.text.split("File and model")[0].split("Index")[0]
+    assert "\u202e" not in shown.text
+
+
+def test_the_index_lists_the_highest_score_first_and_failures_last():
+    html = render_report([FAILED, REAL, FAKE], [None, PICTURES, PICTURES])
+    rows = re.findall(r'<td data-value="([^"]*)"><a href="#(video-\d)">', html)
+    assert rows == [("clip.mp4", "video-3"), ("other.mp4", "video-2"), ("broken.mp4", "video-1")]
+    assert "1 judged fake, 1 judged real, 1 without a judgement" in html
+    assert all(f'id="{anchor}"' in html for _, anchor in rows)
+
+
+def test_files_of_one_name_are_told_apart_by_their_paths():
+    text = page(FAKE, replace(REAL, path="/elsewhere/clip.mp4")).text
+    assert "/videos/clip.mp4" in text.split("How to read")[0].split("File and model")[0]
+
+
+def test_a_face_of_the_denser_search_alone_is_marked():
+    newcomer = TimelineEntry(start_s=0.0, end_s=2.0, fake_probability=0.2, track_id=5)
+    assert "found by the denser search only" in page(replace(FAKE, timeline=[*FAKE.timeline, newcomer])).text
+    assert "found by the denser search only" not in page(FAKE).text
+
+
+def test_whole_pictures_are_called_so():
+    whole = replace(
+        FAKE, faces=[], face_coverage=None, timeline=[replace(entry, track_id=None) for entry in FAKE.timeline]
+    )
+    pictures = Evidence(thumbnails=[Thumbnail(time_s=3.0, track_id=None, jpeg=JPEG)])
+    text = page(whole, pictures=pictures).text
+    assert "whole pictures were judged" in text
+    assert "denser search only" not in text
+
+
+def test_a_gap_in_a_timeline_is_not_bridged():
+    with_gap = replace(FAKE, timeline=[entry for entry in FAKE.timeline if not 20 < entry.start_s < 40])
+    assert sum(tag == "polyline" for tag, _ in page(with_gap).tags) == 2
+
+
+def test_a_page_needs_a_result():
+    with pytest.raises(ValueError, match="at least one"):
+        render_report([], [])
+
+
+def test_a_name_that_is_no_text_can_be_written(tmp_path):
+    write_report(tmp_path / "page.html", [replace(FAKE, path="/x/\udcff.mp4")], [None])
+    assert "�.mp4" in (tmp_path / "page.html").read_text(encoding="utf-8")

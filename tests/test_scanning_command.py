@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What `predict` writes beside its table: the folder, the page, CSV, heat maps, and what an interrupt leaves."""
+
+import csv
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import av
+import jsonschema
+import numpy as np
+import pytest
+from drawn_faces import die, save_tiny_model, write_people
+from PIL import Image
+
+from clips import write_clip
+from deepfake_video.cli import main
+from deepfake_video.scanning import batch
+from deepfake_video.scanning.batch import ScanPlan, WorkerError, scan_many
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
+from deepfake_video.scanning.settings import ScanSettings
+from deepfake_video.scanning.tables import to_csv
+
+
+SCHEMA = json.loads((Path(batch.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """Two videos with a face, one without, and a broken one."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_people(folder / "a.mp4", seconds=2)
+    write_people(folder / "b.mp4", seconds=3)
+    write_clip(folder / "nobody.mp4", num_frames=8)
+    (folder / "broken.mp4").write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(200))
+    return folder
+
+
+def lines(run: Path) -> list[dict]:
+    return [json.loads(line) for line in (run / "results.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def scores(results: list[dict]) -> dict[str, tuple]:
+    return {
+        Path(result["path"]).name: (
+            result["status"],
+            result["fake_probability"],
+            [entry["fake_probability"] for entry in result["timeline"]],
+        )
+        for result in results
+    }
+
+
+def test_every_result_follows_the_schema(folder, model, capsys):
+    main(["predict", str(folder), str(folder / "missing.mp4"), "--model", model, "--timeline", "--json", "--quiet"])
+    results = json.loads(capsys.readouterr().out)
+    assert {result["status"] for result in results} == {"ok", "no_face", "decode_error", "not_found"}
+    for result in results:
+        jsonschema.validate(result, SCHEMA)
+    assert results[0]["timeline"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"fake_probability": 1.5},
+        {"fake_probability": None},
+        {"status": "no_face"},
+        {"status": "perhaps"},
+        {"surplus": 1},
+        {"timeline": [{"start_s": 0}]},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_is_no_result(wrong):
+    right = VideoResult(
+        path="x",
+        status="ok",
+        label="real",
+        fake_probability=0.5,
+        threshold=0.5,
+        frames_analyzed=4,
+        settings={},
+        model=ModelIdentity(id="m"),
+    ).to_dict()
+    jsonschema.validate(right, SCHEMA)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**right, **wrong}, SCHEMA)
+
+
+def test_a_scan_goes_on_where_it_ended(folder, model, tmp_path, capsys, monkeypatch):
+    arguments = ["predict", str(folder), "--model", model, "--output", str(tmp_path / "run"), "--quiet"]
+    assert main(arguments) == 1
+    first = lines(tmp_path / "run")
+    assert [Path(result["path"]).name for result in first] == ["a.mp4", "b.mp4", "broken.mp4", "nobody.mp4"]
+    assert first[0]["timeline"]
+
+    judged = []
+    examine = Detector.examine
+    monkeypatch.setattr(Detector, "examine", lambda self, path, **k: judged.append(path) or examine(self, path, **k))
+    assert main(arguments) == 1
+    # The hash of a file that does not open is not known, so it alone is tried again.
+    assert [Path(path).name for path in judged] == ["broken.mp4"]
+    assert scores(lines(tmp_path / "run")) == scores(first)
+
+
+def test_other_settings_are_another_scan(folder, model, tmp_path):
+    arguments = ["predict", str(folder / "a.mp4"), "--model", model, "--output", str(tmp_path / "run"), "--quiet"]
+    main(arguments)
+    main([*arguments, "--no-timeline"])
+    (result,) = lines(tmp_path / "run")
+    assert result["timeline"] == []
+
+
+def test_several_workers_give_the_same_results(folder, model, tmp_path):
+    for workers in ("1", "2"):
+        run = str(tmp_path / workers)
+        assert main(["predict", str(folder), "--model", model, "--output", run, "--workers", workers, "--quiet"]) == 1
+    alone, together = scores(lines(tmp_path / "1")), scores(lines(tmp_path / "2"))
+    assert list(alone) == list(together)
+    for name, (status, probability, timeline) in alone.items():
+        assert together[name][0] == status
+        assert together[name][1] == pytest.approx(probability, abs=1e-6)
+        assert together[name][2] == pytest.approx(timeline, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_several_processes_under_accelerate_give_the_same_results(folder, model, tmp_path):
+    arguments = ["predict", str(folder), "--model", model, "--device", "cpu", "--quiet"]
+    main([*arguments, "--output", str(tmp_path / "one")])
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2", "-m"]
+    done = subprocess.run(
+        [*launch, "deepfake_video.cli", *arguments, "--output", str(tmp_path / "two"), "--json"],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
+    printed = json.loads(done.stdout[done.stdout.index("[") :])
+    assert scores(printed) == scores(lines(tmp_path / "two"))
+    assert list(scores(printed)) == list(scores(lines(tmp_path / "one")))
+    for name, (status, probability, _) in scores(lines(tmp_path / "one")).items():
+        assert scores(printed)[name][0] == status
+        assert scores(printed)[name][1] == pytest.approx(probability, abs=1e-6)
+    assert sorted(file.name for file in (tmp_path / "two").glob("results*")) == ["results.jsonl"]
+
+
+def test_a_dead_worker_is_a_sentence(folder, model, monkeypatch):
+    monkeypatch.setattr(batch, "_examine_in_worker", die)
+    plan = ScanPlan(paths=[str(folder / "a.mp4"), str(folder / "b.mp4")], models=[model], device="cpu", workers=2)
+    with pytest.raises(WorkerError, match="fewer --workers"):
+        list(scan_many(plan))
+
+
+def test_a_report_of_a_folder_and_its_pictures_survive_a_restart(folder, model, tmp_path):
+    page, run = tmp_path / "report.html", str(tmp_path / "run")
+    arguments = ["predict", str(folder), "--model", model, "--output", run, "--report", str(page), "--quiet"]
+    main(arguments)
+    first = page.read_text(encoding="utf-8")
+    assert first.count('<details class="video"') == 4
+    assert first.count("data:image/jpeg") > 8
+    main(arguments)
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == first.count("data:image/jpeg")
+
+
+def test_heat_maps_are_pictures_beside_their_frames(folder, model, tmp_path):
+    arguments = ["predict", str(folder / "a.mp4"), str(folder / "broken.mp4"), "--model", model, "--quiet"]
+    assert main([*arguments, "--heatmaps", str(tmp_path / "maps")]) == 1
+    names = sorted(file.name for file in (tmp_path / "maps").iterdir())
+    assert [name[0] + name[10:] for name in names] == ["a-1-frame.png", "a-1-overlay.png"]
+    frame, tinted = (np.asarray(Image.open(tmp_path / "maps" / name)) for name in names)
+    assert frame.shape == tinted.shape
+    assert not np.array_equal(frame, tinted)
+
+
+def test_csv_has_one_row_a_video(folder, model, tmp_path):
+    main(["predict", str(folder), "--model", model, "--timeline", "--csv", str(tmp_path / "r.csv"), "--quiet"])
+    with (tmp_path / "r.csv").open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(Path(row["path"]).name, row["status"]) for row in rows][2:] == [
+        ("broken.mp4", "decode_error"),
+        ("nobody.mp4", "no_face"),
+    ]
+    assert 0.0 <= float(rows[0]["worst_fake_probability"]) <= 1.0
+    assert rows[2]["fake_probability"] == ""
+
+
+@pytest.mark.parametrize("name", ["=cmd()", "+1", "-1", "@x"])
+def test_csv_holds_no_formulas(name):
+    result = VideoResult(
+        path=name, status="no_face", threshold=None, message=name, settings={}, model=ModelIdentity(id=name)
+    )
+    (row,) = csv.DictReader(to_csv([result]).splitlines())
+    assert row["path"] == row["message"] == row["model_id"] == f"'{name}"
+
+
+def test_an_annotated_copy_has_every_frame(folder, model, tmp_path):
+    target = tmp_path / "annotated.mp4"
+    assert main(["predict", str(folder / "a.mp4"), "--model", model, "--annotate", str(target), "--quiet"]) == 0
+    with av.open(str(folder / "a.mp4")) as before, av.open(str(target)) as after:
+        plain, drawn = (
+            [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)] for file in (before, after)
+        )
+    assert [frame.shape for frame in drawn] == [frame.shape for frame in plain]
+    assert all(np.abs(a.astype(int) - b).max() > 60 for a, b in zip(plain, drawn, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--annotate", "x.mp4", "--output", "run"], "single video"),
+        (["--workers", "0"], "workers"),
+        (["--batch-size", "0"], "batch size"),
+    ],
+    ids=str,
+)
+def test_wrong_usage_of_these_options_is_exit_2(folder, arguments, said, capsys):
+    assert main(["predict", str(folder / "a.mp4"), *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--report", "--csv"])
+def test_what_cannot_be_written_is_one_line_and_exit_1(folder, model, option, tmp_path, capsys):
+    target = str(tmp_path / "missing" / "file")
+    assert main(["predict", str(folder / "a.mp4"), "--model", model, option, target, "--quiet"]) == 1
+    assert "cannot be written" in capsys.readouterr().err
+
+
+def test_an_interrupt_shows_what_is_done(folder, model, tmp_path, monkeypatch, capsys):
+    examine = Detector.examine
+
+    def interrupted(self: Detector, path: str, **options: object) -> object:
+        if path.endswith("b.mp4"):
+            raise KeyboardInterrupt
+        return examine(self, path, **options)
+
+    monkeypatch.setattr(Detector, "examine", interrupted)
+    arguments = ["predict", str(folder), "--model", model, "--json", "--quiet", "--output", str(tmp_path / "run")]
+    assert main(arguments) == 130
+    captured = capsys.readouterr()
+    assert [Path(result["path"]).name for result in json.loads(captured.out)] == ["a.mp4"]
+    assert "interrupted, 1 of 4 are done" in captured.err
+    assert [Path(result["path"]).name for result in lines(tmp_path / "run")] == ["a.mp4"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names do not exist on Windows")
+def test_hostile_names_come_through_everything(folder, model, tmp_path, capsys):
+    name = "<b>\n\x1b[31m=\u202e" + os.fsdecode(b"\xff") + ".mp4"
+    shutil.copy(folder / "a.mp4", tmp_path / name)
+    files = [
+        "--report",
+        str(tmp_path / "r.html"),
+        "--csv",
+        str(tmp_path / "r.csv"),
+        "--heatmaps",
+        str(tmp_path / "maps"),
+    ]
+    arguments = [
+        "predict",
+        str(tmp_path / name),
+        "--model",
+        model,
+        "--output",
+        str(tmp_path / "run"),
+        *files,
+        "--quiet",
+    ]
+    assert main(arguments) == 0
+    assert "\x1b" not in capsys.readouterr().out
+    assert "<b>" not in (tmp_path / "r.html").read_text(encoding="utf-8")
+    assert lines(tmp_path / "run")[0]["path"] == str(tmp_path / name)
+    assert all(file.name.isascii() for file in (tmp_path / "maps").iterdir())
+
+
+def test_the_table_shows_the_timeline_and_no_colour_outside_a_terminal(folder, model, capsys):
+    main(["predict", str(folder / "a.mp4"), "--model", model, "--timeline", "--threshold", "0"])
+    captured = capsys.readouterr()
+    assert "\x1b" not in captured.out + captured.err
+    assert any(block in captured.out for block in "▁▂▃▄▅▆▇█")
+    assert "0:00–0:02" in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+
+
+def test_the_settings_of_a_result_hold_what_changes_it():
+    assert set(ScanSettings().to_dict()) == {"num_frames", "faces", "face_aggregation", "timeline"}
+    assert TimelineEntry(start_s=0, end_s=1, fake_probability=0.5, track_id=None).track_id is None

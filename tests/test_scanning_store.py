@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scan that is killed and started again loses nothing and lists nothing twice."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepfake_video.scanning.evidence import Evidence, Thumbnail
+from deepfake_video.scanning.files import OutputError, write_atomically
+from deepfake_video.scanning.results import ModelIdentity, VideoResult
+from deepfake_video.scanning.store import ResultStore
+
+
+SHA256_OF_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+
+def result(path: object, **changes: object) -> VideoResult:
+    fields = {"status": "ok", "label": "real", "fake_probability": 0.25, "threshold": 0.5, "sha256": SHA256_OF_EMPTY}
+    fields |= {"settings": {"num_frames": 4}, "model": ModelIdentity(id="m"), **changes}
+    return VideoResult(path=str(path), **fields)
+
+
+def open_store(folder: Path, **options: object) -> ResultStore:
+    return ResultStore(folder, **{"is_current": lambda stored: stored.model.id == "m", **options})
+
+
+def listed(folder: Path) -> list[str]:
+    return [json.loads(line)["path"] for line in (folder / "results.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture
+def videos(tmp_path) -> list[str]:
+    paths = [tmp_path / f"{number}.mp4" for number in range(4)]
+    for path in paths:
+        path.touch()
+    return list(map(str, paths))
+
+
+def test_what_is_done_is_kept(tmp_path, videos):
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {}
+        store.add(result(videos[0]))
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {videos[0]: result(videos[0], created=store.begin(videos)[videos[0]].created)}
+
+
+@pytest.mark.parametrize("torn", [1, 40, -1])
+def test_a_torn_last_line_is_dropped(tmp_path, videos, torn):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        store.add(result(videos[0]))
+        store.add(result(videos[1]))
+    file = tmp_path / "run" / "results.jsonl"
+    lines = file.read_bytes().splitlines(keepends=True)
+    file.write_bytes(lines[0] + lines[1][:torn].rstrip(b"}"))
+    with open_store(tmp_path / "run") as store:
+        assert list(store.begin(videos)) == [videos[0]]
+        store.add(result(videos[1]))
+    assert listed(tmp_path / "run") == videos[:2]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"model": ModelIdentity(id="another")},
+        {"sha256": "0" * 64},
+        {"sha256": None},
+        {"status": "timeout", "label": None, "fake_probability": None, "message": "slow"},
+    ],
+    ids=["model", "file", "unknown file", "passing failure"],
+)
+def test_what_no_longer_holds_is_judged_again_and_not_listed_twice(tmp_path, videos, change):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        store.add(result(videos[0], **change))
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {}
+        store.add(result(videos[0]))
+    assert listed(tmp_path / "run") == videos[:1]
+
+
+def test_results_of_other_videos_stay(tmp_path, videos):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos[:1])
+        store.add(result(videos[0]))
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos[1:2])
+        store.add(result(videos[1]))
+        store.finish(videos[1:2])
+    assert sorted(listed(tmp_path / "run")) == videos[:2]
+
+
+def test_a_finished_file_is_in_the_order_of_the_videos(tmp_path, videos):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        for path in reversed(videos):
+            store.add(result(path))
+        store.finish(videos)
+    assert listed(tmp_path / "run") == videos
+
+
+def test_what_several_processes_wrote_is_joined(tmp_path, videos):
+    with open_store(tmp_path / "run") as first, open_store(tmp_path / "run", rank=1) as second:
+        first.begin(videos)
+        second.begin(videos)
+        first.add(result(videos[0]))
+        second.add(result(videos[1]))
+        second.finish(videos)
+        first.finish(videos)
+    assert listed(tmp_path / "run") == videos[:2]
+    assert not list((tmp_path / "run").glob("results-*"))
+
+
+def test_lines_left_by_a_killed_process_are_kept_by_a_single_one(tmp_path, videos):
+    with open_store(tmp_path / "run", rank=1) as second:
+        second.begin(videos)
+        second.add(result(videos[3]))
+    with open_store(tmp_path / "run") as store:
+        assert list(store.begin(videos)) == [videos[3]]
+    assert listed(tmp_path / "run") == [videos[3]]
+
+
+def test_a_result_without_its_pictures_is_unfinished(tmp_path, videos):
+    pictures = Evidence(thumbnails=[Thumbnail(time_s=0.5, track_id=0, jpeg="AA==")])
+    with open_store(tmp_path / "run", needs_pictures=True) as store:
+        store.begin(videos)
+        store.add(result(videos[0]), pictures)
+        store.add(result(videos[1]))
+    with open_store(tmp_path / "run", needs_pictures=True) as store:
+        assert list(store.begin(videos)) == [videos[0]]
+        assert store.pictures(videos[0]) == pictures
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no locks there")
+def test_two_scans_do_not_write_to_one_folder(tmp_path):
+    with open_store(tmp_path / "run"), pytest.raises(OutputError, match="another scan"):
+        open_store(tmp_path / "run")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_reported(tmp_path, videos):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        (tmp_path / "run" / "results.jsonl").unlink()
+        (tmp_path / "run" / "results.jsonl").symlink_to("/dev/full")
+        with pytest.raises(OutputError, match="No space left"):
+            store.add(result(videos[0]))
+
+
+def test_a_failed_write_leaves_what_was_there(tmp_path):
+    target = tmp_path / "page.html"
+    target.write_text("old")
+    with pytest.raises(OutputError, match="cannot be written"):
+        write_atomically(tmp_path / "missing" / "page.html", b"new")
+    assert target.read_text() == "old"
+    write_atomically(target, b"new")
+    assert [file.name for file in tmp_path.iterdir()] == ["page.html"]
+    assert target.read_text() == "new"
+
+
+def test_a_result_of_another_schema_is_refused(videos):
+    with pytest.raises(ValueError, match="schema version 7"):
+        VideoResult.from_dict({**result(videos[0]).to_dict(), "schema_version": 7})
+    with pytest.raises(ValueError, match="no result"):
+        VideoResult.from_dict({"schema_version": 1})
+
+
+def test_a_name_that_is_no_text_survives():
+    odd = replace(result("x"), path=os.fsdecode(b"\xff\xfe.mp4"))
+    text = odd.to_json()
+    text.encode("utf-8")
+    assert VideoResult.from_dict(json.loads(text)) == odd
+
+
+SCAN = """
+import sys, time
+sys.path.insert(0, {tests!r})
+from test_scanning_store import open_store, result
+from pathlib import Path
+videos = [str(Path({folder!r}) / f"{{number}}.mp4") for number in range({count})]
+with open_store({folder!r} + "/run") as store:
+    kept = store.begin(videos)
+    print(len(kept), flush=True)
+    for path in videos:
+        if path not in kept:
+            time.sleep(0.002)
+            store.add(result(path))
+    store.finish(videos)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="kills by signal")
+def test_a_scan_killed_at_random_moments_loses_nothing_and_lists_nothing_twice(tmp_path):
+    count, chance = 200, random.Random(0)
+    for number in range(count):
+        (tmp_path / f"{number}.mp4").touch()
+    script = SCAN.format(tests=str(Path(__file__).parent), folder=str(tmp_path), count=count)
+    file = tmp_path / "run" / "results.jsonl"
+    finished: set[str] = set()
+    for _ in range(20):
+        process = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+        kept = int(process.stdout.readline())
+        assert kept >= len(finished)
+        time.sleep(chance.uniform(0.0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+        whole = [json.loads(line)["path"] for line in file.read_bytes().split(b"\n")[:-1]]
+        assert len(whole) == len(set(whole))
+        assert finished <= set(whole)
+        finished = set(whole)
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+    assert listed(tmp_path / "run") == [str(tmp_path / f"{number}.mp4") for number in range(count)]

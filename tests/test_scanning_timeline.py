@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""When and where: windows over cached features, tracks for every person, stretches."""
+
+import itertools
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from drawn_faces import redness_detector, save_tiny_model, write_people
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clips import write_clip
+from deepfake_video import FaceTrack, VideoError, VideoReader, scan
+from deepfake_video.scanning import detector as detector_module
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.evidence import Examination
+from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
+from deepfake_video.scanning.settings import ScanSettings
+from deepfake_video.scanning.stretches import clock, worst_stretches
+from deepfake_video.scanning.timeline import (
+    HOP_FRAMES,
+    WINDOW_FRAMES,
+    crop_for,
+    number_tracks,
+    to_pixel_values,
+    window_bounds,
+)
+
+
+@pytest.fixture(scope="module")
+def edited(tmp_path_factory) -> Path:
+    """Nine seconds of one person, of which the third to the sixth are manipulated."""
+    return write_people(tmp_path_factory.mktemp("clips") / "edited.mp4", seconds=9, tinted=(3.0, 6.0))
+
+
+@pytest.fixture(scope="module")
+def examined(edited) -> Examination:
+    return redness_detector(timeline=True).examine(edited)
+
+
+def test_three_fake_seconds_between_real_ones_show_in_the_timeline(examined):
+    for entry in examined.result.timeline:
+        if entry.start_s >= 3.0 and entry.end_s <= 6.0:
+            assert entry.fake_probability > 0.95
+        if entry.end_s <= 3.0 or entry.start_s >= 6.0:
+            assert entry.fake_probability < 0.05
+
+
+def test_the_worst_stretch_is_the_fake_one(examined):
+    worst, *others = worst_stretches(examined.result)
+    assert not others
+    assert 2.0 <= worst.start_s <= 3.0
+    assert 6.0 <= worst.end_s <= 7.0
+    assert worst.fake_probability > 0.95
+
+
+def test_windows_cover_the_whole_video_and_overlap_by_half(examined):
+    timeline = examined.result.timeline
+    assert timeline[0].start_s == 0.0
+    assert timeline[-1].end_s == pytest.approx(examined.result.duration_s)
+    assert all(entry.end_s - entry.start_s == pytest.approx(2.0) for entry in timeline)
+    assert np.diff([entry.start_s for entry in timeline]).max() == pytest.approx(1.0)
+
+
+def test_the_timeline_never_changes_the_score(edited, examined):
+    alone = redness_detector().examine(edited).result
+    assert alone.timeline == []
+    assert examined.result.fake_probability == alone.fake_probability
+    assert examined.result.faces == alone.faces
+
+
+def test_a_cut_does_not_make_two_people_of_one(examined):
+    assert {entry.track_id for entry in examined.result.timeline} == {0}
+
+
+def test_a_window_scores_what_the_network_says_of_its_frames(tmp_path, edited):
+    detector = Detector([save_tiny_model(tmp_path / "model")], device="cpu", settings=ScanSettings(timeline=True))
+    windows = detector.examine(edited).windows
+    (model,) = detector.models
+    for window in windows[::3]:
+        with VideoReader(edited) as reader:
+            frames = [frame for _, frame in reader.frames(window.frame_indices.tolist())]
+        crops = [crop_for(model.processor, *pair) for pair in zip(frames, window.boxes, strict=True)]
+        with torch.inference_mode():
+            logits = model.network(to_pixel_values(model, crops, torch.device("cpu"))).logits
+        assert window.entry.fake_probability == pytest.approx(logits.softmax(-1)[0, 1].item(), abs=1e-5)
+
+
+def test_the_batch_size_does_not_change_the_timeline(edited, examined):
+    other = redness_detector(timeline=True, batch_size=5).examine(edited).result.timeline
+    for one, two in zip(examined.result.timeline, other, strict=True):
+        assert one.fake_probability == pytest.approx(two.fake_probability, abs=1e-6)
+
+
+def test_two_people_in_one_frame_give_two_tracks_and_two_timelines(tmp_path):
+    clip = write_people(tmp_path / "two.mp4", seconds=3, people=2)
+    result = redness_detector(timeline=True, num_frames=8).examine(clip).result
+    assert [face.track_id for face in result.faces] == [0, 1]
+    assert all(face.coverage == 1.0 for face in result.faces)
+    assert {entry.track_id for entry in result.timeline} == {0, 1}
+
+
+def test_whole_frames_have_a_timeline_of_nobody(tmp_path):
+    clip = write_clip(tmp_path / "clip.mp4", num_frames=40)
+    result = redness_detector(timeline=True, faces="none").examine(clip).result
+    assert {entry.track_id for entry in result.timeline} == {None}
+
+
+@pytest.mark.parametrize("num_frames", [1, 2])
+def test_the_shortest_video_has_one_window(tmp_path, num_frames):
+    clip = write_people(tmp_path / "short.mp4", seconds=num_frames / 12)
+    result = redness_detector(timeline=True).examine(clip).result
+    assert len(result.timeline) == 1
+    assert (result.timeline[0].start_s, result.timeline[0].end_s) == (0.0, pytest.approx(result.duration_s))
+
+
+def test_a_video_without_a_timeline_keeps_its_score(edited, monkeypatch):
+    def fail(*_: object) -> None:
+        raise VideoError("edited.mp4", "it cannot be read any further")
+
+    monkeypatch.setattr(detector_module, "make_timeline", fail)
+    result = redness_detector(timeline=True).examine(edited).result
+    assert (result.status, result.timeline) == ("ok", [])
+    assert "there is no timeline: it cannot be read any further" in result.warnings
+
+
+def test_scan_takes_the_timeline_as_an_argument(edited, tmp_path):
+    result = scan(edited, model=save_tiny_model(tmp_path / "model"), device="cpu", timeline=True)
+    assert result.timeline
+    assert VideoResult.from_dict(result.to_dict()) == result
+
+
+@given(st.integers(1, 500))
+def test_every_frame_lies_in_a_window(num_frames):
+    bounds = window_bounds(num_frames)
+    assert {position for bound in bounds for position in range(*bound)} == set(range(num_frames))
+    assert len({stop - start for start, stop in bounds}) == 1
+    assert all(stop - start == min(WINDOW_FRAMES, num_frames) for start, stop in bounds)
+    assert all(0 < b[0] - a[0] <= HOP_FRAMES for a, b in itertools.pairwise(bounds))
+
+
+def track(number: int, indices: list[int], x: float) -> FaceTrack:
+    boxes = np.tile([x, 0.0, x + 50.0, 60.0], (len(indices), 1))
+    return FaceTrack(number, np.array(indices), boxes, np.ones(len(indices)), np.zeros(len(indices), dtype=bool))
+
+
+def test_dense_tracks_take_the_numbers_of_the_faces_they_show():
+    seen = [track(0, [0, 50, 100], 200.0), track(1, [0, 50, 100], 0.0)]
+    found = [track(0, list(range(0, 52, 2)), 0.0), track(1, list(range(0, 102, 2)), 200.0)]
+    assert [(t.track_id, t.boxes[0, 0]) for t in number_tracks(found, seen)] == [(0, 200.0), (1, 0.0)]
+
+
+def test_a_scene_between_two_frames_of_a_face_belongs_to_it():
+    seen = [track(0, [0, 50, 100], 0.0)]
+    found = [track(0, list(range(0, 20, 2)), 0.0), track(1, list(range(20, 40, 2)), 10.0)]
+    (joined,) = number_tracks(found, seen)
+    assert joined.frame_indices.tolist() == list(range(0, 40, 2))
+
+
+def test_a_face_that_only_the_dense_search_finds_has_a_number_of_its_own():
+    seen = [track(0, [0, 50, 100], 0.0)]
+    found = [track(0, list(range(0, 102, 2)), 0.0), track(1, list(range(20, 40, 2)), 300.0)]
+    assert [t.track_id for t in number_tracks(found, seen)] == [0, 1]
+
+
+def test_one_face_is_not_in_two_places():
+    seen = [track(0, [0, 50, 100], 0.0)]
+    found = [track(0, list(range(0, 102, 2)), 0.0), track(1, list(range(0, 102, 2)), 20.0)]
+    assert [t.track_id for t in number_tracks(found, seen)] == [0, 1]
+
+
+def result_with(timeline: list[TimelineEntry]) -> VideoResult:
+    return VideoResult(
+        path="x.mp4",
+        status="ok",
+        label="real",
+        fake_probability=0.1,
+        threshold=0.5,
+        duration_s=10.0,
+        timeline=timeline,
+        settings={},
+        model=ModelIdentity(id="m"),
+    )
+
+
+def entry(start: float, probability: float, track_id: int = 0) -> TimelineEntry:
+    return TimelineEntry(start_s=start, end_s=start + 2, fake_probability=probability, track_id=track_id)
+
+
+def test_stretches_are_runs_above_the_threshold_the_worst_first():
+    timeline = [entry(0, 0.6), entry(1, 0.7), entry(2, 0.1), entry(5, 0.9), entry(5, 0.8, 1)]
+    stretches = [(s.start_s, s.end_s, s.track_id, s.fake_probability) for s in worst_stretches(result_with(timeline))]
+    assert stretches == [(5, 7, 0, 0.9), (5, 7, 1, 0.8), (0, 3, 0, 0.7)]
+
+
+def test_below_the_threshold_the_highest_window_stands_alone():
+    (stretch,) = worst_stretches(result_with([entry(0, 0.1), entry(1, 0.3)]))
+    assert (stretch.start_s, stretch.fake_probability) == (1, 0.3)
+    assert worst_stretches(replace(result_with([]))) == []
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(0.0, "0:00"), (65.9, "1:05"), (3725.0, "1:02:05")])
+def test_times_are_minutes_and_seconds(seconds, said):
+    assert clock(seconds) == said
