@@ -63,7 +63,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     # Gradio reads it when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
     try:
-        import gradio  # type: ignore[import-not-found,unused-ignore]  # noqa: F401
+        import gradio  # noqa: F401
     except ModuleNotFoundError:
         print(f"deepfake-video: {EXTRA_HINT}", file=sys.stderr)
         return USAGE
@@ -83,7 +83,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
     """Serve what [`build_demo`] built: one video at a time, a short queue, nothing from elsewhere."""
-    import gradio as gr  # type: ignore[import-not-found,unused-ignore]
+    import gradio as gr
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
@@ -106,7 +106,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
         detector: Judges; its settings ask for a timeline.
         folder: For the examples, and for the report that can be downloaded.
     """
-    import gradio as gr  # type: ignore[import-not-found,unused-ignore]
+    import gradio as gr
 
     from .scanning.illustrating import NUM_HEATMAPS, NUM_THUMBNAILS
 
@@ -149,7 +149,7 @@ def _handler(detector: "Detector", folder: Path) -> Callable[[str | None], list[
 
 def describe_nothing(message: str) -> list[Any]:
     """The outputs of the page where there is only a message."""
-    import gradio as gr  # type: ignore[import-not-found,unused-ignore]
+    import gradio as gr
 
     hidden = [kind(visible=False) for kind in (gr.Label, gr.DownloadButton, gr.Column)]
     return [gr.Markdown(message), *hidden, None, None, None]
@@ -157,8 +157,8 @@ def describe_nothing(message: str) -> list[Any]:
 
 def describe(examination: "Examination", folder: Path) -> list[Any]:
     """The outputs of the page for one video, in the order in which it names them."""
-    import gradio as gr  # type: ignore[import-not-found,unused-ignore]
-    import pandas as pd  # type: ignore[import-untyped]
+    import gradio as gr
+    import pandas as pd
 
     from .scanning.report import face_name, write_report
     from .scanning.results import UNTRAINED_WARNING

@@ -228,7 +228,8 @@ def find_cuts(frame_indices: Sequence[int], thumbnails: np.ndarray, timestamps_s
     if len(frame_indices) < 2:
         return set()
     changes = np.abs(np.diff(thumbnails.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
-    dense = np.diff(timestamps_s) <= DENSE_S
+    # Times are sums of ticks: every fifth frame of 25 a second can lie a rounding error further apart.
+    dense = np.diff(timestamps_s) <= DENSE_S + 1e-6
     cuts = set()
     for i in np.flatnonzero(dense & (changes > CUT_LEVEL)).tolist():
         around = np.r_[max(0, i - 4) : i, i + 1 : min(i + 5, len(changes))]

@@ -124,6 +124,7 @@ class VideoReader:
         self._watch = Stopwatch(source, self._limits)
         self._cache: dict[int, np.ndarray] = {}
         self._undecodable: set[int] = set()
+        self._turns: dict[int, tuple[bool, int, int]] = {}
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
         self._reformatter = VideoReformatter()
@@ -363,7 +364,7 @@ class VideoReader:
         except (av.FFmpegError, ValueError) as error:
             message = f"its pixel format ({frame.format.name}) cannot be converted ({error})"
             raise VideoDecodeError(self._source, message) from None
-        image = _turn_upright(frame, picture)
+        image = self._turn_upright(frame, picture)
         self._size = self._size or (image.shape[0], image.shape[1])
         room = CACHE_BYTES - image.nbytes - sum(other.nbytes for other in self._cache.values())
         if room < 0:
@@ -372,6 +373,16 @@ class VideoReader:
         if room >= 0:
             self._cache[index] = image
         return image
+
+    def _turn_upright(self, frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
+        # A frame whose side data was read holds itself in a reference cycle (PyAV 18) and stays in memory until the
+        # garbage collector comes by, so the matrix is read once for all frames that are turned alike.
+        if frame.rotation not in self._turns:
+            self._turns[frame.rotation] = _read_turn(frame)
+        is_quarter_turn, rows, columns = self._turns[frame.rotation]
+        if is_quarter_turn:
+            picture = picture.swapaxes(0, 1)
+        return np.ascontiguousarray(picture[::rows, ::columns])
 
     def _displayed_size(self) -> tuple[int, int]:
         if self._size is None:
@@ -405,16 +416,18 @@ class VideoReader:
             self.warnings.append(sentence)
 
 
-def _turn_upright(frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
-    """Applies the container's display matrix, of which quarter turns and mirrorings count."""
+def _read_turn(frame: av.VideoFrame) -> tuple[bool, int, int]:
+    """What the container's display matrix asks for, of which quarter turns and mirrorings count: whether rows and
+    columns change places, and then the steps along both, -1 for from the far end."""
     data = frame.side_data.get("DISPLAYMATRIX")
-    if isinstance(data, SideData):
-        # Displayed x = a * x + c * y and y = b * x + d * y; a negative factor means from the far end.
-        a, b, _, c, d = np.frombuffer(memoryview(data), dtype=np.int32)[:5].tolist()
-        if abs(b) + abs(c) > abs(a) + abs(d):
-            picture, a, d = picture.swapaxes(0, 1), c, b
-        picture = picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]
-    return np.ascontiguousarray(picture)
+    if not isinstance(data, SideData):
+        return False, 1, 1
+    # Displayed x = a * x + c * y and y = b * x + d * y; a negative factor means from the far end.
+    a, b, _, c, d = np.frombuffer(memoryview(data), dtype=np.int32)[:5].tolist()
+    is_quarter_turn = abs(b) + abs(c) > abs(a) + abs(d)
+    if is_quarter_turn:
+        a, d = c, b
+    return is_quarter_turn, -1 if d < 0 else 1, -1 if a < 0 else 1
 
 
 class FrameArray:

@@ -19,7 +19,8 @@ examples:
   deepfake-video evaluate my_videos.csv --output run2 --robustness       path,label[,group]
   deepfake-video evaluate FaceForensics++ --model FOLDER --calibrate CALIBRATED
   deepfake-video evaluate --scores run1 --threshold 0.7                  no video is touched
-  accelerate launch --num_processes 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3
+  accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3                  several GPUs
+  torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3    several CPU processes
   torchrun --nproc_per_node 2 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run4
 
 A run that was killed goes on when the same command is given again. Exit status 0: every video was scored, 1: some

@@ -11,12 +11,9 @@ import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState  # type: ignore[import-untyped]
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -40,7 +37,6 @@ MAX_WORKERS = 8
 # Videos that a worker may read ahead: with the frames of one each, this bounds the memory.
 READ_AHEAD = 2
 # The slowest process may be hours behind the others when they meet at the end.
-PATIENCE = timedelta(days=7)
 
 
 @dataclass(frozen=True)
@@ -107,19 +103,6 @@ class _Reading(IterableDataset[Item]):
                 yield Item(sample, None, error)
             for corruption in remaining:
                 yield Item(sample, corruption, error)
-
-
-def join_processes(device: str) -> ProcessGroup:
-    """
-    The processes that a launcher started, or this one alone.
-
-    Args:
-        device: As typed.
-    """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and (device == "cpu" or not torch.cuda.is_available()):
-        # accelerate forms a group on the CPU only if told so; the group then is one for all who ask later.
-        PartialState(cpu=True, timeout=PATIENCE)
-    return ProcessGroup()
 
 
 def evaluate(

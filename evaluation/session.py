@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
+from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import ScanSettings
 from .calibration import HALF, calibrate, hold_out
@@ -24,7 +25,7 @@ from .datasets import open_benchmark
 from .judging import Judge
 from .plots import write_plots
 from .report import Report, list_unscored, make_rows, make_warnings, model_index, robustness_table
-from .runner import RUN_NAME, Work, describe, evaluate, join_processes
+from .runner import RUN_NAME, Work, describe, evaluate
 from .samples import Benchmark, EvaluationError, Sample
 from .scores import CSV_NAME, Score, read_scores, write_csv_scores
 from .tables import print_report, report_text
@@ -65,7 +66,7 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
         threshold=arguments.threshold,
     )
     plan = _make_plan(arguments)
-    processes = join_processes(arguments.device)
+    processes = ProcessGroup(arguments.device)
     if processes.is_first:
         _announce(plan, arguments.output)
     logging.disable_progress_bar()

@@ -28,7 +28,8 @@ examples:
   deepfake-video predict videos/ --output run1          resumable: run again and it goes on
   deepfake-video predict clip.mp4 --model FOLDER --model USER/REPO    an ensemble
   deepfake-video predict                                a sample, made on the spot
-  accelerate launch --num_processes 2 -m deepfake_video.cli predict videos/ --output run1
+  accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
+  torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
 A video is called fake from the checkpoint's threshold on; its probability is the highest of the faces that are seen
 in a quarter of the sampled frames or more. A timeline is a second, denser pass; it never changes the score.
@@ -100,7 +101,7 @@ def run_predict(arguments: argparse.Namespace) -> int:
         try:
             paths = _named_paths(arguments) or [stack.enter_context(_sample_video())]
             plan = _plan(arguments, paths)
-            group = ProcessGroup()
+            group = ProcessGroup(arguments.device)
             stack.callback(group.close)
             return _scan_and_show(arguments, plan, group)
         except (OutputError, WorkerError) as error:

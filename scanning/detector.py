@@ -14,7 +14,7 @@ from ..video_decoding import VideoError, VideoReader
 from .evidence import Examination
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import FrugalReader, ReadVideo, read_open_video
+from .reading import ReadVideo, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .timeline import make_timeline
@@ -81,7 +81,7 @@ class Detector:
             on_progress: Called with the second that the timeline has come to.
         """
         try:
-            with FrugalReader(path, limits=self.settings.limits) as reader:
+            with VideoReader(path, limits=self.settings.limits) as reader:
                 return self._examine_open(path, reader, with_evidence, on_progress)
         except VideoError as error:
             return Examination(result=self.refuse(path, error))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan by several processes that `accelerate launch` started: who does what, and how they meet."""
+"""One scan by several processes that `accelerate launch` or `torchrun` started: who does what, and how they meet."""
 
 import os
 from collections.abc import Sequence
@@ -16,20 +16,26 @@ class ProcessGroup:
     """
     The processes of this scan; nearly always this one alone.
 
+    Args:
+        device: As typed; "cpu" forms a group of CPUs where there are GPUs too.
+
     Attributes:
         rank: Which of them this is, from 0.
         size: How many there are.
         device: Where this one's networks run, if the group says so.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "auto") -> None:
         self.rank, self.size = 0, 1
         self.device: str | None = None
         self._state: Any = None
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-            from accelerate import PartialState  # type: ignore[import-untyped]
+            import torch
+            from accelerate import PartialState
 
-            self._state = PartialState(timeout=_LONGEST_WAIT)
+            # accelerate forms a group on the CPU only if told so; else each process takes itself for the only one.
+            on_cpu = device == "cpu" or not torch.cuda.is_available()
+            self._state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
             self.rank, self.size = self._state.process_index, self._state.num_processes
             self.device = str(self._state.device)
 
@@ -51,7 +57,7 @@ class ProcessGroup:
         """Everyone's items."""
         if self._state is None:
             return items
-        from accelerate.utils import gather_object  # type: ignore[import-untyped]
+        from accelerate.utils import gather_object
 
         gathered: list[T] = gather_object(items)
         return gathered

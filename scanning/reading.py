@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a path to clips: the half of scoring that needs no network and can run in another process."""
 
-import gc
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,7 +15,6 @@ from .settings import ScanSettings
 
 # Below this share of frames with a face the result carries a warning.
 LOW_FACE_COVERAGE = 0.5
-_FRAMES_PER_COLLECTION = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,30 +57,6 @@ class ReadVideo:
     face_coverage: float | None
     faces: list[SeenFace]
     clips: list[list[Clip]]
-
-
-class FrugalReader(VideoReader):
-    """
-    A reader that keeps a long pass from filling the memory with frames.
-
-    A decoded frame whose side data was read holds itself in a cycle (PyAV 18), and Python's collector counts objects,
-    not megabytes. Collecting often is cheap as long as what the imports left behind is exempt.
-    """
-
-    def __enter__(self) -> "FrugalReader":
-        gc.freeze()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        gc.unfreeze()
-        super().__exit__(*exception)
-
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """[`VideoReader.frames`]."""
-        for number, item in enumerate(super().frames(indices), 1):
-            if number % _FRAMES_PER_COLLECTION == 0:
-                gc.collect()
-            yield item
 
 
 def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:

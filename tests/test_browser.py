@@ -6,10 +6,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from browser import DESKTOP, PHONE, Tab, open_tab
-from drawn_faces import redness_detector, write_people
 
+from browser import DESKTOP, PHONE, Tab, open_tab
 from deepfake_video.scanning.report import write_report
+from drawn_faces import redness_detector, write_people
 
 
 SIZES = pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])

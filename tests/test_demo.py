@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from browser import DESKTOP, PHONE, open_tab, skip
-from drawn_faces import redness_detector, write_people
 from test_browser import keep_screenshot
 
+from browser import DESKTOP, PHONE, open_tab, skip
 from deepfake_video import app
+from drawn_faces import redness_detector, write_people
 
 
 @pytest.fixture(scope="module")

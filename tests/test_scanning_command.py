@@ -13,7 +13,6 @@ import av
 import jsonschema
 import numpy as np
 import pytest
-from drawn_faces import die, save_tiny_model, write_people
 from PIL import Image
 
 from clips import write_clip
@@ -24,6 +23,7 @@ from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.tables import to_csv
+from drawn_faces import die, save_tiny_model, write_people
 
 
 SCHEMA = json.loads((Path(batch.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))

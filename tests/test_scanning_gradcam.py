@@ -7,13 +7,13 @@ import io
 import numpy as np
 import pytest
 import torch
-from drawn_faces import save_tiny_model, write_people
 from PIL import Image
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.gradcam import grad_cam, last_map_module, overlay
 from deepfake_video.scanning.settings import ScanSettings
+from drawn_faces import save_tiny_model, write_people
 
 
 def tiny_network(**changes: object) -> DeepfakeForVideoClassification:

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from drawn_faces import redness_detector, save_tiny_model, write_people
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from deepfake_video.scanning.timeline import (
     to_pixel_values,
     window_bounds,
 )
+from drawn_faces import redness_detector, save_tiny_model, write_people
 
 
 @pytest.fixture(scope="module")

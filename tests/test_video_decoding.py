@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 import av
 import numpy as np
+import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -573,3 +574,21 @@ class TestSelectTimestamps:
     def test_no_timestamps_are_refused(self) -> None:
         with pytest.raises(ValueError, match="without frames"):
             select_timestamps(np.array([]), [1.0])
+
+
+def test_frames_that_were_read_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
+    path = write_clip(tmp_path / "large.mp4", num_frames=160, width=1280, height=720)
+    process = psutil.Process()
+    gc.collect()
+    gc.disable()
+    try:
+        with VideoReader(path) as reader:
+            for _ in reader.frames(range(60)):  # fills the cache
+                pass
+            before = process.memory_info().rss
+            for _ in reader.frames(range(60, 160)):
+                pass
+            growth = process.memory_info().rss - before
+    finally:
+        gc.enable()
+    assert growth < 40 << 20  # 100 decoded frames are 132 MiB
