@@ -263,7 +263,8 @@ class DeepfakeConfig(PreTrainedConfig):
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":
         """
-        Configuration of one of the field's published systems.
+        Configuration of one of the field's published systems, before any training: `is_trained` is `False` until
+        whoever trains the weights sets it.
 
         Args:
             name (`str`):
@@ -278,7 +279,7 @@ class DeepfakeConfig(PreTrainedConfig):
             raise ValueError(
                 f"There is no preset {name!r}{_nearest(name, PRESETS)}; choose from {', '.join(PRESETS)}."
             )
-        return cls(**{**PRESETS[name], **kwargs})
+        return cls(**{**PRESETS[name], "is_trained": False, **kwargs})
 
     @property
     def num_features(self) -> int:

@@ -143,7 +143,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeFo
 
 
 def _untrained_model(device: str) -> LoadedModel:
-    config = DeepfakeConfig.from_preset("tiny", image_size=112, num_frames=20, is_trained=False)
+    config = DeepfakeConfig.from_preset("tiny", image_size=112, num_frames=20)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         network = DeepfakeForVideoClassification(config)

@@ -46,7 +46,7 @@ def put_images(folder: Path, count: int = 4, *, shade: int = 0) -> list[Path]:
 def save_model(folder: Path, seed: int, *, do_crop_faces: bool = False, **changes) -> str:
     """A tiny model that is sure of itself, so that scores differ."""
     torch.manual_seed(seed)
-    config = DeepfakeConfig.from_preset("tiny", **changes)
+    config = DeepfakeConfig.from_preset("tiny", **{"is_trained": True, **changes})
     model = DeepfakeForVideoClassification(config)
     torch.nn.init.normal_(model.classifier.out_proj.weight, std=3.0)
     save_hub_folder(model, DeepfakeVideoProcessor.from_config(config, do_crop_faces=do_crop_faces), folder)

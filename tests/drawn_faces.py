@@ -92,7 +92,7 @@ def die(_: str) -> None:
 def save_tiny_model(folder: Path, seed: int = 1, **changes: object) -> str:
     """A small network with random weights that answers decidedly, as a folder."""
     torch.manual_seed(seed)
-    config = DeepfakeConfig.from_preset("tiny", **changes)
+    config = DeepfakeConfig.from_preset("tiny", **{"is_trained": True, **changes})
     model = DeepfakeForVideoClassification(config)
     nn.init.normal_(model.classifier.out_proj.weight, std=2.0)
     save_hub_folder(model, DeepfakeVideoProcessor.from_config(config), folder)

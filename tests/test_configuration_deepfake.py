@@ -38,6 +38,11 @@ def test_a_preset_takes_changes():
     assert DeepfakeConfig.from_preset("tiny", num_frames=7).num_frames == 7
 
 
+def test_a_preset_counts_as_untrained_until_somebody_says_otherwise():
+    assert not DeepfakeConfig.from_preset("tiny").is_trained
+    assert DeepfakeConfig.from_preset("tiny", is_trained=True).is_trained
+
+
 def test_an_unknown_preset_is_told_the_nearest_one():
     with pytest.raises(ValueError, match="did you mean 'resnext50-lstm'") as error:
         DeepfakeConfig.from_preset("resnet50-lstm")

@@ -47,7 +47,7 @@ def folder(tmp_path_factory) -> Path:
 
 def save_model(folder: Path, seed: int, **changes) -> str:
     torch.manual_seed(seed)
-    config = DeepfakeConfig.from_preset("tiny", **changes)
+    config = DeepfakeConfig.from_preset("tiny", **{"is_trained": True, **changes})
     model = DeepfakeForVideoClassification(config)
     torch.nn.init.normal_(model.classifier.out_proj.weight, std=2.0)
     save_hub_folder(model, DeepfakeVideoProcessor.from_config(config), folder)
