@@ -92,7 +92,13 @@ def corrupt(
         return
     degrade = _DEGRADE[corruption.kind]
     for index, frame in frames:
-        words = [seed, zlib.crc32(video.encode()), KINDS.index(corruption.kind), corruption.level, index]
+        words = [
+            seed,
+            zlib.crc32(video.encode("utf-8", "surrogatepass")),
+            KINDS.index(corruption.kind),
+            corruption.level,
+            index,
+        ]
         yield index, degrade(frame, corruption.parameter, np.random.default_rng(words))
 
 
