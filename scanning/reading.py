@@ -88,7 +88,8 @@ def read_open_video(
     ]
     warnings = []
     if reader.num_frames < (wanted := max(map(len, sampled))):
-        few = f"the video has only {reader.num_frames} frames, fewer than the {wanted} wanted"
+        plural = "s" if reader.num_frames > 1 else ""
+        few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} wanted"
         warnings.append(f"{few}; some were judged more than once")
     coverage = None if tracks is None else _coverage(tracks, every)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
