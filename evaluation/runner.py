@@ -36,7 +36,6 @@ RUN_NAME = "run.json"
 MAX_WORKERS = 8
 # Videos that a worker may read ahead: with the frames of one each, this bounds the memory.
 READ_AHEAD = 2
-# The slowest process may be hours behind the others when they meet at the end.
 
 
 @dataclass(frozen=True)

@@ -167,14 +167,7 @@ class Detector:
         """Fake probability of each clip, as `pipeline` computes it."""
         probabilities = []
         for clip in clips:
-            inputs = model.processor(
-                clip.frames,
-                do_sample_frames=False,
-                do_crop_faces=False,
-                input_data_format="channels_last",
-                return_tensors="pt",
-            )
-            logits = model.network(**inputs.to(self.device)).logits
+            logits = model.network(model.pixel_values(clip.frames)).logits
             probabilities.append(logits.softmax(-1)[0, model.fake_index].item())
         return probabilities
 

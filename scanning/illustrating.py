@@ -13,7 +13,7 @@ from .evidence import Evidence, Heatmap, Thumbnail
 from .gradcam import grad_cam, overlay
 from .models import LoadedModel
 from .reading import ReadVideo
-from .timeline import Window, crop_for, to_pixel_values, worst_windows
+from .timeline import Window, crop_for, worst_windows
 
 
 NUM_THUMBNAILS = 5
@@ -71,7 +71,7 @@ def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap
     boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
     frames = reader.frames(window.frame_indices.tolist())
     crops = [crop_for(model.processor, frame, box) for (_, frame), box in zip(frames, boxes, strict=True)]
-    cam = grad_cam(model.network, to_pixel_values(model, crops, model.network.device), model.fake_index)
+    cam = grad_cam(model.network, model.pixel_values(crops), model.fake_index)
     hottest = int(cam.maps.sum(axis=(1, 2)).argmax())
     heat = cam.maps[hottest]
     return Heatmap(

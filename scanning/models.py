@@ -3,9 +3,11 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
@@ -42,6 +44,17 @@ class LoadedModel:
     def fake_index(self) -> int:
         """Which logit means fake."""
         return int(self.network.config.label2id["fake"])
+
+    def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+        """Pictures `(h, w, 3)` uint8, cut out and sampled before, as one clip `(1, T, C, H, W)` for the network."""
+        inputs = self.processor(
+            np.asarray(crops),
+            do_sample_frames=False,
+            do_crop_faces=False,
+            input_data_format="channels_last",
+            return_tensors="pt",
+        )
+        return inputs["pixel_values_videos"].to(self.network.device)
 
 
 def load_model(name: str | None, *, device: str = "cpu", revision: str | None = None) -> LoadedModel:

@@ -175,19 +175,6 @@ def crop_for(processor: DeepfakeVideoProcessor, frame: np.ndarray, box: np.ndarr
     return processor.resize_frame(frame)
 
 
-def to_pixel_values(model: LoadedModel, crops: Sequence[np.ndarray], device: torch.device) -> torch.Tensor:
-    """Pictures `(h, w, 3)` uint8 as one clip `(1, T, C, H, W)` for the network."""
-    inputs = model.processor(
-        np.stack(crops),
-        do_sample_frames=False,
-        do_crop_faces=False,
-        input_data_format="channels_last",
-        return_tensors="pt",
-    )
-    pixel_values: torch.Tensor = inputs["pixel_values_videos"].to(device)
-    return pixel_values
-
-
 class _FrameFeatures:
     """
     Features of the frames of each face, computed in batches as the frames come: pictures do not pile up.
@@ -226,8 +213,7 @@ class _FrameFeatures:
             return
         for m, model in enumerate(self._models):
             crops = [of_models[m] for _, _, of_models in self._pending]
-            pixel_values = to_pixel_values(model, crops, model.network.device)
-            features = model.network.get_frame_features(pixel_values)[0].float().cpu()
+            features = model.network.get_frame_features(model.pixel_values(crops))[0].float().cpu()
             for (track, position, _), row in zip(self._pending, features, strict=True):
                 self._features[m][track][self._rows[track][position]] = row
         for track, position, _ in self._pending:
