@@ -34,22 +34,11 @@ SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
 
-def add_demo(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of `deepfake-video`."""
-    parser = commands.add_parser(
-        "demo",
-        help="the demo in the browser",
-        description="Serve a page that takes a video and shows its score, timeline, faces and heat maps.",
-        epilog="examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_arguments(parser)
-    parser.set_defaults(run=run_demo)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The arguments of `deepfake-video demo`."""
+    parser.description = "Serve a page that takes a video and shows its score, timeline, faces and heat maps."
+    parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model", action="append", default=[], metavar="ID", help="folder or Hub id; repeat it for an ensemble"
     )
@@ -58,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860 on)")
 
 
-def run_demo(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Serve the demo until it is interrupted."""
     # Gradio reads it when it is imported.
     os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
@@ -227,7 +216,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(prog="app")
     add_arguments(parser)
-    return run_demo(parser.parse_args(argv))
+    return run(parser.parse_args(argv))
 
 
 def _main_of_the_installed_package() -> int:

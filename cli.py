@@ -6,11 +6,10 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, convert_weights
-from .app import add_demo
+from . import __version__, app, convert_weights
 from .conversion import hub, onnx_export
-from .evaluation.command import add_evaluate
-from .scanning.command import SOME_FAILED, add_predict
+from .evaluation import command as evaluation
+from .scanning import command as scanning
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -22,10 +21,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"deepfake-video {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    add_predict(commands)
-    add_demo(commands)
-    add_evaluate(commands)
     for name, summary, module in (
+        ("predict", "score videos", scanning),
+        ("demo", "the demo in the browser", app),
+        ("evaluate", "evaluate a model on a data set", evaluation),
         ("convert", "turn a legacy checkpoint into a model folder", convert_weights),
         ("push", "publish a model folder on the Hugging Face Hub", hub),
         ("export", "write a model as ONNX", onnx_export),
@@ -44,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         # The reader has gone, as with `| head`; Python would complain again when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return SOME_FAILED
+        return scanning.SOME_FAILED
 
 
 if __name__ == "__main__":

@@ -28,22 +28,11 @@ could not be scored, 2: wrong usage, 130: interrupted.
 """
 
 
-def add_evaluate(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of `deepfake-video`."""
-    evaluate = commands.add_parser(
-        "evaluate",
-        help="evaluate a model on a data set",
-        description=DESCRIPTION,
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    add_arguments(evaluate)
-    evaluate.set_defaults(run=run)
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add the arguments of `evaluate` to a parser."""
+    """The arguments of `deepfake-video evaluate`."""
+    parser.description = DESCRIPTION
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("root", nargs="?", type=Path, metavar="DATASET_ROOT", help="folder, CSV or DeepfakeBench JSON")
     parser.add_argument("--scores", type=Path, metavar="PATH", help="saved scores in place of videos: a folder or CSV")
     parser.add_argument("--dataset", choices=LAYOUT_NAMES, help="layout of the data set (default: recognised)")

@@ -37,21 +37,15 @@ Exit status 0: every video was scored, 1: some could not be scored, 2: wrong usa
 """
 
 
-def add_predict(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the command to those of `deepfake-video`."""
-    predict = commands.add_parser(
-        "predict",
-        help="score videos",
-        description="Score videos: real or fake, with a probability.",
-        epilog=EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    predict.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) addresses")
-    predict.add_argument("--list", action="append", default=[], metavar="FILE", help="text file, one path a line")
-    _add_judging(predict.add_argument_group("how to judge"))
-    _add_writing(predict.add_argument_group("what to print and write"))
-    predict.set_defaults(run=run_predict)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The arguments of `deepfake-video predict`."""
+    parser.description = "Score videos: real or fake, with a probability."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) addresses")
+    parser.add_argument("--list", action="append", default=[], metavar="FILE", help="text file, one path a line")
+    _add_judging(parser.add_argument_group("how to judge"))
+    _add_writing(parser.add_argument_group("what to print and write"))
 
 
 def _add_judging(group: "argparse._ArgumentGroup") -> None:
@@ -91,7 +85,7 @@ def _add_writing(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--quiet", action="store_true", help="no progress on standard error")
 
 
-def run_predict(arguments: argparse.Namespace) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Score what was named, print it, and write what was asked for."""
     from .batch import WorkerError
     from .files import OutputError
