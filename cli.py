@@ -10,6 +10,7 @@ from . import __version__, app, convert_weights
 from .conversion import hub, onnx_export
 from .evaluation import command as evaluation
 from .scanning import command as scanning
+from .training import command as training
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -25,6 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("predict", "score videos", scanning),
         ("demo", "the demo in the browser", app),
         ("evaluate", "evaluate a model on a data set", evaluation),
+        ("train", "train a detector", training),
         ("convert", "turn a legacy checkpoint into a model folder", convert_weights),
         ("push", "publish a model folder on the Hugging Face Hub", hub),
         ("export", "write a model as ONNX", onnx_export),

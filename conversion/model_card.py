@@ -11,13 +11,13 @@ from .parity import Parity
 from .recognition import Layout
 
 
-_LIMITS = (
+LIMITS = (
     "A score is a reason to look closer, not a verdict: never the only ground of a decision about a person.",
     "Detectors lose accuracy on strong compression, small or turned faces, and on generators that their training data "
     "did not hold.",
     "No sound is judged.",
-    "No accuracy was measured in the conversion; this card claims none.",
 )
+_UNMEASURED = "No accuracy was measured in the conversion; this card claims none."
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def write_model_card(
     sections = [
         f"# {(provenance.repo_id or 'Converted deepfake detector').rpartition('/')[2]}",
         _intro(choices, layout),
-        f"## Use\n\n{_snippet(name)}",
+        f"## Use\n\n{snippet(name)}",
         "## What these weights compute\n\n" + "\n".join(f"- {sentence}" for sentence in diagnosis),
         "## How they are run\n\nWeights do not tell these; the last column says who settled each.\n\n"
         f"| choice | value | settled by |\n|---|---|---|\n{rows}",
@@ -80,7 +80,7 @@ def write_model_card(
         f"- Recognised as: {layout.family} ({describe(layout)})\n"
         f"- Check after conversion: {parity.line()}\n"
         f"- Licence: {licence}.",
-        "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in _LIMITS),
+        "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, _UNMEASURED)),
     ]
     # A card made of a string keeps the text as it is; only the block of data above it is generated.
     ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
@@ -97,7 +97,8 @@ def _intro(choices: Choices, layout: Layout) -> str:
     return f"{text}; the network is {layout.backbone}{rnn}."
 
 
-def _snippet(name: str) -> str:
+def snippet(name: str) -> str:
+    """How the folder or Hub id is used."""
     return (
         "```python\n"
         "from transformers import pipeline\n\n"

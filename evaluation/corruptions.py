@@ -88,7 +88,7 @@ def corrupt(
         VideoDecodeError: If the frames cannot be encoded.
     """
     if corruption.kind == "compression":
-        yield from _compress(frames, int(corruption.parameter), video)
+        yield from through_h264(frames, int(corruption.parameter), video)
         return
     degrade = _DEGRADE[corruption.kind]
     for index, frame in frames:
@@ -155,7 +155,7 @@ def _to_uint8(frame: np.ndarray) -> np.ndarray:
     return np.clip(frame, 0, 255).astype(np.uint8)
 
 
-def _compress(frames: Iterable[tuple[int, np.ndarray]], crf: int, video: str) -> Iterator[tuple[int, np.ndarray]]:
+def through_h264(frames: Iterable[tuple[int, np.ndarray]], crf: int, video: str) -> Iterator[tuple[int, np.ndarray]]:
     """Through H.264 and back; where the size of the pictures changes, a new stream begins."""
     for (height, width, _), run in itertools.groupby(frames, key=lambda item: item[1].shape):
         indices: list[int] = []

@@ -1,0 +1,141 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Clip-consistent augmentation: drawn once, the same on every frame, and on both of a real and a fake clip of it."""
+
+import io
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageFilter
+
+from ..evaluation.corruptions import through_h264
+from .colors import ColorShift, draw_color_shift, shift_colors
+
+
+@dataclass(frozen=True, kw_only=True)
+class Framing:
+    """
+    Which part of its cached crop a network sees: the same for both of a pair.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the crop.
+        angle: Turn in degrees.
+        mirrored: Whether left and right change places.
+    """
+
+    box: tuple[float, float, float, float]
+    angle: float
+    mirrored: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Degradation:
+    """
+    What happened to a video on its way; each member of a pair gets one of its own, or both the same.
+
+    Attributes:
+        scale: Of a copy through which the clip goes; 1 leaves it.
+        blur: Radius in pixels, 0 for none.
+        noise: Standard deviation in levels of 255.
+        jpeg: Quality, `None` for none.
+        crf: Of H.264, `None` for none.
+        colors: Shift of colour, `None` for none.
+        grey: Whether the colours are lost.
+    """
+
+    scale: float = 1.0
+    blur: float = 0.0
+    noise: float = 0.0
+    jpeg: int | None = None
+    crf: int | None = None
+    colors: ColorShift | None = None
+    grey: bool = False
+
+
+def draw_framing(random: np.random.Generator, crop_size: int, face_share: float, *, jitter: bool) -> Framing:
+    """
+    Draw one.
+
+    Args:
+        random: Where the numbers come from.
+        crop_size: Side of the cached crops in pixels.
+        face_share: Side of what the network sees over the side of the cached crop, without jitter.
+        jitter: Whether it moves, grows, turns and mirrors at all.
+    """
+    side, center = crop_size * face_share, np.full(2, crop_size / 2)
+    angle = 0.0
+    if jitter:
+        side = min(side * random.uniform(0.85, 1.2), crop_size)
+        center = center + random.uniform(-0.05, 0.05, 2) * side
+        angle = float(random.uniform(-8, 8)) if random.random() < 0.5 else 0.0
+    low = np.clip(center - side / 2, 0, crop_size - side)
+    box = (float(low[0]), float(low[1]), float(low[0] + side), float(low[1] + side))
+    return Framing(box=box, angle=angle, mirrored=jitter and bool(random.random() < 0.5))
+
+
+def draw_degradation(random: np.random.Generator) -> Degradation:
+    """Draw one; a fifth of the clips stay as they are."""
+    if random.random() < 0.2:
+        return Degradation()
+    codec = random.choice(["jpeg", "h264", "none"], p=[0.5, 0.25, 0.25])
+    return Degradation(
+        scale=float(np.exp(random.uniform(np.log(0.3), 0))) if random.random() < 0.4 else 1.0,
+        blur=float(random.uniform(0.3, 1.5)) if random.random() < 0.15 else 0.0,
+        noise=float(random.uniform(1, 8)) if random.random() < 0.15 else 0.0,
+        jpeg=int(random.integers(35, 100)) if codec == "jpeg" else None,
+        crf=int(random.integers(20, 38)) if codec == "h264" else None,
+        colors=draw_color_shift(random, 0.7) if random.random() < 0.6 else None,
+        grey=bool(random.random() < 0.04),
+    )
+
+
+def frame_clip(
+    frames: np.ndarray, landmarks: np.ndarray, framing: Framing, size: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames (T, S, S, 3) and landmarks (T, 5, 2) as a network of that input size sees them, in its pixels."""
+
+    def view(frame: np.ndarray) -> Image.Image:
+        image = Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR, framing.box)
+        if framing.angle:
+            image = image.rotate(framing.angle, Image.Resampling.BILINEAR)
+        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if framing.mirrored else image
+
+    points = (landmarks - framing.box[:2]) * (size / (framing.box[2] - framing.box[0])) - size / 2
+    turn = math.radians(framing.angle)
+    points = points @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
+    if framing.mirrored:
+        points = points[:, [1, 0, 2, 4, 3]] * (-1, 1)
+    return np.stack([np.asarray(view(frame)) for frame in frames]), points + size / 2
+
+
+def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random.Generator) -> np.ndarray:
+    """Frames (T, S, S, 3) uint8 after all that; the noise alone differs from frame to frame."""
+    images = [Image.fromarray(frame) for frame in frames]
+    frames = np.stack([np.asarray(_degrade(image, degradation)) for image in images])
+    if degradation.noise:
+        noise = random.standard_normal(frames.shape, dtype=np.float32) * np.float32(degradation.noise)
+        frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
+    if degradation.jpeg is not None:
+        frames = np.stack([_through_jpeg(frame, degradation.jpeg) for frame in frames])
+    if degradation.crf is not None:
+        frames = np.stack([frame for _, frame in through_h264(enumerate(frames), degradation.crf, "a training clip")])
+    return frames
+
+
+def _degrade(image: Image.Image, degradation: Degradation) -> Image.Image:
+    size = image.size
+    if degradation.scale < 1:
+        small = tuple(max(8, round(side * degradation.scale)) for side in size)
+        image = image.resize((small[0], small[1]), Image.Resampling.BILINEAR).resize(size, Image.Resampling.BICUBIC)
+    if degradation.blur:
+        image = image.filter(ImageFilter.GaussianBlur(degradation.blur))
+    if degradation.colors is not None:
+        image = shift_colors(image, degradation.colors)
+    return image.convert("L").convert("RGB") if degradation.grey else image
+
+
+def _through_jpeg(frame: np.ndarray, quality: int) -> np.ndarray:
+    stream = io.BytesIO()
+    Image.fromarray(frame).save(stream, "JPEG", quality=quality)
+    with Image.open(stream) as image:
+        return np.array(image)

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs of a real and a fake clip, each drawn from nothing but its number: a training that stops goes on the same."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from .augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
+from .blending import blend_clip, draw_blend
+from .data import Video
+from .faults import make_faulty, permute
+from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, Recipe, TrainingError
+
+
+class TrainingPairs(Dataset[torch.Tensor]):
+    """
+    Pair number i of a training: `(2, T, H, W, 3)` uint8, the real clip first.
+
+    Each data set is drawn as often as any other, however many videos it holds; so is each method within its fakes.
+
+    Args:
+        videos: What is trained on.
+        recipe: How.
+
+    Raises:
+        TrainingError: If the recipe asks for the fakes of data that hold none.
+    """
+
+    def __init__(self, videos: Sequence[Video], recipe: Recipe) -> None:
+        self.recipe = recipe
+        config, processor = recipe.make_config(), recipe.make_processor()
+        self.image_size = config.image_size
+        self.face_share = processor.face_margin / recipe.crop_margin
+        self._reals: dict[str, list[Video]] = defaultdict(list)
+        self._fakes: dict[str, dict[str, list[Video]]] = defaultdict(lambda: defaultdict(list))
+        self._originals: dict[tuple[str, str], Video] = {}
+        for video in videos:
+            sample = video.sample
+            if sample.is_fake:
+                self._fakes[sample.dataset][sample.method or ""].append(video)
+            else:
+                self._reals[sample.dataset].append(video)
+                for name in {sample.key, sample.path.stem, sample.path.name}:
+                    self._originals[sample.dataset, name] = video
+        self.kinds = [kind for kind, share in recipe.fakes.items() if share > 0]
+        shares = np.array([recipe.fakes[kind] for kind in self.kinds], float)
+        self._shares = shares / shares.sum()
+        if MANIPULATED in self.kinds and not any(name in self._reals for name in self._fakes):
+            raise TrainingError(
+                f'the recipe asks for "{MANIPULATED}" fakes, but no data set here holds both fakes and real videos.'
+            )
+
+    def __len__(self) -> int:
+        return self.recipe.steps * self.recipe.accumulation * self.recipe.batch_pairs
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        random = np.random.default_rng([self.recipe.seed, index])
+        kind = self.kinds[random.choice(len(self.kinds), p=self._shares)]
+        if kind == MANIPULATED:
+            return self._manipulated(random)
+        frames, landmarks = self._clip(_draw(_draw(self._reals, random), random), random)
+        frames, landmarks = self._frame(frames, landmarks, random)
+        if kind == SELF_BLENDED:
+            fake = blend_clip(frames, landmarks, draw_blend(random))[0]
+        elif kind == FAULTY:
+            fake = make_faulty(frames, landmarks, random)
+        else:
+            fake = permute(frames, random)
+        return self._finish(frames, fake, random)
+
+    def _manipulated(self, random: np.random.Generator) -> torch.Tensor:
+        """A fake of the data and the video it was made from, at the same moment; or any real one of the data set."""
+        dataset = random.choice(sorted(name for name in self._fakes if name in self._reals))
+        fake = _draw(_draw(self._fakes[dataset], random), random)
+        real = self._originals.get((dataset, fake.sample.original or ""))
+        position: float | None = random.random()
+        framing_seed = int(random.integers(2**32))
+        if real is None:
+            real = _draw(self._reals[dataset], random)
+        clips = []
+        for video in (real, fake):
+            frames, landmarks = self._clip(video, random, position)
+            clips.append(self._frame(frames, landmarks, np.random.default_rng(framing_seed))[0])
+        return self._finish(*clips, random)
+
+    def _clip(
+        self, video: Video, random: np.random.Generator, position: float | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Consecutive cached frames; a video with fewer repeats its last one."""
+        available, wanted = len(video.crops.frame_indices), self.recipe.clip_frames
+        position = random.random() if position is None else position
+        start = int(position * (max(0, available - wanted) + 1))
+        frames, landmarks = video.crops.read(start, min(wanted, available))
+        missing = wanted - len(frames)
+        return _repeat_last(frames, missing), _repeat_last(landmarks, missing)
+
+    def _frame(
+        self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        framing = draw_framing(random, frames.shape[1], self.face_share, jitter=self.recipe.augment)
+        return frame_clip(frames, landmarks, framing, self.image_size)
+
+    def _finish(self, real: np.ndarray, fake: np.ndarray, random: np.random.Generator) -> torch.Tensor:
+        """Both through the same degradation, half of the time; else each through one of its own."""
+        if self.recipe.augment:
+            first = draw_degradation(random)
+            second = first if random.random() < 0.5 else draw_degradation(random)
+            real, fake = degrade_clip(real, first, random), degrade_clip(fake, second, random)
+        return torch.from_numpy(np.stack([real, fake]))
+
+
+def validation_clip(video: Video, recipe: Recipe, num_frames: int) -> torch.Tensor:
+    """The clip `(T, H, W, 3)` uint8 on which a video is validated: frames spread over it, or its first bursts."""
+    available = len(video.crops.frame_indices)
+    if recipe.burst_length > 1:
+        frames, landmarks = video.crops.read(0, min(num_frames, available))
+    else:
+        frames, landmarks = video.crops.read(0, available)
+        kept = np.unique(np.linspace(0, available - 1, num_frames).round().astype(int))
+        frames, landmarks = frames[kept], landmarks[kept]
+    share = recipe.make_processor().face_margin / recipe.crop_margin
+    framing = draw_framing(np.random.default_rng(0), frames.shape[1], share, jitter=False)
+    return torch.from_numpy(frame_clip(frames, landmarks, framing, recipe.make_config().image_size)[0])
+
+
+def _draw(items: "dict[str, list[Video]] | dict[str, Video] | list[Video]", random: np.random.Generator) -> "Video":
+    """One of a list, or one of the values of a dictionary, by equal chances."""
+    values = list(items.values()) if isinstance(items, dict) else items
+    return values[int(random.integers(len(values)))]
+
+
+def _repeat_last(array: np.ndarray, times: int) -> np.ndarray:
+    return np.concatenate([array, np.repeat(array[-1:], times, 0)]) if times > 0 else array

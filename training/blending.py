@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Self-blended faces: a fake made of one real face, by blending it with an altered copy of itself.
+
+After Shiohara and Yamasaki 2022, "Detecting Deepfakes with Self-Blended Images", https://arxiv.org/abs/2204.08376.
+Every parameter is drawn once a clip (`draw_blend`) and replayed on each of its frames (`blend_clip`), so that only the
+face moves.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageChops, ImageDraw, ImageFilter
+
+from .colors import ColorShift, draw_color_shift, shift_colors
+
+
+# Outline of a face in coordinates whose origin lies between the eyes, x in distances between the eyes and y in
+# distances from the eyes to the mouth: the lower half from one temple over the chin to the other, and two upper ends.
+_JAW = [(-1.02, 0.0), (-1.0, 0.55), (-0.88, 1.05), (-0.6, 1.5), (-0.28, 1.74)]
+_JAW = [*_JAW, (0.0, 1.8), *((-x, y) for x, y in reversed(_JAW))]
+_BROWS = [(0.85, -0.4), (0.45, -0.55), (0.0, -0.45), (-0.45, -0.55), (-0.85, -0.4)]
+_FOREHEAD = [(0.95, -0.6), (0.6, -1.05), (0.0, -1.2), (-0.6, -1.05), (-0.95, -0.6)]
+_CHEEKS = [(0.8, 0.35), (0.3, 0.25), (0.0, 0.15), (-0.3, 0.25), (-0.8, 0.35)]
+_INNER = [(-0.85, -0.3), (0.85, -0.3), (0.85, 0.3), (0.5, 1.25), (0.0, 1.35), (-0.5, 1.25), (-0.85, 0.3)]
+_MOUTH = [(-0.6, 0.75), (0.0, 0.6), (0.6, 0.75), (0.6, 1.25), (0.0, 1.4), (-0.6, 1.25)]
+# What manipulations replace, and how often each is drawn: whole faces, down from the brows, the lower half, the parts.
+OUTLINES: dict[str, tuple[list[tuple[float, float]], float]] = {
+    "brows": ([*_JAW, *_BROWS], 0.4),
+    "forehead": ([*_JAW, *_FOREHEAD], 0.2),
+    "lower": ([*_JAW[1:-1], *_CHEEKS], 0.15),
+    "inner": (_INNER, 0.15),
+    "mouth": (_MOUTH, 0.1),
+}
+BLEND_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+# Of a face that nobody searched: eyes and mouth as they lie in an aligned crop, in shares of its side.
+_USUAL_EYES, _USUAL_MOUTH = ((0.385, 0.42), (0.615, 0.42)), (0.5, 0.66)
+
+
+@dataclass(frozen=True)
+class Blend:
+    """
+    All that was drawn for one self-blended clip.
+
+    Attributes:
+        outline: Polygon (N, 2) in the coordinates of a face.
+        edge_blur: Of the mask, in shares of the side of the frame: before and after it is hardened.
+        warp: Displacements (G, G, 2) of the mask on a coarse grid, in shares of the side.
+        ratio: Of the altered copy inside the mask.
+        shift: Of the altered copy, (x, y) in shares of the side.
+        scale: Of the altered copy.
+        colors: Colours of the altered copy.
+        detail: Factor by which the altered copy loses pixels if below 1, or is sharpened by.
+        alters_inside: Whether what lies inside the mask is altered, else what lies outside.
+    """
+
+    outline: np.ndarray
+    edge_blur: tuple[float, float]
+    warp: np.ndarray
+    ratio: float
+    shift: tuple[float, float]
+    scale: float
+    colors: ColorShift
+    detail: float
+    alters_inside: bool
+
+
+def draw_blend(random: np.random.Generator) -> Blend:
+    """Draw the parameters of one clip."""
+    names = list(OUTLINES)
+    weights = np.array([OUTLINES[name][1] for name in names])
+    outline = np.array(OUTLINES[names[random.choice(len(names), p=weights / weights.sum())]][0])
+    outline = outline * random.uniform(0.85, 1.15, 2) + random.normal(0, 0.04, outline.shape)
+    return Blend(
+        outline=outline,
+        edge_blur=(float(random.uniform(0.005, 0.06)), float(random.uniform(0.003, 0.03))),
+        warp=random.normal(0, 0.02, (4, 4, 2)),
+        ratio=float(random.choice(BLEND_RATIOS)),
+        shift=(float(random.uniform(-0.03, 0.03)), float(random.uniform(-0.015, 0.015))),
+        scale=float(random.uniform(0.95, 1.05)),
+        colors=draw_color_shift(random),
+        detail=float(random.choice([random.uniform(0.3, 0.9), 1.0, random.uniform(1.5, 3.0)])),
+        alters_inside=bool(random.random() < 0.5),
+    )
+
+
+def blend_clip(frames: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Blend each frame with an altered copy of itself.
+
+    Args:
+        frames: (T, S, S, 3) uint8.
+        landmarks: (T, 5, 2) in pixels: eyes, nose, corners of the mouth; NaN where unknown.
+        blend: What was drawn for this clip.
+
+    Returns:
+        Frames (T, S, S, 3) uint8 and masks (T, S, S) uint8 of how much of the other picture each pixel holds.
+    """
+    blended = [_blend_frame(frame, points, blend) for frame, points in zip(frames, landmarks, strict=True)]
+    return np.stack([frame for frame, _ in blended]), np.stack([mask for _, mask in blended])
+
+
+def _blend_frame(frame: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple[np.ndarray, np.ndarray]:
+    image = Image.fromarray(frame)
+    mask = _draw_mask(image.size, _place_outline(landmarks, image.size, blend.outline), blend)
+    inside, outside = image, image
+    if blend.alters_inside:
+        inside = _alter(image, blend)
+    else:
+        outside = _alter_looks(image, blend)
+        inside = _move(image, blend)
+    return np.asarray(Image.composite(inside, outside, mask)), np.asarray(mask)
+
+
+def _alter(image: Image.Image, blend: Blend) -> Image.Image:
+    return _move(_alter_looks(image, blend), blend)
+
+
+def _alter_looks(image: Image.Image, blend: Blend) -> Image.Image:
+    width, height = image.size
+    if blend.detail < 1:
+        small = (max(1, round(width * blend.detail)), max(1, round(height * blend.detail)))
+        image = image.resize(small, Image.Resampling.BILINEAR).resize((width, height), Image.Resampling.BILINEAR)
+    elif blend.detail > 1:
+        image = image.filter(ImageFilter.UnsharpMask(radius=1, percent=round(60 * blend.detail), threshold=0))
+    return shift_colors(image, blend.colors)
+
+
+def _move(image: Image.Image, blend: Blend) -> Image.Image:
+    """Shifted, and scaled about the centre; where it leaves the frame, the frame stays."""
+    (width, height), inverse = image.size, 1 / blend.scale
+    x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
+    y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
+    matrix = (inverse, 0, x, 0, inverse, y)
+    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+
+
+def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.ndarray) -> np.ndarray:
+    """The outline (N, 2) in pixels of a frame."""
+    if np.isfinite(landmarks).all():
+        eyes, mouth = landmarks[:2], landmarks[3:].mean(0)
+    else:
+        eyes, mouth = np.array(_USUAL_EYES) * size, np.array(_USUAL_MOUTH) * size
+    middle = eyes.mean(0)
+    across, down = eyes[1] - eyes[0], mouth - middle
+    # The eyes of a face in profile come close; its outline does not.
+    least = 0.6 * np.linalg.norm(down)
+    length = max(float(np.linalg.norm(across)), 1e-6)
+    across = across * max(length, least) / length
+    return np.asarray(middle + outline[:, :1] * across + outline[:, 1:] * down)
+
+
+def _draw_mask(size: tuple[int, int], outline: np.ndarray, blend: Blend) -> Image.Image:
+    """How much of the picture inside each pixel holds, an "L" image: soft, uneven, at most the ratio."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=255)
+    mask = _warp(mask, blend.warp)
+    first, second = (blur * max(size) for blur in blend.edge_blur)
+    mask = mask.filter(ImageFilter.GaussianBlur(first))
+    # Hardened from the middle of its edge inwards, so that the blend stays inside of the face.
+    mask = mask.point([round(255 * min(1.0, max(0.0, (level / 255 - 0.5) / 0.4))) for level in range(256)])
+    mask = mask.filter(ImageFilter.GaussianBlur(second))
+    return ImageChops.multiply(mask, Image.new("L", size, round(255 * blend.ratio)))
+
+
+def _warp(mask: Image.Image, displacements: np.ndarray) -> Image.Image:
+    """Elastic deformation by displacements (G, G, 2) of the points of a grid; its border stays."""
+    width, height = mask.size
+    steps = len(displacements) + 1
+    moved = np.pad(displacements, ((1, 1), (1, 1), (0, 0))) * (width, height)
+    xs, ys = (np.linspace(0, side, steps + 1).round().astype(int) for side in (width, height))
+    mesh = []
+    for row in range(steps):
+        for column in range(steps):
+            corners = [(row, column), (row + 1, column), (row + 1, column + 1), (row, column + 1)]
+            quad = [float(v) for r, c in corners for v in (xs[c] + moved[r, c, 0], ys[r] + moved[r, c, 1])]
+            mesh.append(((int(xs[column]), int(ys[row]), int(xs[column + 1]), int(ys[row + 1])), tuple(quad)))
+    return mask.transform(mask.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)

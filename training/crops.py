@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Face crops on disk: every video is decoded and searched once, however often it is trained on.
+
+One safetensors file a video, named by the hash of the video's content and of the settings; of it, only the frames that
+a batch wants are read.
+"""
+
+import hashlib
+import json
+import multiprocessing
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from ..evaluation.reading import ImageSequence
+from ..evaluation.samples import Sample
+from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
+from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..scanning.files import write_atomically
+from ..video_decoding import VideoError, VideoReader
+
+
+FORMAT = 1
+# A face stands in the middle of its crop; nothing smaller is looked for.
+_LANDMARK_SIDE = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class CropSettings:
+    """
+    What is cut out of each video.
+
+    Attributes:
+        size: Side of a crop in pixels.
+        margin: Side of a crop over the side of the face box; larger than a network's own, so that it can be moved.
+        num_frames: Frames of a video.
+        burst_length: Consecutive frames among them; 1 spreads them evenly.
+        search_images: Whether the face is searched in face images too; else they are taken as they are.
+    """
+
+    size: int
+    margin: float
+    num_frames: int
+    burst_length: int = 1
+    search_images: bool = True
+
+    def processor(self) -> DeepfakeVideoProcessor:
+        """The reader that cuts them out."""
+        return DeepfakeVideoProcessor(
+            size={"height": self.size, "width": self.size},
+            num_frames=self.num_frames,
+            frame_sampling="bursts" if self.burst_length > 1 else "even",
+            burst_length=self.burst_length,
+            do_crop_faces=True,
+            face_margin=self.margin,
+        )
+
+
+@dataclass(frozen=True)
+class CachedCrops:
+    """
+    The crops of the main face of one video, on disk.
+
+    Attributes:
+        path: The safetensors file: `frames` (T, S, S, 3) uint8, `landmarks` (T, 5, 2) in pixels, NaN where unknown.
+        frame_indices: Which frame of the video each crop is, ascending.
+    """
+
+    path: Path
+    frame_indices: tuple[int, ...]
+
+    def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        """Frames `(length, S, S, 3)` uint8 and landmarks `(length, 5, 2)` float32 from a position on."""
+        with safe_open(self.path, "np") as file:
+            stop = start + length
+            return file.get_slice("frames")[start:stop], file.get_slice("landmarks")[start:stop]
+
+
+def cache_crops(
+    samples: Sequence[Sample], settings: CropSettings, folder: Path, *, workers: int = 1
+) -> Iterator[tuple[Sample, CachedCrops | str]]:
+    """
+    The crops of each sample, in order, made where they are not there yet; or the reason why there are none.
+
+    Args:
+        samples: Videos, or face images.
+        settings: What is cut out.
+        folder: Where the files lie; may be shared by several trainings.
+        workers: Processes that decode and search.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = ((sample, settings, folder) for sample in samples)
+    if workers <= 1:
+        yield from zip(samples, map(_cache_one, jobs), strict=True)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        yield from zip(samples, pool.map(_cache_one, jobs, chunksize=4), strict=True)
+
+
+def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
+    sample, settings, folder = job
+    try:
+        name = _content_hash(sample, settings)
+        # Two letters a folder: no folder of a hundred thousand files.
+        path = folder / name[:2] / f"{name[2:]}.safetensors"
+        cached = _open_cached(path)
+        if cached is None:
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, _make(sample, settings))
+            cached = _open_cached(path)
+        return cached or f"{path}: what was just written there cannot be read"
+    except VideoError as error:
+        return str(error)
+    except OSError as error:
+        return f"{sample.path}: {error.strerror or error}"
+
+
+def _open_cached(path: Path) -> CachedCrops | None:
+    try:
+        with safe_open(path, "np") as file:
+            return CachedCrops(path, tuple(json.loads(file.metadata()["frame_indices"])))
+    except (OSError, SafetensorError):
+        return None
+
+
+def _content_hash(sample: Sample, settings: CropSettings) -> str:
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings)]).encode())
+    for path in sample.images or (sample.path,):
+        with path.open("rb") as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _make(sample: Sample, settings: CropSettings) -> bytes:
+    processor = settings.processor()
+    source: Any = nullcontext(ImageSequence(sample.images)) if sample.images else VideoReader(sample.path)
+    with source as frames:
+        indices = processor.frame_indices(frames.num_frames)
+        clip = _crop(frames, np.unique(indices), processor, must_search=not sample.images or settings.search_images)
+    tensors = {
+        "frames": torch.from_numpy(np.ascontiguousarray(clip.frames)),
+        "landmarks": torch.from_numpy(np.stack([_find_landmarks(frame) for frame in clip.frames])),
+    }
+    return save(tensors, {"frame_indices": json.dumps(clip.frame_indices.tolist())})
+
+
+def _crop(source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, *, must_search: bool) -> Clip:
+    """The main face; an image in which none is found is a face already."""
+    if must_search:
+        try:
+            tracks = find_face_tracks(source, indices, settings=processor.face_settings())
+            return processor.crop_clips(source, tracks[:1], len(tracks[0].frame_indices))[0]
+        except NoFaceFoundError:
+            if not isinstance(source, ImageSequence):
+                raise
+    return processor.read_clips(source, indices, do_crop_faces=False)[0]
+
+
+def _find_landmarks(frame: np.ndarray) -> np.ndarray:
+    """Eyes, nose and corners of the mouth (5, 2) float32 in pixels of a crop; NaN where no face is found."""
+    detector = MTCNNDetector(max_side=_LANDMARK_SIDE, min_side=_LANDMARK_SIDE, min_face_size=_LANDMARK_SIDE // 3)
+    center = np.array(frame.shape[1::-1]) / 2
+    faces = [face for face in detector.detect(frame[None])[0] if face.landmarks is not None]
+    if not faces:
+        return np.full((5, 2), np.nan, np.float32)
+    nearest = min(faces, key=lambda face: float(np.abs((face.box[:2] + face.box[2:]) / 2 - center).sum()))
+    return np.asarray(nearest.landmarks, np.float32)

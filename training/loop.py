@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The training loop: pairs in, a network out that was best on the validation videos; it stops and goes on at will."""
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.utils.data import DataLoader, Subset
+
+from ..evaluation.metrics import measure
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from ..scanning.files import write_atomically
+from .batches import TrainingPairs, validation_clip
+from .data import Video
+from .recipe import Recipe, TrainingError
+
+
+LOG_NAME, STATE_NAME, BEST_NAME = "log.jsonl", "state", "best.safetensors"
+PROGRESS_NAME = "progress.json"
+LOG_EVERY = 20
+# More than this says nothing new about a video of a few seconds.
+MAX_VALIDATION_FRAMES = 20
+
+
+@dataclass
+class Progress:
+    """How far a training has come, stored beside its state."""
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    validations_since: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gave: the best weights, and the fake probabilities of the validation videos under them."""
+
+    network: DeepfakeForVideoClassification
+    progress: Progress
+    probabilities: np.ndarray
+    is_fake: np.ndarray
+
+
+def train(
+    network: DeepfakeForVideoClassification,
+    train_videos: Sequence[Video],
+    validation_videos: Sequence[Video],
+    recipe: Recipe,
+    folder: Path,
+    *,
+    device: str = "auto",
+    precision: str = "no",
+    workers: int = 1,
+    stop_after: int | None = None,
+    quiet: bool = False,
+) -> Outcome | None:
+    """
+    Train, or go on with the training whose state lies in `folder`.
+
+    Args:
+        network: With its initial weights.
+        train_videos: What pairs are drawn from.
+        validation_videos: What chooses the best step.
+        recipe: How.
+        folder: Gets `log.jsonl`, the state after each validation, and the best weights.
+        device: "cpu" keeps it off a GPU.
+        precision: "no", "fp16" or "bf16", as accelerate has them.
+        workers: Processes that make pairs; 0 makes them in this one.
+        stop_after: Steps after which this call stops, with its state stored.
+        quiet: Whether nothing is printed.
+
+    Returns:
+        The outcome, or `None` where `stop_after` came first.
+
+    Raises:
+        TrainingError: If the loss is not a number, or the folder holds another training.
+    """
+    accelerator = Accelerator(
+        mixed_precision=precision, gradient_accumulation_steps=recipe.accumulation, cpu=device == "cpu"
+    )
+    run = _Run(accelerator, network, recipe, folder, quiet=quiet)
+    run.resume()
+    pairs = TrainingPairs(train_videos, recipe)
+    per_step = recipe.batch_pairs * recipe.accumulation
+    rest = Subset(pairs, range(run.progress.step * per_step, len(pairs)))
+    loader = accelerator.prepare(
+        DataLoader(
+            rest,
+            recipe.batch_pairs // accelerator.num_processes,
+            num_workers=workers,
+            worker_init_fn=_one_thread,
+            persistent_workers=False,
+        )
+    )
+    last = min(recipe.steps, run.progress.step + (stop_after or recipe.steps))
+    for batch in loader:
+        if run.progress.finished or run.progress.step >= last:
+            break
+        if run.optimize(batch) and (
+            run.progress.step % recipe.validate_every == 0 or run.progress.step >= recipe.steps
+        ):
+            run.validate(validation_videos)
+            run.store()
+    if not run.progress.finished:
+        run.store()
+        return None
+    return run.outcome(validation_videos)
+
+
+class _Run:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        network: DeepfakeForVideoClassification,
+        recipe: Recipe,
+        folder: Path,
+        *,
+        quiet: bool,
+    ) -> None:
+        self.accelerator, self.recipe, self.folder, self.quiet = accelerator, recipe, folder, quiet
+        self.progress = Progress()
+        self.processor = recipe.make_processor()
+        # The convolutions are a third faster in this layout (evaluation-and-training figures in benchmarks/).
+        network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        self.average = AveragedModel(
+            network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
+        )
+        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self.schedule = schedule
+        self.average.to(accelerator.device)
+        accelerator.register_for_checkpointing(self.average, self.schedule)
+        self._losses: list[float] = []
+        self._since, self._images = time.monotonic(), 0
+
+    def _rate(self, step: int) -> float:
+        recipe = self.recipe
+        if step < recipe.warmup_steps:
+            return (step + 1) / recipe.warmup_steps
+        share = (step - recipe.warmup_steps) / max(1, recipe.steps - recipe.warmup_steps)
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, share)))
+
+    def optimize(self, batch: torch.Tensor) -> bool:
+        """One batch; whether it completed a step of the optimiser."""
+        self.network.train()
+        if self.recipe.trains == "head":
+            # What is not trained keeps its batch statistics too.
+            self.accelerator.unwrap_model(self.network).base_model.frame_encoder.eval()
+        with self.accelerator.accumulate(self.network):
+            # (pairs, 2, frames, height, width, channels) -> (clips, frames, channels, height, width)
+            pixel_values = to_pixel_values(batch.flatten(0, 1), self.processor)
+            labels = torch.tensor([0, 1], device=batch.device).repeat(len(batch))
+            logits = self.network(pixel_values_videos=pixel_values).logits
+            # The temperature of an untrained configuration is 1, so these are the plain logits.
+            loss = torch.nn.functional.cross_entropy(
+                logits.float(), labels, label_smoothing=self.recipe.label_smoothing
+            )
+            self.accelerator.backward(loss)
+            if self.accelerator.sync_gradients:
+                self.accelerator.clip_grad_norm_(self.network.parameters(), 5.0)
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+        self._images += pixel_values.shape[0] * pixel_values.shape[1]
+        if not self.accelerator.sync_gradients:
+            return False
+        self.schedule.step()
+        self.average.update_parameters(self.accelerator.unwrap_model(self.network))
+        self.progress.step += 1
+        self._losses.append(float(loss.detach()))
+        if not math.isfinite(self._losses[-1]):
+            raise TrainingError(
+                f"the loss of step {self.progress.step} is {self._losses[-1]}: nothing was stored after the last "
+                "validation; try a lower learning_rate."
+            )
+        if self.progress.step % LOG_EVERY == 0:
+            self._log_training()
+        return True
+
+    def _log_training(self) -> None:
+        seconds = time.monotonic() - self._since
+        self.progress.seconds += seconds
+        record = {
+            "step": self.progress.step,
+            "loss": round(float(np.mean(self._losses)), 6),
+            "learning_rate": self.schedule.get_last_lr()[0],
+            "images_per_s": round(self._images * self.accelerator.num_processes / seconds, 1),
+            "seconds": round(self.progress.seconds, 1),
+        }
+        self._log(record)
+        self._losses, self._images, self._since = [], 0, time.monotonic()
+
+    def _log(self, record: dict[str, Any]) -> None:
+        if not self.accelerator.is_main_process:
+            return
+        with (self.folder / LOG_NAME).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
+        if not self.quiet:
+            print("  ".join(f"{name} {value:.4g}" for name, value in record.items()), flush=True)
+
+    def validate(self, videos: Sequence[Video]) -> None:
+        """Measure the averaged weights; keep them where they are the best so far."""
+        network = self.average.module
+        probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
+        values = measure(probabilities, is_fake, 0.5)
+        area, progress = values["auc"], self.progress
+        assert area is not None  # `open_data` has seen to both labels
+        record = {"step": progress.step, "validation_auc": area}
+        clipped = np.clip(np.where(is_fake, probabilities, 1 - probabilities), 1e-6, 1)
+        self._log({**record, "validation_loss": round(float(-np.log(clipped).mean()), 6)})
+        progress.validations_since += 1
+        if area > progress.best:
+            progress.best, progress.best_step, progress.validations_since = area, progress.step, 0
+            if self.accelerator.is_main_process:
+                weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+                unfinished = self.folder / f".{BEST_NAME}"
+                save_file(weights, unfinished)
+                unfinished.replace(self.folder / BEST_NAME)
+        stopped = progress.validations_since >= self.recipe.patience
+        progress.finished = stopped or progress.step >= self.recipe.steps
+        self._since = time.monotonic()
+
+    def store(self) -> None:
+        """Everything that going on needs, whole or not at all."""
+        self.accelerator.wait_for_everyone()
+        fresh, old = self.folder / f".{STATE_NAME}.new", self.folder / f".{STATE_NAME}.old"
+        if self.accelerator.is_main_process:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.accelerator.save_state(str(fresh))
+        if self.accelerator.is_main_process:
+            record = {"recipe": self.recipe.to_dict(), "progress": asdict(self.progress)}
+            write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
+            state = self.folder / STATE_NAME
+            shutil.rmtree(old, ignore_errors=True)
+            if state.exists():
+                state.rename(old)
+            fresh.rename(state)
+            shutil.rmtree(old, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> None:
+        """
+        Raises:
+            TrainingError: If the state is of another recipe.
+        """
+        state = self.folder / STATE_NAME
+        if not state.exists() and (old := self.folder / f".{STATE_NAME}.old").exists():
+            state = old
+        if not (state / PROGRESS_NAME).is_file():
+            return
+        record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
+        if record["recipe"] != self.recipe.to_dict():
+            raise TrainingError(f"{self.folder}: holds a training by another recipe; choose another folder.")
+        self.accelerator.load_state(str(state))
+        self.progress = Progress(**record["progress"])
+        self._forget_later_log()
+
+    def _forget_later_log(self) -> None:
+        """The log lines after the stored step are written again."""
+        log = self.folder / LOG_NAME
+        if self.accelerator.is_main_process and log.is_file():
+            lines = log.read_text(encoding="utf-8").splitlines()
+            kept = [line for line in lines if json.loads(line)["step"] <= self.progress.step]
+            write_atomically(log, "".join(f"{line}\n" for line in kept).encode())
+
+    def outcome(self, videos: Sequence[Video]) -> Outcome:
+        network: DeepfakeForVideoClassification = self.average.module
+        network.load_state_dict(load_file(self.folder / BEST_NAME))
+        probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
+        return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
+
+
+def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> torch.Tensor:
+    """Clips `(B, T, H, W, 3)` uint8 of the network's size, normalised as its processor does: `(B, T, 3, H, W)`."""
+    mean = torch.tensor(processor.image_mean, device=frames.device)
+    std = torch.tensor(processor.image_std, device=frames.device)
+    values = (frames / 255 - mean) / std
+    return (values.flip(-1) if processor.channel_order == "bgr" else values).permute(0, 1, 4, 2, 3)
+
+
+@torch.no_grad()
+def judge(
+    network: DeepfakeForVideoClassification,
+    videos: Sequence[Video],
+    recipe: Recipe,
+    processor: DeepfakeVideoProcessor,
+    device: torch.device,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fake probability of each video `(N,)`, and whether it is fake `(N,)`."""
+    network.eval()
+    num_frames = min(MAX_VALIDATION_FRAMES, network.config.num_frames)
+    probabilities = []
+    for video in videos:
+        clip = validation_clip(video, recipe, num_frames).to(device)
+        logits = network(pixel_values_videos=to_pixel_values(clip[None], processor)).logits
+        probabilities.append(float(logits.float().softmax(-1)[0, 1]))
+    return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
+
+
+def _one_thread(_: int) -> None:
+    torch.set_num_threads(1)
+
+
+def read_log(folder: Path) -> Iterator[dict[str, Any]]:
+    """The records of a training's log."""
+    for line in (folder / LOG_NAME).read_text(encoding="utf-8").splitlines():
+        yield json.loads(line)

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The network that a training starts from."""
+
+from pathlib import Path
+
+import torch
+
+from ..conversion.backbones import legacy_names
+from ..conversion.loading import read_checkpoint
+from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakePreTrainedModel
+from .recipe import Recipe, TrainingError
+
+
+IMAGENET = "imagenet"
+# sigmoid(4) = .98: a squeeze-and-excitation that the weights do not know lets its channels pass.
+_OPEN_GATE = 4.0
+
+
+def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
+    """
+    The network of a recipe with its initial weights.
+
+    Raises:
+        ValueError: If the configuration or the initial weights do not fit.
+        OSError: If the weights cannot be read or downloaded.
+    """
+    config = recipe.make_config()
+    torch.manual_seed(recipe.seed)
+    if recipe.initial == IMAGENET:
+        network = DeepfakeForVideoClassification.from_backbone_pretrained(config)
+    else:
+        network = DeepfakeForVideoClassification(config)
+        if recipe.initial is not None:
+            _load_initial(network, Path(recipe.initial))
+    if recipe.trains == "head":
+        network.base_model.frame_encoder.requires_grad_(False)
+    return network  # type: ignore[return-value]
+
+
+def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
+    backbone = network.base_model.frame_encoder.backbone
+    if path.is_dir():
+        prefix = "deepfake.frame_encoder.backbone."
+        weights = {
+            key.removeprefix(prefix): tensor
+            for key, tensor in read_checkpoint(path / "model.safetensors").tensors.items()
+            if key.startswith(prefix)
+        }
+    else:
+        weights = read_checkpoint(path).tensors
+    own = backbone.state_dict()
+    names = {key: key for key in own}
+    if "_conv_stem.weight" in weights and network.config.backbone.startswith("efficientnet"):
+        names = legacy_names(network.config.backbone, "efficientnet_pytorch")
+    loaded = {key: weights[name] for key, name in names.items() if name in weights}
+    missing = [key for key in own if key not in loaded]
+    # EfficientNet-Lite is an EfficientNet without squeeze-and-excitation.
+    unknown = [key for key in missing if not (".fc1." in key or ".fc2." in key)]
+    if unknown or len(missing) == len(own):
+        raise TrainingError(
+            f"{path}: holds no weights of {network.config.backbone}: {(unknown or missing)[0]} is missing."
+        )
+    wrong = [key for key, tensor in loaded.items() if tensor.shape != own[key].shape]
+    if wrong:
+        raise TrainingError(
+            f"{path}: {names[wrong[0]]} has the shape {tuple(loaded[wrong[0]].shape)}, another network's."
+        )
+    backbone.load_state_dict(loaded, strict=False)
+    with torch.no_grad():
+        for key in missing:
+            if key.endswith(".fc2.bias"):
+                backbone.get_parameter(key).fill_(_OPEN_GATE)

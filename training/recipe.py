@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A recipe: every choice of a training but the data, in one JSON file."""
+
+import json
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..configuration_deepfake import DeepfakeConfig
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from .crops import CropSettings
+
+
+RECIPES = Path(__file__).parent / "recipes"
+SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED = "self-blended", "manipulated", "faulty", "permuted"
+FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED)
+
+
+class TrainingError(ValueError):
+    """A training cannot be done as asked; the sentence says why and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """
+    What is trained, and how.
+
+    Attributes:
+        preset: A preset of [`DeepfakeConfig`].
+        config: Fields of the configuration in place of the preset's.
+        processor: Choices of [`DeepfakeVideoProcessor`] in place of its own.
+        initial: Where the weights come from: `null` (random), `"imagenet"` (torchvision's, downloaded), the path of
+            a model folder, or of a file with the weights of the backbone.
+        trains: `"all"`, or `"head"` to keep the backbone as it is and train the rest on features computed once.
+        fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
+            clips with temporal faults), permuted (real clips in another order).
+        clip_frames: Frames of a training clip, from consecutive cached ones.
+        cached_frames: Frames of each video that are cached.
+        burst_length: Consecutive frames of the video among them; 1 spreads them evenly.
+        crop_size: Side of the cached crops in pixels.
+        crop_margin: Their side over the face's; beyond the network's own there is room to move and to grow.
+        search_images: Whether the face is searched in face images too.
+        augment: Whether clips are moved, mirrored and degraded.
+        batch_pairs: Pairs of a real and a fake clip in a batch.
+        accumulation: Batches a step of the optimiser.
+        steps: Steps of the optimiser.
+        learning_rate: Its peak; it rises over `warmup_steps` and falls as a cosine to nothing.
+        warmup_steps: See there.
+        weight_decay: Of AdamW.
+        label_smoothing: Of the cross entropy.
+        average_decay: Of the moving average of the weights, which is what is validated and kept.
+        validate_every: Steps between validations.
+        patience: Validations without a better one after which it stops.
+        validation_share: Of the identity groups, where the data have no split of their own.
+        seed: Of everything that is drawn.
+    """
+
+    preset: str
+    config: dict[str, Any] = field(default_factory=dict)
+    processor: dict[str, Any] = field(default_factory=dict)
+    initial: str | None = None
+    trains: str = "all"
+    fakes: dict[str, float] = field(default_factory=lambda: {SELF_BLENDED: 0.5, MANIPULATED: 0.5})
+    clip_frames: int = 1
+    cached_frames: int = 32
+    burst_length: int = 1
+    crop_size: int = 224
+    crop_margin: float = 1.6
+    search_images: bool = True
+    augment: bool = True
+    batch_pairs: int = 16
+    accumulation: int = 1
+    steps: int = 1000
+    learning_rate: float = 1e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.01
+    label_smoothing: float = 0.0
+    average_decay: float = 0.99
+    validate_every: int = 200
+    patience: int = 10
+    validation_share: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for known in fields(self):
+            value, default = getattr(self, known.name), known.default
+            if isinstance(default, bool) != isinstance(value, bool) and isinstance(default, (bool, int, float)):
+                raise TrainingError(f"recipe: {known.name} must be {type(default).__name__}, got {value!r}.")
+            if isinstance(default, (int, float)) and not (isinstance(value, (int, float)) and value >= 0):
+                raise TrainingError(f"recipe: {known.name} must be a number from 0 on, got {value!r}.")
+            if isinstance(default, int) and not isinstance(value, int):
+                raise TrainingError(f"recipe: {known.name} must be a whole number, got {value!r}.")
+        for name in ("clip_frames", "cached_frames", "burst_length", "batch_pairs", "accumulation", "steps"):
+            if getattr(self, name) < 1:
+                raise TrainingError(f"recipe: {name} must be at least 1, got {getattr(self, name)}.")
+        if self.validate_every < 1 or self.patience < 1:
+            raise TrainingError("recipe: validate_every and patience must be at least 1.")
+        if unknown := sorted(set(self.fakes) - set(FAKES)):
+            raise TrainingError(f"recipe: there are no fakes {unknown[0]!r}; choose from {', '.join(FAKES)}.")
+        if not any(self.fakes.values()) or any(share < 0 for share in self.fakes.values()):
+            raise TrainingError("recipe: fakes must hold a share above 0, and none below.")
+        if self.trains not in ("all", "head"):
+            raise TrainingError(f'recipe: trains must be "all" or "head", got {self.trains!r}.')
+        if self.clip_frames > self.cached_frames:
+            raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
+
+    @classmethod
+    def read(cls, name: str | Path) -> "Recipe":
+        """
+        A recipe by its file, or by its name among those that come with the package.
+
+        Raises:
+            TrainingError: If there is none, or it is damaged.
+        """
+        path = Path(name)
+        if not path.is_file():
+            path = RECIPES / f"{name}.json"
+        if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.json")))
+            raise TrainingError(f"{name}: there is no such recipe, neither as a file nor here: {known}.")
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+            return cls(**values)
+        except (OSError, ValueError, TypeError) as error:
+            raise TrainingError(f"{path}: is no recipe ({error}).") from error
+
+    def make_config(self) -> DeepfakeConfig:
+        """
+        The configuration of the network, not trained yet.
+
+        Raises:
+            ValueError: If there is no such preset, or a field is wrong.
+        """
+        return DeepfakeConfig.from_preset(self.preset, **self.config)
+
+    def make_processor(self) -> DeepfakeVideoProcessor:
+        """The processor that is stored beside the network."""
+        return DeepfakeVideoProcessor.from_config(self.make_config(), **self.processor)
+
+    def crop_settings(self) -> CropSettings:
+        """What is cut out of each video."""
+        return CropSettings(
+            size=self.crop_size,
+            margin=self.crop_margin,
+            num_frames=self.cached_frames,
+            burst_length=self.burst_length,
+            search_images=self.search_images,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON holds it."""
+        return asdict(self)

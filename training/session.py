@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One training from the typed choices to the model folder."""
+
+import argparse
+import json
+import platform
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import accelerate
+import torch
+import transformers
+
+from .. import __version__
+from ..conversion.errors import ConversionError
+from ..conversion.hub import check_repo_id, print_push, push_folder
+from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
+from ..evaluation.metrics import estimate
+from ..hub_folder import save_hub_folder
+from .command import FAILED, OK, parse_changes
+from .data import Video, load_videos, open_data
+from .loop import Outcome, train
+from .model_card import write_model_card
+from .networks import make_network
+from .recipe import Recipe, TrainingError
+
+
+MODEL_NAME, RECORD_NAME = "model", "training.json"
+
+
+def train_and_save(arguments: argparse.Namespace) -> int:
+    """
+    Train as the command says, and save the calibrated model; returns the exit code.
+
+    Raises:
+        ValueError: If something was asked for that cannot be done.
+        OSError: If data cannot be read or results written.
+    """
+    if arguments.push:
+        check_repo_id(arguments.push)
+    recipe = Recipe.read(arguments.recipe)
+    try:
+        recipe = replace(recipe, **parse_changes(arguments.changes))
+    except TypeError as error:
+        raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
+    output: Path = arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    samples = open_data(arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.seed)
+    settings, cache = recipe.crop_settings(), arguments.cache or output / "crops"
+    # One process fills the cache; the others find it full.
+    state = accelerate.PartialState(cpu=arguments.device == "cpu")
+    with state.main_process_first():
+        sides = [load_videos(side, settings, cache, workers=arguments.workers) for side in samples]
+    if state.is_main_process and not arguments.quiet:
+        for name, videos in zip(("training", "validation"), sides, strict=True):
+            print(f"{name}: {_count(videos)}", file=sys.stderr)
+    network = make_network(recipe)
+    outcome = train(
+        network,
+        *sides,
+        recipe,
+        output,
+        device=arguments.device,
+        precision=arguments.precision,
+        workers=arguments.workers,
+        stop_after=arguments.stop_after,
+        quiet=arguments.quiet,
+    )
+    if not state.is_main_process:
+        return OK
+    if outcome is None:
+        print(f"stopped; the same command goes on. State: {output / 'state'}", file=sys.stderr)
+        return OK
+    record = save(outcome, recipe, sides, output / MODEL_NAME)
+    area = record["validation"]["auc"]
+    print(f"{output / MODEL_NAME}: AUC {area[0]:.3f} ({area[1]:.3f} to {area[2]:.3f}) on the validation videos")
+    if arguments.push:
+        try:
+            print_push(
+                push_folder(
+                    output / MODEL_NAME, arguments.push, private=arguments.private, revision=arguments.revision
+                )
+            )
+        except ConversionError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return FAILED
+    return OK
+
+
+def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], folder: Path) -> dict[str, Any]:
+    """
+    Write the model folder: calibrated on the validation videos, with the record of its training and a card.
+
+    Args:
+        outcome: Of the training.
+        recipe: How it was trained.
+        sides: The videos it was trained and validated on.
+        folder: Replaced as a whole, where there is one.
+
+    Returns:
+        The record.
+    """
+    factor = fit_temperature(outcome.probabilities, outcome.is_fake)
+    probabilities = apply_temperature(outcome.probabilities, factor)
+    config = outcome.network.config
+    config.is_trained, config.temperature = True, factor
+    config.threshold = fit_threshold(probabilities, outcome.is_fake)
+    estimates = estimate(probabilities, outcome.is_fake, config.threshold, seed=recipe.seed)
+    record = {
+        "recipe": recipe.to_dict(),
+        "steps": outcome.progress.step,
+        "best_step": outcome.progress.best_step,
+        "seconds": round(outcome.progress.seconds),
+        "training_data": dict(_groups(sides[0])),
+        "validation_data": dict(_groups(sides[1])),
+        "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
+        "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
+        "temperature": config.temperature,
+        "threshold": config.threshold,
+        "versions": {
+            "deepfake_video": __version__,
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+        },
+        "progress": asdict(outcome.progress),
+    }
+    unfinished = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
+    (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    write_model_card(unfinished, record, config)
+    if folder.exists():
+        shutil.rmtree(folder)
+    unfinished.rename(folder)
+    return record
+
+
+def _groups(videos: Sequence[Video]) -> Counter[str]:
+    """How many videos of each data set and method."""
+    return Counter(f"{v.sample.dataset}, {v.sample.method or v.sample.label}" for v in videos)
+
+
+def _count(videos: Sequence[Video]) -> str:
+    return "; ".join(f"{name} {count}" for name, count in sorted(_groups(videos).items()))
