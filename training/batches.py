@@ -2,7 +2,8 @@
 """Pairs of a real and a fake clip, each drawn from nothing but its number: a training that stops goes on the same."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,9 @@ from .blending import blend_clip, draw_blend
 from .data import Video
 from .faults import make_faulty, permute
 from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, Recipe, TrainingError
+
+
+T = TypeVar("T")
 
 
 class TrainingPairs(Dataset[torch.Tensor]):
@@ -84,7 +88,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
         for video in (real, fake):
             frames, landmarks = self._clip(video, random, position)
             clips.append(self._frame(frames, landmarks, np.random.default_rng(framing_seed))[0])
-        return self._finish(*clips, random)
+        return self._finish(clips[0], clips[1], random)
 
     def _clip(
         self, video: Video, random: np.random.Generator, position: float | None = None
@@ -126,9 +130,9 @@ def validation_clip(video: Video, recipe: Recipe, num_frames: int) -> torch.Tens
     return torch.from_numpy(frame_clip(frames, landmarks, framing, recipe.make_config().image_size)[0])
 
 
-def _draw(items: "dict[str, list[Video]] | dict[str, Video] | list[Video]", random: np.random.Generator) -> "Video":
+def _draw(items: "Mapping[str, T] | Sequence[T]", random: np.random.Generator) -> T:
     """One of a list, or one of the values of a dictionary, by equal chances."""
-    values = list(items.values()) if isinstance(items, dict) else items
+    values = list(items.values()) if isinstance(items, Mapping) else items
     return values[int(random.integers(len(values)))]
 
 

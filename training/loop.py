@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -151,6 +151,10 @@ class _Run:
         self._losses: list[float] = []
         self._since, self._images = time.monotonic(), 0
 
+    @property
+    def _averaged(self) -> DeepfakeForVideoClassification:
+        return cast(DeepfakeForVideoClassification, self.average.module)
+
     def _rate(self, step: int) -> float:
         recipe = self.recipe
         if step < recipe.warmup_steps:
@@ -217,7 +221,7 @@ class _Run:
 
     def validate(self, videos: Sequence[Video]) -> None:
         """Measure the averaged weights; keep them where they are the best so far."""
-        network = self.average.module
+        network = self._averaged
         probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
         values = measure(probabilities, is_fake, 0.5)
         area, progress = values["auc"], self.progress
@@ -282,7 +286,7 @@ class _Run:
             write_atomically(log, "".join(f"{line}\n" for line in kept).encode())
 
     def outcome(self, videos: Sequence[Video]) -> Outcome:
-        network: DeepfakeForVideoClassification = self.average.module
+        network = self._averaged
         network.load_state_dict(load_file(self.folder / BEST_NAME))
         probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
         return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)

@@ -45,8 +45,7 @@ def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfi
         "## Measured\n\nOn the validation videos, which chose the step, the temperature "
         f"({config.temperature:.3g}) and the threshold ({config.threshold:.3g}): optimistic, and no estimate for "
         "other data. In brackets the 95 % bootstrap interval over videos.\n\n"
-        "| metric | value | interval |\n|---|---|---|\n"
-        + metrics,
+        "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
     # A card made of a string keeps the text as it is; only the block of data above it is generated.

@@ -62,7 +62,8 @@ def train_and_save(arguments: argparse.Namespace) -> int:
     network = make_network(recipe)
     outcome = train(
         network,
-        *sides,
+        sides[0],
+        sides[1],
         recipe,
         output,
         device=arguments.device,
