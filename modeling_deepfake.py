@@ -126,9 +126,11 @@ class DeepfakeFrameEncoder(nn.Module):
         self.backbone = backbone
 
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
-        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling() or len(frames) <= FRAMES_PER_PASS:
+        if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.backbone(frames)
-        return torch.cat([self.backbone(chunk) for chunk in frames.split(FRAMES_PER_PASS)])
+        # Convolutions on a CPU take two thirds to nine tenths of the time where the channels of a pixel lie together.
+        chunks = frames.contiguous(memory_format=torch.channels_last).split(FRAMES_PER_PASS)
+        return torch.cat([self.backbone(chunk) for chunk in chunks])
 
 
 class DeepfakeTemporalEncoder(nn.Module):

@@ -7,6 +7,7 @@ import os
 import secrets
 import sys
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,9 @@ from .errors import ConversionError, shown
 
 
 if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
     from ..modeling_deepfake import DeepfakeForVideoClassification
 
 TOLERANCE = 1e-4
@@ -120,16 +124,36 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
             return logits
 
     size = model.config.image_size
-    free = {0: torch.export.Dim("batch", min=1), 1: torch.export.Dim("frames", min=1)}
+    example = torch.zeros(*_EXAMPLE, 3, size, size)
+    names = ("pixel_values_videos", "logits")
+    write_graph(Logits(), example, path, names=names, free=("batch", "frames", None, None, None))
+
+
+def write_graph(
+    module: "nn.Module", example: "torch.Tensor", path: Path, *, names: tuple[str, str], free: Sequence[str | None]
+) -> None:
+    """
+    Write a module of one tensor to one tensor as an ONNX file.
+
+    Args:
+        module: In evaluation mode.
+        example: What is traced; along free axes longer than 1.
+        path: The file to write.
+        names: Of the input and the output of the graph.
+        free: For each axis of the input the name of a size that is left open, or `None` for that of the example.
+    """
+    import torch
+
+    dims = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(free) if name is not None}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            Logits(),
-            (torch.zeros(*_EXAMPLE, 3, size, size),),
+            module,
+            (example,),
             path,
-            input_names=["pixel_values_videos"],
-            output_names=["logits"],
-            dynamic_shapes={"pixel_values_videos": free},
+            input_names=[names[0]],
+            output_names=[names[1]],
+            dynamic_shapes=(dims,),
             dynamo=True,
             external_data=False,
             verbose=False,

@@ -6,19 +6,16 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..hub_folder import save_hub_folder
+from ..scanning.models import LoadedModel, load_stored_model
 from .judging import PROBABILITY_EPSILON
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
 
-
-if TYPE_CHECKING:
-    from ..scanning.models import LoadedModel
 
 RECORD_NAME = "calibration.json"
 # Name of the part that calibrates where there is no official validation split.
@@ -153,7 +150,7 @@ def calibrate(
     held_out: Sequence[Score],
     evaluated: Sequence[Score],
     *,
-    model: "LoadedModel",
+    model: LoadedModel,
     dataset: str,
     split: str,
     folder: Path,
@@ -164,7 +161,7 @@ def calibrate(
     Args:
         held_out: Scores of the part to fit on.
         evaluated: Scores of the part that is evaluated.
-        model: Whose scores they are; its configuration is changed.
+        model: Whose scores they are.
         dataset: Name of the data.
         split: Name of the part to fit on.
         folder: The new checkpoint; must not exist.
@@ -212,14 +209,16 @@ def check_new_folder(folder: Path) -> None:
         raise EvaluationError(f"{folder}: exists; --calibrate writes a new folder and changes none.")
 
 
-def _write_checkpoint(model: "LoadedModel", calibration: Calibration, folder: Path) -> None:
+def _write_checkpoint(model: LoadedModel, calibration: Calibration, folder: Path) -> None:
     check_new_folder(folder)
-    config = model.network.config
+    # The network in hand is in a form for computing, not for saving.
+    stored = load_stored_model(model.identity)
+    config = stored.network.config
     config.temperature, config.threshold = calibration.temperature, calibration.threshold
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     if unfinished.exists():
         shutil.rmtree(unfinished)
-    save_hub_folder(model.network.to("cpu"), model.processor, unfinished)
+    save_hub_folder(stored.network, stored.processor, unfinished)
     record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
     text = json.dumps({"model": asdict(model.identity), **record}, indent=2)
     (unfinished / RECORD_NAME).write_text(text + "\n", encoding="utf-8")

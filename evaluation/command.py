@@ -6,6 +6,8 @@ import importlib.util
 import sys
 from pathlib import Path
 
+from ..scanning.command import add_speed_arguments
+
 
 OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")
@@ -55,6 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--faces", choices=["auto", "none"], default="auto", help="none judges whole frames")
     parser.add_argument("--face-aggregation", choices=["max", "mean", "main"], default="max")
     parser.add_argument("--threshold", type=float, metavar="P", help="fake from this probability on")
+    add_speed_arguments(parser)
     parser.add_argument("--workers", type=int, metavar="N", help="processes that read videos (0: read in turns)")
     parser.add_argument("--robustness", action="store_true", help="also on degraded videos: seven kinds, five levels")
     parser.add_argument(

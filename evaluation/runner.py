@@ -246,5 +246,7 @@ def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, A
         "faces": judge.settings.faces,
         "face_aggregation": judge.settings.face_aggregation,
         "ensemble": judge.ensemble,
+        "dtype": judge.settings.dtype,
+        "engine": judge.settings.engine,
         "seed": seed,
     }

@@ -64,6 +64,8 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
         faces=arguments.faces,
         face_aggregation=arguments.face_aggregation,
         threshold=arguments.threshold,
+        dtype=arguments.dtype,
+        engine=arguments.engine,
     )
     plan = _make_plan(arguments)
     processes = ProcessGroup(arguments.device)

@@ -68,7 +68,24 @@ def _add_judging(group: "argparse._ArgumentGroup") -> None:
         help="a second, closer look tells when (default: with --report, --heatmaps, --annotate, --output)",
     )
     group.add_argument("--batch-size", type=int, metavar="N", help="frames a network takes at once there")
+    add_speed_arguments(group)
     group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that scan (default: 1)")
+
+
+def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
+    """How the networks compute, for every command that loads them."""
+    group.add_argument(
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="float32",
+        help="of the frame encoder; bfloat16 is faster where the processor has it, and moves scores a little",
+    )
+    group.add_argument(
+        "--engine",
+        choices=["torch", "onnx"],
+        default="torch",
+        help="onnx: the frame encoder by onnxruntime, on the CPU; pip install 'deepfake-video[export]'",
+    )
 
 
 def _add_writing(group: "argparse._ArgumentGroup") -> None:
@@ -125,6 +142,8 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
             threshold=arguments.threshold,
             timeline=wants_timeline if arguments.timeline is None else arguments.timeline,
             batch_size=arguments.batch_size,
+            dtype=arguments.dtype,
+            engine=arguments.engine,
         ),
         with_evidence=illustrated,
         workers=arguments.workers,

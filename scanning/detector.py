@@ -23,6 +23,8 @@ from .timeline import make_timeline
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
 MIN_FACE_COVERAGE = 0.25
 ENSEMBLE_THRESHOLD = 0.5
+# Faces of one video that a GPU judges at once; bounds its memory.
+CLIPS_PER_PASS = 8
 
 
 class Detector:
@@ -36,15 +38,16 @@ class Detector:
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
-        ValueError: If the device does not exist here.
+        ValueError: If the device does not exist here, or the engine does not go with it or is not installed.
     """
 
     def __init__(
         self, models: Sequence[str] = (), *, device: str = "auto", settings: ScanSettings | None = None
     ) -> None:
         self.settings = settings or ScanSettings()
-        self.device = resolve_device(device)
-        self.models = [load_model(name, device=self.device) for name in (models or (None,))]
+        self.device = "cpu" if device == "auto" and self.settings.engine == "onnx" else resolve_device(device)
+        options: dict[str, Any] = {"dtype": self.settings.dtype, "engine": self.settings.engine}
+        self.models = [load_model(name, device=self.device, **options) for name in (models or (None,))]
         configs = [model.network.config for model in self.models]
         threshold = configs[0].threshold if len(configs) == 1 else ENSEMBLE_THRESHOLD
         self.threshold = float(threshold if self.settings.threshold is None else self.settings.threshold)
@@ -165,10 +168,13 @@ class Detector:
     @torch.inference_mode()
     def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, as `pipeline` computes it."""
-        probabilities = []
-        for clip in clips:
-            logits = model.network(model.pixel_values(clip.frames)).logits
-            probabilities.append(logits.softmax(-1)[0, model.fake_index].item())
+        # A CPU gains nothing from a batch.
+        size = 1 if model.network.device.type == "cpu" else CLIPS_PER_PASS
+        probabilities: list[float] = []
+        for first in range(0, len(clips), size):
+            pixels = [model.pixel_values(clip.frames) for clip in clips[first : first + size]]
+            logits = model.network(torch.cat(pixels)).logits
+            probabilities += logits.softmax(-1)[:, model.fake_index].tolist()
         return probabilities
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:

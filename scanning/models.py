@@ -17,12 +17,13 @@ from transformers.utils import logging
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
+from .inference import Dtype, Engine, prepare_for_inference
 from .results import ModelIdentity
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
-UNTRAINED_ID = "untrained"
+DEFAULT_ID, UNTRAINED_ID = "default", "untrained"
 UNTRAINED_SEED = 0
 
 
@@ -54,24 +55,61 @@ class LoadedModel:
             input_data_format="channels_last",
             return_tensors="pt",
         )
-        return inputs["pixel_values_videos"].to(self.network.device)
+        pixels: torch.Tensor = inputs["pixel_values_videos"]
+        if self.network.device.type == "cuda":
+            # The next clip can be made while this one is on its way.
+            return pixels.pin_memory().to(self.network.device, non_blocking=True)
+        return pixels.to(self.network.device)
 
 
-def load_model(name: str | None, *, device: str = "cpu", revision: str | None = None) -> LoadedModel:
+def load_model(
+    name: str | None,
+    *,
+    device: str = "cpu",
+    revision: str | None = None,
+    dtype: Dtype = "float32",
+    engine: Engine = "torch",
+) -> LoadedModel:
     """
-    Load a folder or Hub repository.
+    Load a folder or Hub repository, made fast: the network computes what the checkpoint does, and cannot be saved.
 
     Args:
         name: Folder or Hub id; `None` for the packaged checkpoint, or random weights where there is none.
         device: Where the network runs.
         revision: Branch, tag or commit of a Hub repository.
+        dtype: Of the frame encoder, see [`prepare_for_inference`].
+        engine: What runs the frame encoder; "onnx" only on the CPU.
 
     Raises:
         ModelLoadError: If it cannot be had, is no checkpoint of this package, or is damaged.
+        ValueError: If the engine is not installed, or does not go with the type or the device.
     """
+    if engine == "onnx" and device != "cpu":
+        raise ValueError(f"the engine onnx runs on the cpu, not on {device}: leave --engine out there.")
+    model = _load_stored(name, revision)
+    prepare_for_inference(model.network, dtype=dtype, engine=engine)
+    model.network.to(device)
+    return model
+
+
+def load_stored_model(identity: ModelIdentity) -> LoadedModel:
+    """
+    The checkpoint of a loaded model with its network as it is stored, on the CPU: for saving it again.
+
+    Raises:
+        ModelLoadError: If it is gone or changed.
+    """
+    packaged = identity.id in (DEFAULT_ID, UNTRAINED_ID)
+    model = _load_stored(None if packaged else identity.id, identity.revision)
+    if model.identity.weights_sha256 != identity.weights_sha256:
+        raise ModelLoadError(f"{identity.id}: the weights changed meanwhile.")
+    return model
+
+
+def _load_stored(name: str | None, revision: str | None) -> LoadedModel:
     if name is None:
         if not DEFAULT_CHECKPOINT.is_dir():
-            return _untrained_model(device)
+            return _untrained_model()
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
     config = _read_config(name, folder)
@@ -81,11 +119,11 @@ def load_model(name: str | None, *, device: str = "cpu", revision: str | None = 
     except (ValueError, TypeError, OSError) as error:
         raise ModelLoadError(f"{name}: the video processor's file cannot be used, {_one_line(error)}") from error
     identity = ModelIdentity(
-        id="default" if folder == DEFAULT_CHECKPOINT else name,
+        id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
         revision=commit,
         weights_sha256=_weights_sha256(folder),
     )
-    return LoadedModel(network.eval().to(device), processor, identity)
+    return LoadedModel(network.eval(), processor, identity)
 
 
 def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -155,13 +193,13 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeFo
     return network
 
 
-def _untrained_model(device: str) -> LoadedModel:
+def _untrained_model() -> LoadedModel:
     config = DeepfakeConfig.from_preset("tiny", image_size=112, num_frames=20)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(UNTRAINED_SEED)
         network = DeepfakeForVideoClassification(config)
     processor = DeepfakeVideoProcessor.from_config(config)
-    return LoadedModel(network.eval().to(device), processor, ModelIdentity(id=UNTRAINED_ID))
+    return LoadedModel(network.eval(), processor, ModelIdentity(id=UNTRAINED_ID))
 
 
 def _weights_sha256(folder: Path) -> str:

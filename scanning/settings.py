@@ -20,6 +20,9 @@ class ScanSettings:
         timeline: Whether a second, denser pass shows when and where; it never changes the score.
         batch_size: Most frames that pass a network at once in that pass, which bounds the memory; `None` takes 8 on a
             CPU, which gains nothing from more, and 32 elsewhere.
+        dtype: Of the frame encoder. bfloat16 moves scores in the second or third digit; it pays where the processor
+            has instructions for it.
+        engine: What runs the frame encoder; "onnx" is onnxruntime, for the CPU.
         limits: Of what is read; `None` takes the defaults and the environment.
 
     Raises:
@@ -32,6 +35,8 @@ class ScanSettings:
     threshold: float | None = None
     timeline: bool = False
     batch_size: int | None = None
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    engine: Literal["torch", "onnx"] = "torch"
     limits: VideoLimits | None = None
 
     def __post_init__(self) -> None:
