@@ -34,14 +34,17 @@ def prepare_for_inference(
         ValueError: If the engine is not installed, or does not go with the type.
     """
     backbone = network.deepfake.frame_encoder.backbone
+    encoder: nn.Module | None = None
     fold_batch_norms(backbone)
     backbone.to(memory_format=torch.channels_last)
     if engine == "onnx":
         if dtype != "float32":
             raise ValueError(f"the engine onnx computes in float32 only, not in {dtype}.")
-        network.deepfake.frame_encoder = OnnxFrameEncoder(backbone)
+        encoder = OnnxFrameEncoder(backbone)
     elif dtype != "float32":
-        network.deepfake.frame_encoder = _CastFrameEncoder(backbone, getattr(torch, dtype))
+        encoder = _CastFrameEncoder(backbone, getattr(torch, dtype))
+    if encoder is not None:
+        setattr(network.deepfake, "frame_encoder", encoder)  # noqa: B010
 
 
 @torch.no_grad()

@@ -93,7 +93,10 @@ def test_bfloat16_is_near_and_answers_in_float32(clip):
 
 
 @needs_onnx
-@pytest.mark.parametrize("name", ["resnext", "b0 same", "shufflenet"])
+@pytest.mark.parametrize(
+    "name",
+    ["shufflenet", pytest.param("resnext", marks=pytest.mark.slow), pytest.param("b0 same", marks=pytest.mark.slow)],
+)
 def test_onnxruntime_answers_alike_for_other_sizes_and_numbers_too(name, clip):
     network = make_network(**NETWORKS[name], image_size=64)
     fast = prepared(network, engine="onnx")

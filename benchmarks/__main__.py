@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`python -m benchmarks`, from a checkout with the package installed: every row, then RESULTS.md and results.json."""
+
+import argparse
+import shlex
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from transformers.utils import logging
+
+from .measuring import Row
+from .report import environment, write
+from .rows import GROUPS, Bench
+from .scaling import write_curves
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    parser.add_argument("--rows", nargs="+", choices=list(GROUPS), default=list(GROUPS), help="groups (default: all)")
+    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each way (default: 5)")
+    parser.add_argument("--quick", action="store_true", help="one case a group, one round")
+    parser.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: its own choice)")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="DIR", help="of the tables")
+    parser.add_argument("--scaling", action="store_true", help="write SCALING.md: cost against length and the like")
+    arguments = parser.parse_args(argv)
+    if arguments.threads:
+        torch.set_num_threads(arguments.threads)
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    about = environment()
+    command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)])
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
+        bench = Bench(Path(name), 1 if arguments.quick else arguments.rounds, arguments.quick)
+        if arguments.scaling:
+            write_curves(bench, about, command, arguments.output)
+            return 0
+        rows: list[Row] = []
+        for group in arguments.rows:
+            start = time.monotonic()
+            for row in _run(group, bench):
+                rows.append(row)
+                value = "–" if row.value is None else f"{row.value:.2f}"
+                print(f"{row.group:10} {row.what}: {value} {row.goal} {row.exactness}", flush=True)
+            print(f"{group:10} took {time.monotonic() - start:.0f} s", flush=True)
+            # What was measured is kept if a later group is killed.
+            write(rows, about, command, arguments.output)
+    return 0
+
+
+def _run(group: str, bench: Bench) -> list[Row]:
+    """A group that fails is a row that says so: the others go on."""
+    rows: list[Row] = []
+    try:
+        rows.extend(GROUPS[group](bench))
+    except Exception as error:
+        rows.append(Row(group, "failed", exactness=f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"))
+    return rows
+
+
+if __name__ == "__main__":
+    sys.exit(main())

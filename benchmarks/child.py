@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What has to be measured in a process of its own: memory, loading, and several processes side by side."""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+
+def peak_bytes() -> int:
+    """Highest resident memory so far; kilobytes on Linux, bytes on macOS."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def reading(path: str) -> dict[str, float]:
+    """Growth of the peak by reading 20 frames and making each small at once."""
+    from deepfake_video import DeepfakeVideoProcessor
+    from deepfake_video.video_decoding import VideoReader
+
+    processor = DeepfakeVideoProcessor(size={"height": 224, "width": 224})
+    processor.resize_frame(np.zeros((64, 64, 3), np.uint8))
+    before = peak_bytes()
+    with VideoReader(path) as reader:
+        processor.read_clips(reader, np.linspace(0, reader.num_frames - 1, 20).astype(int))
+    return {"bytes": peak_bytes() - before}
+
+
+def loading(folder: str) -> dict[str, float]:
+    """Seconds and growth of the peak from a folder to a network that is ready."""
+    from deepfake_video.scanning.models import load_model
+
+    before, start = peak_bytes(), time.perf_counter()
+    load_model(folder)
+    seconds = time.perf_counter() - start
+    weights = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
+    return {"seconds": seconds, "peak": (peak_bytes() - before) / weights}
+
+
+def scanning(folder: str, *clips: str) -> dict[str, float]:
+    """Seconds for some clips with one thread, from the moment that a line comes in."""
+    from deepfake_video.scanning.detector import Detector
+    from deepfake_video.scanning.settings import ScanSettings
+
+    torch.set_num_threads(1)
+    detector = Detector([folder], device="cpu", settings=ScanSettings(faces="none"))
+    detector.score(clips[0])
+    print("ready", flush=True)
+    sys.stdin.readline()
+    start = time.perf_counter()
+    for clip in clips:
+        detector.score(clip)
+    return {"seconds": time.perf_counter() - start}
+
+
+if __name__ == "__main__":
+    jobs = {"reading": reading, "loading": loading, "scanning": scanning}
+    print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))

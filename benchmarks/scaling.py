@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scan costs against the length, the resolution, the number of frames and of processes."""
+
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.settings import ScanSettings
+
+from . import clips
+from .rows import Bench, _together
+
+
+LENGTHS_S = (10, 60, 600, 1800)
+SIZES = ((640, 360), (1280, 720), (1920, 1080))
+FRAMES = (10, 20, 50, 100)
+
+
+def _seconds(detector: Detector, path: Path, rounds: int) -> float:
+    detector.score(path)
+    taken = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        detector.score(path)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def write_curves(bench: Bench, about: dict[str, str], command: str, output: Path) -> None:
+    """SCALING.md in the folder."""
+    model, _ = bench.model("efficientnet-b0-bilstm")
+    lines = [
+        "# What a scan costs",
+        "",
+        f"The output of `{command}`, EfficientNet-B0 + Bi-LSTM with random weights; seconds a video, medians.",
+        ", ".join(f"{name} {value}" for name, value in about.items()) + ".",
+        "",
+        "| what | seconds |",
+        "|---|---|",
+    ]
+
+    def add(what: str, path: Path, **choices: Any) -> None:
+        settings = ScanSettings(**{"faces": "none", **choices})
+        seconds = _seconds(Detector([model], device="cpu", settings=settings), path, bench.rounds)
+        lines.append(f"| {what} | {seconds:.2f} |")
+        print(lines[-1], flush=True)
+
+    short = bench.clip("360p.mp4", lambda path: clips.write_clip(path, size=(640, 360), keyframe_every=50))
+    for length in LENGTHS_S[:2] if bench.quick else LENGTHS_S:
+        path = bench.clip(f"360p-{length}.mp4", lambda path, n=length // 10: clips.repeat_clip(path, short, n))
+        add(f"length {length} s, 640x360, 20 frames", path)
+    for width, height in SIZES:
+        path = bench.clip(
+            f"{height}.mp4", lambda path, size=(width, height): clips.write_clip(path, size=size, keyframe_every=50)
+        )
+        add(f"{width}x{height}, 10 s, 20 frames", path)
+    for num_frames in FRAMES:
+        add(f"{num_frames} frames, 640x360, 10 s", short, num_frames=num_frames)
+    add("with faces, 640x360, 10 s, 20 frames", bench.face_clip(), faces="auto")
+    for num_videos in (2, 8):
+        for processes in (1, 2):
+            share = [str(short)] * (num_videos // processes)
+            seconds = _together(model, [share] * processes) / num_videos
+            lines.append(f"| a video of {num_videos}, {processes} processes of 1 thread | {seconds:.2f} |")
+            print(lines[-1], flush=True)
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "SCALING.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
