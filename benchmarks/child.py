@@ -4,6 +4,7 @@
 import json
 import resource
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -11,9 +12,31 @@ import numpy as np
 import torch
 
 
-def peak_bytes() -> int:
-    """Highest resident memory so far; kilobytes on Linux, bytes on macOS."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+class Growth(threading.Thread):
+    """Growth of the resident memory while a block runs, sampled every millisecond; from /proc, so on Linux only."""
+
+    def __enter__(self) -> "Growth":
+        self.is_over, self.before = False, self.resident()
+        self.highest = self.before
+        self.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.is_over = True
+        self.join()
+
+    def run(self) -> None:
+        while not self.is_over:
+            self.highest = max(self.highest, self.resident())
+            time.sleep(1e-3)
+
+    @property
+    def bytes(self) -> int:
+        return self.highest - self.before
+
+    @staticmethod
+    def resident() -> int:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
 def reading(path: str) -> dict[str, float]:
@@ -23,21 +46,21 @@ def reading(path: str) -> dict[str, float]:
 
     processor = DeepfakeVideoProcessor(size={"height": 224, "width": 224})
     processor.resize_frame(np.zeros((64, 64, 3), np.uint8))
-    before = peak_bytes()
-    with VideoReader(path) as reader:
+    with Growth() as growth, VideoReader(path) as reader:
         processor.read_clips(reader, np.linspace(0, reader.num_frames - 1, 20).astype(int))
-    return {"bytes": peak_bytes() - before}
+    return {"bytes": growth.bytes}
 
 
 def loading(folder: str) -> dict[str, float]:
     """Seconds and growth of the peak from a folder to a network that is ready."""
     from deepfake_video.scanning.models import load_model
 
-    before, start = peak_bytes(), time.perf_counter()
-    load_model(folder)
+    start = time.perf_counter()
+    with Growth() as growth:
+        load_model(folder)
     seconds = time.perf_counter() - start
     weights = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
-    return {"seconds": seconds, "peak": (peak_bytes() - before) / weights}
+    return {"seconds": seconds, "peak": growth.bytes / weights}
 
 
 def scanning(folder: str, *clips: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..modeling_deepfake import FRAMES_PER_PASS, DeepfakeForVideoClassification
 
@@ -50,17 +50,18 @@ def prepare_for_inference(
 @torch.no_grad()
 def fold_batch_norms(module: nn.Module) -> None:
     """
-    Replace each batch norm that directly follows a convolution of the same parent by that convolution, changed.
+    Change each convolution that a batch norm of the same parent directly follows, so that it does both, in place.
 
     In torchvision's networks neighbours by registration are neighbours in the forward pass too.
     """
     for parent in list(module.modules()):
-        before: tuple[str, nn.Module] | None = None
+        before: nn.Module | None = None
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and before and isinstance(before[1], nn.Conv2d):
-                setattr(parent, before[0], fuse_conv_bn_eval(before[1], child))
+            if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
+                statistics = (child.running_mean, child.running_var, child.eps, child.weight, child.bias)
+                before.weight, before.bias = fuse_conv_bn_weights(before.weight, before.bias, *statistics)
                 setattr(parent, name, nn.Identity())
-            before = (name, child)
+            before = child
 
 
 class _CastFrameEncoder(nn.Module):

@@ -4,6 +4,7 @@
 import hashlib
 import json
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from transformers.utils import logging
+from safetensors.torch import load_file
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -113,7 +114,10 @@ def _load_stored(name: str | None, revision: str | None) -> LoadedModel:
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
     config = _read_config(name, folder)
-    network = _read_network(name, folder, config)
+    with ThreadPoolExecutor(1) as pool:
+        # The hash takes as long as the rest.
+        digest = pool.submit(_weights_sha256, folder)
+        network = _read_network(name, folder, config)
     try:
         processor = DeepfakeVideoProcessor.from_pretrained(folder)
     except (ValueError, TypeError, OSError) as error:
@@ -121,7 +125,7 @@ def _load_stored(name: str | None, revision: str | None) -> LoadedModel:
     identity = ModelIdentity(
         id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
         revision=commit,
-        weights_sha256=_weights_sha256(folder),
+        weights_sha256=digest.result(),
     )
     return LoadedModel(network.eval(), processor, identity)
 
@@ -170,26 +174,31 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
 
 
 def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeForVideoClassification:
-    if not list(folder.glob("*.safetensors")):
+    """The network with the weights as they lie in the file: nothing is initialised first, and nothing is copied."""
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
         raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
-    showed_bars = logging.is_progress_bar_enabled()
-    logging.disable_progress_bar()
     try:
-        network, info = DeepfakeForVideoClassification.from_pretrained(
-            folder, config=config, use_safetensors=True, dtype=torch.float32, output_loading_info=True
-        )
+        with torch.device("meta"):
+            network = DeepfakeForVideoClassification(config)
+        stored = {key: tensor for file in files for key, tensor in load_file(file).items()}
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{name}: the weights cannot be loaded, {_one_line(error)}") from error
-    finally:
-        if showed_bars:
-            logging.enable_progress_bar()
-    for problem in ("missing_keys", "unexpected_keys", "mismatched_keys"):
-        if keys := sorted(map(str, info.get(problem, ()))):
-            listed = ", ".join(keys[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem.replace('_', ' ')}: {listed}.")
-    for key, tensor in network.state_dict().items():
-        if not torch.isfinite(tensor).all():
+    expected = network.state_dict()
+    problems = {
+        "missing": expected.keys() - stored.keys(),
+        "unexpected": stored.keys() - expected.keys(),
+        "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
+    }
+    for problem, keys in problems.items():
+        if keys:
+            listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
+    for key, tensor in stored.items():
+        # The smallest and the largest value tell, and unlike a mask take no memory.
+        if not torch.isfinite(torch.stack(tensor.aminmax())).all():
             raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
+    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in stored.items()}, assign=True)
     return network
 
 
