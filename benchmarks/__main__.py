@@ -21,7 +21,7 @@ from .scaling import write_curves
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--rows", nargs="+", choices=list(GROUPS), default=list(GROUPS), help="groups (default: all)")
-    parser.add_argument("--rounds", type=int, default=5, metavar="N", help="turns of each way (default: 5)")
+    parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each way (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one case a group, one round")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: its own choice)")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="DIR", help="of the tables")
