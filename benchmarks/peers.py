@@ -45,7 +45,7 @@ def read_transformers(path: Path, indices: np.ndarray) -> np.ndarray:
 
 
 def read_torchcodec(path: Path, indices: np.ndarray) -> np.ndarray:
-    from torchcodec.decoders import VideoDecoder
+    from torchcodec.decoders import VideoDecoder  # type: ignore[attr-defined]
 
     decoder = VideoDecoder(str(path), dimension_order="NHWC", seek_mode="exact")
     frames: np.ndarray = decoder.get_frames_at(indices.tolist()).data.numpy()
@@ -63,7 +63,7 @@ def read_opencv(path: Path, indices: np.ndarray) -> np.ndarray:
 
 
 def read_decord(path: Path, indices: np.ndarray) -> np.ndarray:
-    import decord
+    import decord  # type: ignore[import-untyped]
 
     frames: np.ndarray = decord.VideoReader(str(path)).get_batch(indices.tolist()).asnumpy()
     return frames
@@ -80,7 +80,7 @@ READERS: dict[str, tuple[str, Read]] = {
 
 def openvino_features(backbone: torch.nn.Module, frames: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The backbone compiled by OpenVINO in float32, with as many threads as torch."""
-    import openvino
+    import openvino  # type: ignore[import-untyped]
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
     graph = openvino.compile_model(openvino.convert_model(backbone, example_input=frames), "CPU", settings)

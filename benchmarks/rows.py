@@ -28,7 +28,7 @@ from deepfake_video.video_decoding import VideoReader
 
 from . import clips, scripts
 from .measuring import Row, Times, compare, interleave
-from .peers import READERS, is_installed, openvino_features, read_floor, read_ours
+from .peers import READERS, Read, is_installed, openvino_features, read_floor, read_ours
 
 
 NUM_FRAMES = 20
@@ -62,8 +62,8 @@ class Bench:
         network = DeepfakeForVideoClassification(config).eval()
         for module in network.modules():
             if isinstance(module, nn.BatchNorm2d):  # not near the identity, as trained ones are not
-                nn.init.normal_(module.running_mean, std=0.2)
-                nn.init.uniform_(module.running_var, 0.5, 2.0)
+                nn.init.normal_(module.get_buffer("running_mean"), std=0.2)
+                nn.init.uniform_(module.get_buffer("running_var"), 0.5, 2.0)
         # OpenCV's resize does not average; in the row of that script ours does not either.
         antialias = preset != "efficientnet-b0-bilstm"
         save_hub_folder(network, DeepfakeVideoProcessor.from_config(config, antialias=antialias), folder)
@@ -94,7 +94,7 @@ def decode(bench: Bench) -> Iterator[Row]:
     for name in list(makers)[:1] if bench.quick else makers:
         path = bench.clip(name, makers[name])
         indices = _even(path)
-        readers = {"ours": read_ours, "floor": read_floor}
+        readers: dict[str, Read] = {"ours": read_ours, "floor": read_floor}
         for peer, (package, reader) in READERS.items():
             try:
                 reader(path, indices[:1])
@@ -102,7 +102,7 @@ def decode(bench: Bench) -> Iterator[Row]:
             except Exception as error:  # whatever a peer misses, the others are measured
                 why = " ".join(str(error).split())[:60] if is_installed(package) else "not installed"
                 yield Row("decode", f"{name} ÷ {peer}", exactness=f"{package}: {why}")
-        ways = {key: partial(read, path, indices) for key, read in readers.items()}
+        ways: dict[str, Callable[[], Any]] = {key: partial(read, path, indices) for key, read in readers.items()}
         times, answers = interleave(ways, bench.rounds)
         wanted = set(indices.tolist())
         with av.open(str(path)) as container:

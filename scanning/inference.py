@@ -58,7 +58,7 @@ def fold_batch_norms(module: nn.Module) -> None:
         before: nn.Module | None = None
         for name, child in list(parent.named_children()):
             if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
-                statistics = (child.running_mean, child.running_var, child.eps, child.weight, child.bias)
+                statistics: Any = (child.running_mean, child.running_var, child.eps, child.weight, child.bias)
                 before.weight, before.bias = fuse_conv_bn_weights(before.weight, before.bias, *statistics)
                 setattr(parent, name, nn.Identity())
             before = child
