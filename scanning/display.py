@@ -10,7 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
-from .results import UNTRAINED_WARNING, VideoResult
+from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, VideoResult
 from .stretches import clock, worst_stretches
 from .text import printable as printable
 
@@ -131,6 +131,8 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
         if results[0].threshold is not None
         else f"model {model.id}: not loaded"
     )
+    if model.id == DEFAULT_ID:
+        notes.append(DEFAULT_TERMS)
     return notes
 
 

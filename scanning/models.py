@@ -19,12 +19,12 @@ from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .inference import Dtype, Engine, prepare_for_inference
-from .results import ModelIdentity
+from .results import DEFAULT_ID, ModelIdentity
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
-DEFAULT_ID, UNTRAINED_ID = "default", "untrained"
+UNTRAINED_ID = "untrained"
 UNTRAINED_SEED = 0
 
 

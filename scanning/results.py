@@ -12,6 +12,9 @@ from ..video_fetching import FailureReason
 
 SCHEMA_VERSION = 1
 UNTRAINED_WARNING = "random weights: scores are meaningless"
+# Name of the packaged checkpoint.
+DEFAULT_ID = "default"
+DEFAULT_TERMS = "default weights: for research use only, unlike the code; see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
 

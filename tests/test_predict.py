@@ -19,6 +19,7 @@ from clips import write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning import models as loaded_models
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import InputError, collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
@@ -143,7 +144,8 @@ def test_few_frames_are_scored_with_a_warning(capsys, tmp_path, models):
     assert any("3 frames, fewer than the 4" in warning for warning in result["warnings"])
 
 
-def test_untrained_weights_say_so_everywhere(capsys, folder):
+def test_untrained_weights_say_so_everywhere(capsys, folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(loaded_models, "DEFAULT_CHECKPOINT", tmp_path / "not packaged")
     _, (result,) = predict_json(capsys, folder / "a.mp4")
     assert UNTRAINED_WARNING in result["warnings"]
     main(["predict", str(folder / "a.mp4")])

@@ -29,6 +29,8 @@ from .recipe import Recipe, TrainingError
 LOG_NAME, STATE_NAME, BEST_NAME = "log.jsonl", "state", "best.safetensors"
 PROGRESS_NAME = "progress.json"
 LOG_EVERY = 20
+# A training that goes on may become longer or shorter.
+CHANGEABLE = {"steps", "validate_every", "patience"}
 # More than this says nothing new about a video of a few seconds.
 MAX_VALIDATION_FRAMES = 20
 
@@ -271,8 +273,12 @@ class _Run:
         if not (state / PROGRESS_NAME).is_file():
             return
         record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
-        if record["recipe"] != self.recipe.to_dict():
-            raise TrainingError(f"{self.folder}: holds a training by another recipe; choose another folder.")
+        stored, wanted = record["recipe"], self.recipe.to_dict()
+        changed = [name for name in wanted if stored.get(name) != wanted[name] and name not in CHANGEABLE]
+        if changed:
+            raise TrainingError(
+                f"{self.folder}: holds a training by another recipe ({', '.join(changed)}); choose another folder."
+            )
         self.accelerator.load_state(str(state))
         self.progress = Progress(**record["progress"])
         self._forget_later_log()

@@ -2,6 +2,7 @@
 """One training from the typed choices to the model folder."""
 
 import argparse
+import hashlib
 import json
 import platform
 import shutil
@@ -113,7 +114,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     config.threshold = fit_threshold(probabilities, outcome.is_fake)
     estimates = estimate(probabilities, outcome.is_fake, config.threshold, seed=recipe.seed)
     record = {
-        "recipe": recipe.to_dict(),
+        "recipe": {**recipe.to_dict(), "initial": _initial_name(recipe)},
         "steps": outcome.progress.step,
         "best_step": outcome.progress.best_step,
         "seconds": round(outcome.progress.seconds),
@@ -140,6 +141,13 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
         shutil.rmtree(folder)
     unfinished.rename(folder)
     return record
+
+
+def _initial_name(recipe: Recipe) -> str | None:
+    """Where the weights came from, without the folders of this machine; a file with its hash."""
+    if recipe.initial is None or not (path := Path(recipe.initial)).is_file():
+        return recipe.initial and Path(recipe.initial).name
+    return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
 
 
 def _groups(videos: Sequence[Video]) -> Counter[str]:

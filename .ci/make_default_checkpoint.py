@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Make `checkpoints/default` of a trained model folder: `make_default_checkpoint.py RUN/model`.
+
+Weights and JSON only: the convolutions in half precision, what is one-dimensional (batch norms, biases) as it is. The
+card and the licence beside them are written by hand and stay.
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+
+source = Path(sys.argv[1])
+target = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
+target.mkdir(parents=True, exist_ok=True)
+
+weights = load_file(source / "model.safetensors")
+halved = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in weights.items()}
+if not all(torch.isfinite(tensor).all() for tensor in halved.values()):
+    sys.exit("a weight is too large for half precision")
+save_file(halved, target / "model.safetensors", metadata={"format": "pt"})
+
+config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+# It is loaded with the package's own classes: there is no code beside it.
+config.pop("auto_map", None)
+(target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+    values = json.loads((source / name).read_text(encoding="utf-8"))
+    values.pop("auto_map", None)
+    (target / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+shutil.copyfile(source / "training.json", target / "training.json")
+size = (target / "model.safetensors").stat().st_size
+print(f"{target}: {size / 2**20:.1f} MiB of weights")
