@@ -65,6 +65,12 @@ class FaceTrack:
         """Share of `num_sampled` frames in which the face was detected."""
         return min(1.0, self.num_detected / num_sampled) if num_sampled > 0 else 0.0
 
+    def on_frames(self, indices: np.ndarray) -> FaceTrack:
+        """The part of the track on these frames of the video, which may be none."""
+        kept = np.isin(self.frame_indices, indices)
+        parts = {name: getattr(self, name)[kept] for name in ("frame_indices", "boxes", "scores", "interpolated")}
+        return replace(self, **parts)
+
 
 @dataclass(eq=False)
 class _Chain:

@@ -38,7 +38,7 @@ from transformers.video_utils import (
 
 from .configuration_deepfake import DeepfakeConfig
 from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
-from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
+from .video_decoding import FrameArray, FrameSource, VideoDecodeError, VideoReader, select_frames
 
 
 class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -295,7 +295,17 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
         def resize(frame: np.ndarray) -> np.ndarray:
             return self.resize_frame(frame, **kwargs)
 
-        crops = crop_tracks(source, tracks, settings=self.face_settings(**kwargs), resize=resize)
+        settings = self.face_settings(**kwargs)
+        try:
+            crops = crop_tracks(source, tracks, settings=settings, resize=resize)
+        except VideoDecodeError:
+            # In a damaged file, a frame that decoded for the search need not decode again: it is left out.
+            wanted = np.unique(np.concatenate([track.frame_indices for track in tracks]))
+            decoded = np.array([index for index, _ in source.frames(wanted)])
+            tracks = [track.on_frames(decoded) for track in tracks]
+            if not all(len(track.frame_indices) for track in tracks):
+                raise
+            crops = crop_tracks(source, tracks, settings=settings, resize=resize)
         return [
             _fill(list(frames), track.frame_indices, clip_length, track)
             for frames, track in zip(crops, tracks, strict=True)

@@ -36,6 +36,7 @@ __all__ = [
     "Run",
     "Stopwatch",
     "check_pixels",
+    "ends_early",
     "open_container",
     "read_packet_index",
     "read_packets",
@@ -151,6 +152,27 @@ def open_container(
     except BaseException:
         container.close()
         raise
+
+
+def ends_early(file: IO[bytes], container: InputContainer) -> bool:
+    """Whether the file is shorter than its own head, or the size of its packets, says."""
+    kind, position = container.format.name.split(",")[0], file.tell()
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    head = file.read(512)
+    file.seek(position)
+    if kind == "avi":
+        return int.from_bytes(head[4:8], "little") + 8 > size
+    if kind == "mpegts":
+        return all(size % length for length in (188, 192, 204))
+    start = head.find(b"\x18\x53\x80\x67") + 4
+    if kind != "matroska" or not 4 <= start < len(head) - 8:
+        return False
+    # The size of the segment (RFC 8794, 4): the zeros in front say how many bytes it takes; all ones are "unknown".
+    length = 9 - head[start].bit_length()
+    mask = (1 << 7 * length) - 1
+    claimed = int.from_bytes(head[start : start + length], "big") & mask
+    return length <= 8 and claimed != mask and start + length + claimed > size
 
 
 def _open_failure(file: IO[bytes], source: object, error: av.FFmpegError) -> UnsupportedVideoError | VideoDecodeError:

@@ -8,6 +8,7 @@ as they are stored.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import heapq
 import itertools
@@ -29,6 +30,7 @@ from .video_containers import (
     Run,
     Stopwatch,
     check_pixels,
+    ends_early,
     open_container,
     read_packet_index,
     read_packets,
@@ -311,9 +313,11 @@ class VideoReader:
         for packet in self._all_packets(container, stream):
             try:
                 frames = stream.codec_context.decode(packet)
-            except av.FFmpegError:
+            except av.FFmpegError as error:
                 if not is_damaged:
-                    self._warn(f"the file is damaged after about {latest_s:.1f} s; what decodes is used")
+                    # What libav says of a size that its bound forbids.
+                    cause = f" or exceeds {self._limits.max_frame_pixels:,} pixels" * (error.errno == errno.EINVAL)
+                    self._warn(f"the file is damaged{cause} after about {latest_s:.1f} s; what decodes is used")
                 is_damaged = True
                 continue
             for frame in frames:
@@ -332,6 +336,7 @@ class VideoReader:
     def _read_index(self) -> tuple[PacketIndex, np.ndarray]:
         container, stream = self._open()
         kind, time_base = container.format.name, float(stream.time_base or 0)
+        is_cut_off = ends_early(self._file, container)
         index = read_packet_index(container, stream, self._source, watch=self._watch)
         if index.is_seekable or (index.has_times and self._decoder_agrees(index)):
             pts = index.pts[index.order]
@@ -346,7 +351,7 @@ class VideoReader:
         if kind == "gif" and len(pts) == 1:
             raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
         times = (pts - pts[0]) * time_base
-        if index.is_cut_off:
+        if index.is_cut_off or is_cut_off:
             self._warn(f"the file is damaged or cut off after about {times[-1]:.1f} s; what decodes is used")
         return index, times
 

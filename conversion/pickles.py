@@ -6,7 +6,9 @@ The old stream format reserves what a file claims before it reads what the file 
 for gigabytes. Here the pickle runs with inert stand-ins for every class and function it names, and only counts.
 """
 
+import io
 import pickle
+import pickletools
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -21,6 +23,8 @@ _ELEMENT_SIZES = {
 }
 # Pickles before the one with the tensors in the stream format: magic number, protocol, facts on the system.
 _STREAM_PREAMBLE = 3
+# Python's unpickler reserves room up to the number under which a file remembers an object; 20,000 keys need a tenth.
+_MAX_MEMO = 1 << 20
 
 
 class OversizedError(ValueError):
@@ -75,6 +79,16 @@ class _Counter(pickle.Unpickler):
         return _Storage(numel)
 
 
+def _count(file: IO[bytes], limit: int) -> None:
+    """Runs the pickle at the file's position with inert stand-ins, after a look at its instructions."""
+    start = file.tell()
+    for code, argument, _ in pickletools.genops(file):
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= _MAX_MEMO:
+            raise OversizedError(f"it numbers its objects up to {argument}")
+    file.seek(start)
+    _Counter(file, limit).load()
+
+
 def _check_view(storage: _Storage, offset: Any, size: Any, stride: Any) -> None:
     numbers = [offset, *size, *stride]
     if len(size) != len(stride) or not all(isinstance(number, int) and number >= 0 for number in numbers):
@@ -101,8 +115,8 @@ def check_sizes(path: Path, container: str, num_bytes: int) -> None:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.split("/")[-1] == "data.pkl")
             with archive.open(name) as file:
-                _Counter(file, num_bytes).load()
+                _count(io.BytesIO(file.read()), num_bytes)
         return
     with path.open("rb") as file:
         for _ in range(_STREAM_PREAMBLE + 1):
-            _Counter(file, num_bytes).load()
+            _count(file, num_bytes)

@@ -25,6 +25,8 @@ from .samples import Sample
 
 
 NOMINAL_FPS = 25.0
+# Pillow knows many more, and hands one of them (EPS) to an interpreter of programs.
+PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 class ImageSequence:
@@ -73,7 +75,7 @@ class ImageSequence:
     def _open(self, index: int) -> np.ndarray:
         path = self._paths[index]
         try:
-            with Image.open(path) as image:
+            with Image.open(path, formats=PICTURE_FORMATS) as image:
                 if image.width * image.height > self._limits.max_frame_pixels:
                     raise VideoTooLargeError(path, f"the picture has {image.width} x {image.height} pixels")
                 return np.array(image.convert("RGB"))

@@ -10,7 +10,9 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ from ..scanning.processes import ProcessGroup
 from ..scanning.reading import ReadVideo, read_video
 from ..scanning.settings import ScanSettings
 from ..scanning.store import PASSING_FAILURES
-from ..video_fetching import VideoError
+from ..video_fetching import VideoDecodeError, VideoError, VideoUnreadableError
 from .corruptions import Corruption
 from .judging import Judge
 from .progress import EvaluationProgress
@@ -45,6 +47,11 @@ class Item:
     sample: Sample
     corruption: Corruption | None
     video: ReadVideo | VideoError
+
+    @property
+    def task(self) -> tuple[str, str | None]:
+        """What was to be read."""
+        return self.sample.key, None if self.corruption is None else str(self.corruption)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,28 +87,42 @@ class _Reading(IterableDataset[Item]):
         worker = get_worker_info()
         first, step = (worker.id, worker.num_workers) if worker else (0, 1)
         for sample in self.work.samples[first::step]:
-            yield from self._read(sample)
+            yield from self.read(sample)
+
+    def read(self, sample: Sample) -> Iterator[Item]:
+        """Every open task of a sample, read or failed."""
+        settled = set(self.finished)
+        try:
+            for item in self._read(sample):
+                settled.add(item.task)
+                yield item
+        except Exception as error:
+            # One video must not end the run of thousands: what went wrong stands in its row instead of a score.
+            failure = _as_video_error(sample, error)
+            for corruption in (None, *self.work.corruptions):
+                item = Item(sample, corruption, failure)
+                if item.task not in settled:
+                    yield item
 
     def _read(self, sample: Sample) -> Iterator[Item]:
         open_tasks = set(self.work.tasks_of(sample)) - self.finished
         left = [corruption for corruption in self.work.corruptions if (sample.key, str(corruption)) in open_tasks]
-        remaining = list(left)
-        try:
-            clean = read_sample(sample, self.processors, self.settings)
-            if (sample.key, None) in open_tasks:
-                yield Item(sample, None, clean)
-                open_tasks.discard((sample.key, None))
-            if not left:
-                return
+        clean = read_sample(sample, self.processors, self.settings)
+        if (sample.key, None) in open_tasks:
+            yield Item(sample, None, clean)
+        if left:
             seed = self.work.seed
             for corruption, video in read_corrupted(sample, clean, self.processors, self.settings, left, seed=seed):
-                remaining.remove(corruption)
                 yield Item(sample, corruption, video)
-        except VideoError as error:
-            if (sample.key, None) in open_tasks:
-                yield Item(sample, None, error)
-            for corruption in remaining:
-                yield Item(sample, corruption, error)
+
+
+def _as_video_error(sample: Sample, error: Exception) -> VideoError:
+    if isinstance(error, VideoError):
+        return error
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, (OSError, MemoryError)):
+        return VideoUnreadableError(sample.path, f"it cannot be read here ({said})")
+    return VideoDecodeError(sample.path, f"reading it failed ({said}); please report this")
 
 
 def evaluate(
@@ -127,7 +148,7 @@ def evaluate(
         quiet: Whether to say nothing about progress.
 
     Raises:
-        EvaluationError: If the folder belongs to another run, is damaged, or a worker dies.
+        EvaluationError: If the folder belongs to another run or is damaged.
         OSError: If the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -165,7 +186,11 @@ def _score(judge: Judge, item: Item) -> Score:
     corruption = None if item.corruption is None else str(item.corruption)
     if isinstance(item.video, VideoError):
         return Score.of(item.sample, corruption, status=item.video.reason, message=str(item.video))
-    judgement = judge.judge_frames(item.video)
+    try:
+        judgement = judge.judge_frames(item.video)
+    except ValueError as error:
+        failure = _as_video_error(item.sample, error)
+        return Score.of(item.sample, corruption, status=failure.reason, message=str(failure))
     return Score.of(
         item.sample,
         corruption,
@@ -189,22 +214,51 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     context = multiprocessing.get_context(method)
     if method == "forkserver":
         context.set_forkserver_preload([read_video.__module__])
-    loader = DataLoader(
-        reading,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=READ_AHEAD,
-        collate_fn=_unchanged,
-        multiprocessing_context=context,
-    )
-    try:
-        yield from loader
-    except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
-            raise
-        raise EvaluationError(
-            f"a process that reads videos died ({error}); run again to continue, with --workers 0 to see where."
-        ) from error
+    done = set(reading.finished)
+    while left := [sample for sample in reading.work.samples if not done.issuperset(reading.work.tasks_of(sample))]:
+        rest = replace(reading, work=replace(reading.work, samples=left), finished=frozenset(done))
+        loader = DataLoader(
+            rest,
+            batch_size=None,
+            num_workers=workers,
+            prefetch_factor=READ_AHEAD,
+            collate_fn=_unchanged,
+            multiprocessing_context=context,
+        )
+        try:
+            for item in loader:
+                done.add(item.task)
+                yield item
+            return
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+        # A worker died of a video or for want of memory: those that were in hand are read again, each on its own.
+        for worker in range(workers):
+            suspects = [
+                sample for sample in left[worker::workers] if not done.issuperset(reading.work.tasks_of(sample))
+            ]
+            for sample in suspects[: READ_AHEAD + 1]:
+                for item in _read_apart(replace(rest, finished=frozenset(done)), sample, context):
+                    done.add(item.task)
+                    yield item
+
+
+def _read_apart(reading: _Reading, sample: Sample, context: Any) -> list[Item]:
+    """What one sample gives, read in a process that may die of it."""
+    with ProcessPoolExecutor(1, context) as pool:
+        try:
+            return pool.submit(_read_all, reading, sample).result()
+        except BrokenProcessPool:
+            failure = VideoUnreadableError(
+                sample.path, "the process that read it died: too little memory, or a fault in a decoder"
+            )
+    items = [Item(sample, corruption, failure) for corruption in (None, *reading.work.corruptions)]
+    return [item for item in items if item.task not in reading.finished]
+
+
+def _read_all(reading: _Reading, sample: Sample) -> list[Item]:
+    return list(reading.read(sample))
 
 
 def _unchanged(item: Any) -> Any:

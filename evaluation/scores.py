@@ -2,6 +2,7 @@
 """Scores on disk: one JSON line a judged video, written so that a run can be killed at any moment and continued."""
 
 import csv
+import io
 import json
 import os
 from collections.abc import Iterable, Sequence
@@ -9,13 +10,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from ..scanning.files import as_written, harmless, lock, write_atomically
 from .samples import EvaluationError, Sample
 
-
-try:
-    import fcntl
-except ImportError:  # Windows: two runs into one folder are not kept apart there
-    fcntl = None  # type: ignore[assignment]
 
 LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
@@ -134,12 +131,11 @@ class ScoreLog:
 
     def __init__(self, file: Path) -> None:
         self._stream = file.open("r+b" if file.exists() else "x+b")
-        if fcntl is not None:
-            try:
-                fcntl.flock(self._stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                self._stream.close()
-                raise EvaluationError(f"{file}: another run is writing to it; choose another --output.") from error
+        try:
+            lock(self._stream)
+        except BlockingIOError as error:
+            self._stream.close()
+            raise EvaluationError(f"{file}: another run is writing to it; choose another --output.") from error
         self._stream.seek(_complete_length(file))
         self._stream.truncate()
 
@@ -213,13 +209,15 @@ def unique(scores: Iterable[Score]) -> list[Score]:
 
 
 def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
-    """One row a score, without the frames."""
+    """One row a score, without the frames; no cell is a formula to a spreadsheet."""
     names = [field.name for field in fields(Score) if field.name not in _NOT_IN_CSV]
-    with file.open("w", encoding="utf-8", errors="surrogateescape", newline="") as stream:
-        writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
-        writer.writeheader()
-        for score in scores:
-            writer.writerow({**asdict(score), "identities": " ".join(score.identities)})
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    for score in scores:
+        row = {**asdict(score), "identities": " ".join(score.identities)}
+        writer.writerow({name: harmless(value) for name, value in row.items()})
+    write_atomically(file, stream.getvalue().encode("utf-8", "surrogateescape"))
 
 
 def read_csv_scores(file: Path) -> list[Score]:
@@ -233,7 +231,7 @@ def read_csv_scores(file: Path) -> list[Score]:
         rows = list(csv.DictReader(stream))
     scores = []
     for number, row in enumerate(rows, 2):
-        values: dict[str, Any] = {name: value or None for name, value in row.items() if name}
+        values: dict[str, Any] = {name: as_written(value) if value else None for name, value in row.items() if name}
         try:
             probability = values.get("fake_probability")
             values["fake_probability"] = None if probability is None else float(probability)

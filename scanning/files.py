@@ -1,10 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there as a whole or not at all."""
+"""Files that are there as a whole or not at all, belong to one writer, and do nothing to who opens them."""
 
 import contextlib
+import importlib
 import os
 import secrets
 from pathlib import Path
+from typing import IO, Any
+
+
+_LOCKED_BYTE = (1 << 31) - 2
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class OutputError(ValueError):
@@ -38,3 +44,37 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def lock(stream: IO[Any]) -> None:
+    """
+    Keep other processes from locking the same open file, until it is closed or this process ends.
+
+    Raises:
+        BlockingIOError: If another one holds it.
+        OSError: If the file system knows no locks.
+    """
+    if os.name != "nt":
+        fcntl: Any = importlib.import_module("fcntl")
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return
+    msvcrt: Any = importlib.import_module("msvcrt")
+    position = stream.tell()
+    # A locked byte cannot be read there, so it is one far behind the content.
+    stream.seek(_LOCKED_BYTE)
+    try:
+        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
+    except PermissionError as error:
+        raise BlockingIOError(error.errno, "another process holds it") from error
+    finally:
+        stream.seek(position)
+
+
+def harmless(cell: object) -> object:
+    """A cell of a table; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
+
+
+def as_written(cell: str) -> str:
+    """The reverse of [`harmless`]."""
+    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell

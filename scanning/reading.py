@@ -2,7 +2,7 @@
 """From a path to clips: the half of scoring that needs no network and can run in another process."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -134,16 +134,8 @@ def _read_clips(
 
 def _restrict(track: FaceTrack, indices: np.ndarray) -> FaceTrack:
     """The part of a track on one model's frames; all of it where the face stands on none of them."""
-    kept = np.isin(track.frame_indices, indices)
-    if not kept.any():
-        return track
-    return replace(
-        track,
-        frame_indices=track.frame_indices[kept],
-        boxes=track.boxes[kept],
-        scores=track.scores[kept],
-        interpolated=track.interpolated[kept],
-    )
+    part = track.on_frames(indices)
+    return part if len(part.frame_indices) else track
 
 
 def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:

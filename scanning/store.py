@@ -21,14 +21,9 @@ from pathlib import Path
 
 from ..video_fetching import is_url
 from .evidence import Evidence
-from .files import OutputError, write_atomically
+from .files import OutputError, lock, write_atomically
 from .results import VideoResult
 
-
-try:
-    import fcntl
-except ImportError:  # Windows: two scans into one folder are not kept apart there
-    fcntl = None  # type: ignore[assignment]
 
 RESULTS_NAME = "results.jsonl"
 # A failure that may pass: these videos are tried again.
@@ -68,8 +63,7 @@ class ResultStore:
             if needs_pictures:
                 (self.folder / "pictures").mkdir(exist_ok=True)
             self._lock = (self.folder / f".lock-{rank}").open("wb")
-            if fcntl is not None:
-                fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._lock)
         except BlockingIOError as error:
             raise OutputError(self.folder, OSError(0, "another scan is writing there")) from error
         except OSError as error:

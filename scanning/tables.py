@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .files import write_atomically
+from .files import harmless, write_atomically
 from .results import VideoResult
 from .stretches import worst_stretches
 
@@ -40,7 +40,7 @@ def to_csv(results: Sequence[VideoResult]) -> str:
             "model_revision": result.model.revision,
             "weights_sha256": result.model.weights_sha256,
         }
-        writer.writerow({name: _harmless(value) for name, value in values.items()})
+        writer.writerow({name: harmless(value) for name, value in values.items()})
     return stream.getvalue()
 
 
@@ -52,7 +52,3 @@ def write_csv(path: str | Path, results: Sequence[VideoResult]) -> None:
         OutputError: If it cannot be written.
     """
     write_atomically(path, to_csv(results).encode("utf-8", "backslashreplace"))
-
-
-def _harmless(value: object) -> object:
-    return f"'{value}" if isinstance(value, str) and value.startswith(("=", "+", "-", "@", "\t", "\r")) else value

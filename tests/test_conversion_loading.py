@@ -287,3 +287,16 @@ class TestTensors:
     def test_too_many_keys_are_refused(self, tmp_path: Path) -> None:
         torch.save({f"k{index}": torch.ones(1) for index in range(20_001)}, tmp_path / "many.pt")
         assert "20001 keys" in refusal(tmp_path / "many.pt")
+
+
+class TestMemo:
+    @pytest.mark.parametrize("container", ["zip", "stream"])
+    def test_a_huge_number_for_an_object_reserves_no_memory(self, tmp_path: Path, good: Path, container: str) -> None:
+        """Python's unpickler would reserve 16 bytes times the number: here 27 GB."""
+        path = tmp_path / "memo.pt"
+        evil = b"\x80\x02}r" + struct.pack("<I", 0x66666666) + b"."
+        if container == "zip":
+            rewrite(good, path, lambda name, data: evil if name.endswith("data.pkl") else data)
+        else:
+            path.write_bytes(evil)
+        assert "claims more memory" in refusal(path)

@@ -14,16 +14,19 @@ import benchmark_trees as trees
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from deepfake_video.cli import main
 from deepfake_video.evaluation import runner
 from deepfake_video.evaluation.judging import Judge
-from deepfake_video.evaluation.reading import read_sample
+from deepfake_video.evaluation.reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
-from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores
+from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.processes import ProcessGroup
 from deepfake_video.scanning.reading import read_video
 from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.video_decoding import VideoDecodeError
 
 
 PACKAGE_PARENT = Path(sys.modules["deepfake_video"].__file__).parent.parent
@@ -356,3 +359,62 @@ def test_a_broken_video_is_unscored_in_every_cell_of_the_grid(models, tmp_path):
     assert main(command(root, models[0], tmp_path / "run", "--robustness", "--kind", "blur")) == 1
     failed = [score for score in read_scores(tmp_path / "run") if score.fake_probability is None]
     assert len(failed) == 6
+
+
+# --- what goes wrong with one video ---
+
+
+def test_an_unforeseen_error_of_one_video_is_a_row_and_the_run_goes_on(monkeypatch, data, models, tmp_path):
+    def read(sample, *arguments):
+        if sample.path.parts[-2:] == ("fake", "0.mp4"):
+            raise ValueError("nobody thought of that")
+        return read_sample(sample, *arguments)
+
+    monkeypatch.setattr(runner, "read_sample", read)
+    assert main(command(data, models[0], tmp_path / "run", "--kind", "noise")) == 1
+    scores = read_scores(tmp_path / "run")
+    failed = [score for score in scores if score.status != "ok"]
+    assert (len(scores), len(failed)) == (7 * 6, 6)
+    assert {score.status for score in failed} == {"decode_error"}
+    assert all("ValueError: nobody thought of that" in score.message for score in failed)
+
+
+class Deadly(type(Path())):
+    """A path that ends the worker process which opens it, as a fault in a decoder would."""
+
+    def __fspath__(self) -> str:
+        if multiprocessing.parent_process() is not None:
+            os._exit(9)
+        return str(self)
+
+
+def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(data, models, tmp_path):
+    paths = [data / "real/0.mp4", Deadly(data / "real/1.mp4"), data / "fake/0.mp4", data / "fake/1.mp4"]
+    samples = [Sample(key=str(path), path=path, is_fake=False, dataset="d") for path in paths]
+    scores = runner.evaluate(
+        Judge([models[0]], device="cpu"),
+        runner.Work(samples=samples),
+        processes=ProcessGroup("cpu"),
+        folder=tmp_path / "run",
+        description={},
+        workers=1,
+        quiet=True,
+    )
+    assert {score.key: score.status for score in scores} == {
+        str(path): "unreadable" if isinstance(path, Deadly) else "ok" for path in paths
+    }
+    assert any("process that read it died" in (score.message or "") for score in scores)
+
+
+def test_a_table_of_scores_is_harmless_and_reads_back(tmp_path):
+    score = Score(key="=1+1.mp4", label="fake", dataset="@d", fake_probability=0.5, message="'-x")
+    write_csv_scores([score], tmp_path / "scores.csv")
+    assert "\n'=1+1.mp4," in (tmp_path / "scores.csv").read_text()
+    assert read_scores(tmp_path / "scores.csv") == [score]
+
+
+def test_a_program_that_is_called_a_picture_is_refused(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "0.eps")
+    (tmp_path / "0.eps").rename(tmp_path / "0.png")
+    with pytest.raises(VideoDecodeError, match="cannot be read"):
+        list(ImageSequence([tmp_path / "0.png"]).frames([0]))

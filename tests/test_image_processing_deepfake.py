@@ -9,9 +9,9 @@ from PIL import Image
 
 from clips import decode_everything, frame_number, write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeImageProcessor, DeepfakeVideoProcessor, NoFaceFoundError
-from deepfake_video.face_cropping import FaceDetection, crop_face
+from deepfake_video.face_cropping import FaceDetection, crop_face, track_from_boxes
 from deepfake_video.scanning.sample import draw_face, write_sample_video
-from deepfake_video.video_decoding import FrameArray, VideoReader
+from deepfake_video.video_decoding import FrameArray, VideoDecodeError, VideoReader
 
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
@@ -272,3 +272,18 @@ def test_fetch_videos_returns_whole_frames_and_metadata(clip_file):
     assert frames.shape == (30, 64, 96, 3)
     assert (metadata.total_num_frames, metadata.width, metadata.height) == (30, 96, 64)
     assert metadata.duration == pytest.approx(1.2)
+
+
+def test_a_frame_that_does_not_decode_again_is_left_out():
+    class Damaged(FrameArray):
+        def frames(self, indices):
+            return (item for item in super().frames(indices) if item[0] != 1)
+
+    source = Damaged(np.arange(3, dtype=np.uint8)[:, None, None, None].repeat(9, 1).repeat(9, 2).repeat(3, 3))
+    track = track_from_boxes(np.array([0, 0, 4, 4]), range(3))
+    processor = DeepfakeVideoProcessor(size={"height": 4, "width": 4}, num_frames=3)
+    (clip,) = processor.crop_clips(source, [track], 3)
+    assert clip.frame_indices.tolist() == [0, 0, 2]
+    assert clip.frames[:, 0, 0, 0].tolist() == [0, 0, 2]
+    with pytest.raises(VideoDecodeError, match="frame 1"):
+        processor.crop_clips(source, [track.on_frames(np.array([1]))], 3)

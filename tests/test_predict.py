@@ -320,3 +320,13 @@ def test_a_failure_cannot_carry_a_score():
         VideoResult(
             path="x", status="no_face", fake_probability=0.5, threshold=0.5, settings={}, model=ModelIdentity(id="m")
         )
+
+
+def test_a_configuration_of_giants_reserves_no_memory(tmp_path):
+    """Transformers would reserve what config.json asks for, here 100 GB, before it misses the weights."""
+    folder = Path(save_model(tmp_path / "model", 1))
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_size": 8192, "num_hidden_layers": 16, "bidirectional": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelLoadError, match=r"do not fit config\.json, missing keys"):
+        load_model(str(folder))

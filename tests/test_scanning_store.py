@@ -12,10 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
-from deepfake_video.scanning.files import OutputError, write_atomically
-from deepfake_video.scanning.results import ModelIdentity, VideoResult
+from deepfake_video.scanning.files import OutputError, as_written, harmless, write_atomically
+from deepfake_video.scanning.results import FaceResult, ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.store import ResultStore
 
 
@@ -219,3 +221,38 @@ def test_a_scan_killed_at_random_moments_loses_nothing_and_lists_nothing_twice(t
         finished = set(whole)
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     assert listed(tmp_path / "run") == [str(tmp_path / f"{number}.mp4") for number in range(count)]
+
+
+@given(st.text())
+def test_no_cell_of_a_table_is_a_formula_and_each_can_be_read_back(cell):
+    assert not harmless(cell).startswith(("=", "+", "-", "@", "\t", "\r"))
+    assert as_written(harmless(cell)) == cell
+
+
+probabilities = st.floats(0, 1)
+seconds = st.floats(0, 1e6)
+
+
+@given(
+    st.builds(
+        result,
+        st.text(),
+        fake_probability=probabilities,
+        threshold=st.none() | probabilities,
+        message=st.none() | st.text(),
+        warnings=st.lists(st.text(), max_size=3),
+        duration_s=st.none() | seconds,
+        face_coverage=st.none() | probabilities,
+        faces=st.lists(
+            st.builds(
+                FaceResult, fake_probability=probabilities, coverage=probabilities, first_s=seconds, last_s=seconds
+            ),
+            max_size=2,
+        ),
+        timeline=st.lists(
+            st.builds(TimelineEntry, start_s=seconds, end_s=seconds, fake_probability=probabilities), max_size=2
+        ),
+    )
+)
+def test_any_result_survives_json(stored):
+    assert VideoResult.from_dict(json.loads(stored.to_json())) == stored

@@ -259,6 +259,21 @@ class TestDamage:
             assert [frame_number(frame) for _, frame in reader.frames([0, 9])] == [0, 9]
             assert re.search(r"damaged or cut off after about [12]\.\d s", reader.warnings[0])
 
+    @pytest.mark.parametrize("name", ["h264_open_groups.mkv", "vp9.webm", "h264.ts", "h264.avi"])
+    def test_a_clip_cut_short_says_so_in_any_container(self, clips: Clips, tmp_path: Path, name: str) -> None:
+        content = clips.path(name).read_bytes()
+        (tmp_path / name).write_bytes(content[: len(content) * 4 // 5 // 188 * 188 + 90])
+        with VideoReader(clips.path(name)) as whole, VideoReader(tmp_path / name) as cut:
+            assert whole.warnings == []
+            assert 0 < cut.num_frames < whole.num_frames
+            assert any("damaged or cut off after about" in text for text in cut.warnings)
+
+    def test_a_change_to_a_forbidden_size_is_told(self, tmp_path: Path) -> None:
+        path = write_size_change(tmp_path / "grows.mkv", then=(1600, 1200))
+        with VideoReader(path, limits=VideoLimits(max_frame_pixels=10_000)) as reader:
+            assert [index for index, _ in reader.frames([0, 7, 8, 15])] == [0, 7]
+            assert any("exceeds 10,000 pixels after about 0.3 s" in text for text in reader.warnings)
+
     def test_a_clip_without_its_table_of_contents_is_a_decode_error(self, clips: Clips, tmp_path: Path) -> None:
         cut = write_truncated(tmp_path / "cut.mp4", clips.path("h264.mp4"))
         with pytest.raises(VideoDecodeError, match=r"cut\.mp4: the video is damaged"):

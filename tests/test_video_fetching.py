@@ -234,6 +234,15 @@ class TestLimits:
         with pytest.raises(VideoTooLargeError):
             fetch_video(f"{server.url}/a.mp4", limits=limits)
 
+    def test_a_name_that_nobody_resolves_is_left_in_time(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked = threading.Event()
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: asked.wait(10) and [])
+        start = time.monotonic()
+        with pytest.raises(VideoTimeoutError, match=r"longer than 0\.2 s"):
+            fetch_video("http://slow.example/a.mp4", limits=VideoLimits(max_download_s=0.2))
+        asked.set()
+        assert time.monotonic() - start < 5
+
     def test_a_server_that_sends_a_byte_now_and_then_is_left(self, server: Server) -> None:
         server.answers["/a.mp4"] = drip
         limits = VideoLimits(allow_private_addresses=True, max_download_s=0.4)

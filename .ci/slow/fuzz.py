@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Fuzz what reads files that nobody vouches for, with libFuzzer (`pip install atheris`) and guided by coverage of this
+package. Anything but a result or the documented error is a finding, and so are 60 seconds or 2 GB for one input; its
+bytes are kept in the folder, which also holds what was learnt for the next run.
+
+    python .ci/slow/fuzz.py {video,checkpoint,configuration} [--minutes 30] [--folder DIR]
+"""
+
+import argparse
+import json
+import os
+import random
+import resource
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import atheris
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+with atheris.instrument_imports(include=["deepfake_video"], enable_loader_override=False):
+    from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+    from deepfake_video.conversion.backbones import backbone_shapes, legacy_names
+    from deepfake_video.conversion.converting import inspect
+    from deepfake_video.conversion.errors import ConversionError
+    from deepfake_video.conversion.recognition import recognise
+    from deepfake_video.hub_folder import save_hub_folder
+    from deepfake_video.scanning.models import ModelLoadError, load_model
+    from deepfake_video.video_decoding import VideoError, VideoLimits, VideoReader, select_frames
+
+import numpy as np
+import torch
+
+from clips import write_clip
+
+
+Target = Callable[[bytes], None]
+LIMITS = VideoLimits(max_frame_pixels=4_000_000, max_read_s=10, decode_threads=1)
+
+
+def fuzz_video(work: Path, seeds: Path) -> Target:
+    """Opens and reads twice: the same error, or the same pictures and ascending times."""
+    kinds: dict[str, dict[str, Any]] = {
+        "h264.mp4": {"options": {"preset": "veryfast"}},
+        "turned.mp4": {"rotation": 90},
+        "hevc.mkv": {"codec": "libx265"},
+        "vp8.webm": {"codec": "libvpx", "options": {"auto-alt-ref": "1", "lag-in-frames": "8"}},
+        "vp9.webm": {"codec": "libvpx-vp9"},
+        "h264.ts": {},
+        "mpeg4.avi": {"codec": "mpeg4", "max_b_frames": 2},
+        "mpeg1.mpg": {"codec": "mpeg1video"},
+        "h264.flv": {},
+        "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+        "moving.gif": {"codec": "gif", "pix_fmt": "rgb8", "fps": 10},
+    }
+    for name, options in kinds.items():
+        write_clip(seeds / name, num_frames=8, width=32, height=32, keyframe_every=4, **options)
+    file = work / "input"
+
+    def read() -> tuple[str, list[np.ndarray]]:
+        try:
+            with VideoReader(file, limits=LIMITS) as reader:
+                if not np.all(np.diff(reader.timestamps_s) >= 0) or not np.isfinite(reader.duration_s):
+                    raise RuntimeError(f"times run backwards or are no numbers: {reader.timestamps_s}")
+                return "", [frame for _, frame in reader.frames(select_frames(reader.num_frames, 5))]
+        except VideoError as error:
+            return _sentence(error), []
+
+    def target(data: bytes) -> None:
+        file.write_bytes(data)
+        (error, frames), (error_again, frames_again) = read(), read()
+        same = len(frames) == len(frames_again) and all(map(np.array_equal, frames, frames_again))
+        if (error != error_again or not same) and "longer than" not in error + error_again:
+            raise RuntimeError(f"two readings differ: {error!r}, {error_again!r}")
+
+    return target
+
+
+def fuzz_checkpoint(work: Path, seeds: Path) -> Target:
+    """Reads and recognises the bytes; then recognises the keys of a real network, damaged by chance."""
+    state = {"cnn.weight": torch.arange(12.0).view(3, 4), "cnn.steps": torch.tensor(7), "fc.bias": torch.ones(2)}
+    for name, content in {"plain": state, "wrapped": {"state_dict": state, "epoch": 3}}.items():
+        torch.save(content, seeds / f"{name}.pt")
+        torch.save(content, seeds / f"{name}.tar", _use_new_zipfile_serialization=False)
+    header = {key: {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]} for key in state}
+    text = json.dumps(header).encode()
+    (seeds / "empty.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    shapes = backbone_shapes("efficientnet_b0")
+    names = legacy_names("efficientnet_b0", "efficientnet_pytorch")
+    known = {names[key]: shape for key, shape in shapes.items()} | {"_fc.weight": (2, 1280), "_fc.bias": (2,)}
+    file = work / "input.pt"
+
+    def target(data: bytes) -> None:
+        file.write_bytes(data)
+        try:
+            inspect(file, {})
+        except ConversionError as error:
+            _sentence(error)
+        chance = random.Random(data)
+        damaged = dict(known)
+        for _ in range(chance.randrange(4)):
+            key = chance.choice(list(damaged))
+            shape = damaged.pop(key)
+            size = chance.choice([0, 1, 2, 3, 40, 1280, 2**40])
+            damaged[chance.choice([key, data[:40].decode("latin1"), f"lstm.{key}", key.replace(".", "", 1)])] = (
+                chance.choice([(), (size,), (size, *shape[1:]), (*shape, size), shape])
+            )
+        try:
+            recognise(damaged, file="x.pt")
+        except ConversionError as error:
+            _sentence(error)
+
+    return target
+
+
+def fuzz_configuration(work: Path, seeds: Path) -> Target:
+    """Loads a folder with fitting weights whose config.json or processor file is the input: the first byte decides."""
+    config = DeepfakeConfig.from_preset("tiny")
+    folder = save_hub_folder(
+        DeepfakeForVideoClassification(config), DeepfakeVideoProcessor.from_config(config), work / "model"
+    )
+    files = [folder / "config.json", folder / "video_preprocessor_config.json"]
+    if not files[1].exists():
+        files[1] = folder / "processor_config.json"
+    originals = [file.read_bytes() for file in files]
+    for number, content in enumerate(originals):
+        (seeds / f"{number}.json").write_bytes(bytes([number]) + content)
+
+    def target(data: bytes) -> None:
+        for number, file in enumerate(files):
+            file.write_bytes(data[1:] if number == data[0] % 2 else originals[number])
+        try:
+            load_model(str(folder))
+        except ModelLoadError as error:
+            _sentence(error)
+
+    def guarded(data: bytes) -> None:
+        if data:
+            target(data)
+
+    return guarded
+
+
+ODD_VALUES = [None, True, 0, 1, -1, 2, 8192, 10**30, 0.5, -0.0, 1e308, "", "1", "torch", "eval", [], [0], [[]], {}]
+
+
+def mutate_json(data: bytes, max_size: int, seed: int) -> bytes:
+    """Half of the inputs stay JSON, with a few values replaced, removed or renamed; the rest are libFuzzer's own."""
+    chance = random.Random(seed)
+    try:
+        content = json.loads(data[1:])
+        if chance.random() < 0.5 or not isinstance(content, dict) or not content:
+            raise ValueError
+    except (ValueError, RecursionError):
+        return atheris.Mutate(data, max_size)
+    for _ in range(chance.randint(1, 3)):
+        key = chance.choice(list(content))
+        values = [*ODD_VALUES, *content.values(), [content[key]] * 3, {key: content[key]}]
+        replaced = {chance.choice([key, key, key, f"{key}_", "x"]): chance.choice(values)}
+        content = {**{name: value for name, value in content.items() if name != key}, **replaced}
+    return (data[:1] + json.dumps(content).encode())[:max_size]
+
+
+def _sentence(error: ValueError) -> str:
+    text = str(error)
+    if not text or "\n" in text or len(text) > 2000:
+        raise RuntimeError(f"this is no single sentence: {text[:500]!r}")
+    return text
+
+
+TARGETS = {"video": fuzz_video, "checkpoint": fuzz_checkpoint, "configuration": fuzz_configuration}
+
+
+def main() -> None:
+    """Run one target; libFuzzer ends the process, with an exit status other than 0 for a finding."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("target", choices=TARGETS)
+    parser.add_argument("--minutes", type=float, default=30)
+    parser.add_argument("--folder", type=Path, help="learnt inputs and findings (default: a new folder in /tmp)")
+    parser.add_argument("--input", type=Path, help="run one kept input and nothing else")
+    arguments = parser.parse_args()
+    folder = arguments.folder or Path(tempfile.mkdtemp(prefix=f"fuzz-{arguments.target}-"))
+    work, seeds, learnt = (folder / name for name in ("work", "seeds", "learnt"))
+    for part in (work, seeds, learnt):
+        part.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    os.environ["HF_HUB_OFFLINE"] = "1"
+    target = TARGETS[arguments.target](work, seeds)
+    if arguments.input:
+        target(arguments.input.read_bytes())
+        return
+    options = [
+        *(f"-max_total_time={round(60 * arguments.minutes)}", "-timeout=60", "-rss_limit_mb=2048"),
+        *("-max_len=65536", "-print_final_stats=1", f"-artifact_prefix={folder}/finding-"),
+    ]
+    mutator = {"custom_mutator": mutate_json} if arguments.target == "configuration" else {}
+    atheris.Setup([sys.argv[0], *options, str(learnt), str(seeds)], target, **mutator)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
