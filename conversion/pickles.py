@@ -62,6 +62,7 @@ class _Counter(pickle.Unpickler):
         super().__init__(file)
         self.limit = limit
         self.storages: dict[str, int] = {}
+        self.total = 0
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("collections", "OrderedDict"):
@@ -73,8 +74,10 @@ class _Counter(pickle.Unpickler):
         if kind not in ("storage", b"storage") or not isinstance(numel, int) or numel < 0:
             raise pickle.UnpicklingError(f"unknown persistent object {kind!r}")
         size = _ELEMENT_SIZES.get(getattr(storage_type, "source", ""), 1)
-        self.storages[str(key)] = max(numel * size, self.storages.get(str(key), 0))
-        if sum(self.storages.values()) > self.limit:
+        known = self.storages.get(str(key), 0)
+        self.storages[str(key)] = max(numel * size, known)
+        self.total += self.storages[str(key)] - known
+        if self.total > self.limit:
             raise OversizedError("its storages claim more bytes than it has")
         return _Storage(numel)
 
@@ -83,7 +86,7 @@ def _count(file: IO[bytes], limit: int) -> None:
     """Runs the pickle at the file's position with inert stand-ins, after a look at its instructions."""
     start = file.tell()
     for code, argument, _ in pickletools.genops(file):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= argument <= _MAX_MEMO:
+        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= _MAX_MEMO:
             raise OversizedError(f"it numbers its objects up to {argument}")
     file.seek(start)
     _Counter(file, limit).load()

@@ -22,10 +22,10 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..scanning.detector import ENSEMBLE_THRESHOLD
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
-from ..scanning.reading import ReadVideo, read_video
+from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..scanning.store import PASSING_FAILURES
-from ..video_fetching import VideoDecodeError, VideoError, VideoUnreadableError
+from ..video_fetching import VideoError, VideoUnreadableError
 from .corruptions import Corruption
 from .judging import Judge
 from .progress import EvaluationProgress
@@ -98,7 +98,7 @@ class _Reading(IterableDataset[Item]):
                 yield item
         except Exception as error:
             # One video must not end the run of thousands: what went wrong stands in its row instead of a score.
-            failure = _as_video_error(sample, error)
+            failure = as_video_error(sample.path, error)
             for corruption in (None, *self.work.corruptions):
                 item = Item(sample, corruption, failure)
                 if item.task not in settled:
@@ -114,15 +114,6 @@ class _Reading(IterableDataset[Item]):
             seed = self.work.seed
             for corruption, video in read_corrupted(sample, clean, self.processors, self.settings, left, seed=seed):
                 yield Item(sample, corruption, video)
-
-
-def _as_video_error(sample: Sample, error: Exception) -> VideoError:
-    if isinstance(error, VideoError):
-        return error
-    said = f"{type(error).__name__}: {error}"
-    if isinstance(error, (OSError, MemoryError)):
-        return VideoUnreadableError(sample.path, f"it cannot be read here ({said})")
-    return VideoDecodeError(sample.path, f"reading it failed ({said}); please report this")
 
 
 def evaluate(
@@ -189,7 +180,7 @@ def _score(judge: Judge, item: Item) -> Score:
     try:
         judgement = judge.judge_frames(item.video)
     except ValueError as error:
-        failure = _as_video_error(item.sample, error)
+        failure = as_video_error(item.sample.path, error)
         return Score.of(item.sample, corruption, status=failure.reason, message=str(failure))
     return Score.of(
         item.sample,

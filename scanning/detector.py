@@ -14,7 +14,7 @@ from ..video_decoding import VideoError, VideoReader
 from .evidence import Examination
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import ReadVideo, read_open_video
+from .reading import ReadVideo, as_video_error, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .timeline import make_timeline
@@ -86,8 +86,8 @@ class Detector:
         try:
             with VideoReader(path, limits=self.settings.limits) as reader:
                 return self._examine_open(path, reader, with_evidence, on_progress)
-        except VideoError as error:
-            return Examination(result=self.refuse(path, error))
+        except ValueError as error:
+            return Examination(result=self.refuse(path, as_video_error(path, error)))
 
     def _examine_open(
         self, path: str | Path, reader: VideoReader, with_evidence: bool, on_progress: Callable[[float], None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..face_cropping import FaceTrack, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..video_decoding import VideoReader
+from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnreadableError
 from .settings import ScanSettings
 
 
@@ -73,6 +73,16 @@ def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], s
     """
     with VideoReader(path, limits=settings.limits) as reader:
         return read_open_video(path, reader, processors, settings)
+
+
+def as_video_error(path: str | Path, error: Exception) -> VideoError:
+    """What went wrong with one video as its status and reason: an unforeseen error is no reason to lose the others."""
+    if isinstance(error, VideoError):
+        return error
+    said = f"{type(error).__name__}: {error}"
+    if isinstance(error, (OSError, MemoryError)):
+        return VideoUnreadableError(path, f"it cannot be read here ({said})")
+    return VideoDecodeError(path, f"judging it failed ({said}); please report this")
 
 
 def read_open_video(

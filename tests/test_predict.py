@@ -19,10 +19,12 @@ from clips import write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import InputError, collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
+from deepfake_video.scanning.reading import read_open_video
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.scanning.settings import ScanSettings
@@ -330,3 +332,15 @@ def test_a_configuration_of_giants_reserves_no_memory(tmp_path):
     (folder / "config.json").write_text(json.dumps(config))
     with pytest.raises(ModelLoadError, match=r"do not fit config\.json, missing keys"):
         load_model(str(folder))
+
+
+def test_an_unforeseen_error_of_one_video_leaves_the_others_their_results(capsys, folder, models, monkeypatch):
+    def read(path, *arguments):
+        if str(path).endswith("a.mp4"):
+            raise ValueError("nobody thought of that")
+        return read_open_video(path, *arguments)
+
+    monkeypatch.setattr(detector, "read_open_video", read)
+    code, results = predict_json(capsys, folder, "--model", models[0])
+    assert (code, [result["status"] for result in results]) == (1, ["decode_error", "ok", "decode_error"])
+    assert "ValueError: nobody thought of that" in results[0]["message"]

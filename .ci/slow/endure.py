@@ -37,8 +37,8 @@ HOSTILE = {
     "script_with_bytes.mp4": "ffconcat version 1.0\nfile {other}\n\x00\x00",
     "session.mp4": "v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n\x00",
     "manifest.mp4": "<?xml version='1.0'?><MPD><BaseURL>http://127.0.0.1:9/</BaseURL></MPD>\x00",
-    "reference.mov": "\x00\x00\x00\x14ftypqt  \x00\x00\x02\x00qt  \x00\x00\x00\x40moov\x00\x00\x00\x38rmra\x00\x00\x00\x30"
-    "rmda\x00\x00\x00\x28rdrf\x00\x00\x00\x00url \x00\x00\x00\x14http://127.0.0.1:9/",
+    "reference.mov": "\x00\x00\x00\x14ftypqt  \x00\x00\x02\x00qt  "
+    "\x00\x00\x00\x40moov\x00\x00\x00\x38rmra\x00\x00\x00\x30rmda\x00\x00\x00\x28rdrf\x00\x00\x00\x00url \x00\x00\x00\x14http://127.0.0.1:9/",
     "seq%03d.mp4": "\x00\x00\x00\x18ftypisom\x00\x00\x00\x00",
     "concat:a.mp4|b.mp4": "\x00\x00\x00\x18ftypisom\x00\x00\x00\x00",
 }
