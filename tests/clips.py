@@ -138,3 +138,26 @@ def decode_everything(path: Path) -> list[np.ndarray]:
     """Every frame of a file, decoded from the first to the last by a plain loop, as (H, W, 3) uint8 RGB."""
     with av.open(str(path)) as reader:
         return [frame.to_ndarray(format="rgb24") for frame in reader.decode(video=0)]
+
+
+def join_clips(path: Path, parts: list[tuple[Path, float, float]]) -> Path:
+    """A video of seconds `start` to `stop` of other videos of one size, one after the other."""
+    with av.open(str(path), "w") as output:
+        stream = None
+        number = 0
+        for source, start, stop in parts:
+            with av.open(str(source)) as container:
+                video = container.streams.video[0]
+                for frame in container.decode(video):
+                    if not start <= float(frame.time or 0) < stop:
+                        continue
+                    if stream is None:
+                        stream = output.add_stream("libx264", rate=video.average_rate, options={"crf": "18"})
+                        stream.width, stream.height, stream.pix_fmt = frame.width, frame.height, "yuv420p"
+                    frame = frame.reformat(stream.width, stream.height, "yuv420p")
+                    frame.pts, frame.time_base = number, 1 / video.average_rate
+                    number += 1
+                    output.mux(stream.encode(frame))
+        assert stream is not None
+        output.mux(stream.encode(None))
+    return path
