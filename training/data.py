@@ -24,22 +24,14 @@ class Video:
     crops: CachedCrops
 
 
-@dataclass(frozen=True)
-class TrainingData:
-    """What is trained on, and what validates."""
-
-    train: list[Video]
-    validation: list[Video]
-
-
 def open_data(
     roots: Sequence[Path], validation_roots: Sequence[Path], *, share: float, seed: int
 ) -> tuple[list[Sample], list[Sample]]:
     """
     The samples to train on and those to validate on.
 
-    A data set with a "train" and a "val" split keeps them. Of another that holds real and fake videos, a share of the
-    identity groups validates; one of real faces alone is for training only. Test splits are not touched.
+    A data set with a "val" split keeps its splits. Of another that holds real and fake videos, a share of the identity
+    groups validates; one of real faces alone is for training only. Test splits are not touched.
 
     Args:
         roots: Data sets to train on.
@@ -73,7 +65,7 @@ def open_data(
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     samples = _present(benchmark)
-    if any(sample.split in ("train", "val") for sample in samples):
+    if any(sample.split == "val" for sample in samples):
         train = [sample for sample in samples if sample.split == "train"]
         return train, [sample for sample in samples if sample.split == "val"] if share else []
     samples = [sample for sample in samples if sample.split != "test"]

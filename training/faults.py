@@ -23,13 +23,25 @@ def make_faulty(frames: np.ndarray, landmarks: np.ndarray, random: np.random.Gen
     if fault == "drift":
         drift = np.linspace(-1, 1, len(frames))[:, None] * random.normal(0, 2, (1, 3))
         return _blend_each(frames, landmarks, random, drift)
+    return stall(frames, random, skips=fault == "drop")
+
+
+def stall(frames: np.ndarray, random: np.random.Generator, *, skips: bool) -> np.ndarray:
+    """
+    A clip whose pictures are as they were, but some stand still or go missing.
+
+    Args:
+        frames: (T, S, S, 3) uint8.
+        random: Where the numbers come from.
+        skips: Whether frames go missing, else one stands still.
+    """
     length = min(int(random.integers(2, max(3, len(frames) // 2 + 1))), len(frames))
     start = int(random.integers(0, len(frames) - length + 1))
     order = np.arange(len(frames))
-    if fault == "repeat":
-        order[start : start + length] = start
-    else:  # the frames after a gap move up, the last one stays
+    if skips:  # the frames after the gap move up, the last one stays
         order[start:] = np.minimum(order[start:] + length, len(frames) - 1)
+    else:
+        order[start : start + length] = start
     return np.asarray(frames[order])
 
 

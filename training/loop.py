@@ -273,8 +273,9 @@ class _Run:
         if not (state / PROGRESS_NAME).is_file():
             return
         record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
-        stored, wanted = record["recipe"], self.recipe.to_dict()
-        changed = [name for name in wanted if stored.get(name) != wanted[name] and name not in CHANGEABLE]
+        # A field that a later version added has its default in a state of before.
+        stored, wanted = Recipe(**record["recipe"]).to_dict(), self.recipe.to_dict()
+        changed = [name for name in wanted if stored[name] != wanted[name] and name not in CHANGEABLE]
         if changed:
             raise TrainingError(
                 f"{self.folder}: holds a training by another recipe ({', '.join(changed)}); choose another folder."

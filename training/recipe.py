@@ -2,6 +2,7 @@
 """A recipe: every choice of a training but the data, in one JSON file."""
 
 import json
+import math
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,10 @@ FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED)
 
 class TrainingError(ValueError):
     """A training cannot be done as asked; the sentence says why and what to do."""
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,26 +88,43 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for known in fields(self):
-            value, default = getattr(self, known.name), known.default
-            if isinstance(default, bool) != isinstance(value, bool) and isinstance(default, (bool, int, float)):
-                raise TrainingError(f"recipe: {known.name} must be {type(default).__name__}, got {value!r}.")
-            if isinstance(default, (int, float)) and not (isinstance(value, (int, float)) and value >= 0):
-                raise TrainingError(f"recipe: {known.name} must be a number from 0 on, got {value!r}.")
-            if isinstance(default, int) and not isinstance(value, int):
-                raise TrainingError(f"recipe: {known.name} must be a whole number, got {value!r}.")
-        for name in ("clip_frames", "cached_frames", "burst_length", "batch_pairs", "accumulation", "steps"):
+            self._check_type(known.name, getattr(self, known.name), known.default)
+        for name in (
+            "clip_frames",
+            "cached_frames",
+            "burst_length",
+            "crop_size",
+            "batch_pairs",
+            "accumulation",
+            "steps",
+        ):
             if getattr(self, name) < 1:
                 raise TrainingError(f"recipe: {name} must be at least 1, got {getattr(self, name)}.")
         if self.validate_every < 1 or self.patience < 1:
             raise TrainingError("recipe: validate_every and patience must be at least 1.")
         if unknown := sorted(set(self.fakes) - set(FAKES)):
             raise TrainingError(f"recipe: there are no fakes {unknown[0]!r}; choose from {', '.join(FAKES)}.")
-        if not any(self.fakes.values()) or any(share < 0 for share in self.fakes.values()):
+        shares = list(self.fakes.values())
+        if not all(_is_number(share) and share >= 0 for share in shares) or not any(shares):
             raise TrainingError("recipe: fakes must hold a share above 0, and none below.")
         if self.trains not in ("all", "head"):
             raise TrainingError(f'recipe: trains must be "all" or "head", got {self.trains!r}.')
         if self.clip_frames > self.cached_frames:
             raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
+
+    def _check_type(self, name: str, value: Any, default: Any) -> None:
+        if isinstance(default, bool):
+            wanted = "" if isinstance(value, bool) else "true or false"
+        elif isinstance(default, int):
+            wanted = "" if _is_number(value) and isinstance(value, int) and value >= 0 else "a whole number from 0 on"
+        elif isinstance(default, float):
+            wanted = "" if _is_number(value) and 0 <= value < math.inf else "a number from 0 on"
+        elif name in ("config", "processor", "fakes"):
+            wanted = "" if isinstance(value, dict) else "names and values in braces"
+        else:
+            wanted = "" if isinstance(value, str) or (name == "initial" and value is None) else "a word"
+        if wanted:
+            raise TrainingError(f"recipe: {name} must be {wanted}, got {value!r}.")
 
     @classmethod
     def read(cls, name: str | Path) -> "Recipe":

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What is trained on and what validates: nobody in both."""
+
+import json
+from pathlib import Path
+
+import benchmark_trees as trees
+import pytest
+
+from deepfake_video.evaluation.samples import Sample, people_in_common
+from deepfake_video.training import data
+from deepfake_video.training.crops import CachedCrops, CropSettings
+from deepfake_video.training.data import load_videos, open_data
+from deepfake_video.training.recipe import TrainingError
+
+
+def labels(samples: list[Sample]) -> set[str]:
+    return {sample.label for sample in samples}
+
+
+def write_csv(path: Path, rows: list[tuple[str, str, str]]) -> Path:
+    """A data set whose groups are persons."""
+    for name, _, _ in rows:
+        trees.put_clip(path.parent / name)
+    lines = ["path,label,group", *(",".join(row) for row in rows)]
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def people(root: Path, names: str) -> Path:
+    root.mkdir()
+    rows = [(f"{name}_{label}.mp4", label, name) for name in names for label in ("real", "fake")]
+    return write_csv(root / "videos.csv", rows)
+
+
+def test_official_splits_are_kept_and_the_test_split_is_not_touched(tmp_path):
+    root = trees.make_faceforensics(tmp_path / "ff")
+    train, validation = open_data([root], [], share=0.3, seed=0)
+    assert {sample.split for sample in train} == {"train"}
+    assert {sample.split for sample in validation} == {"val"}
+    assert {identity for sample in validation for identity in sample.identities} == {"720", "672"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_without_splits_whole_identity_groups_are_held_out(tmp_path, seed):
+    root = trees.make_faceforensics(tmp_path / "ff", has_splits=False)
+    train, validation = open_data([root], [], share=0.3, seed=seed)
+    assert not people_in_common(train, validation)
+    assert labels(train) == labels(validation) == {"real", "fake"}
+    assert len(train) + len(validation) == 40
+    assert len(validation) == 10  # one of four pairs
+
+
+def test_the_seed_chooses_who_is_held_out(tmp_path):
+    root = people(tmp_path / "d", "abcdefgh")
+    held_out = {
+        tuple(sample.key for sample in open_data([root], [], share=0.3, seed=seed)[1]) for seed in (0, 0, 1, 2, 3)
+    }
+    assert 1 < len(held_out) <= 4
+
+
+def test_a_data_set_that_names_training_videos_alone_is_divided(tmp_path):
+    # DFDC's parts call all of their videos "train".
+    train, validation = open_data([trees.make_dfdc(tmp_path / "dfdc")], [], share=0.5, seed=0)
+    assert labels(train) == labels(validation) == {"real", "fake"}
+    assert not people_in_common(train, validation)
+
+
+def test_real_faces_alone_are_for_training_wholly(tmp_path):
+    trees.put_images(tmp_path / "faces/real", 5)
+    both = people(tmp_path / "d", "abcd")
+    train, validation = open_data([tmp_path / "faces", both], [], share=0.5, seed=0)
+    assert sum(sample.dataset == "faces" for sample in train) == 5 or any(s.images for s in train)
+    assert not any(sample.images for sample in validation)
+
+
+def test_validation_data_validate_as_a_whole_and_leave_the_others_whole(tmp_path):
+    first, second = people(tmp_path / "first", "abcd"), people(tmp_path / "second", "xy")
+    train, validation = open_data([first], [second], share=0.5, seed=0)
+    assert len(train) == 8
+    assert len(validation) == 4
+
+
+def test_identities_on_both_sides_are_refused_by_name(tmp_path):
+    root = trees.make_faceforensics(tmp_path / "ff")
+    (root / "val.json").write_text(json.dumps([["071", "672"]]))
+    for method in trees.FF_METHODS:
+        trees.put_clip(root / "manipulated_sequences" / method / "c23/videos/071_672.mp4")
+    with pytest.raises(TrainingError, match="071") as error:
+        open_data([root], [], share=0.3, seed=0)
+    assert "identities stand in training and validation" in str(error.value)
+
+
+def test_the_same_data_cannot_train_and_validate(tmp_path):
+    root = people(tmp_path / "d", "ab")
+    with pytest.raises(TrainingError, match="identities"):
+        open_data([root], [root], share=0.3, seed=0)
+
+
+def test_one_identity_in_all_videos_cannot_be_divided(tmp_path):
+    with pytest.raises(TrainingError, match="share identities"):
+        open_data([people(tmp_path / "d", "a")], [], share=0.3, seed=0)
+
+
+def test_validation_needs_both_labels(tmp_path):
+    trees.put_images(tmp_path / "faces/real", 5)
+    with pytest.raises(TrainingError, match="--validation-data"):
+        open_data([tmp_path / "faces"], [], share=0.3, seed=0)
+
+
+def test_training_needs_real_faces(tmp_path):
+    trees.put_images(tmp_path / "fakes/fake/swap", 5)
+    with pytest.raises(TrainingError, match="needs real"):
+        open_data([tmp_path / "fakes"], [people(tmp_path / "d", "ab")], share=0.3, seed=0)
+
+
+def fail(number: int):
+    """A cache in which the first so many videos have no face."""
+
+    def cache_crops(samples, settings, folder, *, workers):
+        for i, sample in enumerate(samples):
+            yield sample, f"{sample.key}: no face" if i < number else CachedCrops(folder / sample.key, (0,))
+
+    return cache_crops
+
+
+@pytest.fixture
+def twenty() -> list[Sample]:
+    return [Sample(key=f"{i}", path=Path(f"{i}.mp4"), is_fake=False, dataset="d") for i in range(20)]
+
+
+SETTINGS = CropSettings(size=32, margin=1.3, num_frames=1)
+
+
+def test_a_few_videos_without_faces_are_named_and_left_out(twenty, monkeypatch, capsys, tmp_path):
+    monkeypatch.setattr(data, "cache_crops", fail(2))
+    assert [v.sample.key for v in load_videos(twenty, SETTINGS, tmp_path, workers=0)] == [f"{i}" for i in range(2, 20)]
+    assert capsys.readouterr().err.splitlines() == ["left out: 0: no face", "left out: 1: no face"]
+
+
+def test_many_videos_without_faces_are_an_error(twenty, monkeypatch, tmp_path):
+    monkeypatch.setattr(data, "cache_crops", fail(3))
+    with pytest.raises(TrainingError, match="3 of 20 videos have no face crops; the first: 0: no face"):
+        load_videos(twenty, SETTINGS, tmp_path, workers=0)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Recipes: those that come with the package are whole, and mistakes are named in one sentence."""
+
+import json
+
+import pytest
+
+from deepfake_video.training.recipe import RECIPES, Recipe, TrainingError
+from training_videos import tiny_recipe
+
+
+NAMES = sorted(path.stem for path in RECIPES.glob("*.json"))
+
+
+def test_each_published_system_has_a_recipe():
+    presets = {Recipe.read(name).preset for name in NAMES}
+    assert {"efficientnet-b0-frames", "efficientnet-b0-bilstm", "resnext50-lstm"} <= presets
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_of_the_package_is_whole(name):
+    recipe = Recipe.read(name)
+    config, processor = recipe.make_config(), recipe.make_processor()
+    assert not config.is_trained
+    # The network's own crop fits into the cached one, and the detail is there.
+    assert processor.face_margin <= recipe.crop_margin
+    assert recipe.crop_size * processor.face_margin / recipe.crop_margin >= config.image_size
+    assert recipe.clip_frames == 1 or recipe.cached_frames % recipe.burst_length == 0
+    assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+def test_a_recipe_is_read_by_its_file(tmp_path):
+    (tmp_path / "mine.json").write_text(json.dumps({"preset": "tiny", "steps": 7}))
+    assert Recipe.read(tmp_path / "mine.json").steps == 7
+
+
+def test_an_unknown_name_lists_the_known_ones():
+    with pytest.raises(TrainingError, match="neither as a file nor here: .*frames"):
+        Recipe.read("frame")
+
+
+@pytest.mark.parametrize(
+    "text", ["{", "[]", '{"preset": "tiny", "stepps": 3}', "{}", '{"preset": "tiny", "steps": 0}']
+)
+def test_a_damaged_file_is_one_sentence(text, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(text)
+    with pytest.raises(TrainingError, match="is no recipe") as error:
+        Recipe.read(path)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"steps": "many"}, "steps"),
+        ({"steps": 2.5}, "steps"),
+        ({"steps": True}, "steps"),
+        ({"steps": 0}, "steps"),
+        ({"augment": 1}, "augment"),
+        ({"learning_rate": -1.0}, "learning_rate"),
+        ({"learning_rate": float("nan")}, "learning_rate"),
+        ({"learning_rate": None}, "learning_rate"),
+        ({"validate_every": 0}, "validate_every"),
+        ({"patience": 0}, "patience"),
+        ({"fakes": {"blended": 1}}, "self-blended, manipulated, faulty, permuted"),
+        ({"fakes": {}}, "fakes"),
+        ({"fakes": {"self-blended": 0}}, "fakes"),
+        ({"fakes": {"self-blended": 1, "faulty": -1}}, "fakes"),
+        ({"fakes": {"self-blended": "much"}}, "fakes"),
+        ({"fakes": ["self-blended"]}, "fakes"),
+        ({"trains": "tail"}, "trains"),
+        ({"clip_frames": 7}, "clip_frames"),
+        ({"crop_size": 0}, "crop_size"),
+        ({"preset": 3}, "preset"),
+        ({"config": [1]}, "config"),
+        ({"initial": 3}, "initial"),
+    ],
+)
+def test_mistyped_values_are_named(change, named):
+    with pytest.raises(TrainingError, match=named) as error:
+        tiny_recipe(**change)
+    assert str(error.value).startswith("recipe: ")
+    assert "\n" not in str(error.value)
+
+
+def test_a_whole_number_may_stand_for_a_number():
+    assert tiny_recipe(learning_rate=1).learning_rate == 1
+
+
+def test_an_unknown_preset_or_configuration_field_is_a_value_error():
+    with pytest.raises(ValueError, match="no preset"):
+        tiny_recipe(preset="tinny").make_config()
+    with pytest.raises(ValueError, match="pooling"):
+        tiny_recipe(config={"pooling": "median"}).make_config()

@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Videos that a training can be tried on: cached crops made on the spot, and the smallest recipe."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+
+from clips import picture
+from deepfake_video.evaluation.samples import Sample
+from deepfake_video.training.crops import CachedCrops
+from deepfake_video.training.data import Video
+from deepfake_video.training.recipe import MANIPULATED, SELF_BLENDED, Recipe
+
+
+SIDE = 48
+# Eyes, nose and corners of the mouth of somebody who looks into the camera.
+LANDMARKS = np.array([[18, 20], [30, 20], [24, 26], [19, 32], [29, 32]], np.float32)
+
+
+def tiny_recipe(**changes: object) -> Recipe:
+    """A few steps of the tiny preset in float32."""
+    recipe = Recipe(
+        preset="tiny",
+        fakes={SELF_BLENDED: 1.0, MANIPULATED: 1.0},
+        clip_frames=3,
+        cached_frames=6,
+        burst_length=3,
+        crop_size=SIDE,
+        batch_pairs=2,
+        steps=6,
+        warmup_steps=2,
+        validate_every=2,
+        average_decay=0.5,
+    )
+    return replace(recipe, **changes)
+
+
+def make_video(folder: Path, number: int, *, is_fake: bool = False, frames: int = 6, **changes: object) -> Video:
+    """A video of the moving texture of `clips.picture`; a fake is darker, and made from the real one of its number."""
+    folder.mkdir(parents=True, exist_ok=True)
+    key = f"{'fake' if is_fake else 'real'}-{number}"
+    pictures = np.stack([picture((17 * number + i) % 256, SIDE, SIDE) for i in range(frames)])
+    tensors = {
+        "frames": torch.from_numpy(pictures // 2 if is_fake else pictures),
+        "landmarks": torch.from_numpy(LANDMARKS).repeat(frames, 1, 1),
+    }
+    path = folder / f"{key}.safetensors"
+    save_file(tensors, path)
+    facts = {
+        "key": key,
+        "path": Path(f"{key}.mp4"),
+        "is_fake": is_fake,
+        "dataset": "drawn",
+        "method": "darker" if is_fake else None,
+        "identities": (str(number),),
+        "original": f"real-{number}" if is_fake else None,
+    }
+    return Video(Sample(**{**facts, **changes}), CachedCrops(path, tuple(range(frames))))
+
+
+def make_videos(folder: Path, numbers: range) -> list[Video]:
+    """A real and a fake video of each number."""
+    return [make_video(folder, number, is_fake=is_fake) for number in numbers for is_fake in (False, True)]
