@@ -116,10 +116,10 @@ def test_what_cannot_be_read_is_named_and_the_others_go_on(tmp_path):
     broken = Sample(key="broken", path=tmp_path / "broken.mp4", is_fake=False, dataset="d")
     gone = replace(broken, key="gone", path=tmp_path / "gone.mp4")
     good = image_sample(tmp_path / "a", 1)
-    results = dict(
-        (sample.key, cached)
-        for sample, cached in cache_crops([broken, gone, good], replace(SETTINGS, num_frames=1), tmp_path / "cache")
-    )
+    settings = replace(SETTINGS, num_frames=1)
+    results = {
+        sample.key: cached for sample, cached in cache_crops([broken, gone, good], settings, tmp_path / "cache")
+    }
     assert "broken.mp4" in results["broken"]
     assert "gone.mp4" in results["gone"]
     assert isinstance(results["a"], CachedCrops)

@@ -35,7 +35,7 @@ def test_a_recipe_is_read_by_its_file(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(TrainingError, match="neither as a file nor here: .*frames"):
+    with pytest.raises(TrainingError, match=r"neither as a file nor here: .*frames"):
         Recipe.read("frame")
 
 

@@ -36,7 +36,8 @@ class Recipe:
         processor: Choices of [`DeepfakeVideoProcessor`] in place of its own.
         initial: Where the weights come from: `null` (random), `"imagenet"` (torchvision's, downloaded), the path of
             a model folder, or of a file with the weights of the backbone.
-        trains: `"all"`, or `"head"` to keep the backbone as it is and train the rest on features computed once.
+        trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
+            second stage of the two-stage way, whose first is a frame classifier named by `initial`.
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
             clips with temporal faults), permuted (real clips in another order).
         clip_frames: Frames of a training clip, from consecutive cached ones.

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pairs: each from its number alone, fakes beside what they were made of, data sets drawn alike."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import torch
+
+from deepfake_video.training import batches
+from deepfake_video.training.batches import TrainingPairs, validation_clip
+from deepfake_video.training.recipe import FAKES, MANIPULATED, PERMUTED, SELF_BLENDED, TrainingError
+from training_videos import make_video, make_videos, tiny_recipe
+
+
+@pytest.fixture
+def videos(tmp_path):
+    return make_videos(tmp_path, range(3))
+
+
+def test_a_pair_depends_on_its_number_and_the_seed_alone(videos):
+    recipe = tiny_recipe(fakes=dict.fromkeys(FAKES, 1.0), steps=10)
+    pairs, others = TrainingPairs(videos, recipe), TrainingPairs(videos, recipe)
+    assert len(pairs) == 20
+    backwards = {index: others[index] for index in reversed(range(20))}
+    for index in range(20):
+        pair = pairs[index]
+        assert pair.shape == (2, 3, 32, 32, 3)
+        assert pair.dtype == torch.uint8
+        assert torch.equal(pair, backwards[index])
+    assert not torch.equal(TrainingPairs(videos, tiny_recipe(seed=1))[0], pairs[0])
+
+
+def test_a_fake_stands_beside_the_video_it_was_made_of(videos):
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}, augment=False))
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        # The fakes of these videos are half as bright: the same person, moment and framing.
+        assert (real // 2 - fake).abs().max() <= 1
+
+
+def test_framing_is_the_same_for_both_of_a_pair(videos, monkeypatch):
+    monkeypatch.setattr(batches, "degrade_clip", lambda frames, *_: frames)
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}))
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        assert (real // 2 - fake).abs().max() <= 2
+
+
+def test_a_fake_whose_original_is_not_there_stands_beside_any_real_one(tmp_path):
+    videos = [make_video(tmp_path, 0), make_video(tmp_path, 1, is_fake=True, original="lost")]
+    assert TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}))[0].shape == (2, 3, 32, 32, 3)
+
+
+def test_manipulated_fakes_of_data_without_any_are_refused(tmp_path):
+    reals = [make_video(tmp_path, number) for number in range(2)]
+    with pytest.raises(TrainingError, match="manipulated"):
+        TrainingPairs(reals, tiny_recipe(fakes={MANIPULATED: 1.0}))
+    assert TrainingPairs(reals, tiny_recipe(fakes={SELF_BLENDED: 1.0, MANIPULATED: 0.0})).kinds == [SELF_BLENDED]
+
+
+def test_data_sets_and_methods_are_drawn_alike_however_large(tmp_path, monkeypatch):
+    videos = [make_video(tmp_path / "a", number, dataset="large") for number in range(9)]
+    videos += [make_video(tmp_path / "b", 0, dataset="small")]
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={SELF_BLENDED: 1.0}, steps=200, batch_pairs=1))
+    drawn: Counter[str] = Counter()
+    clip = pairs._clip
+    monkeypatch.setattr(
+        pairs, "_clip", lambda video, random: drawn.update([video.sample.dataset]) or clip(video, random)
+    )
+    for index in range(200):
+        pairs[index]
+    assert 70 < drawn["small"] < 130
+
+
+def test_a_permuted_pair_holds_the_same_frames(videos):
+    real, fake = TrainingPairs(videos, tiny_recipe(fakes={PERMUTED: 1.0}, augment=False))[0]
+    assert not torch.equal(real, fake)
+    assert sorted(frame.numpy().tobytes() for frame in real) == sorted(frame.numpy().tobytes() for frame in fake)
+
+
+def test_a_short_video_repeats_its_last_frame(tmp_path):
+    videos = [make_video(tmp_path, 0, frames=2)]
+    real = TrainingPairs(videos, tiny_recipe(fakes={SELF_BLENDED: 1.0}, augment=False))[0][0]
+    assert torch.equal(real[1], real[2])
+    assert not torch.equal(real[0], real[1])
+
+
+def test_a_video_is_validated_on_its_first_burst_or_on_frames_spread_over_it(tmp_path):
+    video = make_video(tmp_path, 0, frames=6)
+    whole = validation_clip(video, tiny_recipe(), 6)
+    assert torch.equal(validation_clip(video, tiny_recipe(), 3), whole[:3])
+    assert torch.equal(validation_clip(video, tiny_recipe(burst_length=1), 3), whole[[0, 2, 5]])
+    assert len(validation_clip(video, tiny_recipe(), 20)) == 6
+    assert np.asarray(whole).std() > 10

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`deepfake-video train`: from a folder of face images to a model that the pipeline loads."""
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from benchmark_trees import put_images
+from transformers import AutoConfig, pipeline
+
+from deepfake_video.cli import main
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.training import session
+from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
+from training_videos import tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("faces")
+    for person in range(4):
+        put_images(root / f"real/{person}", 4, shade=11 * person)
+        put_images(root / f"fake/swap/{person}", 4, shade=90 + 11 * person)
+    return root
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory) -> Path:
+    path = tmp_path_factory.mktemp("recipe") / "tiny.json"
+    values = tiny_recipe(search_images=False, cached_frames=3, steps=4, validation_share=0.5).to_dict()
+    path.write_text(json.dumps(values))
+    return path
+
+
+def train(data: Path, recipe: Path, output: Path, *options: str) -> int:
+    fixed = ["--device", "cpu", "--workers", "0", "--quiet"]
+    return main(["train", str(data), "--recipe", str(recipe), "--output", str(output), *fixed, *options])
+
+
+@pytest.fixture(scope="module")
+def trained(data, recipe, tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("run")
+    assert train(data, recipe, output) == OK
+    return output
+
+
+def test_the_model_folder_is_calibrated_and_says_what_it_is(trained):
+    config = AutoConfig.from_pretrained(trained / "model", trust_remote_code=True)
+    record = json.loads((trained / "model/training.json").read_text())
+    assert config.is_trained
+    assert (config.temperature, config.threshold) == (record["temperature"], record["threshold"])
+    assert record["steps"] == 4
+    assert record["recipe"]["preset"] == "tiny"
+    card = (trained / "model/README.md").read_text()
+    assert "## Data" in card
+    assert "4 steps" in card
+
+
+def test_the_pipeline_loads_the_model(trained, tmp_path):
+    from deepfake_video.scanning.sample import write_sample_video
+
+    detector = pipeline("video-classification", model=str(trained / "model"), trust_remote_code=True)
+    answers = detector(str(write_sample_video(tmp_path / "clip.mp4", num_frames=6)))
+    assert {answer["label"] for answer in answers} == {"real", "fake"}
+
+
+def test_stopped_by_number_it_goes_on_by_the_same_command(data, recipe, tmp_path, capsys):
+    assert train(data, recipe, tmp_path, "--stop-after", "2") == OK
+    assert "the same command goes on" in capsys.readouterr().err
+    assert not (tmp_path / "model").exists()
+    assert train(data, recipe, tmp_path) == OK
+    assert "AUC" in capsys.readouterr().out
+    assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_fields_of_the_recipe_are_changed(data, recipe, tmp_path):
+    assert train(data, recipe, tmp_path, "--set", "steps=1", "--set", 'config={"pooling": "max"}') == OK
+    record = json.loads((tmp_path / "model/training.json").read_text())
+    assert (record["steps"], record["recipe"]["config"]) == (1, {"pooling": "max"})
+
+
+def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
+    assert train(data, recipe, tmp_path / "run", "--set", "steps=1", "--cache", str(tmp_path / "crops")) == OK
+    assert len(list((tmp_path / "crops").glob("*/*.safetensors"))) == 8
+    assert not (tmp_path / "run/crops").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "words"),
+    [
+        (["--set", "stepps=3"], FAILED, "no such field"),
+        (["--set", "steps"], FAILED, "NAME=VALUE"),
+        (["--set", "steps=-1"], FAILED, "steps"),
+        (["--set", "preset=nothing"], FAILED, "no preset"),
+        (["--set", "initial=nowhere.pth"], FAILED, "nowhere.pth"),
+        (["--push", "no name"], FAILED, "no name"),
+        (["--workers", "-1"], USAGE, "--workers"),
+        (["--stop-after", "0"], USAGE, "--stop-after"),
+        (["--validation-data", "nowhere"], USAGE, "nowhere"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(data, recipe, tmp_path, capsys, options, code, words):
+    assert train(data, recipe, tmp_path, *options) == code
+    error = capsys.readouterr().err
+    assert words in error
+    assert len(error.strip().splitlines()) == 1
+
+
+def test_an_unknown_recipe_and_data_that_are_not_there(data, tmp_path, capsys):
+    assert train(data, Path("nothing"), tmp_path) == FAILED
+    assert "no such recipe" in capsys.readouterr().err
+    assert train(tmp_path / "nowhere", Path("frames"), tmp_path) == USAGE
+
+
+def test_an_interruption_says_how_to_go_on(data, recipe, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "train", interrupt)
+    assert train(data, recipe, tmp_path) == INTERRUPTED
+    assert "goes on" in capsys.readouterr().err
+
+
+def test_the_model_is_published_on_demand(data, recipe, tmp_path, monkeypatch):
+    pushed = []
+    monkeypatch.setattr(session, "push_folder", lambda *what, **how: pushed.append((what, how)) or SimpleNamespace())
+    monkeypatch.setattr(session, "print_push", lambda push: None)
+    assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector", "--private") == OK
+    ((what, how),) = pushed
+    assert what == (tmp_path / "model", "me/detector")
+    assert how["private"] is True
+
+
+def test_a_refused_push_fails_and_keeps_the_model(data, recipe, tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise ConversionError("no token")
+
+    monkeypatch.setattr(session, "push_folder", refuse)
+    assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector") == FAILED
+    assert "no token" in capsys.readouterr().err
+    assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_values_are_json_or_words():
+    changes = ["steps=3", "initial=imagenet", "initial=null", 'fakes={"faulty": 1}', "preset=a=b"]
+    assert [parse_changes([change]) for change in changes] == [
+        {"steps": 3},
+        {"initial": "imagenet"},
+        {"initial": None},
+        {"fakes": {"faulty": 1}},
+        {"preset": "a=b"},
+    ]

@@ -1,0 +1,161 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The loop: stopped and gone on with, it gives the weights of an unbroken run."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfake_video.training import loop
+from deepfake_video.training.loop import judge, read_log, to_pixel_values, train
+from deepfake_video.training.networks import make_network
+from deepfake_video.training.recipe import TrainingError
+from training_videos import make_videos, tiny_recipe
+
+
+@pytest.fixture(scope="module")
+def videos(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("videos")
+    return make_videos(folder, range(3)), make_videos(folder, range(3, 6))
+
+
+def run(recipe, videos, folder, **options):
+    folder.mkdir(exist_ok=True)
+    return train(
+        make_network(recipe), *videos, recipe, folder, **{"device": "cpu", "workers": 0, "quiet": True, **options}
+    )
+
+
+def assert_same_weights(first, second):
+    for (name, one), other in zip(first.state_dict().items(), second.state_dict().values(), strict=True):
+        assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2, 1)])
+@pytest.mark.parametrize("accumulation", [1, 2])
+def test_stopped_and_gone_on_with_it_gives_the_weights_of_an_unbroken_run(videos, tmp_path, stops, accumulation):
+    recipe = tiny_recipe(accumulation=accumulation)
+    unbroken = run(recipe, videos, tmp_path / "unbroken")
+    for steps in stops:
+        assert run(recipe, videos, tmp_path / "broken", stop_after=steps) is None
+    resumed = run(recipe, videos, tmp_path / "broken")
+    assert_same_weights(resumed.network, unbroken.network)
+    assert resumed.progress.best_step == unbroken.progress.best_step
+    np.testing.assert_array_equal(resumed.probabilities, unbroken.probabilities)
+
+
+def test_the_log_has_no_line_twice(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    recipe = tiny_recipe()
+    run(recipe, videos, tmp_path / "unbroken")
+    run(recipe, videos, tmp_path / "broken", stop_after=3)
+    # What was written after the state was stored is written again.
+    with (tmp_path / "broken" / loop.LOG_NAME).open("a") as stream:
+        stream.write(json.dumps({"step": 4, "loss": 9.0}) + "\n")
+    run(recipe, videos, tmp_path / "broken")
+    kept = [
+        [
+            {name: line.get(name) for name in ("step", "loss", "learning_rate", "validation_auc")}
+            for line in read_log(folder)
+        ]
+        for folder in (tmp_path / "broken", tmp_path / "unbroken")
+    ]
+    assert kept[0] == kept[1]
+    assert [line["step"] for line in kept[0] if line["loss"] is not None] == [1, 2, 3, 4, 5, 6]
+    assert [line["step"] for line in kept[0] if line["validation_auc"] is not None] == [2, 4, 6]
+
+
+def test_a_finished_training_gives_its_outcome_again(videos, tmp_path):
+    first, again = (run(tiny_recipe(), videos, tmp_path) for _ in range(2))
+    assert_same_weights(first.network, again.network)
+    assert first.progress == again.progress
+
+
+def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
+    run(tiny_recipe(), videos, tmp_path, stop_after=1)
+    with pytest.raises(TrainingError, match="another recipe"):
+        run(tiny_recipe(learning_rate=0.1), videos, tmp_path)
+
+
+def test_a_state_of_before_a_field_was_added_goes_on(videos, tmp_path):
+    run(tiny_recipe(), videos, tmp_path, stop_after=1)
+    path = tmp_path / loop.STATE_NAME / loop.PROGRESS_NAME
+    record = json.loads(path.read_text())
+    del record["recipe"]["label_smoothing"]
+    path.write_text(json.dumps(record))
+    assert run(tiny_recipe(), videos, tmp_path) is not None
+
+
+def test_a_state_that_was_being_replaced_is_found(videos, tmp_path):
+    run(tiny_recipe(), videos, tmp_path, stop_after=2)
+    (tmp_path / loop.STATE_NAME).rename(tmp_path / f".{loop.STATE_NAME}.old")
+    assert run(tiny_recipe(), videos, tmp_path, stop_after=1) is None
+    progress = json.loads((tmp_path / loop.STATE_NAME / loop.PROGRESS_NAME).read_text())["progress"]
+    assert progress["step"] == 3
+
+
+def test_it_stops_after_validations_without_a_better_one(videos, tmp_path, monkeypatch):
+    areas = iter([0.6, 0.7, 0.7, 0.5, 0.9])
+    monkeypatch.setattr(loop, "measure", lambda *_: {"auc": next(areas)})
+    outcome = run(tiny_recipe(steps=20, patience=2), videos, tmp_path)
+    assert (outcome.progress.step, outcome.progress.best_step, outcome.progress.best) == (8, 4, 0.7)
+
+
+def test_the_best_weights_are_kept_and_not_the_last(videos, tmp_path, monkeypatch):
+    areas = iter([0.9, 0.5, 0.4])
+    monkeypatch.setattr(loop, "measure", lambda *_: {"auc": next(areas)})
+    best = run(tiny_recipe(), videos, tmp_path / "all").network
+    state = loop.load_file(tmp_path / "all" / loop.BEST_NAME)
+    assert all(torch.equal(tensor, state[name]) for name, tensor in best.state_dict().items())
+
+
+def test_a_loss_that_is_no_number_stops_it_and_nothing_is_stored(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "to_pixel_values", lambda frames, _: torch.full((len(frames), 3, 3, 32, 32), torch.nan))
+    with pytest.raises(TrainingError, match="step 1 is nan"):
+        run(tiny_recipe(), videos, tmp_path)
+    assert not (tmp_path / loop.STATE_NAME).exists()
+
+
+def test_a_kept_backbone_keeps_its_weights_and_statistics(videos, tmp_path):
+    recipe = tiny_recipe(trains="head", learning_rate=0.1)
+    before = make_network(recipe)
+    after = run(recipe, videos, tmp_path).network
+    assert_same_weights(before.deepfake.frame_encoder, after.deepfake.frame_encoder)
+    assert not torch.equal(before.classifier.out_proj.weight, after.classifier.out_proj.weight)
+
+
+def test_it_learns_what_one_look_tells(videos, tmp_path):
+    # The fakes of these videos are darker.
+    recipe = tiny_recipe(fakes={"manipulated": 1.0}, steps=30, augment=False, validate_every=10, learning_rate=0.003)
+    assert run(recipe, videos, tmp_path).progress.best == 1.0
+
+
+def test_the_rate_rises_and_falls_to_nothing(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    run(tiny_recipe(learning_rate=1.0), videos, tmp_path)
+    rates = [line["learning_rate"] for line in read_log(tmp_path) if "learning_rate" in line]
+    # After step s comes the rate of step s + 1: warm from step 2 on, a cosine over the other four.
+    cosine = [0.5 * (1 + np.cos(np.pi * share)) for share in (0, 0.25, 0.5, 0.75, 1)]
+    assert rates == pytest.approx([1.0, *cosine], abs=1e-6)
+
+
+def test_pixel_values_are_those_of_the_processor():
+    recipe = tiny_recipe()
+    processor = recipe.make_processor()
+    clip = torch.randint(0, 256, (3, 32, 32, 3), dtype=torch.uint8)
+    values = to_pixel_values(clip[None], processor)
+    assert values.shape == (1, 3, 3, 32, 32)
+    mean, std = (torch.tensor(numbers).view(3, 1, 1) for numbers in (processor.image_mean, processor.image_std))
+    torch.testing.assert_close(values[0], (clip.permute(0, 3, 1, 2) / 255 - mean) / std)
+
+
+def test_videos_are_judged_one_by_one_in_their_order(videos):
+    recipe = tiny_recipe()
+    network, processor = make_network(recipe), recipe.make_processor()
+    together, is_fake = judge(network, videos[1], recipe, processor, torch.device("cpu"))
+    alone = [judge(network, [video], recipe, processor, torch.device("cpu"))[0][0] for video in videos[1]]
+    assert together.tolist() == alone
+    assert is_fake.tolist() == [False, True] * 3
+    assert replace(recipe) == recipe

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Initial weights: from a folder or a file in any naming, or refused."""
+
+import pytest
+import torch
+import torchvision
+from legacy_layouts import PyTorchEfficientNet
+
+from deepfake_video.training.networks import make_network
+from deepfake_video.training.recipe import Recipe, TrainingError
+from drawn_faces import save_tiny_model
+from training_videos import tiny_recipe
+
+
+def b0(initial: str | None = None) -> Recipe:
+    return Recipe(preset="efficientnet-b0-frames", config={"image_size": 32}, initial=initial)
+
+
+def backbone(recipe: Recipe):
+    return make_network(recipe).deepfake.frame_encoder.backbone
+
+
+def test_the_seed_gives_the_weights():
+    first, same, other = (make_network(tiny_recipe(seed=seed)).state_dict() for seed in (0, 0, 1))
+    assert all(torch.equal(first[name], same[name]) for name in first)
+    assert not torch.equal(first["classifier.out_proj.weight"], other["classifier.out_proj.weight"])
+
+
+def test_a_new_network_does_not_count_as_trained():
+    assert not make_network(tiny_recipe()).config.is_trained
+
+
+def test_the_backbone_of_a_model_folder_is_taken(tmp_path):
+    folder = save_tiny_model(tmp_path / "model", seed=5)
+    network = make_network(tiny_recipe(initial=folder, config={"rnn_type": "gru"}))
+    torch.manual_seed(5)
+    expected = make_network(tiny_recipe(seed=5)).deepfake.frame_encoder.backbone.state_dict()
+    taken = network.deepfake.frame_encoder.backbone.state_dict()
+    assert all(torch.equal(taken[name], expected[name]) for name in expected)
+
+
+@pytest.mark.parametrize("has_head", [True, False])
+def test_weights_in_torchvisions_naming_are_taken(tmp_path, has_head):
+    torch.manual_seed(7)
+    published = torchvision.models.efficientnet_b0(weights=None).state_dict()
+    kept = {name: tensor for name, tensor in published.items() if has_head or name.startswith("features.")}
+    torch.save(kept, tmp_path / "b0.pth")
+    taken = backbone(b0(str(tmp_path / "b0.pth"))).state_dict()
+    assert all(torch.equal(tensor, published[name]) for name, tensor in taken.items())
+
+
+@pytest.mark.parametrize("has_gates", [True, False])
+def test_weights_in_the_naming_of_efficientnet_pytorch_are_taken(tmp_path, has_gates):
+    torch.manual_seed(8)
+    published = PyTorchEfficientNet(0, size="torch")
+    state = {name: tensor for name, tensor in published.state_dict().items() if has_gates or "_se_" not in name}
+    torch.save(state, tmp_path / "b0.pth")
+    taken = backbone(b0(str(tmp_path / "b0.pth"))).eval()
+    frames = torch.randn(2, 3, 40, 40)
+    torch.testing.assert_close(taken.features[0][0](frames), published._conv_stem(frames))
+    hidden = torch.randn(2, 16, 10, 10)
+    torch.testing.assert_close(taken.features[2][0].block[0][0](hidden), published._blocks[1]._expand_conv(hidden))
+    gates = [module.fc2.bias for module in taken.modules() if hasattr(module, "fc2")]
+    # Without squeeze-and-excitation every channel passes.
+    assert all((gate == 4).all() for gate in gates) == (not has_gates)
+
+
+def test_imagenet_weights_are_downloaded_by_one_word(monkeypatch):
+    torch.manual_seed(3)
+    published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
+    entry = torchvision.models.ShuffleNet_V2_X0_5_Weights
+    monkeypatch.setattr(entry, "get_state_dict", lambda self, **kwargs: published)
+    taken = backbone(tiny_recipe(initial="imagenet")).state_dict()
+    assert all(torch.equal(tensor, published[name]) for name, tensor in taken.items())
+
+
+def test_weights_of_another_network_are_refused(tmp_path):
+    torch.save(torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "other.pth")
+    with pytest.raises(TrainingError, match="holds no weights of efficientnet_b0"):
+        make_network(b0(str(tmp_path / "other.pth")))
+
+
+def test_weights_of_another_size_are_refused(tmp_path):
+    torch.save(torchvision.models.efficientnet_b4(weights=None).state_dict(), tmp_path / "b4.pth")
+    with pytest.raises(TrainingError, match="shape"):
+        make_network(b0(str(tmp_path / "b4.pth")))
+
+
+def test_a_file_that_is_not_there_is_a_value_error(tmp_path):
+    with pytest.raises((ValueError, OSError), match=r"none\.pth"):
+        make_network(b0(str(tmp_path / "none.pth")))
+
+
+def test_only_the_head_is_trained_where_the_recipe_says_so():
+    network = make_network(tiny_recipe(trains="head"))
+    assert not any(parameter.requires_grad for parameter in network.deepfake.frame_encoder.parameters())
+    assert all(parameter.requires_grad for parameter in network.classifier.parameters())
