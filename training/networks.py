@@ -49,6 +49,9 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
     else:
         weights = read_checkpoint(path).tensors
     own = backbone.state_dict()
+    if all(key.startswith("features.") for key in own) and any(f"features.{key}" in own for key in weights):
+        # Of a backbone alone all keys begin alike, and reading took that for a wrapper.
+        weights = {f"features.{key}": tensor for key, tensor in weights.items()}
     names = {key: key for key in own}
     if "_conv_stem.weight" in weights and network.config.backbone.startswith("efficientnet"):
         names = legacy_names(network.config.backbone, "efficientnet_pytorch")
