@@ -131,7 +131,9 @@ def _move(image: Image.Image, blend: Blend) -> Image.Image:
     x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
     y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
     matrix = (inverse, 0, x, 0, inverse, y)
-    return image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    moved = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    covered = Image.new("L", image.size, 255).transform(image.size, Image.Transform.AFFINE, matrix)
+    return Image.composite(moved, image, covered)
 
 
 def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.ndarray) -> np.ndarray:
