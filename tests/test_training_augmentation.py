@@ -5,6 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clips import picture
 from deepfake_video.training.augmentation import (
