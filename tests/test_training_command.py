@@ -134,7 +134,7 @@ def test_the_model_is_published_on_demand(data, recipe, tmp_path, monkeypatch):
 
 def test_a_refused_push_fails_and_keeps_the_model(data, recipe, tmp_path, monkeypatch, capsys):
     def refuse(*_, **__):
-        raise ConversionError("no token")
+        raise ConversionError("no token", reason="no-token")
 
     monkeypatch.setattr(session, "push_folder", refuse)
     assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector") == FAILED
