@@ -290,5 +290,6 @@ def test_the_table_shows_the_timeline_and_no_colour_outside_a_terminal(folder, m
 
 
 def test_the_settings_of_a_result_hold_what_changes_it():
-    assert set(ScanSettings().to_dict()) == {"num_frames", "faces", "face_aggregation", "timeline"}
+    changing = {"num_frames", "faces", "face_aggregation", "timeline", "dtype", "engine"}
+    assert set(ScanSettings().to_dict()) == changing
     assert TimelineEntry(start_s=0, end_s=1, fake_probability=0.5, track_id=None).track_id is None
