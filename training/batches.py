@@ -80,7 +80,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
         dataset = random.choice(sorted(name for name in self._fakes if name in self._reals))
         fake = _draw(_draw(self._fakes[dataset], random), random)
         real = self._originals.get((dataset, fake.sample.original or ""))
-        position: float | None = random.random()
+        position = random.random()
         framing_seed = int(random.integers(2**32))
         if real is None:
             real = _draw(self._reals[dataset], random)

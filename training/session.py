@@ -9,7 +9,7 @@ import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -130,7 +130,6 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
             "torch": torch.__version__,
             "transformers": transformers.__version__,
         },
-        "progress": asdict(outcome.progress),
     }
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
