@@ -41,6 +41,13 @@ def test_the_backbone_of_a_model_folder_is_taken(tmp_path):
     assert all(torch.equal(taken[name], expected[name]) for name in expected)
 
 
+def test_a_model_folder_of_the_same_network_goes_on_with_its_head(tmp_path):
+    network = make_network(tiny_recipe(seed=5))
+    network.save_pretrained(tmp_path / "model")
+    taken = make_network(tiny_recipe(initial=str(tmp_path / "model"))).state_dict()
+    assert all(torch.equal(taken[name], value) for name, value in network.state_dict().items())
+
+
 @pytest.mark.parametrize("has_head", [True, False])
 def test_weights_in_torchvisions_naming_are_taken(tmp_path, has_head):
     torch.manual_seed(7)

@@ -40,12 +40,13 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
 def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
     backbone = network.base_model.frame_encoder.backbone
     if path.is_dir():
+        weights = read_checkpoint(path / "model.safetensors").tensors
+        shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+        if shapes == {key: tensor.shape for key, tensor in weights.items()}:
+            network.load_state_dict(weights)
+            return
         prefix = "deepfake.frame_encoder.backbone."
-        weights = {
-            key.removeprefix(prefix): tensor
-            for key, tensor in read_checkpoint(path / "model.safetensors").tensors.items()
-            if key.startswith(prefix)
-        }
+        weights = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
     else:
         weights = read_checkpoint(path).tensors
     own = backbone.state_dict()

@@ -35,7 +35,8 @@ class Recipe:
         config: Fields of the configuration in place of the preset's.
         processor: Choices of [`DeepfakeVideoProcessor`] in place of its own.
         initial: Where the weights come from: `null` (random), `"imagenet"` (torchvision's, downloaded), the path of
-            a model folder, or of a file with the weights of the backbone.
+            a model folder (all of a network of the same shape, else its backbone), or of a file with the weights of
+            the backbone.
         trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
             second stage of the two-stage way, whose first is a frame classifier named by `initial`.
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
