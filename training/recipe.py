@@ -59,7 +59,8 @@ class Recipe:
         validate_every: Steps between validations.
         patience: Validations without a better one after which it stops.
         validation_share: Of the identity groups, where the data have no split of their own.
-        seed: Of everything that is drawn.
+        seed: Of everything that is drawn, but
+        split_seed: Of which identities are held out: trainings that go on from one another must share it.
     """
 
     preset: str
@@ -87,6 +88,7 @@ class Recipe:
     patience: int = 10
     validation_share: float = 0.3
     seed: int = 0
+    split_seed: int = 0
 
     def __post_init__(self) -> None:
         for known in fields(self):
