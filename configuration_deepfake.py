@@ -175,6 +175,8 @@ class DeepfakeConfig(PreTrainedConfig):
         Epsilon of every batch norm of the backbone. `None` keeps torchvision's own (1e-5; 1e-3 from b5 on).
     rnn_type (`str`, *optional*, defaults to `"lstm"`):
         `"lstm"`, `"gru"`, or `"none"` for a frame classifier.
+    rnn_input (`str`, *optional*, defaults to `"features"`):
+        What the RNN reads of each frame: its `"features"`, or the `"logits"` of a frame classifier.
     hidden_size (`int`, *optional*, defaults to 256):
         Hidden size of the RNN in each direction. Without an RNN it is the width of the backbone's features.
     num_hidden_layers (`int`, *optional*, defaults to 1):
@@ -230,6 +232,7 @@ class DeepfakeConfig(PreTrainedConfig):
     stem_padding: Literal["default", "none"] = "default"
     batch_norm_eps: float | int | None = None
     rnn_type: Literal["lstm", "gru", "none"] = "lstm"
+    rnn_input: Literal["features", "logits"] = "features"
     hidden_size: int = 256
     num_hidden_layers: int = 1
     bidirectional: bool = False
@@ -336,10 +339,11 @@ class DeepfakeConfig(PreTrainedConfig):
     def validate_temporal_encoder(self) -> None:
         """The sizes of the RNN fit together."""
         if self.rnn_type == "none":
-            if self.num_hidden_layers != 0 or self.bidirectional or self.recurrence != "sequence":
+            chosen = (self.num_hidden_layers, self.bidirectional, self.recurrence, self.rnn_input)
+            if chosen != (0, False, "sequence", "features"):
                 raise ValueError(
-                    'rnn_type="none" goes with num_hidden_layers=0, bidirectional=False, recurrence="sequence"; got '
-                    f"{self.num_hidden_layers}, {self.bidirectional} and {self.recurrence!r}."
+                    'rnn_type="none" goes with num_hidden_layers=0, bidirectional=False, recurrence="sequence" and '
+                    f'rnn_input="features"; got {", ".join(map(repr, chosen))}.'
                 )
             if self.hidden_size != self.num_features:
                 raise ValueError(

@@ -143,12 +143,15 @@ class DeepfakeTemporalEncoder(nn.Module):
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__()
         self.recurrence = config.recurrence
+        # CODEPATH: "logits" in an RNN over the scores of a frame classifier, "features" in the published systems.
+        reads_logits = config.rnn_input == "logits"
+        self.frame_classifier = nn.Linear(config.num_features, config.num_labels) if reads_logits else nn.Identity()
         self.rnn: nn.LSTM | nn.GRU | None = None
         # CODEPATH: "none" in frame classifiers, "lstm" in the published systems.
         if config.rnn_type != "none":
             rnn_classes: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
             self.rnn = rnn_classes[config.rnn_type](
-                config.num_features,
+                config.num_labels if reads_logits else config.num_features,
                 config.hidden_size,
                 config.num_hidden_layers,
                 batch_first=True,
@@ -159,6 +162,7 @@ class DeepfakeTemporalEncoder(nn.Module):
     def forward(self, frame_features: torch.Tensor, frame_mask: torch.Tensor | None = None) -> torch.Tensor:
         if self.rnn is None:
             return frame_features
+        frame_features = self.frame_classifier(frame_features)
         if self.recurrence == "per-frame":
             # (batch_size, num_frames, num_features) -> (batch_size * num_frames, 1, num_features): one step each
             steps = self.rnn(frame_features.flatten(0, 1).unsqueeze(1))[0]

@@ -185,6 +185,15 @@ def test_a_frame_classifier_returns_exactly_the_mean_probability():
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_an_rnn_over_logits_reads_two_numbers_a_frame():
+    encoder = make_model(rnn_input="logits").deepfake.temporal_encoder
+    features = torch.randn(2, 5, 1024)
+    assert encoder.rnn.input_size == 2
+    expected = encoder.rnn(features @ encoder.frame_classifier.weight.T + encoder.frame_classifier.bias)[0]
+    torch.testing.assert_close(encoder(features), expected)
+
+
 @pytest.mark.parametrize("pooling", ["last", "mean", "max", "attention"])
 def test_pooling_follows_its_definition(pooling):
     model = make_model(pooling=pooling)

@@ -14,6 +14,7 @@ from deepfake_video.training.augmentation import (
     degrade_clip,
     draw_degradation,
     draw_framing,
+    draw_motion,
     frame_clip,
 )
 from deepfake_video.training.colors import draw_color_shift, shift_colors
@@ -60,6 +61,29 @@ def test_what_is_seen_lies_within_the_crop(share):
         assert min(x0, y0) >= -1e-9
         assert max(x1, y1) <= 160 + 1e-9
         assert x1 - x0 == pytest.approx(y1 - y0)
+
+
+def test_a_camera_moves_smoothly():
+    random = np.random.default_rng(0)
+    steps, jumps = 0.0, 0.0
+    for _ in range(50):
+        framing = draw_framing(random, 160, 0.6, jitter=False)
+        path = np.array([[*seen.box, seen.angle] for seen in draw_motion(random, framing, 16, 160)])
+        steps += np.abs(path[1:] - path[:-1]).mean()
+        jumps += np.abs(path[4:] - path[:-4]).mean()
+    assert jumps > 2.5 * steps > 0
+
+
+def test_a_moving_camera_stays_within_the_crop_and_near_its_framing():
+    random = np.random.default_rng(0)
+    for _ in range(100):
+        framing = draw_framing(random, 160, 0.8, jitter=True)
+        for seen in draw_motion(random, framing, 16, 160):
+            x0, y0, x1, y1 = seen.box
+            assert min(x0, y0) >= -1e-9
+            assert max(x1, y1) <= 160 + 1e-9
+            assert x1 - x0 == pytest.approx(framing.box[2] - framing.box[0], rel=0.5)
+            assert seen.mirrored == framing.mirrored
 
 
 def test_all_frames_of_a_clip_are_degraded_alike():

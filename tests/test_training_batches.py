@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pairs: each from its number alone, fakes beside what they were made of, data sets drawn alike."""
 
+import itertools
 from collections import Counter
 
 import numpy as np
@@ -84,6 +85,22 @@ def test_a_short_video_repeats_its_last_frame(tmp_path):
     real = TrainingPairs(videos, tiny_recipe(fakes={SELF_BLENDED: 1.0}, augment=False))[0][0]
     assert torch.equal(real[1], real[2])
     assert not torch.equal(real[0], real[1])
+
+
+def test_a_picture_of_which_a_clip_is_wanted_moves_like_a_head(tmp_path):
+    reals = [make_video(tmp_path, 0, frames=1), make_video(tmp_path, 1, frames=1)]
+    pairs = TrainingPairs(reals, tiny_recipe(fakes={SELF_BLENDED: 1.0}, augment=False, clip_frames=8, cached_frames=8))
+    for index in range(len(pairs)):
+        real = pairs[index][0]
+        assert not any(torch.equal(first, second) for first, second in itertools.pairwise(real))
+
+
+def test_a_picture_and_its_fake_move_alike(tmp_path):
+    videos = [make_video(tmp_path, 0, frames=1), make_video(tmp_path, 0, frames=1, is_fake=True)]
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}, augment=False, clip_frames=4, cached_frames=4))
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        assert (real // 2 - fake).abs().max() <= 2
 
 
 def test_a_video_is_validated_on_its_first_burst_or_on_frames_spread_over_it(tmp_path):

@@ -8,6 +8,7 @@ import torch
 import torchvision
 from legacy_layouts import PyTorchEfficientNet
 
+from deepfake_video.modeling_deepfake import DeepfakeForVideoClassification
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import Recipe, TrainingError
 from drawn_faces import save_tiny_model
@@ -99,6 +100,32 @@ def test_weights_of_another_size_are_refused(tmp_path):
 def test_a_file_that_is_not_there_is_a_value_error(tmp_path):
     with pytest.raises((ValueError, OSError), match=r"none\.pth"):
         make_network(b0(str(tmp_path / "none.pth")))
+
+
+def frame_classifier(folder, **changes: object) -> str:
+    config = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024, "frame_aggregation": "mean-logit"}
+    return save_tiny_model(folder, seed=5, **config, **changes)
+
+
+def scores_recipe(initial: str) -> Recipe:
+    return tiny_recipe(initial=initial, config={"rnn_input": "logits"}, trains="head")
+
+
+@torch.no_grad()
+def test_an_rnn_over_frame_scores_reads_those_of_the_frame_classifier(tmp_path):
+    folder = frame_classifier(tmp_path / "model")
+    network = make_network(scores_recipe(folder)).eval()
+    source = DeepfakeForVideoClassification.from_pretrained(folder).eval()
+    clip = torch.rand(1, 3, 3, 32, 32)
+    read = network.deepfake.temporal_encoder.frame_classifier(network.get_frame_features(clip))
+    torch.testing.assert_close(read, source(pixel_values_videos=clip).frame_logits)
+    assert not any(p.requires_grad for p in network.deepfake.temporal_encoder.frame_classifier.parameters())
+    assert all(p.requires_grad for p in network.deepfake.temporal_encoder.rnn.parameters())
+
+
+def test_scores_of_what_is_no_frame_classifier_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="is no frame classifier"):
+        make_network(scores_recipe(frame_classifier(tmp_path / "model", classifier_hidden_sizes=[8])))
 
 
 def test_only_the_head_is_trained_where_the_recipe_says_so():

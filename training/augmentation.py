@@ -3,7 +3,7 @@
 
 import io
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from PIL import Image, ImageFilter
@@ -71,6 +71,36 @@ def draw_framing(random: np.random.Generator, crop_size: int, face_share: float,
     low = np.clip(center - side / 2, 0, crop_size - side)
     box = (float(low[0]), float(low[1]), float(low[0] + side), float(low[1] + side))
     return Framing(box=box, angle=angle, mirrored=jitter and bool(random.random() < 0.5))
+
+
+def draw_motion(random: np.random.Generator, framing: Framing, num_frames: int, crop_size: int) -> list[Framing]:
+    """
+    A camera that moves about one framing, smoothly, as if the still picture before it were a head on video.
+
+    Args:
+        random: Where the numbers come from.
+        framing: What it moves about.
+        num_frames: Of the clip.
+        crop_size: Side of the cached crop in pixels, which it does not leave.
+    """
+    seconds = np.arange(num_frames)[:, None] / 25
+    # A few slow swings each of x, y (in shares of the side), growth and degrees.
+    widths = np.exp(random.uniform(np.log(0.2), np.log(1.5))) * np.array([0.03, 0.03, 0.03, 2.0])
+    offsets = sum(
+        random.normal(0, 1, 4)
+        * widths
+        * np.sin(2 * np.pi * (random.uniform(0.2, 2.0, 4) * seconds + random.random(4)))
+        for _ in range(3)
+    )
+    x0, y0, x1, y1 = framing.box
+    framings = []
+    for x, y, growth, turn in np.asarray(offsets):
+        side = min((x1 - x0) * math.exp(growth), crop_size)
+        center = np.array([(x0 + x1) / 2 + x * side, (y0 + y1) / 2 + y * side])
+        low_x, low_y = np.clip(center - side / 2, 0, crop_size - side).tolist()
+        box = (low_x, low_y, low_x + side, low_y + side)
+        framings.append(replace(framing, box=box, angle=framing.angle + float(turn)))
+    return framings
 
 
 def draw_degradation(random: np.random.Generator) -> Degradation:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from .augmentation import degrade_clip, draw_degradation, draw_framing, draw_motion, frame_clip
 from .blending import blend_clip, draw_blend
 from .data import Video
 from .faults import make_faulty, permute
@@ -34,10 +35,8 @@ class TrainingPairs(Dataset[torch.Tensor]):
     """
 
     def __init__(self, videos: Sequence[Video], recipe: Recipe) -> None:
-        self.recipe = recipe
-        config, processor = recipe.make_config(), recipe.make_processor()
-        self.image_size = config.image_size
-        self.face_share = processor.face_margin / recipe.crop_margin
+        self.recipe, self.videos = recipe, videos
+        self.face_share, self.image_size = recipe.view
         self._reals: dict[str, list[Video]] = defaultdict(list)
         self._fakes: dict[str, dict[str, list[Video]]] = defaultdict(lambda: defaultdict(list))
         self._originals: dict[tuple[str, str], Video] = {}
@@ -58,15 +57,16 @@ class TrainingPairs(Dataset[torch.Tensor]):
             )
 
     def __len__(self) -> int:
-        return self.recipe.steps * self.recipe.accumulation * self.recipe.batch_pairs
+        return self.recipe.num_pairs
 
     def __getitem__(self, index: int) -> torch.Tensor:
         random = np.random.default_rng([self.recipe.seed, index])
         kind = self.kinds[random.choice(len(self.kinds), p=self._shares)]
         if kind == MANIPULATED:
             return self._manipulated(random)
-        frames, landmarks = self._clip(_draw(_draw(self._reals, random), random), random)
-        frames, landmarks = self._frame(frames, landmarks, random)
+        video = _draw(_draw(self._reals, random), random)
+        frames, landmarks = self._clip(video, random)
+        frames, landmarks = self._frame(frames, landmarks, random, is_still=self._is_still(video))
         if kind == SELF_BLENDED:
             fake = blend_clip(frames, landmarks, draw_blend(random))[0]
         elif kind == FAULTY:
@@ -87,8 +87,12 @@ class TrainingPairs(Dataset[torch.Tensor]):
         clips = []
         for video in (real, fake):
             frames, landmarks = self._clip(video, random, position)
-            clips.append(self._frame(frames, landmarks, np.random.default_rng(framing_seed))[0])
+            framing = np.random.default_rng(framing_seed)
+            clips.append(self._frame(frames, landmarks, framing, is_still=self._is_still(video))[0])
         return self._finish(clips[0], clips[1], random)
+
+    def _is_still(self, video: Video) -> bool:
+        return len(video.crops.frame_indices) == 1 < self.recipe.clip_frames
 
     def _clip(
         self, video: Video, random: np.random.Generator, position: float | None = None
@@ -102,9 +106,18 @@ class TrainingPairs(Dataset[torch.Tensor]):
         return _repeat_last(frames, missing), _repeat_last(landmarks, missing)
 
     def _frame(
-        self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator
+        self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator, *, is_still: bool
     ) -> tuple[np.ndarray, np.ndarray]:
-        framing = draw_framing(random, frames.shape[1], self.face_share, jitter=self.recipe.augment)
+        """As the network sees them; a still picture of which a clip is wanted moves, or time would mean nothing."""
+        crop_size = frames.shape[1]
+        framing = draw_framing(random, crop_size, self.face_share, jitter=self.recipe.augment)
+        if is_still:
+            framings = draw_motion(random, framing, len(frames), crop_size)
+            views = [
+                frame_clip(frames[i : i + 1], landmarks[i : i + 1], seen, self.image_size)
+                for i, seen in enumerate(framings)
+            ]
+            return np.concatenate([view for view, _ in views]), np.concatenate([points for _, points in views])
         return frame_clip(frames, landmarks, framing, self.image_size)
 
     def _finish(self, real: np.ndarray, fake: np.ndarray, random: np.random.Generator) -> torch.Tensor:
@@ -116,6 +129,14 @@ class TrainingPairs(Dataset[torch.Tensor]):
         return torch.from_numpy(np.stack([real, fake]))
 
 
+def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> torch.Tensor:
+    """Clips `(B, T, H, W, 3)` uint8 of the network's size, normalised as its processor does: `(B, T, 3, H, W)`."""
+    mean = torch.tensor(processor.image_mean, device=frames.device)
+    std = torch.tensor(processor.image_std, device=frames.device)
+    values = (frames / 255 - mean) / std
+    return (values.flip(-1) if processor.channel_order == "bgr" else values).permute(0, 1, 4, 2, 3)
+
+
 def validation_clip(video: Video, recipe: Recipe, num_frames: int) -> torch.Tensor:
     """The clip `(T, H, W, 3)` uint8 on which a video is validated: frames spread over it, or its first bursts."""
     available = len(video.crops.frame_indices)
@@ -125,9 +146,9 @@ def validation_clip(video: Video, recipe: Recipe, num_frames: int) -> torch.Tens
         frames, landmarks = video.crops.read(0, available)
         kept = np.unique(np.linspace(0, available - 1, num_frames).round().astype(int))
         frames, landmarks = frames[kept], landmarks[kept]
-    share = recipe.make_processor().face_margin / recipe.crop_margin
+    share, image_size = recipe.view
     framing = draw_framing(np.random.default_rng(0), frames.shape[1], share, jitter=False)
-    return torch.from_numpy(frame_clip(frames, landmarks, framing, recipe.make_config().image_size)[0])
+    return torch.from_numpy(frame_clip(frames, landmarks, framing, image_size)[0])
 
 
 def _draw(items: "Mapping[str, T] | Sequence[T]", random: np.random.Generator) -> T:

@@ -21,16 +21,15 @@ from ..evaluation.metrics import measure
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from ..scanning.files import write_atomically
-from .batches import TrainingPairs, validation_clip
+from .batches import TrainingPairs, to_pixel_values, validation_clip
 from .data import Video
-from .recipe import Recipe, TrainingError
+from .features import FeatureClassifier, FeaturePairs, encode_clips
+from .recipe import CHANGEABLE, Recipe, TrainingError
 
 
 LOG_NAME, STATE_NAME, BEST_NAME = "log.jsonl", "state", "best.safetensors"
 PROGRESS_NAME = "progress.json"
 LOG_EVERY = 20
-# A training that goes on may become longer or shorter.
-CHANGEABLE = {"steps", "validate_every", "patience"}
 # More than this says nothing new about a video of a few seconds.
 MAX_VALIDATION_FRAMES = 20
 
@@ -100,14 +99,17 @@ def train(
         )
     run = _Run(accelerator, network, recipe, folder, quiet=quiet)
     run.resume()
-    pairs = TrainingPairs(train_videos, recipe)
+    drawn = TrainingPairs(train_videos, recipe)
+    # One process computes the features; the others find them there.
+    with accelerator.main_process_first():
+        pairs = FeaturePairs(drawn, network, recipe, run.processor, folder) if recipe.feature_pairs else drawn
     per_step = recipe.batch_pairs * recipe.accumulation
     rest = Subset(pairs, range(run.progress.step * per_step, len(pairs)))
     loader = accelerator.prepare(
         DataLoader(
             rest,
             recipe.batch_pairs // accelerator.num_processes,
-            num_workers=workers,
+            num_workers=0 if recipe.feature_pairs else workers,
             worker_init_fn=_one_thread,
             persistent_workers=False,
         )
@@ -150,10 +152,14 @@ class _Run:
         self.average = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
         )
-        self.network, self.optimizer = accelerator.prepare(network, optimizer)
+        self._bare = network
+        trained = FeatureClassifier(network) if recipe.feature_pairs else network
+        self.network, self.optimizer = accelerator.prepare(trained, optimizer)
         self.schedule = schedule
         self.average.to(accelerator.device)
         accelerator.register_for_checkpointing(self.average, self.schedule)
+        # Where the frame encoder stays as it is, the validation videos go through it once.
+        self._known: dict[Path, torch.Tensor] | None = {} if recipe.trains == "head" else None
         self._losses: list[float] = []
         self._since, self._images = time.monotonic(), 0
 
@@ -173,12 +179,13 @@ class _Run:
         self.network.train()
         if self.recipe.trains == "head":
             # What is not trained keeps its batch statistics too.
-            self.accelerator.unwrap_model(self.network).base_model.frame_encoder.eval()
+            self._bare.base_model.frame_encoder.eval()
         with self.accelerator.accumulate(self.network):
-            # (pairs, 2, frames, height, width, channels) -> (clips, frames, channels, height, width)
-            pixel_values = to_pixel_values(batch.flatten(0, 1), self.processor)
+            # (pairs, 2, frames, ...) -> (clips, frames, ...)
+            clips = batch.flatten(0, 1)
             labels = torch.tensor([0, 1], device=batch.device).repeat(len(batch))
-            logits = self.network(pixel_values_videos=pixel_values).logits
+            inputs = clips if self.recipe.feature_pairs else to_pixel_values(clips, self.processor)
+            logits = self.network(inputs).logits
             # The temperature of an untrained configuration is 1, so these are the plain logits.
             loss = torch.nn.functional.cross_entropy(
                 logits.float(), labels, label_smoothing=self.recipe.label_smoothing
@@ -188,11 +195,11 @@ class _Run:
                 self.accelerator.clip_grad_norm_(self.network.parameters(), 5.0)
             self.optimizer.step()
             self.optimizer.zero_grad()
-        self._images += pixel_values.shape[0] * pixel_values.shape[1]
+        self._images += inputs.shape[0] * inputs.shape[1]
         if not self.accelerator.sync_gradients:
             return False
         self.schedule.step()
-        self.average.update_parameters(self.accelerator.unwrap_model(self.network))
+        self.average.update_parameters(self._bare)
         self.progress.step += 1
         self._losses.append(float(loss.detach()))
         if not math.isfinite(self._losses[-1]):
@@ -228,7 +235,7 @@ class _Run:
     def validate(self, videos: Sequence[Video]) -> None:
         """Measure the averaged weights; keep them where they are the best so far."""
         network = self._averaged
-        probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
+        probabilities, is_fake = self._judge(videos)
         values = measure(probabilities, is_fake, 0.5)
         area, progress = values["auc"], self.progress
         assert area is not None  # `open_data` has seen to both labels
@@ -246,6 +253,10 @@ class _Run:
         stopped = progress.validations_since >= self.recipe.patience
         progress.finished = stopped or progress.step >= self.recipe.steps
         self._since = time.monotonic()
+
+    def _judge(self, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray]:
+        device = self.accelerator.device
+        return judge(self._averaged, videos, self.recipe, self.processor, device, known=self._known)
 
     def store(self) -> None:
         """Everything that going on needs, whole or not at all."""
@@ -299,16 +310,8 @@ class _Run:
     def outcome(self, videos: Sequence[Video]) -> Outcome:
         network = self._averaged
         network.load_state_dict(load_file(self.folder / BEST_NAME))
-        probabilities, is_fake = judge(network, videos, self.recipe, self.processor, self.accelerator.device)
+        probabilities, is_fake = self._judge(videos)
         return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
-
-
-def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> torch.Tensor:
-    """Clips `(B, T, H, W, 3)` uint8 of the network's size, normalised as its processor does: `(B, T, 3, H, W)`."""
-    mean = torch.tensor(processor.image_mean, device=frames.device)
-    std = torch.tensor(processor.image_std, device=frames.device)
-    values = (frames / 255 - mean) / std
-    return (values.flip(-1) if processor.channel_order == "bgr" else values).permute(0, 1, 4, 2, 3)
 
 
 @torch.no_grad()
@@ -318,14 +321,32 @@ def judge(
     recipe: Recipe,
     processor: DeepfakeVideoProcessor,
     device: torch.device,
+    *,
+    known: dict[Path, torch.Tensor] | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Fake probability of each video `(N,)`, and whether it is fake `(N,)`."""
+    """
+    Fake probability of each video `(N,)`, and whether it is fake `(N,)`.
+
+    Args:
+        network: Judges.
+        videos: What is judged.
+        recipe: How it is trained.
+        processor: Of the network.
+        device: Of the network.
+        known: Frame features `(1, T, num_features)` by the file of the crops, of the same frame encoder; what is
+            missing is added.
+    """
     network.eval()
     num_frames = min(MAX_VALIDATION_FRAMES, network.config.num_frames)
+    known = {} if known is None else known
     probabilities = []
     for video in videos:
-        clip = validation_clip(video, recipe, num_frames).to(device)
-        logits = network(pixel_values_videos=to_pixel_values(clip[None], processor)).logits
+        features = known.get(video.crops.path)
+        if features is None:
+            features = encode_clips(network, validation_clip(video, recipe, num_frames)[None], processor)
+            known[video.crops.path] = features
+        logits = network.classify_features(features.to(device)).logits
+        assert logits is not None
         probabilities.append(float(logits.float().softmax(-1)[0, 1]))
     return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
 

@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network that a training starts from."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from torch import nn
 
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
@@ -34,7 +36,17 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
             _load_initial(network, Path(recipe.initial))
     if recipe.trains == "head":
         network.base_model.frame_encoder.requires_grad_(False)
+        network.base_model.temporal_encoder.frame_classifier.requires_grad_(False)
     return network  # type: ignore[return-value]
+
+
+def _load_frame_classifier(scorer: nn.Linear, weights: Mapping[str, torch.Tensor], path: Path) -> None:
+    taken = {name: weights.get(f"classifier.out_proj.{name}") for name in ("weight", "bias")}
+    if any(tensor is None or tensor.shape != getattr(scorer, name).shape for name, tensor in taken.items()):
+        raise TrainingError(
+            f"{path}: is no frame classifier of one layer over {scorer.in_features} features, whose scores are read."
+        )
+    scorer.load_state_dict(taken)
 
 
 def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
@@ -45,6 +57,9 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
         if shapes == {key: tensor.shape for key, tensor in weights.items()}:
             network.load_state_dict(weights)
             return
+        scorer = network.base_model.temporal_encoder.frame_classifier
+        if isinstance(scorer, nn.Linear):
+            _load_frame_classifier(scorer, weights, path)
         prefix = "deepfake.frame_encoder.backbone."
         weights = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
     else:

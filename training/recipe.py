@@ -4,6 +4,7 @@
 import json
 import math
 from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from .crops import CropSettings
 
 RECIPES = Path(__file__).parent / "recipes"
 SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED = "self-blended", "manipulated", "faulty", "permuted"
+# A training that goes on may become longer or shorter.
+CHANGEABLE = {"steps", "validate_every", "patience"}
 FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED)
 
 
@@ -39,6 +42,8 @@ class Recipe:
             the backbone.
         trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
             second stage of the two-stage way, whose first is a frame classifier named by `initial`.
+        feature_pairs: With `trains="head"`: so many pairs are drawn, their features computed once, and trained on
+            again and again; 0 draws each anew.
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
             clips with temporal faults), permuted (real clips in another order).
         clip_frames: Frames of a training clip, from consecutive cached ones.
@@ -68,6 +73,7 @@ class Recipe:
     processor: dict[str, Any] = field(default_factory=dict)
     initial: str | None = None
     trains: str = "all"
+    feature_pairs: int = 0
     fakes: dict[str, float] = field(default_factory=lambda: {SELF_BLENDED: 0.5, MANIPULATED: 0.5})
     clip_frames: int = 1
     cached_frames: int = 32
@@ -113,6 +119,10 @@ class Recipe:
             raise TrainingError("recipe: fakes must hold a share above 0, and none below.")
         if self.trains not in ("all", "head"):
             raise TrainingError(f'recipe: trains must be "all" or "head", got {self.trains!r}.')
+        if self.feature_pairs and self.trains != "head":
+            raise TrainingError(
+                'recipe: feature_pairs goes with trains "head"; else the features change as it trains.'
+            )
         if self.clip_frames > self.cached_frames:
             raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
 
@@ -150,6 +160,11 @@ class Recipe:
         except (OSError, ValueError, TypeError) as error:
             raise TrainingError(f"{path}: is no recipe ({error}).") from error
 
+    @property
+    def num_pairs(self) -> int:
+        """All that are trained on, those that come again counted again."""
+        return self.steps * self.accumulation * self.batch_pairs
+
     def make_config(self) -> DeepfakeConfig:
         """
         The configuration of the network, not trained yet.
@@ -162,6 +177,11 @@ class Recipe:
     def make_processor(self) -> DeepfakeVideoProcessor:
         """The processor that is stored beside the network."""
         return DeepfakeVideoProcessor.from_config(self.make_config(), **self.processor)
+
+    @cached_property
+    def view(self) -> tuple[float, int]:
+        """Side of what the network sees: over the side of a cached crop, and in pixels."""
+        return self.make_processor().face_margin / self.crop_margin, self.make_config().image_size
 
     def crop_settings(self) -> CropSettings:
         """What is cut out of each video."""

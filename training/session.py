@@ -51,7 +51,9 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
-    samples = open_data(arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed)
+    samples = open_data(
+        arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed
+    )
     settings, cache = recipe.crop_settings(), arguments.cache or output / "crops"
     # One process fills the cache; the others find it full.
     state = accelerate.PartialState(cpu=arguments.device == "cpu")

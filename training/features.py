@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The second stage of the two-stage way: features of frames, computed once, on which the rest is trained."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save
+from torch import nn
+from torch.utils.data import Dataset
+
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakeVideoClassifierOutput
+from ..scanning.files import write_atomically
+from .batches import TrainingPairs, to_pixel_values
+from .recipe import CHANGEABLE, Recipe
+
+
+FEATURES_NAME = "features.safetensors"
+
+
+class FeaturePairs(Dataset[torch.Tensor]):
+    """
+    Pair number i of a training: features `(2, T, num_features)` float32, the real clip first.
+
+    There are `recipe.feature_pairs` of them, which come again and again, each time in another order.
+
+    Args:
+        pairs: What they are features of.
+        network: Whose features they are.
+        recipe: How it is trained.
+        processor: Of the network.
+        folder: Keeps them, so that a training that goes on need not compute them again.
+    """
+
+    def __init__(
+        self,
+        pairs: TrainingPairs,
+        network: DeepfakeForVideoClassification,
+        recipe: Recipe,
+        processor: DeepfakeVideoProcessor,
+        folder: Path,
+    ) -> None:
+        self.recipe = recipe
+        path, digest = folder / FEATURES_NAME, _digest(pairs, network, recipe)
+        if _stored_digest(path) != digest:
+            features = [encode_clips(network, pairs[i], processor) for i in range(recipe.feature_pairs)]
+            write_atomically(path, save({"features": torch.stack(features)}, {"digest": digest}))
+        with safe_open(path, "pt") as file:
+            self._features = file.get_tensor("features")
+        self._order = lru_cache(1)(self._draw_order)
+
+    def __len__(self) -> int:
+        return self.recipe.num_pairs
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        turn, position = divmod(index, len(self._features))
+        return self._features[self._order(turn)[position]]
+
+    def _draw_order(self, turn: int) -> np.ndarray:
+        return np.random.default_rng([self.recipe.seed, turn]).permutation(len(self._features))
+
+
+class FeatureClassifier(nn.Module):
+    """The trained part of a network as a network of its own: features `(B, T, num_features)` to its answer."""
+
+    def __init__(self, network: DeepfakeForVideoClassification) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: torch.Tensor) -> DeepfakeVideoClassifierOutput:
+        return self.network.classify_features(features)
+
+
+@torch.no_grad()
+def encode_clips(
+    network: DeepfakeForVideoClassification, clips: torch.Tensor, processor: DeepfakeVideoProcessor
+) -> torch.Tensor:
+    """
+    Features of clips under a network in evaluation mode.
+
+    Args:
+        network: Whose features are wanted.
+        clips: `(B, T, H, W, 3)` uint8 of the network's size.
+        processor: Of the network.
+
+    Returns:
+        `(B, T, num_features)` float32 on the CPU.
+    """
+    was_training = network.training
+    network.eval()
+    features = network.get_frame_features(to_pixel_values(clips.to(network.device), processor)).float().cpu()
+    network.train(was_training)
+    return features
+
+
+def _digest(pairs: TrainingPairs, network: DeepfakeForVideoClassification, recipe: Recipe) -> str:
+    """Of all that the features depend on."""
+    choices = {name: value for name, value in recipe.to_dict().items() if name not in CHANGEABLE}
+    videos: Sequence[str] = [video.crops.path.name for video in pairs.videos]
+    digest = hashlib.sha256(json.dumps([choices, videos], sort_keys=True).encode())
+    for tensor in network.base_model.frame_encoder.state_dict().values():
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _stored_digest(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:
+        return (file.metadata() or {}).get("digest")
