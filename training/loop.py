@@ -97,7 +97,7 @@ def train(
         raise TrainingError(
             f"batch_pairs ({recipe.batch_pairs}) must be a multiple of the {accelerator.num_processes} processes."
         )
-    run = _Run(accelerator, network, recipe, folder, quiet=quiet)
+    run = TrainingRun(accelerator, network, recipe, folder, quiet=quiet)
     run.resume()
     drawn = TrainingPairs(train_videos, recipe)
     # One process computes the features; the others find them there.
@@ -129,7 +129,9 @@ def train(
     return run.outcome(validation_videos)
 
 
-class _Run:
+class TrainingRun:
+    """Network, optimiser, averaged weights and progress of one training, as [`train`] drives them."""
+
     def __init__(
         self,
         accelerator: Accelerator,

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proof that time is used: real clips against the very same frames in another order.
 
-`python -m deepfake_video.training.time_proof DATA ... --output FOLDER` trains two networks over the same frame classifier,
-one with a recurrent part over its scores and one without, on clips of real videos and the same clips with their frames
-permuted, and tests them on other people. A frame mean cannot tell the two apart; what the recurrent network reaches above
-that, it reaches by time alone.
+`python -m deepfake_video.training.time_proof DATA ... --output FOLDER` trains two networks over the same frame
+classifier, one with a recurrent part over its scores and one without, on clips of real videos and the same clips with
+their frames permuted, and tests them on other people. A frame mean cannot tell the two apart; what the recurrent
+network reaches above that, it reaches by time alone.
 """
 
 import argparse
