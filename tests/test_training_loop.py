@@ -73,6 +73,14 @@ def test_a_finished_training_gives_its_outcome_again(videos, tmp_path):
     assert first.progress == again.progress
 
 
+@pytest.mark.parametrize("stop", [3, 4])
+def test_a_training_may_be_called_finished_where_it_stands(videos, tmp_path, stop):
+    assert run(tiny_recipe(steps=10), videos, tmp_path, stop_after=stop) is None
+    outcome = run(tiny_recipe(steps=stop), videos, tmp_path)
+    assert outcome.progress.step == stop
+    assert outcome.progress.finished
+
+
 def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=1)
     with pytest.raises(TrainingError, match="another recipe"):

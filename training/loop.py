@@ -123,6 +123,10 @@ def train(
         ):
             run.validate(validation_videos)
             run.store()
+    if not run.progress.finished and run.progress.step >= recipe.steps:
+        # It went on only to be told that it is long enough.
+        run.validate(validation_videos)
+        run.store()
     if not run.progress.finished:
         run.store()
         return None
