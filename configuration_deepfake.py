@@ -113,6 +113,7 @@ _FLOAT_RANGES = {
     "batch_norm_eps": (1e-12, 1.0),
     "initializer_range": (0.0, 10.0),
 }
+_DTYPES = ("float32", "float16", "bfloat16", "float64")
 # Keys that Transformers itself writes into, or reads from, a configuration.
 _TRANSFORMERS_KEYS = {
     "auto_map",
@@ -252,6 +253,13 @@ class DeepfakeConfig(PreTrainedConfig):
 
     def __post_init__(self, **kwargs: Any) -> None:
         self._warn_about_unknown_keys(kwargs)
+        for dtype in (self.dtype, kwargs.get("torch_dtype")):  # type: ignore[has-type]
+            # Transformers takes whatever attribute of torch has this name.
+            if (
+                dtype is not None
+                and str(dtype).removeprefix("" if isinstance(dtype, str) else "torch.") not in _DTYPES
+            ):
+                raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {_shorten(dtype)}.")
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):  # type: ignore[has-type]
             self.id2label = {0: "real", 1: "fake"}
         if self.id2label is not None:

@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from .face_detection import FaceDetection, FaceDetector, MTCNNDetector, detect_near, detect_rotated, scale_frame
+from .face_detection import FaceDetection, FaceDetector, MTCNNDetector, detect_near, detect_turned, scale_frame
 from .face_tracking import (
     MIN_IOU,
     FaceTrack,
@@ -35,6 +35,7 @@ __all__ = [
     "NoFaceFoundError",
     "crop_face",
     "crop_tracks",
+    "crop_upright",
     "find_cuts",
     "find_face_tracks",
     "link_detections",
@@ -50,6 +51,9 @@ GAP_SCORE = 0.7
 # What is tried before giving up: this many frames at this size, and this many more frames.
 _FINE_FRAMES, _FINE_SIDE, _FINE_FACE = 8, 1280, 20
 _MORE_FRAMES_FACTOR, _MAX_MORE_FRAMES = 3, 60
+# Where faces are seen on a smaller share of the frames than this, the video may lie on its side: it does if a turn
+# shows faces on so large a share of this many frames, and at least twice as often.
+_SELDOM, _TURNED_SHARE, _TURNED_FRAMES = 0.5, 0.75, 4
 
 
 class NoFaceFoundError(VideoError):
@@ -107,8 +111,9 @@ def crop_face(
     margin: float = 1.3,
     square: bool = True,
     padding: Literal["reflect", "zero"] = "reflect",
+    quarter_turns: int = 0,
 ) -> np.ndarray:
-    """Cut a face out of `frame`, (H, W, 3) uint8.
+    """Cut a face out of `frame`, (H, W, 3) uint8, and turn it counterclockwise by so many quarters.
 
     The crop is centred on `box` (x0, y0, x1, y1 in pixels). A square one has the side max(w, h) * margin, another one
     (h * margin, w * margin), both rounded, at least one pixel and at most twice the frame's longer side. The box may
@@ -132,7 +137,7 @@ def crop_face(
     if padding == "zero":
         crop[(rows < 0) | (rows >= height)] = 0
         crop[:, (columns < 0) | (columns >= width)] = 0
-    return crop
+    return np.ascontiguousarray(np.rot90(crop, quarter_turns)) if quarter_turns else crop
 
 
 def _reflect(positions: np.ndarray, length: int) -> np.ndarray:
@@ -169,8 +174,10 @@ def find_face_tracks(
 
     With MTCNN (the default), only every fourth frame is searched as a whole, and the frames between around the faces
     found last; a face lost there has its frame searched as a whole. Another detector gets each whole frame.
-    Where no face is seen at all, smaller faces are searched on some of the frames, then three times as many frames
-    of the video (the tracks then hold these frames), then frames turned by 90, 180 and 270 degrees.
+    Where a face is seen on less than half of the frames, some are turned by 90, 180 and 270 degrees: if one of these
+    shows faces nearly always, the video lies on its side, and its tracks are those of the turned frames. Where no face
+    is seen at all, smaller faces are searched on some of the frames, then three times as many frames of the video (the
+    tracks then hold these frames); at last, a single face in a turned frame is enough.
 
     Raises `NoFaceFoundError` if all that finds none, `VideoDecodeError` if none of the frames decodes, and
     `ImportError` where facenet-pytorch is missing.
@@ -182,8 +189,8 @@ def find_face_tracks(
     search = _search(source, wanted, detector, settings.min_score)
     if not search.indices:
         raise VideoDecodeError(source.name, f"none of the {len(wanted)} wanted frames decodes")
-    if not any(search.faces):
-        search, detector = _search_harder(source, wanted, detector, settings.min_score)
+    if sum(map(bool, search.faces)) < _SELDOM * len(search.faces):
+        search, detector = _search_harder(source, search, detector, settings.min_score)
     if not any(search.faces):
         raise NoFaceFoundError(
             source.name, f"no face found on {len(wanted)} frames, nor on more frames, smaller or turned"
@@ -191,6 +198,8 @@ def find_face_tracks(
     tracks = search.link(times)
     if isinstance(detector, MTCNNDetector) and _look_again(source, search, tracks, detector, settings.min_score):
         tracks = search.link(times)
+    if isinstance(detector, _Turned):
+        tracks = [replace(track, quarter_turns=detector.quarter_turns) for track in tracks]
     return [smooth_boxes(track) for track in tracks] if settings.smooth_boxes else tracks
 
 
@@ -277,32 +286,50 @@ def _look_again(
 
 
 def _search_harder(
-    source: FrameSource, indices: Sequence[int], detector: FaceDetector, min_score: float
+    source: FrameSource, search: _Search, detector: FaceDetector, min_score: float
 ) -> tuple[_Search, FaceDetector]:
-    """Smaller faces, more frames, turned frames: the first of these that shows a face, and the detector that did."""
-    few = _spread(indices, _FINE_FRAMES)
-    if isinstance(detector, MTCNNDetector):
+    """What finds more than `search` did, and the detector that found it: see `find_face_tracks`."""
+    indices, is_empty = search.indices, not any(search.faces)
+    few = _spread(indices, _FINE_FRAMES if is_empty else _TURNED_FRAMES)
+    upright = sum(bool(faces) for index, faces in zip(indices, search.faces, strict=True) if index in few)
+    fine = None
+    if is_empty and isinstance(detector, MTCNNDetector):
         fine = replace(detector, max_side=max(_FINE_SIDE, detector.max_side), min_face_size=_FINE_FACE)
-        if any(_search(source, few, fine, min_score).faces):
-            return _search(source, indices, fine, min_score), fine
+    turns = [_Turned(detector, quarter_turns) for quarter_turns in (1, 3, 2)]
+    counts, is_small = [0, 0, 0], False
+    # One pass for all: decoding large frames again costs more than looking at them.
+    for _, frame in source.frames(few):
+        for i, turned in enumerate(turns):
+            counts[i] += _sees(turned, frame, min_score)
+        is_small = is_small or (fine is not None and _sees(fine, frame, min_score))
+    most = max(counts)
+    turned = turns[counts.index(most)]
+    if most >= max(_TURNED_SHARE * len(few), 2 * upright):
+        return _search(source, indices, turned, min_score), turned
+    if not is_empty:
+        return search, detector
+    if is_small and fine is not None:
+        return _search(source, indices, fine, min_score), fine
     count = min(_MORE_FRAMES_FACTOR * len(indices), _MAX_MORE_FRAMES)
-    more = sorted(set(_spread(range(source.num_frames), count)) - set(indices))
-    search = _search(source, more, detector, min_score)
-    if not any(search.faces):
-        turned = _Turned(detector)
-        if any(_search(source, few, turned, min_score).faces):
-            return _search(source, indices, turned, min_score), turned
-    return search, detector
+    more = _search(source, sorted(set(_spread(range(source.num_frames), count)) - set(indices)), detector, min_score)
+    if not any(more.faces) and most:
+        return _search(source, indices, turned, min_score), turned
+    return more, detector
+
+
+def _sees(detector: FaceDetector, frame: np.ndarray, min_score: float) -> bool:
+    return any(face.score >= min_score for face in detector.detect(frame[None])[0])
 
 
 @dataclass(frozen=True)
 class _Turned:
-    """A detector that looks for lying and upside-down faces."""
+    """A detector that looks for faces which so many turns of 90 degrees counterclockwise put upright."""
 
     detector: FaceDetector
+    quarter_turns: int
 
     def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
-        return [detect_rotated(self.detector, frame) for frame in frames]
+        return [detect_turned(self.detector, frame, self.quarter_turns) for frame in frames]
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:
@@ -313,6 +340,18 @@ def _spread(values: Sequence[int], count: int) -> list[int]:
 
 
 # --- crops ----------------------------------------------------------------------------------------------------------
+
+
+def crop_upright(frame: np.ndarray, box: np.ndarray, quarter_turns: int, settings: FaceCropSettings) -> np.ndarray:
+    """`crop_face` as the settings say it."""
+    return crop_face(
+        frame,
+        box,
+        margin=settings.margin,
+        square=settings.square,
+        padding=settings.padding,
+        quarter_turns=quarter_turns,
+    )
 
 
 def crop_tracks(
@@ -335,8 +374,7 @@ def crop_tracks(
     crops: list[list[np.ndarray]] = [[] for _ in tracks]
     for index, frame in source.frames(sorted(wanted)):
         for i, box in wanted.pop(index):
-            crop = crop_face(frame, box, margin=settings.margin, square=settings.square, padding=settings.padding)
-            crops[i].append(resize(crop))
+            crops[i].append(resize(crop_upright(frame, box, tracks[i].quarter_turns, settings)))
     if wanted:
         raise VideoDecodeError(source.name, f"frame {min(wanted)} holds a face but does not decode")
     return [np.stack(track_crops) for track_crops in crops]

@@ -42,6 +42,7 @@ class FaceTrack:
         boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of each frame.
         scores: (T,) float64 detector scores; NaN where the box is interpolated.
         interpolated: (T,) bool, True where the face was not detected but lies between two detections.
+        quarter_turns: Turns of 90 degrees counterclockwise after which the face is upright.
     """
 
     track_id: int
@@ -49,6 +50,7 @@ class FaceTrack:
     boxes: np.ndarray
     scores: np.ndarray
     interpolated: np.ndarray
+    quarter_turns: int = 0
 
     @property
     def num_detected(self) -> int:

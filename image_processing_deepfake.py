@@ -80,6 +80,16 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
     face_min_score: float | int | None
 
 
+# What each step cannot do without, and how torchvision can resize.
+_NEEDED = {
+    "do_resize": ("size",),
+    "do_center_crop": ("crop_size",),
+    "do_rescale": ("rescale_factor",),
+    "do_normalize": ("image_mean", "image_std"),
+}
+_RESAMPLINGS = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
+
+
 @dataclass(frozen=True)
 class Clip:
     """
@@ -141,19 +151,30 @@ class DeepfakeProcessorDefaults:
             raise ValueError(f"{type(self).__name__}: {error.__cause__ or error}") from error
         for name in ("size", "crop_size"):
             for side in dict(getattr(self, name) or {}).values():
-                if side is not None and not 1 <= side <= 4096:
-                    raise ValueError(f"{name} must lie between 1 and 4096 pixels, got {side}.")
+                # torch fails on pictures of a single pixel, and nothing is seen on a few.
+                if side is not None and not 8 <= side <= 4096:
+                    raise ValueError(f"{name} must lie between 8 and 4096 pixels, got {side}.")
         size = dict(self.size or {})
         if self.do_pad and not (size.get("height") and size.get("width")):
             raise ValueError(f"do_pad fits a frame into a size with height and width, got {size}.")
+        for flag, needed in _NEEDED.items():
+            if getattr(self, flag) and any(getattr(self, name) is None for name in needed):
+                raise ValueError(f"{flag} needs {' and '.join(needed)}.")
+        if not isinstance(self.resample, int) or self.resample not in _RESAMPLINGS:
+            known = ", ".join(f"{number:d} ({number.name.lower()})" for number in _RESAMPLINGS)
+            raise ValueError(f"resample must be one of {known}, got {self.resample!r}.")
         for name in ("num_frames", "burst_length"):
             value = getattr(self, name)
-            if value is not None and not 1 <= value <= 10_000:
+            if value is None or not 1 <= value <= 10_000:
                 raise ValueError(f"{name} must lie between 1 and 10000, got {value}.")
+        # Says what does not add up.
+        select_frames(self.num_frames, self.num_frames, sampling=self.frame_sampling, burst_length=self.burst_length)
         for name in ("image_mean", "image_std", "rescale_factor"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value).all() and (name == "image_mean" or np.all(value))):
                 raise ValueError(f"{name} must be finite and, but for the mean, not zero, got {value}.")
+            if np.size(value) not in (1, 3):
+                raise ValueError(f"{name} must be one number or three, got {value}.")
 
 
 @auto_docstring(custom_intro="Turns videos or clips into the input of [`DeepfakeForVideoClassification`].")

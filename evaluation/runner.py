@@ -25,7 +25,7 @@ from ..scanning.processes import ProcessGroup
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..scanning.store import PASSING_FAILURES
-from ..video_fetching import VideoError, VideoUnreadableError
+from ..video_fetching import VideoError
 from .corruptions import Corruption
 from .judging import Judge
 from .progress import EvaluationProgress
@@ -240,10 +240,8 @@ def _read_apart(reading: _Reading, sample: Sample, context: Any) -> list[Item]:
     with ProcessPoolExecutor(1, context) as pool:
         try:
             return pool.submit(_read_all, reading, sample).result()
-        except BrokenProcessPool:
-            failure = VideoUnreadableError(
-                sample.path, "the process that read it died: too little memory, or a fault in a decoder"
-            )
+        except BrokenProcessPool as error:
+            failure = as_video_error(sample.path, error)
     items = [Item(sample, corruption, failure) for corruption in (None, *reading.work.corruptions)]
     return [item for item in items if item.task not in reading.finished]
 

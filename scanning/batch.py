@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Many videos: one after the other or in several worker processes, kept in a folder when asked for."""
 
+import contextlib
 import multiprocessing
 import os
 import signal
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
 from .evidence import Examination
 from .processes import ProcessGroup
+from .reading import as_video_error
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .store import ResultStore
@@ -23,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class WorkerError(ValueError):
-    """A worker process died; the sentence says what to do."""
+    """Worker processes die before they look at any video; the sentence says what to do."""
 
     reason = "worker"
 
@@ -75,7 +78,7 @@ def scan_many(
     Raises:
         ModelLoadError: If a model cannot be loaded.
         OutputError: If the folder cannot be written to.
-        WorkerError: If a worker process dies.
+        WorkerError: If not even a single worker process can be made ready.
         ValueError: If the device does not exist here.
     """
     group = group or ProcessGroup()
@@ -111,20 +114,59 @@ def _examine_all(
         for path in paths:
             yield detector.examine(path, with_evidence=plan.with_evidence, on_progress=on_progress)
         return
-    workers = min(plan.workers, len(paths))
-    # Forking a process that has used torch's threads can hang its child.
-    context = multiprocessing.get_context("spawn")
-    arguments = (list(plan.models), detector.device, plan.settings, plan.with_evidence, workers)
-    with ProcessPoolExecutor(workers, context, _begin_worker, arguments) as pool:
-        try:
-            for future in as_completed([pool.submit(_examine_in_worker, path) for path in paths]):
-                yield future.result()
-        except BrokenProcessPool as error:
+    waiting = deque(paths)
+    while waiting:
+        suspects: list[str] = []
+        yield from _examine_together(plan, detector, waiting, suspects)
+        for path in suspects:
+            yield _examine_apart(plan, detector, path)
+
+
+def _examine_together(
+    plan: ScanPlan, detector: "Detector", waiting: deque[str], suspects: list[str]
+) -> Iterator[Examination]:
+    """Takes videos from `waiting` until a worker dies; those in hand, one of which may be why, become `suspects`."""
+    in_hand: dict[Future[Examination], str] = {}
+    num_workers = min(plan.workers, len(waiting))
+    try:
+        with _pool(plan, detector, num_workers) as pool:
+            while waiting or in_hand:
+                while waiting and len(in_hand) < num_workers:
+                    in_hand[pool.submit(_examine_in_worker, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                for future in wait(in_hand, return_when=FIRST_COMPLETED).done:
+                    examination = future.result()
+                    del in_hand[future]
+                    yield examination
+    except BrokenProcessPool:
+        suspects += in_hand.values()
+
+
+def _examine_apart(plan: ScanPlan, detector: "Detector", path: str) -> Examination:
+    """One video in a process of its own, which may die of it."""
+    is_ready = False
+    try:
+        with _pool(plan, detector, 1) as pool:
+            is_ready = pool.submit(bool, True).result()
+            return pool.submit(_examine_in_worker, path).result()
+    except BrokenProcessPool as error:
+        if not is_ready:
             raise WorkerError(
                 "a worker process ended abruptly, perhaps for want of memory; try again with fewer --workers."
             ) from error
+        return Examination(result=detector.refuse(path, as_video_error(path, error)))
+
+
+@contextlib.contextmanager
+def _pool(plan: ScanPlan, detector: "Detector", num_workers: int) -> Iterator[ProcessPoolExecutor]:
+    # Forking a process that has used torch's threads can hang its child.
+    context = multiprocessing.get_context("spawn")
+    arguments = (list(plan.models), detector.device, plan.settings, plan.with_evidence, plan.workers)
+    with ProcessPoolExecutor(num_workers, context, _begin_worker, arguments) as pool:
+        try:
+            yield pool
         except BaseException:
-            # Interrupted, or nobody wants more: the videos in hand are given up.
+            # Interrupted, broken, or nobody wants more: the videos in hand are given up.
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()

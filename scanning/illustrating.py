@@ -70,7 +70,10 @@ def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
 def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap:
     boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
     frames = reader.frames(window.frame_indices.tolist())
-    crops = [crop_for(model.processor, frame, box) for (_, frame), box in zip(frames, boxes, strict=True)]
+    crops = [
+        crop_for(model.processor, frame, box, window.quarter_turns)
+        for (_, frame), box in zip(frames, boxes, strict=True)
+    ]
     cam = grad_cam(model.network, model.pixel_values(crops), model.fake_index)
     hottest = int(cam.maps.sum(axis=(1, 2)).argmax())
     heat = cam.maps[hottest]

@@ -26,6 +26,8 @@ DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "d
 LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
 UNTRAINED_ID = "untrained"
 UNTRAINED_SEED = 0
+# What Transformers raises where a value in a JSON file is of another kind than it thinks.
+_WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
 class ModelLoadError(ValueError):
@@ -113,15 +115,11 @@ def _load_stored(name: str | None, revision: str | None) -> LoadedModel:
             return _untrained_model()
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
-    config = _read_config(name, folder)
+    config, processor = read_choices(name, folder)
     with ThreadPoolExecutor(1) as pool:
         # The hash takes as long as the rest.
         digest = pool.submit(_weights_sha256, folder)
         network = _read_network(name, folder, config)
-    try:
-        processor = DeepfakeVideoProcessor.from_pretrained(folder)
-    except (ValueError, TypeError, OSError) as error:
-        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {_one_line(error)}") from error
     identity = ModelIdentity(
         id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
         revision=commit,
@@ -150,6 +148,24 @@ def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     return Path(snapshot), Path(snapshot).name
 
 
+def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideoProcessor]:
+    """
+    What the JSON files of a folder say; the weights are not looked at.
+
+    Args:
+        name: Of the model in errors.
+        folder: That holds the files.
+
+    Raises:
+        ModelLoadError: If one is missing or wrong.
+    """
+    config = _read_config(name, folder)
+    try:
+        return config, DeepfakeVideoProcessor.from_pretrained(folder)
+    except (*_WRONG_VALUES, OSError) as error:
+        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {_one_line(error)}") from error
+
+
 def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     file = folder / "config.json"
     try:
@@ -166,7 +182,7 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
         )
     try:
         config = DeepfakeConfig.from_dict(content)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
+    except _WRONG_VALUES as error:
         raise ModelLoadError(f"{name}: config.json is wrong, {_one_line(error)}") from error
     if "fake" not in config.label2id:
         raise ModelLoadError(f"{name}: none of the labels {', '.join(config.label2id)} is 'fake'; see id2label.")

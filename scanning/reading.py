@@ -2,6 +2,7 @@
 """From a path to clips: the half of scoring that needs no network and can run in another process."""
 
 from collections.abc import Sequence
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,6 +80,8 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
     """What went wrong with one video as its status and reason: an unforeseen error is no reason to lose the others."""
     if isinstance(error, VideoError):
         return error
+    if isinstance(error, BrokenProcessPool):
+        return VideoUnreadableError(path, "the process that read it died: too little memory, or a fault in a decoder")
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, (OSError, MemoryError)):
         return VideoUnreadableError(path, f"it cannot be read here ({said})")
@@ -102,6 +105,9 @@ def read_open_video(
         few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} wanted"
         warnings.append(f"{few}; some were judged more than once")
     coverage = None if tracks is None else _coverage(tracks, every)
+    if tracks and (turns := tracks[0].quarter_turns):
+        turned = f"faces are upright only with the picture turned by {90 * turns} degrees counterclockwise"
+        warnings.append(f"{turned}: they are judged like that")
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
     return ReadVideo(

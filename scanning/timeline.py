@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..face_cropping import FaceTrack, crop_face
+from ..face_cropping import FaceTrack, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_decoding import VideoReader
@@ -36,11 +36,13 @@ class Window:
         entry: What is said about them.
         frame_indices: (T,) Which frames of the video.
         boxes: (T, 4) Where the face is in each, in pixels; `None` where whole frames are judged.
+        quarter_turns: That put the face upright, counterclockwise.
     """
 
     entry: TimelineEntry
     frame_indices: np.ndarray
     boxes: np.ndarray | None
+    quarter_turns: int = 0
 
 
 def make_timeline(
@@ -73,10 +75,11 @@ def make_timeline(
     )
     position_of = {int(index): position for position, index in enumerate(indices)}
     boxes = [_box_at(track) for track in tracks]
+    turns = [0 if track is None else track.quarter_turns for track in tracks]
     for index, frame in reader.frames(indices):
         for i, track in enumerate(tracks):
             if track is None or index in boxes[i]:
-                features.add(i, position_of[index], frame, boxes[i].get(index))
+                features.add(i, position_of[index], frame, boxes[i].get(index), turns[i])
         on_frame(index)
     features.flush()
 
@@ -92,7 +95,7 @@ def make_timeline(
                 track_id=None if track is None else track.track_id,
             )
             of_face = None if track is None else np.stack([boxes[i][int(index)] for index in indices[kept]])
-            windows.append(Window(entry=entry, frame_indices=indices[kept], boxes=of_face))
+            windows.append(Window(entry=entry, frame_indices=indices[kept], boxes=of_face, quarter_turns=turns[i]))
     return sorted(windows, key=lambda window: (window.entry.start_s, window.entry.track_id or 0))
 
 
@@ -160,6 +163,7 @@ def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
             np.concatenate([getattr(part, name) for part in parts])[first]
             for name in ("boxes", "scores", "interpolated")
         ),
+        quarter_turns=parts[0].quarter_turns,
     )
 
 
@@ -167,11 +171,12 @@ def _box_at(track: FaceTrack | None) -> dict[int, np.ndarray]:
     return {} if track is None else dict(zip(track.frame_indices.tolist(), track.boxes, strict=True))
 
 
-def crop_for(processor: DeepfakeVideoProcessor, frame: np.ndarray, box: np.ndarray | None) -> np.ndarray:
+def crop_for(
+    processor: DeepfakeVideoProcessor, frame: np.ndarray, box: np.ndarray | None, quarter_turns: int = 0
+) -> np.ndarray:
     """The picture `(h, w, 3)` uint8 that a model judges: of a face, or of the whole frame without a box."""
     if box is not None:
-        faces = processor.face_settings()
-        frame = crop_face(frame, box, margin=faces.margin, square=faces.square, padding=faces.padding)
+        frame = crop_upright(frame, box, quarter_turns, processor.face_settings())
     return processor.resize_frame(frame)
 
 
@@ -201,8 +206,8 @@ class _FrameFeatures:
             [torch.zeros(len(positions), model.network.config.num_features) for positions in where] for model in models
         ]
 
-    def add(self, track: int, position: int, frame: np.ndarray, box: np.ndarray | None) -> None:
-        crops = [crop_for(model.processor, frame, box) for model in self._models]
+    def add(self, track: int, position: int, frame: np.ndarray, box: np.ndarray | None, quarter_turns: int) -> None:
+        crops = [crop_for(model.processor, frame, box, quarter_turns) for model in self._models]
         self._pending.append((track, position, crops))
         if len(self._pending) >= self._batch_size:
             self.flush()

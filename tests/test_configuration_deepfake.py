@@ -86,6 +86,8 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"id2label": {}},
         {"id2label": {0: "real", 1: "fake"}, "label2id": {"real": 1, "fake": 0}},
         {"problem_type": "regression"},
+        {"dtype": "nn"},
+        {"dtype": 0.02},
     ],
     ids=str,
 )

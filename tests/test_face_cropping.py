@@ -373,6 +373,61 @@ def test_sideways_face_is_found_in_the_frame_as_it_is():
         FrameArray(frame[None], fps=25), [0], settings=FaceCropSettings(), detector=UprightOnly()
     )
     assert centers(track) == [[70.5, 20.5]]
+    assert track.quarter_turns in (1, 3)
+
+
+class SeesReds:
+    """Finds a red square where its frame is as wide as it asks for; of lying frames it sees only some."""
+
+    def __init__(self, seen_lying):
+        self.seen_lying = seen_lying
+        self.num_turned = 0
+
+    def detect(self, frames):
+        (frame,) = frames
+        is_lying = frame.shape[1] > frame.shape[0]
+        self.num_turned += not is_lying
+        marks = np.argwhere(frame[:, :, 0] == 255)
+        number = int(frame[:, :, 1].max())
+        # The square has a corner of its own, which stands upright in one of the turned frames only.
+        is_upright = not is_lying and len(marks) and frame[marks[0][0], marks[0][1], 2] == 255
+        if not (is_upright or (is_lying and number in self.seen_lying)):
+            return [[]]
+        return [[face(*(marks.mean(axis=0)[::-1] + 0.5), size=20)]]
+
+
+def lying_clip(num_frames=8):
+    """Frames of 100x60 with a red square of 20 pixels around (70, 20), whose lower left pixel is violet."""
+    frames = np.zeros((num_frames, 60, 100, 3), dtype=np.uint8)
+    frames[:, 10:30, 60:80, 0] = 255
+    frames[:, 29, 60, 2] = 255
+    frames[..., 1] = np.arange(num_frames)[:, None, None]
+    return FrameArray(frames, fps=1)
+
+
+def test_video_on_its_side_is_judged_upright_even_where_some_lying_faces_are_seen():
+    detector = SeesReds(seen_lying={0})
+    (track,) = find_face_tracks(lying_clip(), range(8), settings=FaceCropSettings(), detector=detector)
+    assert track.num_detected == 8
+    assert track.quarter_turns == 3  # clockwise: the lower left corner comes to the upper left
+    assert centers(track) == [[70.0, 20.0]] * 8
+    (crops,) = crop_tracks(lying_clip(), [track], settings=FaceCropSettings(margin=1.0), resize=lambda crop: crop)
+    assert crops.shape[1:3] == (20, 20)
+    assert all(crop[0, 0, 2] == 255 for crop in crops)
+
+
+def test_video_with_rare_faces_that_no_turn_shows_better_stays_as_it_is():
+    detector = SeesReds(seen_lying={0, 1, 2})
+    clip = lying_clip()
+    clip._frames[..., 2] = 0
+    (track,) = find_face_tracks(clip, range(8), settings=FaceCropSettings(), detector=detector)
+    assert (track.num_detected, track.quarter_turns) == (3, 0)
+
+
+def test_ordinary_video_is_never_turned():
+    detector = SeesReds(seen_lying={0, 1, 2, 3, 5})
+    find_face_tracks(lying_clip(), range(8), settings=FaceCropSettings(), detector=detector)
+    assert detector.num_turned == 0
 
 
 def test_video_of_which_nothing_decodes_is_not_a_video_without_faces():

@@ -286,6 +286,32 @@ def test_a_wrong_configuration_is_one_sentence(config, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"size": [[]]}, "processor"),
+        ({"size": 1}, "size must lie between 8 and 4096"),
+        ({"resample": "reflect"}, "resample must be one of"),
+        ({"resample": 4}, "resample must be one of"),
+        ({"resample": -0.0}, "resample must be one of"),
+        ({"do_center_crop": True}, "do_center_crop needs crop_size"),
+        ({"rescale_factor": None}, "do_rescale needs rescale_factor"),
+        ({"image_mean": None}, "do_normalize needs image_mean"),
+        ({"image_std": []}, "one number or three"),
+        ({"num_frames": None}, "num_frames must lie between"),
+        ({"frame_sampling": None}, "sampling must be"),
+        ({"frame_sampling": "bursts", "burst_length": 3}, "bursts must add up"),
+    ],
+)
+def test_a_wrong_processor_is_one_sentence(change, said, tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    file = model / "video_preprocessor_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelLoadError, match=said) as error:
+        load_model(str(model))
+    assert "\n" not in str(error.value)
+
+
 def test_code_in_a_model_folder_is_never_run(tmp_path, folder):
     model = Path(save_model(tmp_path / "model", 1))
     trace = tmp_path / "trace"

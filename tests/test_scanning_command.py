@@ -18,12 +18,11 @@ from PIL import Image
 from clips import write_clip
 from deepfake_video.cli import main
 from deepfake_video.scanning import batch
-from deepfake_video.scanning.batch import ScanPlan, WorkerError, scan_many
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.tables import to_csv
-from drawn_faces import die, save_tiny_model, write_people
+from drawn_faces import die, die_of_a, save_tiny_model, write_people
 
 
 SCHEMA = json.loads((Path(batch.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
@@ -153,11 +152,28 @@ def test_several_processes_under_accelerate_give_the_same_results(folder, model,
     assert sorted(file.name for file in (tmp_path / "two").glob("results*")) == ["results.jsonl"]
 
 
-def test_a_dead_worker_is_a_sentence(folder, model, monkeypatch):
-    monkeypatch.setattr(batch, "_examine_in_worker", die)
-    plan = ScanPlan(paths=[str(folder / "a.mp4"), str(folder / "b.mp4")], models=[model], device="cpu", workers=2)
-    with pytest.raises(WorkerError, match="fewer --workers"):
-        list(scan_many(plan))
+def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(folder, model, tmp_path, monkeypatch):
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    command = ["predict", str(folder), "--model", model, "--quiet", "--no-timeline", "--output"]
+    main([*command, str(alone)])
+    monkeypatch.setattr(batch, "_examine_in_worker", die_of_a)
+    assert main([*command, str(together), "--workers", "2"]) == 1
+    expected, found = lines(alone), lines(together)
+    assert [result["path"] for result in found] == [result["path"] for result in expected]
+    dead, *others = found
+    assert (Path(dead["path"]).name, dead["status"], dead["fake_probability"]) == ("a.mp4", "unreadable", None)
+    assert "a.mp4" in dead["message"]
+    assert "process that read it died" in dead["message"]
+    for name, (status, probability, _) in scores(expected[1:]).items():
+        assert scores(others)[name][:2] == (status, pytest.approx(probability, abs=1e-6))
+
+
+def test_workers_that_die_before_any_video_are_one_sentence(folder, model, monkeypatch, capsys):
+    monkeypatch.setattr(batch, "_begin_worker", die)
+    assert main(["predict", str(folder), "--model", model, "--quiet", "--workers", "2"]) == 1
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "fewer --workers" in error
 
 
 def test_a_report_of_a_folder_and_its_pictures_survive_a_restart(folder, model, tmp_path):

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """When and where: windows over cached features, tracks for every person, stretches."""
 
+import base64
+import io
 import itertools
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from clips import write_clip
 from deepfake_video import FaceTrack, VideoError, VideoReader, scan
@@ -100,6 +103,27 @@ def test_two_people_in_one_frame_give_two_tracks_and_two_timelines(tmp_path):
     assert [face.track_id for face in result.faces] == [0, 1]
     assert all(face.coverage == 1.0 for face in result.faces)
     assert {entry.track_id for entry in result.timeline} == {0, 1}
+
+
+@pytest.mark.parametrize("quarter_turns", [1, 2, 3])
+def test_a_video_on_its_side_is_judged_upright_and_says_so(tmp_path, quarter_turns):
+    upright = write_people(tmp_path / "upright.mp4", seconds=2)
+    lying = write_people(tmp_path / "lying.mp4", seconds=2, quarter_turns=quarter_turns)
+    detector = redness_detector(timeline=True)
+    expected, found = detector.examine(upright, with_evidence=True), detector.examine(lying, with_evidence=True)
+    assert found.result.face_coverage == expected.result.face_coverage == 1.0
+    assert found.result.fake_probability == pytest.approx(expected.result.fake_probability, abs=0.01)
+    assert len(found.result.timeline) == len(expected.result.timeline) > 0
+    assert not any("turned" in warning for warning in expected.result.warnings)
+    (warning,) = (warning for warning in found.result.warnings if "turned" in warning)
+    assert f"{360 - 90 * quarter_turns} degrees counterclockwise" in warning
+    for name in ("thumbnails", "heatmaps"):
+        pictures = [picture_of(getattr(examination.evidence, name)[0].jpeg) for examination in (found, expected)]
+        assert np.abs(np.subtract(*pictures)).mean() < 12, name
+
+
+def picture_of(jpeg):
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))).resize((64, 64)), dtype=np.float32)
 
 
 def test_whole_frames_have_a_timeline_of_nobody(tmp_path):

@@ -228,11 +228,17 @@ os.path.lexists("/END")
 
 
 def worst(folder: Path) -> str:
-    """Time and memory of the costliest files: at most 30 s and 1.5 GB, model included."""
+    """Time and memory of the costliest files: at most 30 s and 1.5 GB, model and the search for faces included.
+
+    The seconds are those of the processor, which hardly depend on what else runs on the machine.
+    """
     from clips import write_clip
 
     kinds: dict[str, dict[str, Any]] = {
         "large.mp4": {"width": 3840, "height": 2160, "num_frames": 60, "keyframe_every": 250},
+        "large_hevc.mp4": {
+            **{"codec": "libx265", "width": 3840, "height": 2160, "num_frames": 60, "keyframe_every": 250}
+        },
         "long.ts": {"width": 1280, "height": 720, "num_frames": 3000, "keyframe_every": 250},
         "long_interlaced.mp4": {
             **{"width": 1280, "height": 720, "num_frames": 3000},
@@ -244,12 +250,13 @@ def worst(folder: Path) -> str:
     for name, options in kinds.items():
         write_clip(folder / name, **options)
         start = time.perf_counter()
-        process = subprocess.Popen([*COMMAND, str(folder / name), "--faces", "none"], stdout=subprocess.DEVNULL)
+        process = subprocess.Popen([*COMMAND, str(folder / name)], stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         elapsed_s, gigabytes = time.perf_counter() - start, usage.ru_maxrss * 1024 / 1e9
-        said.append(f"{name}: exit {os.waitstatus_to_exitcode(status)}, {elapsed_s:.0f} s, {gigabytes:.2f} GB")
+        seconds, code = usage.ru_utime + usage.ru_stime, os.waitstatus_to_exitcode(status)
+        said.append(f"{name}: exit {code}, {seconds:.0f} s ({elapsed_s:.0f} s by the clock), {gigabytes:.2f} GB")
         print(said[-1], flush=True)
-        _demand(gigabytes <= 1.5, said[-1])
+        _demand(gigabytes <= 1.5 and seconds <= 30 and code in (0, 1), said[-1])
         (folder / name).unlink()
     return "; ".join(said)
 
