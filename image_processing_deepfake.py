@@ -124,7 +124,7 @@ class DeepfakeProcessorDefaults:
     num_frames = 20
     antialias = True
     channel_order = "rgb"
-    frame_sampling = "even"
+    frame_sampling: Literal["even", "first", "bursts"] = "even"
     burst_length = 1
     do_crop_faces = False
     face_margin = 1.3
@@ -151,9 +151,9 @@ class DeepfakeProcessorDefaults:
             raise ValueError(f"{type(self).__name__}: {error.__cause__ or error}") from error
         for name in ("size", "crop_size"):
             for side in dict(getattr(self, name) or {}).values():
-                # torch fails on pictures of a single pixel, and nothing is seen on a few.
-                if side is not None and not 8 <= side <= 4096:
-                    raise ValueError(f"{name} must lie between 8 and 4096 pixels, got {side}.")
+                # torch cannot resize to a single pixel.
+                if side is not None and not 2 <= side <= 4096:
+                    raise ValueError(f"{name} must lie between 2 and 4096 pixels, got {side}.")
         size = dict(self.size or {})
         if self.do_pad and not (size.get("height") and size.get("width")):
             raise ValueError(f"do_pad fits a frame into a size with height and width, got {size}.")

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
 from .evidence import Examination
 from .processes import ProcessGroup
-from .reading import as_video_error
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .store import ResultStore
@@ -154,6 +153,8 @@ def _examine_apart(plan: ScanPlan, detector: "Detector", path: str) -> Examinati
             raise WorkerError(
                 "a worker process ended abruptly, perhaps for want of memory; try again with fewer --workers."
             ) from error
+        from .reading import as_video_error
+
         return Examination(result=detector.refuse(path, as_video_error(path, error)))
 
 

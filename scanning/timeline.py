@@ -2,7 +2,7 @@
 """When and where: a denser pass over a video, and windows that slide over its cached frame features."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -156,15 +156,11 @@ def _interpolate(track: FaceTrack, index: int) -> np.ndarray:
 def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
     """One track of several; where two hold the same frame, the more prominent one's box counts."""
     indices, first = np.unique(np.concatenate([part.frame_indices for part in parts]), return_index=True)
-    return FaceTrack(
-        track_id,
-        indices,
-        *(
-            np.concatenate([getattr(part, name) for part in parts])[first]
-            for name in ("boxes", "scores", "interpolated")
-        ),
-        quarter_turns=parts[0].quarter_turns,
-    )
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(part, name) for part in parts])[first]
+        for name in ("boxes", "scores", "interpolated")
+    }
+    return replace(parts[0], track_id=track_id, frame_indices=indices, **joined)
 
 
 def _box_at(track: FaceTrack | None) -> dict[int, np.ndarray]:

@@ -290,7 +290,7 @@ def test_a_wrong_configuration_is_one_sentence(config, said, tmp_path):
     ("change", "said"),
     [
         ({"size": [[]]}, "processor"),
-        ({"size": 1}, "size must lie between 8 and 4096"),
+        ({"size": 1}, "size must lie between 2 and 4096"),
         ({"resample": "reflect"}, "resample must be one of"),
         ({"resample": 4}, "resample must be one of"),
         ({"resample": -0.0}, "resample must be one of"),
