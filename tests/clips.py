@@ -20,11 +20,12 @@ _BITS = 8
 
 def picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
     """The (height, width, 3) uint8 RGB picture with this number (0 to 255)."""
-    rows, columns = np.mgrid[0:height, 0:width]
-    red = 128 + 60 * np.sin((columns + 3 * number) / 9)
-    green = 128 + 60 * np.sin((rows - 2 * number) / 7)
-    blue = 128 + 60 * np.sin((rows + columns + 5 * number) / 11)
-    image = np.stack([red, green, blue], axis=-1).astype(np.uint8)
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    diagonals = 128 + 60 * np.sin((np.arange(height + width) + 5 * number) / 11)
+    image = np.empty((height, width, 3), np.uint8)
+    image[..., 0] = 128 + 60 * np.sin((columns + 3 * number) / 9)
+    image[..., 1] = 128 + 60 * np.sin((rows - 2 * number) / 7)
+    image[..., 2] = diagonals.astype(np.uint8)[rows + columns]
     block = width // _BITS
     for bit in range(_BITS):
         image[: height // 4, bit * block : (bit + 1) * block] = 255 if number >> bit & 1 else 0

@@ -17,6 +17,7 @@ import torch
 from legacy_files import WRAPPERS
 from safetensors.torch import save_file
 
+from deepfake_video.conversion import loading
 from deepfake_video.conversion.errors import ConversionError
 from deepfake_video.conversion.loading import read_checkpoint
 
@@ -53,11 +54,14 @@ class State(Touch):
 
 
 def refusal(path: Path) -> str:
-    """The sentence of the refusal, after checking that it is one, is quick and names the file."""
-    start = time.perf_counter()
+    """The sentence of the refusal, after checking that it is one, is quick and names the file.
+
+    Quick is meant of the processor: a machine that does other things too is no fault of the reader.
+    """
+    start = time.process_time()
     with pytest.raises(ConversionError) as caught:
         read_checkpoint(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     message = str(caught.value)
     assert "\n" not in message
     assert path.name in message
@@ -284,9 +288,19 @@ class TestTensors:
             torch.save({**STATE, "odd": tensor}, tmp_path / f"{index}.pt")
             refusal(tmp_path / f"{index}.pt")
 
-    def test_too_many_keys_are_refused(self, tmp_path: Path) -> None:
-        torch.save({f"k{index}": torch.ones(1) for index in range(20_001)}, tmp_path / "many.pt")
-        assert "20001 keys" in refusal(tmp_path / "many.pt")
+    def test_too_many_keys_are_refused_before_any_tensor_is_looked_at(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert loading.MAX_KEYS == 20_000
+        looked_at: list[str] = []
+        monkeypatch.setattr(loading, "_check_is_plain", lambda key, *_: looked_at.append(key))
+        monkeypatch.setattr(loading, "MAX_KEYS", 100)
+        torch.save({f"k{index}": torch.ones(1) for index in range(100)}, tmp_path / "enough.pt")
+        assert len(read_checkpoint(tmp_path / "enough.pt").tensors) == len(looked_at) == 100
+        looked_at.clear()
+        torch.save({f"k{index}": torch.ones(1) for index in range(101)}, tmp_path / "many.pt")
+        assert "101 keys, more than 100" in refusal(tmp_path / "many.pt")
+        assert not looked_at
 
 
 class TestMemo:

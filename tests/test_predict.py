@@ -6,7 +6,6 @@ import math
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -208,10 +207,12 @@ except SystemExit:
     pass
 sys.exit("torch" in sys.modules)
 """
-    started = time.monotonic()
+    before = os.times()
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60)
+    after = os.times()
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 5
+    # Of the processor: what else the machine does is no fault of the command.
+    assert after.children_user + after.children_system - before.children_user - before.children_system < 5
 
 
 @pytest.mark.skipif(os.name == "nt", reason="such names do not exist on Windows")

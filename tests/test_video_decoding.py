@@ -48,6 +48,7 @@ from deepfake_video.video_decoding import (
 
 Sampling = Literal["even", "first", "bursts"]
 B_FRAMES = {"preset": "veryfast"}
+INTERLACED = {"preset": "veryfast", "x264-params": "tff=1"}
 OPEN_GROUPS = {"preset": "veryfast", "x264-params": "open-gop=1:bframes=3:b-adapt=0:scenecut=0"}
 HIDDEN_FRAMES = {"auto-alt-ref": "1", "lag-in-frames": "16", "cpu-used": "5", "deadline": "good"}
 
@@ -71,13 +72,21 @@ SEEKABLE_CLIPS: dict[str, dict[str, Any]] = {
     "vp9.webm": {"codec": "libvpx-vp9", "num_frames": 60, "options": HIDDEN_FRAMES},
     "mpeg4.mp4": {"codec": "mpeg4", "max_b_frames": 2},
     "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
+    "prores.mov": {"codec": "prores_ks", "pix_fmt": "yuv422p10le"},
+    "av1.mkv": {"codec": "libsvtav1", "options": {"preset": "12"}},
+    "h264.3gp": {"options": B_FRAMES},
     "uneven_times.mkv": {"times": [40 * i + 15 * (i % 2) for i in range(30)], "options": B_FRAMES},
 }
 SEQUENTIAL_CLIPS: dict[str, dict[str, Any]] = {
     "h264.ts": {"options": B_FRAMES},
     "h264.flv": {"options": B_FRAMES},
     "h264.avi": {"options": B_FRAMES},
-    "h264_interlaced.mp4": {"options": {"preset": "veryfast", "x264-params": "tff=1"}},
+    "hevc.ts": {"codec": "libx265", "num_frames": 60, "options": hevc("keyint=20")},
+    "h264_interlaced.mp4": {"options": INTERLACED},
+    "h264_interlaced.ts": {"options": INTERLACED},
+    "h264_interlaced.avi": {"options": INTERLACED},
+    "mpeg2.mpg": {"codec": "mpeg2video", "max_b_frames": 2},
+    "mpeg2_interlaced.ts": {"codec": "mpeg2video", "max_b_frames": 2, "options": {"flags": "+ildct+ilme"}},
     "mpeg4.avi": {"codec": "mpeg4", "max_b_frames": 2},
     "mpeg1.mpg": {"codec": "mpeg1video", "max_b_frames": 2},
     "moving.gif": {"codec": "gif", "pix_fmt": "rgb8", "fps": 10},
