@@ -13,9 +13,24 @@ from typing import Any
 
 import av
 import numpy as np
+from av.stream import Disposition
 
 
 _BITS = 8
+# What is called a video and is none.
+NOT_VIDEOS = {
+    "text.mp4": b"hello, this is a letter\n" * 50,
+    "playlist.mp4": b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n",
+    "indented_playlist.mp4": b"\xef\xbb\xbf \n#EXTM3U\n#EXTINF:1,\nclip.ts\n\x00\x00",
+    "script.mp4": b"ffconcat version 1.0\nfile secret.mp4\n",
+    "session.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
+    "manifest.mp4": b'<?xml version="1.0"?><MPD></MPD>',
+    "wide_text.mp4": "#EXTM3U\nclip.ts\n".encode("utf-16"),
+    "empty.mp4": b"",
+    "zeros.mp4": bytes(5000),
+    "archive.mp4": b"PK\x03\x04\x14\x00\x00\x00" + bytes(range(256)) * 10,
+    "photo.mp4": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(300),
+}
 
 
 def picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
@@ -57,6 +72,7 @@ def write_clip(
     display_mirrored: bool = False,
     times: list[int] | None = None,
     audio: bool = False,
+    title: str | None = None,
     **stream_settings: Any,
 ) -> Path:
     """Writes a clip whose i-th picture is `picture(i % 256)` and returns its path.
@@ -67,6 +83,8 @@ def write_clip(
     """
     settings = {"libx264": {"preset": "ultrafast"}, "libx265": {"preset": "ultrafast", "x265-params": "log-level=0"}}
     with av.open(str(path), "w", format=container, options=container_options or {}) as output:
+        if title is not None:
+            output.metadata["title"] = title
         stream: Any = output.add_stream(codec, rate=fps, options=settings.get(codec, {}) | (options or {}))
         stream.width, stream.height, stream.pix_fmt = width, height, pix_fmt
         stream.gop_size = keyframe_every
@@ -101,10 +119,16 @@ def _encode_silence(stream: Any, duration_s: float) -> list[Any]:
     return [*packets, *stream.encode(None)]
 
 
-def write_audio_only(path: Path) -> Path:
-    """An mp4 file with a second of silence and no picture."""
+def write_audio_only(path: Path, *, has_cover: bool = False) -> Path:
+    """An mp4 file with a second of silence and no picture, but for one on its cover."""
     with av.open(str(path), "w") as output:
         stream = output.add_stream("aac", rate=48000)
+        if has_cover:
+            cover: Any = output.add_stream("mjpeg", rate=25)
+            cover.width, cover.height, cover.pix_fmt = 96, 64, "yuvj420p"
+            cover.disposition = Disposition.attached_pic
+            output.mux(cover.encode(av.VideoFrame.from_ndarray(picture(0), format="rgb24")))
+            output.mux(cover.encode(None))
         for packet in _encode_silence(stream, 1.0):
             output.mux(packet)
     return path

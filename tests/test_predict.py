@@ -8,13 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 import deepfake_video
-from clips import write_clip
+from clips import NOT_VIDEOS, write_audio_only, write_clip, write_truncated
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.hub_folder import save_hub_folder
@@ -104,6 +105,67 @@ def test_the_same_file_scores_the_same_twice(capsys, folder, models):
         predict_json(capsys, folder / "a.mp4", "--model", models[0])[1][0]["fake_probability"] for _ in range(2)
     )
     assert first == second
+
+
+def test_one_and_two_threads_and_a_batch_give_the_same_score(capsys, folder, models):
+    from transformers import pipeline
+
+    found, num_threads = [], torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            found.append([result["fake_probability"] for result in both(capsys, folder, models[0])])
+    finally:
+        torch.set_num_threads(num_threads)
+    deepfake_video.register()
+    classify = pipeline("video-classification", model=models[0])
+    answers = classify([str(folder / name) for name in ("a.mp4", "b.mp4")], batch_size=2)
+    found.append([next(entry["score"] for entry in answer if entry["label"] == "fake") for answer in answers])
+    assert len(set(found[0])) == 2
+    for other in found[1:]:
+        assert other == pytest.approx(found[0], abs=1e-6)
+
+
+def both(capsys, folder, model):
+    main(["predict", str(folder / "a.mp4"), str(folder / "b.mp4"), "--model", model, "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("name", [*NOT_VIDEOS, "sound.mp4", "cut.mp4"])
+def test_a_hostile_file_ends_in_one_sentence_and_nothing_written(capsys, tmp_path, monkeypatch, models, folder, name):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    file = tmp_path / name
+    if name == "sound.mp4":
+        write_audio_only(file)
+    else:
+        file.write_bytes(
+            NOT_VIDEOS.get(name) or (b"" if name in NOT_VIDEOS else (folder / "a.mp4").read_bytes()[:900])
+        )
+    code, (result,) = predict_json(capsys, file, "--model", models[0])
+    assert code == 1
+    assert result["status"] in ("unsupported", "decode_error")
+    assert result["fake_probability"] is None
+    assert result["message"].startswith(f"{file}: ")
+    assert "\n" not in result["message"]
+    assert not list((tmp_path / "here").iterdir())
+    assert [found.name for found in tmp_path.iterdir() if found.is_file()] == [name]
+
+
+def test_a_file_that_ends_early_is_scored_with_a_warning(capsys, tmp_path, models):
+    whole = write_sample_video(tmp_path / "whole.mp4", num_frames=40)
+    with av.open(str(whole)) as source, av.open(str(tmp_path / "whole.mkv"), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                target.mux(packet)
+    _, (result,) = predict_json(
+        capsys, write_truncated(tmp_path / "cut.mkv", tmp_path / "whole.mkv"), "--model", models[0]
+    )
+    assert result["status"] == "ok"
+    assert 0 < result["duration_s"] < 1.5
+    assert any("damaged or cut off" in warning for warning in result["warnings"])
 
 
 def test_an_ensemble_is_the_mean_of_the_probabilities(capsys, folder, models):

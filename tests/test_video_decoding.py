@@ -10,6 +10,7 @@ import re
 import sys
 import threading
 from collections.abc import Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +22,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clips import (
+    NOT_VIDEOS,
     decode_everything,
     frame_number,
     picture,
@@ -192,6 +194,31 @@ class TestFrames:
         assert declared == 1
         assert np.array_equal(middle, decode_everything(path)[0][32:].mean((0, 1)))
 
+    def test_colours_follow_the_declared_range(self, tmp_path: Path) -> None:
+        kinds = {"limited": 1, "full": 2}
+        paths = {
+            name: write_clip(tmp_path / f"{name}.mp4", num_frames=2, color_range=number, options={"qp": "0"})
+            for name, number in kinds.items()
+        }
+        frames = {name: read(path, [0])[0] for name, path in paths.items()}
+        assert all(np.array_equal(frames[name], decode_everything(path)[0]) for name, path in paths.items())
+        # The encoder wrote the same numbers twice: read as full range, they have less contrast.
+        assert frames["full"].std() < 0.95 * frames["limited"].std()
+
+    def test_pixels_that_are_not_square_stay_as_they_are_stored(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "wide.mp4", num_frames=2, sample_aspect_ratio=Fraction(2, 1))
+        with av.open(str(path)) as container:
+            assert container.streams.video[0].sample_aspect_ratio == 2
+        with VideoReader(path) as reader:
+            assert (reader.width, reader.height) == (96, 64)
+
+    def test_texts_that_are_no_unicode_do_not_matter(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "title.mkv", num_frames=2, title="TITLE")
+        path.write_bytes(path.read_bytes().replace(b"TITLE", b"\xff\xfe\xe9\xff\xff"))
+        with pytest.raises(UnicodeDecodeError), av.open(str(path)):
+            pass
+        assert [frame_number(frame) for frame in read(path)] == [0, 1]
+
     @pytest.mark.parametrize("threads", [1, 2])
     def test_the_number_of_threads_changes_nothing(self, clips: Clips, threads: int) -> None:
         found = read(clips.path("h264.mp4"), [5, 40, 69], decode_threads=threads)
@@ -322,21 +349,6 @@ class TestDamage:
             assert all(np.array_equal(a, b) for a, b in zip(*results, strict=True))
 
 
-NOT_VIDEOS = {
-    "text.mp4": b"hello, this is a letter\n" * 50,
-    "playlist.mp4": b"#EXTM3U\n#EXTINF:1,\n/etc/passwd\n#EXT-X-ENDLIST\n",
-    "indented_playlist.mp4": b"\xef\xbb\xbf \n#EXTM3U\n#EXTINF:1,\nclip.ts\n\x00\x00",
-    "script.mp4": b"ffconcat version 1.0\nfile secret.mp4\n",
-    "session.mp4": b"v=0\no=- 0 0 IN IP4 127.0.0.1\nm=video 5004 RTP/AVP 96\n",
-    "manifest.mp4": b'<?xml version="1.0"?><MPD></MPD>',
-    "wide_text.mp4": "#EXTM3U\nclip.ts\n".encode("utf-16"),
-    "empty.mp4": b"",
-    "zeros.mp4": bytes(5000),
-    "archive.mp4": b"PK\x03\x04\x14\x00\x00\x00" + bytes(range(256)) * 10,
-    "photo.mp4": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(300),
-}
-
-
 class TestRefusals:
     @pytest.mark.parametrize("name", NOT_VIDEOS)
     def test_what_is_no_video_is_unsupported(self, tmp_path: Path, name: str) -> None:
@@ -347,6 +359,13 @@ class TestRefusals:
     def test_a_clip_without_pictures_is_unsupported(self, tmp_path: Path) -> None:
         with pytest.raises(UnsupportedVideoError, match="no video stream"):
             VideoReader(write_audio_only(tmp_path / "sound.mp4"))
+
+    def test_the_picture_on_the_cover_of_a_song_is_no_video(self, tmp_path: Path) -> None:
+        path = write_audio_only(tmp_path / "song.mp4", has_cover=True)
+        with av.open(str(path)) as container:
+            assert len(container.streams.video) == 1
+        with pytest.raises(UnsupportedVideoError, match="no video stream"):
+            VideoReader(path)
 
     def test_a_still_gif_is_unsupported(self, tmp_path: Path) -> None:
         path = write_clip(tmp_path / "still.gif", codec="gif", pix_fmt="rgb8", num_frames=1)
