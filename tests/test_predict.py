@@ -139,9 +139,7 @@ def test_a_hostile_file_ends_in_one_sentence_and_nothing_written(capsys, tmp_pat
     if name == "sound.mp4":
         write_audio_only(file)
     else:
-        file.write_bytes(
-            NOT_VIDEOS.get(name) or (b"" if name in NOT_VIDEOS else (folder / "a.mp4").read_bytes()[:900])
-        )
+        file.write_bytes({**NOT_VIDEOS, "cut.mp4": (folder / "a.mp4").read_bytes()[:900]}[name])
     code, (result,) = predict_json(capsys, file, "--model", models[0])
     assert code == 1
     assert result["status"] in ("unsupported", "decode_error")
