@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
@@ -113,6 +113,7 @@ def _examine_all(
         for path in paths:
             yield detector.examine(path, with_evidence=plan.with_evidence, on_progress=on_progress)
         return
+    plan = replace(plan, workers=min(plan.workers, len(paths)))
     waiting = deque(paths)
     while waiting:
         suspects: list[str] = []
