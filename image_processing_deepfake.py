@@ -245,6 +245,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
         *,
         max_faces: int | None = None,
         detector: FaceDetector | None = None,
+        keep_frames: bool = False,
         **kwargs: Any,
     ) -> list[Clip]:
         """
@@ -261,6 +262,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
                 Largest number of clips.
             detector (`FaceDetector`, *optional*):
                 Finds the faces; MTCNN if not given.
+            keep_frames (`bool`, *optional*, defaults to `False`):
+                Whether a [`VideoReader`] keeps whole frames in its cache for another call.
             kwargs:
                 Choices in place of the processor's own.
 
@@ -269,7 +272,9 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             VideoError: If no frame decodes.
         """
         if not self._choice(kwargs, "do_crop_faces"):
-            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in source.frames(indices)}
+            is_kept = keep_frames or not isinstance(source, VideoReader)
+            found = source.frames(indices) if is_kept else source.frames(indices, keep=False)
+            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
             shown = np.array([index for index in indices if index in frames])
             return [_fill([frames[index] for index in shown], shown, len(indices), None)]
         tracks = find_face_tracks(source, indices, settings=self.face_settings(**kwargs), detector=detector)
