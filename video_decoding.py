@@ -184,8 +184,9 @@ class VideoReader:
         """Yields (index, frame) once for each distinct index, ascending; a frame is (H, W, 3) uint8 RGB.
 
         Do not write into the frames: those that fit into a small cache are given again by later calls, unless `keep`
-        says that there will be none, which saves the memory. Where the resolution changes inside a file, later frames have their own size. A frame that cannot be decoded is left
-        out, and `warnings` says so. Starting another iteration ends this one.
+        says that there will be none, which saves the memory. Where the resolution changes inside a file, later frames
+        have their own size. A frame that cannot be decoded is left out, and `warnings` says so. Starting another
+        iteration ends this one.
 
         Raises:
             IndexError: if an index is outside 0 to num_frames - 1.

@@ -6,10 +6,13 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
+from huggingface_hub import cached_assets_path
 
+from deepfake_video.scanning import inference
 from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
 from deepfake_video.scanning.inference import prepare_for_inference
 from deepfake_video.scanning.settings import ScanSettings
@@ -31,9 +34,13 @@ ENGINES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "OpenVINO": ("openvino
 
 def forward(bench: Bench) -> Iterator[Row]:
     """20 frames through the networks, against plain eager torch, onnxruntime and OpenVINO."""
+    # Graphs of random weights are not for the user's cache.
+    keep_here = mock.patch.object(
+        inference, "cached_assets_path", partial(cached_assets_path, assets_dir=bench.folder)
+    )
     for preset, changes, goal in CASES[-1:] if bench.quick else CASES:
         _, network = bench.model(preset, **changes)
-        with torch.inference_mode():
+        with torch.inference_mode(), mock.patch.object(inference, "cached_assets_path", path_here):
             yield from _forward_rows(preset, network, goal, bench.rounds)
 
 

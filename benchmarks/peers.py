@@ -2,6 +2,7 @@
 """Other ways from a file to frames, to faces and to features."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -106,5 +107,7 @@ def openvino_features(backbone: torch.nn.Module, frames: torch.Tensor) -> Callab
     import openvino  # type: ignore[import-untyped]
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    graph = openvino.compile_model(openvino.convert_model(backbone, example_input=frames), "CPU", settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it traces in a way that torch calls outdated
+        graph = openvino.compile_model(openvino.convert_model(backbone, example_input=frames), "CPU", settings)
     return lambda: torch.from_numpy(next(iter(graph(frames.numpy()).values())))
