@@ -272,8 +272,10 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             VideoError: If no frame decodes.
         """
         if not self._choice(kwargs, "do_crop_faces"):
-            is_kept = keep_frames or not isinstance(source, VideoReader)
-            found = source.frames(indices) if is_kept else source.frames(indices, keep=False)
+            if isinstance(source, VideoReader):
+                found = source.frames(indices, keep=keep_frames)
+            else:
+                found = source.frames(indices)
             frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
             shown = np.array([index for index in indices if index in frames])
             return [_fill([frames[index] for index in shown], shown, len(indices), None)]

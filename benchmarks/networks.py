@@ -35,12 +35,10 @@ ENGINES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "OpenVINO": ("openvino
 def forward(bench: Bench) -> Iterator[Row]:
     """20 frames through the networks, against plain eager torch, onnxruntime and OpenVINO."""
     # Graphs of random weights are not for the user's cache.
-    keep_here = mock.patch.object(
-        inference, "cached_assets_path", partial(cached_assets_path, assets_dir=bench.folder)
-    )
+    here = partial(cached_assets_path, assets_dir=bench.folder)
     for preset, changes, goal in CASES[-1:] if bench.quick else CASES:
         _, network = bench.model(preset, **changes)
-        with torch.inference_mode(), mock.patch.object(inference, "cached_assets_path", path_here):
+        with torch.inference_mode(), mock.patch.object(inference, "cached_assets_path", here):
             yield from _forward_rows(preset, network, goal, bench.rounds)
 
 
