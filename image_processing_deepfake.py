@@ -266,6 +266,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
         *,
         max_faces: int | None = None,
         detector: FaceDetector | None = None,
+        keep_frames: bool = False,
         **kwargs: Any,
     ) -> list[Clip]:
         """
@@ -282,6 +283,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
                 Largest number of clips.
             detector (`FaceDetector`, *optional*):
                 Finds the faces; MTCNN if not given.
+            keep_frames (`bool`, *optional*, defaults to `False`):
+                Whether a [`VideoReader`] keeps whole frames in its cache for another call.
             kwargs:
                 Choices in place of the processor's own.
 
@@ -290,7 +293,11 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             VideoError: If no frame decodes.
         """
         if not self._choice(kwargs, "do_crop_faces"):
-            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in source.frames(indices)}
+            if isinstance(source, VideoReader):
+                found = source.frames(indices, keep=keep_frames)
+            else:
+                found = source.frames(indices)
+            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
             shown = np.array([index for index in indices if index in frames])
             return [_fill([frames[index] for index in shown], shown, len(indices), None)]
         tracks = find_face_tracks(source, indices, settings=self.face_settings(**kwargs), detector=detector)

@@ -129,6 +129,7 @@ class VideoReader:
         self._turns: dict[int, tuple[bool, int, int]] = {}
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
+        self._keeps_frames = True
         self._reformatter = VideoReformatter()
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._file = open_video_file(source, limits=self._limits)
@@ -179,12 +180,13 @@ class VideoReader:
         """Height in pixels as displayed, after rotation."""
         return self._displayed_size()[0]
 
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yields (index, frame) once for each distinct index, ascending; a frame is (H, W, 3) uint8 RGB.
 
-        Do not write into the frames: those that fit into a small cache are given again by later calls. Where the
-        resolution changes inside a file, later frames have their own size. A frame that cannot be decoded is left
-        out, and `warnings` says so. Starting another iteration ends this one.
+        Do not write into the frames: those that fit into a small cache are given again by later calls, unless `keep`
+        says that there will be none, which saves the memory. Where the resolution changes inside a file, later frames
+        have their own size. A frame that cannot be decoded is left out, and `warnings` says so. Starting another
+        iteration ends this one.
 
         Raises:
             IndexError: if an index is outside 0 to num_frames - 1.
@@ -196,6 +198,7 @@ class VideoReader:
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
             raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
         self._end_iteration()
+        self._keeps_frames = keep
         self._watch.num_frames += sum(index not in self._cache for index in wanted)
         self._iteration = self._find(wanted)
         return self._timed(self._iteration)
@@ -365,12 +368,14 @@ class VideoReader:
         """Converts a frame to an upright (H, W, 3) picture, and caches it as long as that fits."""
         check_pixels(self._source, frame.width, frame.height, self._limits)
         try:
-            picture = self._reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
+            picture = _view(self._reformatter.reformat(frame, format="rgb24", threads=1))
         except (av.FFmpegError, ValueError) as error:
             message = f"its pixel format ({frame.format.name}) cannot be converted ({error})"
             raise VideoDecodeError(self._source, message) from None
         image = self._turn_upright(frame, picture)
         self._size = self._size or (image.shape[0], image.shape[1])
+        if not self._keeps_frames:
+            return image
         room = CACHE_BYTES - image.nbytes - sum(other.nbytes for other in self._cache.values())
         if room < 0:
             for unwanted in self._cache.keys() - wanted:
@@ -419,6 +424,13 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+
+def _view(frame: av.VideoFrame) -> np.ndarray:
+    """The pixels of an RGB frame where they lie, (H, W, 3) uint8: its `to_ndarray` without the copy."""
+    plane = frame.planes[0]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
+    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
 
 
 def _read_turn(frame: av.VideoFrame) -> tuple[bool, int, int]:

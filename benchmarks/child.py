@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """What has to be measured in a process of its own: memory, loading, and several processes side by side."""
 
+import hashlib
 import json
 import resource
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,15 +42,20 @@ class Growth(threading.Thread):
         return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
-def reading(path: str) -> dict[str, float]:
-    """Growth of the peak by reading 20 frames and making each small at once."""
+def reading(path: str, small: str) -> dict[str, float]:
+    """Growth of the peak by reading 20 frames and making each small at once; a small clip brings in the libraries."""
     from deepfake_video import DeepfakeVideoProcessor
     from deepfake_video.video_decoding import VideoReader
 
     processor = DeepfakeVideoProcessor(size={"height": 224, "width": 224})
-    processor.resize_frame(np.zeros((64, 64, 3), np.uint8))
-    with Growth() as growth, VideoReader(path) as reader:
-        processor.read_clips(reader, np.linspace(0, reader.num_frames - 1, 20).astype(int))
+
+    def read(path: str) -> None:
+        with VideoReader(path) as reader:
+            processor.read_clips(reader, np.linspace(0, reader.num_frames - 1, 20).astype(int))
+
+    read(small)
+    with Growth() as growth:
+        read(path)
     return {"bytes": growth.bytes}
 
 
@@ -55,12 +63,28 @@ def loading(folder: str) -> dict[str, float]:
     """Seconds and growth of the peak from a folder to a network that is ready."""
     from deepfake_video.scanning.models import load_model
 
-    start = time.perf_counter()
+    return _measure_load(folder, load_model)
+
+
+def loading_plain(folder: str) -> dict[str, float]:
+    """The same by `from_pretrained`."""
+    from deepfake_video import DeepfakeForVideoClassification, DeepfakeVideoProcessor
+
+    def load(folder: str) -> None:
+        DeepfakeForVideoClassification.from_pretrained(folder).eval()
+        DeepfakeVideoProcessor.from_pretrained(folder)
+
+    return _measure_load(folder, load)
+
+
+def _measure_load(folder: str, load: Callable[[str], Any]) -> dict[str, float]:
+    start, cpu = time.perf_counter(), time.process_time()
     with Growth() as growth:
-        load_model(folder)
-    seconds = time.perf_counter() - start
+        loaded = load(folder)
+    seconds, cpu = time.perf_counter() - start, time.process_time() - cpu
+    del loaded
     weights = sum(file.stat().st_size for file in Path(folder).glob("*.safetensors"))
-    return {"seconds": seconds, "peak": growth.bytes / weights}
+    return {"seconds": seconds, "cpu": cpu, "peak": growth.bytes / weights}
 
 
 def scanning(folder: str, *clips: str) -> dict[str, float]:
@@ -71,14 +95,32 @@ def scanning(folder: str, *clips: str) -> dict[str, float]:
     torch.set_num_threads(1)
     detector = Detector([folder], device="cpu", settings=ScanSettings(faces="none"))
     detector.score(clips[0])
+    return _measure_when_told(lambda: [detector.score(clip) for clip in clips])
+
+
+def hashing() -> dict[str, float]:
+    """Seconds of a computation that fits the first cache, without vectors."""
+    content = bytes(16 << 10)
+    return _measure_when_told(lambda: [hashlib.blake2b(content).digest() for _ in range(100_000)])
+
+
+def multiplying() -> dict[str, float]:
+    """Seconds of one that keeps the vector units busy, in one thread."""
+    torch.set_num_threads(1)
+    matrix = torch.randn(256, 256)
+    return _measure_when_told(lambda: [matrix @ matrix for _ in range(5000)])
+
+
+def _measure_when_told(work: Callable[[], Any]) -> dict[str, float]:
     print("ready", flush=True)
     sys.stdin.readline()
     start = time.perf_counter()
-    for clip in clips:
-        detector.score(clip)
+    work()
     return {"seconds": time.perf_counter() - start}
 
 
 if __name__ == "__main__":
-    jobs = {"reading": reading, "loading": loading, "scanning": scanning}
+    jobs: dict[str, Callable[..., dict[str, float]]] = {
+        job.__name__: job for job in (reading, loading, loading_plain, scanning, hashing, multiplying)
+    }
     print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))

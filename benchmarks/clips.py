@@ -7,6 +7,7 @@ from typing import Any
 
 import av
 import numpy as np
+from PIL import Image
 
 from deepfake_video.scanning.sample import draw_face
 
@@ -31,10 +32,18 @@ def write_clip(
     return _encode(path, pictures, codec, (texture.shape[1] // 2 * 2, texture.shape[0] // 2 * 2), keyframe_every)
 
 
-def write_face(path: Path, *, seconds: int = 10) -> Path:
-    """A drawn face that moves, 640x360."""
-    pictures = (draw_face(number / FPS) for number in range(seconds * FPS))
-    return _encode(path, pictures, "libx264", (640, 360), 50)
+def write_face(path: Path, *, size: tuple[int, int] = (1280, 720), seconds: int = 10) -> Path:
+    """A drawn face that moves before a blurred background, (width, height) pixels."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(40, 216, (18, 32, 3), np.uint8)).resize(size, Image.Resampling.BICUBIC)
+    background = np.clip(np.asarray(coarse) + rng.normal(0, 4, (*size[::-1], 3)), 0, 255).astype(np.uint8)
+
+    def picture(number: int) -> np.ndarray:
+        drawn = np.asarray(Image.fromarray(draw_face(number / FPS)).resize(size, Image.Resampling.BILINEAR))
+        is_empty = (np.abs(drawn.astype(np.int16) - drawn[0, 0]) <= 2).all(-1, keepdims=True)
+        return np.where(is_empty, background, drawn)
+
+    return _encode(path, map(picture, range(seconds * FPS)), "libx264", size, 50)
 
 
 def _encode(path: Path, pictures: Any, codec: str, size: tuple[int, int], keyframe_every: int) -> Path:

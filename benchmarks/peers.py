@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other ways from a file to frames, and from frames to features."""
+"""Other ways from a file to frames, to faces and to features."""
 
 import importlib.util
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 
-from deepfake_video.video_decoding import VideoReader
+from deepfake_video.face_detection import FaceDetection
+from deepfake_video.video_decoding import VideoLimits, VideoReader
 
 
 Read = Callable[[Path, np.ndarray], np.ndarray]
@@ -19,14 +22,14 @@ def is_installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def read_ours(path: Path, indices: np.ndarray) -> np.ndarray:
-    with VideoReader(path) as reader:
+def read_ours(path: Path, indices: np.ndarray, *, threads: int | None = None) -> np.ndarray:
+    with VideoReader(path, limits=VideoLimits(decode_threads=threads)) as reader:
         return np.stack([frame for _, frame in reader.frames(indices)])
 
 
 def read_floor(path: Path, indices: np.ndarray) -> np.ndarray:
-    """The same packets, with pictures of 2x2 pixels: what decoding alone costs."""
-    with VideoReader(path) as reader:
+    """The same packets in one thread, with pictures of 2x2 pixels: what decoding alone costs."""
+    with VideoReader(path, limits=VideoLimits(decode_threads=1)) as reader:
         convert = reader._reformatter.reformat
 
         class Tiny:
@@ -55,7 +58,7 @@ def read_torchcodec(path: Path, indices: np.ndarray) -> np.ndarray:
 def read_opencv(path: Path, indices: np.ndarray) -> np.ndarray:
     import cv2
 
-    capture, frames = cv2.VideoCapture(str(path)), []
+    capture, frames = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG, [cv2.CAP_PROP_N_THREADS, 1]), []
     for index in indices:
         capture.set(cv2.CAP_PROP_POS_FRAMES, int(index))
         frames.append(cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB))
@@ -65,11 +68,11 @@ def read_opencv(path: Path, indices: np.ndarray) -> np.ndarray:
 def read_decord(path: Path, indices: np.ndarray) -> np.ndarray:
     import decord  # type: ignore[import-untyped]
 
-    frames: np.ndarray = decord.VideoReader(str(path)).get_batch(indices.tolist()).asnumpy()
+    frames: np.ndarray = decord.VideoReader(str(path), num_threads=1).get_batch(indices.tolist()).asnumpy()
     return frames
 
 
-# What must be installed, and how it reads.
+# What must be installed, and how it reads in one thread (torchcodec and Transformers by default).
 READERS: dict[str, tuple[str, Read]] = {
     "torchcodec exact": ("torchcodec", read_torchcodec),
     "Transformers pyav": ("transformers", read_transformers),
@@ -78,10 +81,33 @@ READERS: dict[str, tuple[str, Read]] = {
 }
 
 
+class PlainMTCNN:
+    """facenet-pytorch as its users call it, on each whole frame at 640 pixels: a detector of this package."""
+
+    def __init__(self) -> None:
+        from facenet_pytorch import MTCNN
+
+        self.network = MTCNN(keep_all=True, min_face_size=40)
+
+    def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
+        return [self._detect(frame) for frame in frames]
+
+    def _detect(self, frame: np.ndarray) -> list[FaceDetection]:
+        scale = max(frame.shape[:2]) / 640
+        picture = Image.fromarray(frame)
+        small = picture.resize((round(picture.width / scale), round(picture.height / scale)))
+        boxes, scores = self.network.detect(np.asarray(small))
+        if boxes is None:
+            return []
+        return [FaceDetection(box * scale, float(score)) for box, score in zip(boxes, scores, strict=True)]
+
+
 def openvino_features(backbone: torch.nn.Module, frames: torch.Tensor) -> Callable[[], torch.Tensor]:
     """The backbone compiled by OpenVINO in float32, with as many threads as torch."""
     import openvino  # type: ignore[import-untyped]
 
     settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
-    graph = openvino.compile_model(openvino.convert_model(backbone, example_input=frames), "CPU", settings)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it traces in a way that torch calls outdated
+        graph = openvino.compile_model(openvino.convert_model(backbone, example_input=frames), "CPU", settings)
     return lambda: torch.from_numpy(next(iter(graph(frames.numpy()).values())))

@@ -3,6 +3,7 @@
 
 import statistics
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.settings import ScanSettings
 
 from . import clips
-from .rows import Bench, _together
+from .bench import Bench, run_together
 
 
 LENGTHS_S = (10, 60, 600, 1800)
@@ -49,20 +50,19 @@ def write_curves(bench: Bench, about: dict[str, str], command: str, output: Path
 
     short = bench.clip("360p.mp4", lambda path: clips.write_clip(path, size=(640, 360), keyframe_every=50))
     for length in LENGTHS_S[:2] if bench.quick else LENGTHS_S:
-        path = bench.clip(f"360p-{length}.mp4", lambda path, n=length // 10: clips.repeat_clip(path, short, n))
+        path = bench.clip(f"360p-{length}.mp4", partial(clips.repeat_clip, source=short, times=length // 10))
         add(f"length {length} s, 640x360, 20 frames", path)
     for width, height in SIZES:
-        path = bench.clip(
-            f"{height}.mp4", lambda path, size=(width, height): clips.write_clip(path, size=size, keyframe_every=50)
-        )
+        make = partial(clips.write_clip, size=(width, height), keyframe_every=50)
+        path = bench.clip(f"{height}p.mp4", make)
         add(f"{width}x{height}, 10 s, 20 frames", path)
     for num_frames in FRAMES:
         add(f"{num_frames} frames, 640x360, 10 s", short, num_frames=num_frames)
-    add("with faces, 640x360, 10 s, 20 frames", bench.face_clip(), faces="auto")
+    add("with faces, 1280x720, 10 s, 20 frames", bench.face_clip(), faces="auto")
     for num_videos in (2, 8):
         for processes in (1, 2):
-            share = [str(short)] * (num_videos // processes)
-            seconds = _together(model, [share] * processes) / num_videos
+            job = ["scanning", model, *[str(short)] * (num_videos // processes)]
+            seconds = run_together([job] * processes) / num_videos
             lines.append(f"| a video of {num_videos}, {processes} processes of 1 thread | {seconds:.2f} |")
             print(lines[-1], flush=True)
     output.mkdir(parents=True, exist_ok=True)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from deepfake_video.face_detection import MTCNNDetector
+from .peers import PlainMTCNN
 
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
@@ -27,7 +27,7 @@ def plain_forward(network: Any, pixels: torch.Tensor, *, stepwise: bool = False)
     return logits
 
 
-def _normalize(picture: np.ndarray) -> torch.Tensor:
+def normalize(picture: np.ndarray) -> torch.Tensor:
     return (torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255 - MEAN) / STD
 
 
@@ -44,7 +44,7 @@ def read_all_then_judge(path: Path, network: Any, num_frames: int = 20) -> float
     chosen = np.linspace(0, len(frames) - 1, num_frames).astype(int)
     size = (network.config.image_size,) * 2
     pictures = [Image.fromarray(frames[index]).resize(size, Image.Resampling.BILINEAR) for index in chosen]
-    pixels = torch.stack([_normalize(np.asarray(picture)) for picture in pictures])[None]
+    pixels = torch.stack([normalize(np.asarray(picture)) for picture in pictures])[None]
     return float(plain_forward(network, pixels).softmax(-1)[0, 1])
 
 
@@ -58,7 +58,7 @@ def seek_then_judge(path: Path, network: Any, num_frames: int = 20) -> float:
     for index in np.linspace(0, total - 1, num_frames).astype(int):
         capture.set(cv2.CAP_PROP_POS_FRAMES, int(index))
         picture = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
-        pictures.append(_normalize(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)))
+        pictures.append(normalize(cv2.resize(picture, size, interpolation=cv2.INTER_LINEAR)))
     return float(plain_forward(network, torch.stack(pictures)[None]).softmax(-1)[0, 1])
 
 
@@ -70,14 +70,14 @@ def face_by_face(path: Path, network: Any, num_frames: int = 20) -> float:
     """
     import cv2
 
-    capture, scores = cv2.VideoCapture(str(path)), []
+    capture, scores, detector = cv2.VideoCapture(str(path)), [], PlainMTCNN()
     size = (network.config.image_size,) * 2
     total = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
     for index in np.linspace(0, total - 1, num_frames, dtype=int):
         capture.set(cv2.CAP_PROP_POS_FRAMES, int(index))
         frame = cv2.cvtColor(capture.read()[1], cv2.COLOR_BGR2RGB)
-        for face in MTCNNDetector().detect(frame[None])[0]:
+        for face in detector.detect(frame[None])[0]:
             x0, y0, x1, y1 = face.box.round().astype(int).clip(0)
-            pixels = _normalize(cv2.resize(frame[y0:y1, x0:x1], size))[None, None]
+            pixels = normalize(cv2.resize(frame[y0:y1, x0:x1], size))[None, None]
             scores.append(float(plain_forward(network, pixels).softmax(-1)[0, 1]))
     return float(np.mean(scores))

@@ -2,7 +2,6 @@
 """A training step beside plain torchvision's, and what drawing the pairs for it costs."""
 
 import statistics
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,41 +19,38 @@ from deepfake_video.training.loop import TrainingRun
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import SELF_BLENDED, Recipe
 
+from .bench import Bench
 from .measuring import Row, interleave
 
 
-def compare_training(rounds: int) -> Iterator[Row]:
+def training(bench: Bench) -> Iterator[Row]:
     """
     One step of the default recipe and of torchvision's EfficientNet-B0, on the same batch, in turns.
 
     Ours normalises, clips gradients and averages the weights besides forward, backward and AdamW.
-
-    Args:
-        rounds: Turns of each.
     """
     recipe = Recipe.read("default")
-    with tempfile.TemporaryDirectory() as name:
-        video = _noise(Path(name), recipe)
-        settings = {**recipe.to_dict(), "fakes": {SELF_BLENDED: 1.0}}
-        pairs = TrainingPairs([video], Recipe(**settings))
-        batch = torch.stack([pairs[i] for i in range(recipe.batch_pairs)])
-        run = TrainingRun(Accelerator(cpu=True), make_network(recipe), recipe, Path(name), quiet=True)
-        plain = torchvision.models.efficientnet_b0(num_classes=2).train()
-        optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4)
-        pixels = batch.flatten(0, 2).permute(0, 3, 1, 2).contiguous() / 255
-        labels = torch.tensor([0, 1]).repeat(len(batch))
+    video = _noise(bench.folder, recipe)
+    settings = {**recipe.to_dict(), "fakes": {SELF_BLENDED: 1.0}}
+    pairs = TrainingPairs([video], Recipe(**settings))
+    batch = torch.stack([pairs[i] for i in range(recipe.batch_pairs)])
+    run = TrainingRun(Accelerator(cpu=True), make_network(recipe), recipe, bench.folder / "training", quiet=True)
+    plain = torchvision.models.efficientnet_b0(num_classes=2).train()
+    optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4)
+    pixels = batch.flatten(0, 2).permute(0, 3, 1, 2).contiguous() / 255
+    labels = torch.tensor([0, 1]).repeat(len(batch))
 
-        def step() -> None:
-            torch.nn.functional.cross_entropy(plain(pixels), labels).backward()
-            optimizer.step()
-            optimizer.zero_grad()
+    def step() -> None:
+        torch.nn.functional.cross_entropy(plain(pixels), labels).backward()
+        optimizer.step()
+        optimizer.zero_grad()
 
-        ways = {
-            "ours": lambda: run.optimize(batch),
-            "torchvision": step,
-            "drawing": lambda: [pairs[i] for i in range(recipe.batch_pairs)],
-        }
-        times, _ = interleave(ways, rounds)
+    ways = {
+        "ours": lambda: run.optimize(batch),
+        "torchvision": step,
+        "drawing": lambda: [pairs[i] for i in range(recipe.batch_pairs)],
+    }
+    times, _ = interleave(ways, bench.rounds)
     rates = {way: len(pixels) / statistics.median(times[way].wall) for way in ways}
     what = f"training step of the default recipe, {recipe.view[1]} px, images/s ÷ plain torchvision's"
     ours, peer = (f"{rates[way]:.1f} images/s" for way in ("ours", "torchvision"))

@@ -3,7 +3,7 @@
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from transformers import initialization as init
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -89,10 +90,12 @@ def load_model(
     """
     if engine == "onnx" and device != "cpu":
         raise ValueError(f"the engine onnx runs on the cpu, not on {device}: leave --engine out there.")
-    model = _load_stored(name, revision)
-    prepare_for_inference(model.network, dtype=dtype, engine=engine)
-    model.network.to(device)
-    return model
+
+    def prepare(network: DeepfakeForVideoClassification) -> None:
+        prepare_for_inference(network, dtype=dtype, engine=engine)
+        network.to(device)
+
+    return _load_stored(name, revision, prepare)
 
 
 def load_stored_model(identity: ModelIdentity) -> LoadedModel:
@@ -109,23 +112,30 @@ def load_stored_model(identity: ModelIdentity) -> LoadedModel:
     return model
 
 
-def _load_stored(name: str | None, revision: str | None) -> LoadedModel:
+def _load_stored(
+    name: str | None,
+    revision: str | None,
+    prepare: Callable[[DeepfakeForVideoClassification], None] = lambda network: None,
+) -> LoadedModel:
     if name is None:
         if not DEFAULT_CHECKPOINT.is_dir():
-            return _untrained_model()
+            model = _untrained_model()
+            prepare(model.network)
+            return model
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
     config, processor = read_choices(name, folder)
     with ThreadPoolExecutor(1) as pool:
         # The hash takes as long as the rest.
         digest = pool.submit(_weights_sha256, folder)
-        network = _read_network(name, folder, config)
+        network = _read_network(name, folder, config).eval()
+        prepare(network)
     identity = ModelIdentity(
         id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
         revision=commit,
         weights_sha256=digest.result(),
     )
-    return LoadedModel(network.eval(), processor, identity)
+    return LoadedModel(network, processor, identity)
 
 
 def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -195,7 +205,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeFo
     if not files:
         raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
     try:
-        with torch.device("meta"):
+        with init.no_init_weights(), torch.device("meta"):
             network = DeepfakeForVideoClassification(config)
         stored = {key: tensor for file in files for key, tensor in load_file(file).items()}
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:

@@ -142,7 +142,7 @@ def _read_clips(
     is_ensemble: bool,
 ) -> list[Clip]:
     if tracks is None:
-        return processor.read_clips(reader, indices, do_crop_faces=False)
+        return processor.read_clips(reader, indices, do_crop_faces=False, keep_frames=is_ensemble)
     if is_ensemble:
         tracks = [_restrict(track, indices) for track in tracks]
     return processor.crop_clips(reader, tracks, len(indices))

@@ -3,15 +3,20 @@
 
 import copy
 import importlib.util
+from functools import partial
 
 import pytest
 import torch
+from huggingface_hub import cached_assets_path
+from safetensors.torch import load_file
 from torch import nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification
+from deepfake_video.scanning import inference
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.gradcam import grad_cam
-from deepfake_video.scanning.inference import prepare_for_inference
+from deepfake_video.scanning.inference import fold_batch_norms, prepare_for_inference
 from deepfake_video.scanning.models import load_model, load_stored_model
 from deepfake_video.scanning.settings import ScanSettings
 from drawn_faces import save_tiny_model, write_people
@@ -59,6 +64,13 @@ def clip() -> torch.Tensor:
     return torch.randn(1, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
+@pytest.fixture(autouse=True)
+def graphs(tmp_path, monkeypatch):
+    """The folder that keeps graphs of onnxruntime, in place of the user's."""
+    monkeypatch.setattr(inference, "cached_assets_path", partial(cached_assets_path, assets_dir=tmp_path / "assets"))
+    return tmp_path / "assets"
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_logits_stay_and_no_batch_norm_is_left(name, clip):
     network = make_network(**NETWORKS[name])
@@ -104,6 +116,60 @@ def test_onnxruntime_answers_alike_for_other_sizes_and_numbers_too(name, clip):
     for pixels in (clip, larger):
         with torch.inference_mode():
             assert relative_difference(fast(pixels).logits, network(pixels).logits) < TOLERANCE
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_folding_in_place_is_what_torch_folds(bias):
+    torch.manual_seed(0)
+    conv, norm = nn.Conv2d(4, 6, 3, groups=2, bias=bias), nn.BatchNorm2d(6).eval()
+    for tensor in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+        nn.init.uniform_(tensor, 0.5, 2.0)
+    expected = fuse_conv_bn_weights(
+        conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
+    )
+    before = conv.weight.data_ptr()
+    fold_batch_norms(nn.Sequential(conv, norm))
+    assert conv.weight.data_ptr() == before
+    torch.testing.assert_close((conv.weight, conv.bias), expected)
+
+
+def test_loading_leaves_the_file_as_it_is(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    file = next((tmp_path / "model").glob("*.safetensors"))
+    content = file.read_bytes()
+    fast, stored = load_model(folder).network.state_dict(), load_file(file)
+    assert any(not torch.equal(value, stored[key]) for key, value in fast.items() if key in stored)
+    assert file.read_bytes() == content
+
+
+@needs_onnx
+def test_a_graph_is_exported_once_and_again_where_it_is_damaged(graphs, clip, monkeypatch):
+    network = make_network(image_size=64)
+    exported, export = [], inference._export_graph
+    monkeypatch.setattr(inference, "_export_graph", lambda *args: (exported.append(args[1:3]), export(*args)))
+    with torch.inference_mode():
+        expected = network(clip).logits
+        for count in (1, 1):
+            assert relative_difference(prepared(network, engine="onnx")(clip).logits, expected) < TOLERANCE
+            assert len(exported) == count
+        (graph,) = graphs.rglob("*.onnx")
+        graph.write_bytes(graph.read_bytes()[:1000])
+        assert relative_difference(prepared(network, engine="onnx")(clip).logits, expected) < TOLERANCE
+    assert len(exported) == 2
+    assert [path.name for path in graph.parent.iterdir()] == [graph.name]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="the extra `export` is not installed")
+def test_graphs_of_other_weights_or_padding_are_others():
+    keys = set()
+    for changes in ({}, {"conv_padding_image_size": 64}, {"conv_padding_image_size": 65}):
+        torch.manual_seed(0)
+        network = make_network(backbone="efficientnet_b0", conv_padding="same", **changes)
+        keys.add(inference._graph_key(network.deepfake.frame_encoder.backbone))
+    with torch.no_grad():
+        next(network.deepfake.frame_encoder.backbone.parameters()).add_(1e-3)
+    keys.add(inference._graph_key(network.deepfake.frame_encoder.backbone))
+    assert len(keys) == 4
 
 
 def test_what_is_saved_is_the_stored_network(tmp_path):

@@ -271,6 +271,11 @@ class TestCache:
                 assert [frame_number(frame) for _, frame in reader.frames(range(0, 70, 9))] == list(range(0, 70, 9))
             assert len(reader._cache) == 3
 
+    def test_frames_that_nobody_wants_again_are_not_kept(self, clips: Clips) -> None:
+        with VideoReader(clips.path("h264.mp4")) as reader:
+            assert [frame_number(frame) for _, frame in reader.frames([3, 33], keep=False)] == [3, 33]
+            assert not reader._cache
+
     def test_frames_of_another_request_make_room(self, clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(video_decoding, "CACHE_BYTES", 2 * 96 * 64 * 3)
         with VideoReader(clips.path("h264.mp4")) as reader:

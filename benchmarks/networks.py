@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rows of the networks: the forward pass on a CPU and a GPU, and how they come into memory."""
+
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+from huggingface_hub import cached_assets_path
+
+from deepfake_video.scanning import inference
+from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
+from deepfake_video.scanning.inference import prepare_for_inference
+from deepfake_video.scanning.settings import ScanSettings
+
+from .bench import NUM_FRAMES, Bench, even_indices, run_child
+from .measuring import Row, compare, interleave
+from .peers import is_installed, openvino_features, read_ours
+from .scripts import plain_forward
+
+
+# Goals in float32, with and without a recurrence of one step a frame.
+CASES: list[tuple[str, dict[str, Any], str]] = [
+    ("resnext50-lstm", {"recurrence": "per-frame"}, "≤.65"),
+    ("resnext50-lstm", {}, "≤.80"),
+    ("efficientnet-b0-bilstm", {}, "≤.6"),
+]
+ENGINES = {"onnx": ("onnx", "onnxscript", "onnxruntime"), "OpenVINO": ("openvino",)}
+
+
+def forward(bench: Bench) -> Iterator[Row]:
+    """20 frames through the networks, against plain eager torch, onnxruntime and OpenVINO."""
+    # Graphs of random weights are not for the user's cache.
+    here = partial(cached_assets_path, assets_dir=bench.folder)
+    for preset, changes, goal in CASES[-1:] if bench.quick else CASES:
+        _, network = bench.model(preset, **changes)
+        with torch.inference_mode(), mock.patch.object(inference, "cached_assets_path", here):
+            yield from _forward_rows(preset, network, goal, bench.rounds)
+
+
+def _forward_rows(preset: str, network: Any, goal: str, rounds: int) -> Iterator[Row]:
+    is_stepwise = network.config.recurrence == "per-frame"
+    name = preset + (", per frame" if is_stepwise else "")
+    pixels = _pixels(network)
+    fast, short, by_onnx = (copy.deepcopy(network) for _ in range(3))
+    prepare_for_inference(fast)
+    prepare_for_inference(short, dtype="bfloat16")
+    ways: dict[str, Callable[[], Any]] = {
+        "eager": partial(plain_forward, network, pixels),
+        "ours": lambda: fast(pixels).logits,
+        "bfloat16": lambda: short(pixels).logits,
+        "Transformers model as loaded": lambda: network(pixels).logits,
+    }
+    if is_stepwise:
+        ways["eager, frame after frame"] = partial(plain_forward, network, pixels, stepwise=True)
+    if all(map(is_installed, ENGINES["onnx"])):
+        prepare_for_inference(by_onnx, engine="onnx")
+        ways["onnx"] = lambda: by_onnx(pixels).logits
+    if all(map(is_installed, ENGINES["OpenVINO"])):
+        with torch.inference_mode(False), torch.no_grad():
+            backbone = copy.deepcopy(network.deepfake.frame_encoder.backbone)
+            features = openvino_features(backbone, pixels[0].clone())
+        ways["OpenVINO"] = lambda: network.classify_features(features()[None]).logits
+    times, answers = interleave(ways, rounds)
+
+    def row(way: str, peer: str = "eager", *, goal: str = "", note: str = "") -> Row:
+        what = f"{name}{'' if way == 'ours' else f', {way}'} ÷ {peer}"
+        apart = _relative_difference(answers[way], answers[peer])
+        return compare("forward", what, times[way], times[peer], goal=goal, exactness=f"{apart}{note}")
+
+    # The line of the legacy system was drawn against a recurrence that takes one frame after the other.
+    yield row("ours", goal="" if is_stepwise else goal)
+    if is_stepwise:
+        yield row("ours", "eager, frame after frame", goal=goal)
+    has_amx = "amx_bf16" in _cpu_flags()
+    yield row("bfloat16", goal="≤.3" if has_amx else "", note="" if has_amx else "; no goal: this CPU has no AMX")
+    yield row("Transformers model as loaded")
+    for engine, packages in ENGINES.items():
+        if engine in ways:
+            yield row(engine)
+        else:
+            why = ", ".join(package for package in packages if not is_installed(package))
+            yield Row("forward", f"{name}, {engine} ÷ eager", exactness=f"not measured: {why} not installed")
+
+
+def _pixels(network: Any, num_clips: int = 1) -> torch.Tensor:
+    size = network.config.image_size
+    return torch.randn(num_clips, NUM_FRAMES, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+def _relative_difference(logits: torch.Tensor, plain: torch.Tensor) -> str:
+    return f"logits {((logits - plain).abs().max() / plain.abs().max()).item():.0e} apart, relative"
+
+
+def _cpu_flags() -> str:
+    file = Path("/proc/cpuinfo")
+    return file.read_text() if file.exists() else ""
+
+
+def loading(bench: Bench) -> Iterator[Row]:
+    """From a folder to a network, after the imports; beside Transformers' own way, which hashes and checks nothing."""
+    folder, _ = bench.model("resnext50-lstm", recurrence="per-frame")
+    # In turns, each in a process of its own.
+    pairs = [(run_child("loading", folder), run_child("loading_plain", folder)) for _ in range(bench.rounds)]
+
+    def median(which: int, name: str) -> float:
+        return float(np.median([pair[which][name] for pair in pairs]))
+
+    yield Row("loading", "ResNeXt50 + LSTM after the imports, seconds", median(0, "seconds"), "≤0.3",
+              f"{median(0, 'seconds'):.2f} s ({median(0, 'cpu'):.2f} s CPU)",
+              f"{median(1, 'seconds'):.2f} s ({median(1, 'cpu'):.2f} s CPU)", "peer: from_pretrained")  # fmt: skip
+    yield Row("loading", "growth of the peak ÷ the weights", median(0, "peak"), "≤1.3",
+              f"{median(0, 'peak'):.2f}", f"{median(1, 'peak'):.2f}", "peer: from_pretrained")  # fmt: skip
+
+
+def gpu(bench: Bench) -> Iterator[Row]:
+    """Networks and scans on a CUDA device, against this CPU and against decoding alone."""
+    is_here = torch.cuda.is_available()
+    for preset in ("resnext50-lstm", "efficientnet-b0-bilstm"):
+        folder, network = bench.model(preset) if is_here else ("", None)
+        for dtype in ("float32", "bfloat16"):
+            for num_clips in (1, CLIPS_PER_PASS):
+                what = f"{preset}, {dtype}, {num_clips} clips ÷ eager on the CPU"
+                yield _gpu_forward(what, network, dtype, num_clips, bench.rounds) if is_here else _no_gpu(what)
+        for peer in ("a scan on the CPU", "decoding alone"):
+            what = f"{preset}, a scan of 720p without faces ÷ {peer}"
+            yield _gpu_scan(what, folder, peer, bench) if is_here else _no_gpu(what)
+
+
+def _no_gpu(what: str) -> Row:
+    return Row("gpu", what, exactness="not measured: no CUDA device")
+
+
+def _gpu_forward(what: str, network: Any, dtype: Any, num_clips: int, rounds: int) -> Row:
+    fast = copy.deepcopy(network)
+    prepare_for_inference(fast, dtype=dtype)
+    fast.to("cuda")
+    plain = _pixels(network, num_clips)
+    pinned = plain.pin_memory()
+
+    @torch.inference_mode()
+    def ours() -> torch.Tensor:
+        logits: torch.Tensor = fast(pinned.to("cuda", non_blocking=True)).logits.cpu()
+        return logits
+
+    def by_cpu() -> torch.Tensor:
+        return torch.cat([plain_forward(network, clip[None]) for clip in plain])
+
+    times, answers = interleave({"ours": ours, "peer": by_cpu}, rounds)
+    return compare("gpu", what, times["ours"], times["peer"],
+                   exactness=_relative_difference(answers["ours"], answers["peer"]))  # fmt: skip
+
+
+def _gpu_scan(what: str, folder: str, peer: str, bench: Bench) -> Row:
+    path, settings = bench.plain_clip(), ScanSettings(faces="none", num_frames=NUM_FRAMES)
+    here = Detector([folder], device="cuda", settings=settings)
+    ways: dict[str, Callable[[], Any]] = {"ours": lambda: here.score(path).fake_probability}
+    if peer == "decoding alone":
+        ways["peer"] = partial(read_ours, path, even_indices(path))
+    else:
+        plain = Detector([folder], device="cpu", settings=settings)
+        ways["peer"] = lambda: plain.score(path).fake_probability
+    times, answers = interleave(ways, bench.rounds)
+    scores = "" if peer == "decoding alone" else f"scores {answers['ours']:.5f} and {answers['peer']:.5f}"
+    return compare("gpu", what, times["ours"], times["peer"], exactness=scores)
