@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Features computed once: those of the drawn pairs, in another order each turn, and never again without need."""
 
+import numpy as np
 import pytest
 import torch
 
 from deepfake_video.training import features
 from deepfake_video.training.batches import TrainingPairs, to_pixel_values
-from deepfake_video.training.features import FeaturePairs
+from deepfake_video.training.features import FeaturePairs, jitter_features
 from deepfake_video.training.loop import train
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import TrainingError
@@ -64,6 +65,25 @@ def test_they_are_computed_again_where_anything_differs(videos, tmp_path, encode
     assert len(encoded) == 3 + len(other._features)
 
 
+def test_jitter_moves_a_pair_to_another_clip_and_stretches_it():
+    pair, other = torch.randn(2, 5, 4), torch.randn(2, 5, 4)
+    moved = jitter_features(pair, other, 2.0, np.random.default_rng(0))
+    # Twice the way from the one mean to the other.
+    torch.testing.assert_close(moved[0].mean(0), 2 * other[0].mean(0) - pair[0].mean(0))
+    # One factor for all differences of frames, of both clips and between them.
+    factors = (moved - moved[0, :1]) / (pair - pair[0, :1])
+    factors = factors[torch.isfinite(factors)]
+    torch.testing.assert_close(factors, factors[:1].expand_as(factors), rtol=1e-3, atol=0)
+    assert not torch.allclose(jitter_features(pair, other, 2.0, np.random.default_rng(1)), moved)
+
+
+def test_each_turn_has_another_jitter_that_its_number_decides(videos, tmp_path):
+    recipe = tiny_recipe(trains="head", feature_pairs=1, feature_jitter=1.0, steps=3)
+    again = [make_pairs(videos, tmp_path, recipe)[1] for _ in range(2)]
+    torch.testing.assert_close(again[0][1], again[1][1], rtol=0, atol=0)
+    assert not torch.allclose(again[0][0], again[0][1])
+
+
 def run(videos, folder, **options):
     folder.mkdir(exist_ok=True)
     return train(make_network(RECIPE), *videos, RECIPE, folder, device="cpu", workers=0, quiet=True, **options)
@@ -87,3 +107,5 @@ def test_the_frame_encoder_stays_and_the_rest_learns(videos, tmp_path):
 def test_features_of_a_network_that_changes_are_refused():
     with pytest.raises(TrainingError, match="feature_pairs"):
         tiny_recipe(feature_pairs=3)
+    with pytest.raises(TrainingError, match="feature_jitter"):
+        tiny_recipe(trains="head", feature_jitter=1.0)

@@ -28,7 +28,8 @@ class FeaturePairs(Dataset[torch.Tensor]):
     """
     Pair number i of a training: features `(2, T, num_features)` float32, the real clip first.
 
-    There are `recipe.feature_pairs` of them, which come again and again, each time in another order.
+    There are `recipe.feature_pairs` of them, which come again and again, each time in another order and with another
+    jitter.
 
     Args:
         pairs: What they are features of.
@@ -60,10 +61,37 @@ class FeaturePairs(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         turn, position = divmod(index, len(self._features))
-        return self._features[self._order(turn)[position]]
+        pair = self._features[self._order(turn)[position]]
+        if not self.recipe.feature_jitter:
+            return pair
+        random = np.random.default_rng([self.recipe.seed, index, 1])
+        other = self._features[random.integers(len(self._features))]
+        return jitter_features(pair, other, self.recipe.feature_jitter, random)
 
     def _draw_order(self, turn: int) -> np.ndarray:
         return np.random.default_rng([self.recipe.seed, turn]).permutation(len(self._features))
+
+
+def jitter_features(
+    pair: torch.Tensor, other: torch.Tensor, strength: float, random: np.random.Generator
+) -> torch.Tensor:
+    """
+    Both clips of a pair in the place of a stranger, with a swing of its own.
+
+    What a face looks like moves the features of all its frames alike, and how much it moves stretches them; neither
+    tells whether a clip is real, and from few people a recurrent part would learn both. The mean of another clip takes
+    part as in MixStyle (Zhou et al., 2021), here along time and beyond the clip where `strength` is more than 1.
+
+    Args:
+        pair: `(2, T, num_features)`, the real clip first.
+        other: The same of another pair.
+        strength: Of the way from the one real clip's mean to the other's; half of it is the standard deviation of
+            the logarithm by which both swing more or less about the mean.
+        random: Draws.
+    """
+    mean = pair[0].mean(0)
+    gain = float(np.exp(random.normal(0.0, strength / 2)))
+    return mean + (pair - mean) * gain + strength * (other[0].mean(0) - mean)
 
 
 class FeatureClassifier(nn.Module):

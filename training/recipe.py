@@ -44,6 +44,8 @@ class Recipe:
             second stage of the two-stage way, whose first is a frame classifier named by `initial`.
         feature_pairs: With `trains="head"`: so many pairs are drawn, their features computed once, and trained on
             again and again; 0 draws each anew.
+        feature_jitter: With those: how far the features of both clips of a pair are moved along the difference to
+            another clip, and how much they swing about their mean; 0 leaves them as they are.
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
             clips with temporal faults), permuted (real clips in another order).
         clip_frames: Frames of a training clip, from consecutive cached ones.
@@ -74,6 +76,7 @@ class Recipe:
     initial: str | None = None
     trains: str = "all"
     feature_pairs: int = 0
+    feature_jitter: float = 0.0
     fakes: dict[str, float] = field(default_factory=lambda: {SELF_BLENDED: 0.5, MANIPULATED: 0.5})
     clip_frames: int = 1
     cached_frames: int = 32
@@ -123,6 +126,8 @@ class Recipe:
             raise TrainingError(
                 'recipe: feature_pairs goes with trains "head"; else the features change as it trains.'
             )
+        if self.feature_jitter and not self.feature_pairs:
+            raise TrainingError("recipe: feature_jitter goes with feature_pairs, whose features it moves.")
         if self.clip_frames > self.cached_frames:
             raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
 

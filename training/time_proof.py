@@ -41,6 +41,7 @@ _BASE = Recipe(
     processor={"face_margin": 1.15},
     trains="head",
     feature_pairs=600,
+    feature_jitter=2.0,
     fakes={PERMUTED: 1.0},
     clip_frames=NUM_FRAMES,
     cached_frames=CACHED_FRAMES,
@@ -79,11 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--initial", default=str(DEFAULT_CHECKPOINT), help="folder of a frame classifier (default: our own)"
     )
+    parser.add_argument("--swap", action="store_true", help="test those that were trained on, and the other way round")
     arguments = parser.parse_args(argv)
     recipe = replace(
         _BASE, steps=arguments.steps, validate_every=arguments.steps, initial=arguments.initial, config=_VIEW
     )
-    known, test = split_reals(arguments.data)
+    known, test = split_reals(arguments.data, swap=arguments.swap)
     cache = arguments.cache or arguments.output / "crops"
     sides = [load_videos(side, recipe.crop_settings(), cache, workers=1) for side in (known, test)]
     print(f"{len(sides[0])} videos to train on, {len(sides[1])} of other people to test", file=sys.stderr)
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def split_reals(roots: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
+def split_reals(roots: Sequence[Path], *, swap: bool = False) -> tuple[list[Sample], list[Sample]]:
     """Real videos to train on, and those of other people to test on; whose people are not named, that trains."""
     known: list[Sample] = []
     test: list[Sample] = []
@@ -102,7 +104,7 @@ def split_reals(roots: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
         reals = [sample for sample in open_benchmark(root).samples if not sample.is_fake]
         known += [sample for sample in reals if not sample.identities]
         for number, group in enumerate(identity_groups([sample for sample in reals if sample.identities])):
-            (test if number % 2 else known).extend(group)
+            (known if number % 2 == swap else test).extend(group)
     return known, test
 
 
