@@ -60,7 +60,7 @@ def fold_batch_norms(module: nn.Module) -> None:
     Change each convolution that a batch norm of the same parent directly follows, so that it does both, in place.
 
     In torchvision's networks neighbours by registration are neighbours in the forward pass too. The weights change
-    where they lie, so that there is no second copy of them; safetensors maps a file privately, so it stays.
+    where they lie, so that there is no second copy of them.
     """
     for parent in list(module.modules()):
         before: nn.Module | None = None

@@ -1,10 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a checkpoint with the package's own classes: safetensors and JSON only, code in the folder is ignored."""
 
-import hashlib
 import json
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +11,6 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 from safetensors import SafetensorError
-from safetensors.torch import load_file
 from transformers import initialization as init
 
 from ..configuration_deepfake import DeepfakeConfig
@@ -21,6 +18,7 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .inference import Dtype, Engine, prepare_for_inference
 from .results import DEFAULT_ID, ModelIdentity
+from .weights import read_weights
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
@@ -125,15 +123,12 @@ def _load_stored(
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
     config, processor = read_choices(name, folder)
-    with ThreadPoolExecutor(1) as pool:
-        # The hash takes as long as the rest.
-        digest = pool.submit(_weights_sha256, folder)
-        network = _read_network(name, folder, config).eval()
-        prepare(network)
+    network, digest = _read_network(name, folder, config)
+    prepare(network)
     identity = ModelIdentity(
         id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
         revision=commit,
-        weights_sha256=digest.result(),
+        weights_sha256=digest,
     )
     return LoadedModel(network, processor, identity)
 
@@ -199,33 +194,38 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     return config
 
 
-def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> DeepfakeForVideoClassification:
-    """The network with the weights as they lie in the file: nothing is initialised first, and nothing is copied."""
+def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
+    """The network in evaluation mode with the weights as they were read, and their hash: nothing is initialised."""
     files = sorted(folder.glob("*.safetensors"))
     if not files:
         raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
+
+    def check(stored: Mapping[str, torch.Tensor]) -> None:
+        problems = {
+            "missing": expected.keys() - stored.keys(),
+            "unexpected": stored.keys() - expected.keys(),
+            "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
+        }
+        for problem, keys in problems.items():
+            if keys:
+                listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+                raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
+
     try:
         with init.no_init_weights(), torch.device("meta"):
-            network = DeepfakeForVideoClassification(config)
-        stored = {key: tensor for file in files for key, tensor in load_file(file).items()}
+            network = DeepfakeForVideoClassification(config).eval()
+        expected = network.state_dict()
+        weights, digest = read_weights(files, check)
+    except ModelLoadError:
+        raise
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{name}: the weights cannot be loaded, {_one_line(error)}") from error
-    expected = network.state_dict()
-    problems = {
-        "missing": expected.keys() - stored.keys(),
-        "unexpected": stored.keys() - expected.keys(),
-        "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
-    }
-    for problem, keys in problems.items():
-        if keys:
-            listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-            raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
-    for key, tensor in stored.items():
+    for key, tensor in weights.items():
         # The smallest and the largest value tell, and unlike a mask take no memory.
         if not torch.isfinite(torch.stack(tensor.aminmax())).all():
             raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
-    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in stored.items()}, assign=True)
-    return network
+    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
+    return network, digest
 
 
 def _untrained_model() -> LoadedModel:
@@ -235,16 +235,6 @@ def _untrained_model() -> LoadedModel:
         network = DeepfakeForVideoClassification(config)
     processor = DeepfakeVideoProcessor.from_config(config)
     return LoadedModel(network.eval(), processor, ModelIdentity(id=UNTRAINED_ID))
-
-
-def _weights_sha256(folder: Path) -> str:
-    """Of one file its own hash; of shards the hash of their concatenation in the order of their names."""
-    digest = hashlib.sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        with file.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _one_line(error: Exception) -> str:

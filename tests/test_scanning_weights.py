@@ -1,0 +1,83 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights as safetensors wrote them, and the hash of the files; nothing is read that will not fit."""
+
+import hashlib
+import struct
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from deepfake_video.scanning import weights
+from deepfake_video.scanning.weights import read_weights
+
+
+TENSORS = {
+    "matrix": torch.arange(6.0).view(2, 3),
+    "half": torch.tensor([1.5, -2.0], dtype=torch.float16),
+    "counter": torch.tensor(7),
+    "odd": torch.tensor([True, False, True]),
+    "none": torch.empty(0, 4),
+}
+
+
+def accept(stored):
+    pass
+
+
+@pytest.fixture
+def file(tmp_path):
+    save_file(TENSORS, tmp_path / "model.safetensors")
+    return tmp_path / "model.safetensors"
+
+
+def test_tensors_and_hash(file):
+    stored, digest = read_weights([file], accept)
+    assert stored.keys() == TENSORS.keys()
+    for name, tensor in TENSORS.items():
+        torch.testing.assert_close(stored[name], tensor, rtol=0, atol=0)
+    assert digest == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_files_longer_than_what_is_read_at_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "_CHUNK", 1000)
+    parts = {name: torch.randn(777) for name in ("a", "b")}
+    for name, tensor in parts.items():
+        save_file({name: tensor}, tmp_path / f"{name}.safetensors")
+    files = sorted(tmp_path.iterdir())
+    stored, digest = read_weights(files, accept)
+    assert all(torch.equal(stored[name], tensor) for name, tensor in parts.items())
+    assert digest == hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
+def test_changing_them_leaves_the_file(file):
+    before = file.read_bytes()
+    read_weights([file], accept)[0]["matrix"].mul_(2)
+    assert file.read_bytes() == before
+
+
+def test_tensors_at_any_place(tmp_path):
+    # A header of odd length, as other writers leave it.
+    header = b'{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    header += b" " * (1 - len(header) % 2)
+    content = struct.pack("<Q", len(header)) + header + struct.pack("<2f", 1.0, 2.0)
+    (file := tmp_path / "model.safetensors").write_bytes(content)
+    assert read_weights([file], accept)[0]["a"].tolist() == [1.0, 2.0]
+
+
+def test_what_does_not_fit_is_not_read(file, monkeypatch):
+    monkeypatch.setattr(weights, "_read", lambda *_: pytest.fail("it was read"))
+
+    def refuse(stored):
+        assert {name: tensor.shape for name, tensor in stored.items()} == {k: v.shape for k, v in TENSORS.items()}
+        raise KeyError("another network")
+
+    with pytest.raises(KeyError, match="another network"):
+        read_weights([file], refuse)
+
+
+def test_a_file_that_becomes_shorter_is_refused(file, monkeypatch):
+    allocate = weights._allocate
+    monkeypatch.setattr(weights, "_allocate", lambda size: allocate(size + 1))
+    with pytest.raises(ValueError, match=r"model\.safetensors became shorter"):
+        read_weights([file], accept)
