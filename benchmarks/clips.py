@@ -51,6 +51,8 @@ def _encode(path: Path, pictures: Any, codec: str, size: tuple[int, int], keyfra
         stream: Any = output.add_stream(codec, rate=FPS, options=_OPTIONS[codec])
         stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.gop_size = keyframe_every
+        # One slice a picture, as ffmpeg's own command writes it; PyAV would make x264 write one for each thread.
+        stream.thread_type = "FRAME"
         for number, picture in enumerate(pictures):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture[: size[1], : size[0]]), format="rgb24")
             frame.pts, frame.time_base = number, Fraction(1, FPS)

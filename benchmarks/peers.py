@@ -99,7 +99,7 @@ class PlainMTCNN:
         boxes, scores = self.network.detect(np.asarray(small))
         if boxes is None:
             return []
-        return [FaceDetection(box * scale, float(score)) for box, score in zip(boxes, scores, strict=True)]
+        return [FaceDetection(np.asarray(box, np.float32) * scale, float(score)) for box, score in zip(boxes, scores, strict=True)]
 
 
 def openvino_features(backbone: torch.nn.Module, frames: torch.Tensor) -> Callable[[], torch.Tensor]:
