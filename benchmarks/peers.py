@@ -99,7 +99,9 @@ class PlainMTCNN:
         boxes, scores = self.network.detect(np.asarray(small))
         if boxes is None:
             return []
-        return [FaceDetection(np.asarray(box, np.float32) * scale, float(score)) for box, score in zip(boxes, scores, strict=True)]
+        # It returns an array of objects.
+        found = zip(np.asarray(boxes, np.float32), scores, strict=True)
+        return [FaceDetection(box * scale, float(score)) for box, score in found]
 
 
 def openvino_features(backbone: torch.nn.Module, frames: torch.Tensor) -> Callable[[], torch.Tensor]:
