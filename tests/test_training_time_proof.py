@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The proof of time: other people in the test, the same frames on both sides, and a frame mean that cannot tell."""
+
+import numpy as np
+import pytest
+import torch
+
+from deepfake_video.training import time_proof
+from deepfake_video.training.loop import judge
+from deepfake_video.training.networks import make_network
+from deepfake_video.training.recipe import PERMUTED
+from training_videos import make_video, tiny_recipe
+
+
+@pytest.fixture
+def videos(tmp_path):
+    return [make_video(tmp_path / "videos", number, frames=24) for number in range(4)]
+
+
+def test_halves_share_nobody_and_change_places(monkeypatch, videos):
+    samples = [video.sample for video in videos]
+    benchmark = type("Benchmark", (), {"samples": [*samples, make_nameless(samples[0])]})
+    monkeypatch.setattr(time_proof, "open_benchmark", lambda root: benchmark)
+    known, test = time_proof.split_reals(["anything"])
+    assert [sample.key for sample in known] == ["nameless", "real-0", "real-2"]
+    assert [sample.key for sample in test] == ["real-1", "real-3"]
+    swapped = time_proof.split_reals(["anything"], swap=True)
+    assert [sample.key for sample in swapped[0]] == ["nameless", "real-1", "real-3"]
+
+
+def make_nameless(sample):
+    return type(sample)(key="nameless", path=sample.path, is_fake=False, dataset="drawn", identities=())
+
+
+def test_a_permuted_clip_has_the_frames_of_the_real_one(videos, tmp_path):
+    clips = time_proof.make_tests(videos[:1], "permuted", tmp_path / "tests")
+    assert [clip.sample.is_fake for clip in clips] == [False, True] * 3
+    for real, fake in zip(clips[::2], clips[1::2], strict=True):
+        one, other = (clip.crops.read(0, time_proof.NUM_FRAMES)[0] for clip in (real, fake))
+        assert real.sample.key == fake.sample.key
+        assert not np.array_equal(one, other)
+        assert sorted(frame.tobytes() for frame in one) == sorted(frame.tobytes() for frame in other)
+
+
+def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(videos, tmp_path):
+    clips = time_proof.make_tests(videos[2:], "permuted", tmp_path / "tests")
+    frame_mean = {
+        "rnn_type": "none",
+        "num_hidden_layers": 0,
+        "hidden_size": 1024,
+        "frame_aggregation": "mean-probability",
+    }
+    apart = {}
+    for name, config in (("frame mean", frame_mean), ("recurrent", {})):
+        recipe = tiny_recipe(config={**config, "num_frames": time_proof.NUM_FRAMES})
+        probabilities = judge(make_network(recipe), clips, recipe, recipe.make_processor(), torch.device("cpu"))[0]
+        apart[name] = np.abs(probabilities[::2] - probabilities[1::2]).min()
+    assert apart["frame mean"] < 1e-6 < 1e-5 < apart["recurrent"]
+
+
+def test_it_trains_and_measures_each_fault(videos, tmp_path):
+    recipe = tiny_recipe(config={"num_frames": time_proof.NUM_FRAMES}, fakes={PERMUTED: 1.0}, steps=2)
+    tests = {name: time_proof.make_tests(videos[2:], name, tmp_path / name) for name in ("permuted", "frozen", "gap")}
+    areas = time_proof.prove(recipe, videos[:2], tests, tmp_path / "run")
+    assert areas.keys() == tests.keys()
+    assert all(0 <= area <= 1 for area in areas.values())
