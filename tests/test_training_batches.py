@@ -10,7 +10,7 @@ import torch
 
 from deepfake_video.training import batches
 from deepfake_video.training.batches import TrainingPairs, validation_clip
-from deepfake_video.training.recipe import FAKES, MANIPULATED, PERMUTED, SELF_BLENDED, TrainingError
+from deepfake_video.training.recipe import FAKES, MANIPULATED, PERMUTED, SELF_BLENDED, STALLED, TrainingError
 from training_videos import make_video, make_videos, tiny_recipe
 
 
@@ -78,6 +78,18 @@ def test_a_permuted_pair_holds_the_same_frames(videos):
     real, fake = TrainingPairs(videos, tiny_recipe(fakes={PERMUTED: 1.0}, augment=False))[0]
     assert not torch.equal(real, fake)
     assert sorted(frame.numpy().tobytes() for frame in real) == sorted(frame.numpy().tobytes() for frame in fake)
+
+
+def test_of_a_stalled_clip_at_least_half_stands_still_or_goes_missing(videos):
+    recipe = tiny_recipe(fakes={STALLED: 1.0}, augment=False, clip_frames=4, cached_frames=4)
+    pairs = TrainingPairs(videos, recipe)
+    kept = set()
+    for index in range(len(pairs)):
+        real, fake = ([frame.numpy().tobytes() for frame in clip] for clip in pairs[index])
+        assert set(fake) < set(real)
+        assert len(fake) == len(real)
+        kept.add(len(set(fake)))
+    assert kept <= {1, 2, 3}
 
 
 def test_a_short_video_repeats_its_last_frame(tmp_path):

@@ -63,7 +63,7 @@ def test_a_damaged_file_is_one_sentence(text, tmp_path):
         ({"learning_rate": None}, "learning_rate"),
         ({"validate_every": 0}, "validate_every"),
         ({"patience": 0}, "patience"),
-        ({"fakes": {"blended": 1}}, "self-blended, manipulated, faulty, permuted"),
+        ({"fakes": {"blended": 1}}, "self-blended, manipulated, faulty, permuted, stalled"),
         ({"fakes": {}}, "fakes"),
         ({"fakes": {"self-blended": 0}}, "fakes"),
         ({"fakes": {"self-blended": 1, "faulty": -1}}, "fakes"),

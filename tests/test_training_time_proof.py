@@ -8,7 +8,7 @@ import torch
 from deepfake_video.training import time_proof
 from deepfake_video.training.loop import judge
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import PERMUTED
+from deepfake_video.training.recipe import PERMUTED, STALLED
 from training_videos import make_video, tiny_recipe
 
 
@@ -42,6 +42,19 @@ def test_a_permuted_clip_has_the_frames_of_the_real_one(videos, tmp_path):
         assert sorted(frame.tobytes() for frame in one) == sorted(frame.tobytes() for frame in other)
 
 
+@pytest.mark.parametrize("fault", ["frozen", "gap", "frozen shortly", "gap shortly"])
+def test_of_a_stalled_clip_half_is_lost_or_less_where_that_is_asked_for(videos, tmp_path, fault):
+    clips = time_proof.make_tests(videos[:2], fault, tmp_path / "tests")
+    for real, fake in zip(clips[::2], clips[1::2], strict=True):
+        one, other = (
+            [frame.tobytes() for frame in clip.crops.read(0, time_proof.NUM_FRAMES)[0]] for clip in (real, fake)
+        )
+        assert len(other) == len(one) == len(set(one))
+        assert set(other) < set(one)
+        lost = len(one) - len(set(other))
+        assert 1 <= lost <= len(one) // 2 if fault.endswith("shortly") else lost >= len(one) // 2 - 1
+
+
 def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(videos, tmp_path):
     clips = time_proof.make_tests(videos[2:], "permuted", tmp_path / "tests")
     frame_mean = {
@@ -59,8 +72,8 @@ def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(vide
 
 
 def test_it_trains_and_measures_each_fault(videos, tmp_path):
-    recipe = tiny_recipe(config={"num_frames": time_proof.NUM_FRAMES}, fakes={PERMUTED: 1.0}, steps=2)
-    tests = {name: time_proof.make_tests(videos[2:], name, tmp_path / name) for name in ("permuted", "frozen", "gap")}
+    recipe = tiny_recipe(config={"num_frames": time_proof.NUM_FRAMES}, fakes={PERMUTED: 0.5, STALLED: 0.5}, steps=2)
+    tests = {name: time_proof.make_tests(videos[2:], name, tmp_path / name) for name in time_proof.FAULTS}
     areas = time_proof.prove(recipe, videos[:2], tests, tmp_path / "run")
     assert areas.keys() == tests.keys()
     assert all(0 <= area <= 1 for area in areas.values())

@@ -13,8 +13,8 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from .augmentation import degrade_clip, draw_degradation, draw_framing, draw_motion, frame_clip
 from .blending import blend_clip, draw_blend
 from .data import Video
-from .faults import make_faulty, permute
-from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, Recipe, TrainingError
+from .faults import LONG, make_faulty, permute, stall
+from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, STALLED, Recipe, TrainingError
 
 
 T = TypeVar("T")
@@ -71,6 +71,8 @@ class TrainingPairs(Dataset[torch.Tensor]):
             fake = blend_clip(frames, landmarks, draw_blend(random))[0]
         elif kind == FAULTY:
             fake = make_faulty(frames, landmarks, random)
+        elif kind == STALLED:
+            fake = stall(frames, random, skips=bool(random.random() < 0.5), shares=LONG)
         else:
             fake = permute(frames, random)
         return self._finish(frames, fake, random)

@@ -8,6 +8,10 @@ import numpy as np
 from .blending import Blend, blend_clip, draw_blend
 
 
+# Shares of a clip, least and most, that stand still or go missing.
+SHORT, LONG = (0.0, 0.5), (0.5, 0.95)
+
+
 def make_faulty(frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """
     A real clip with one fault: a blended region that jitters or drifts, or frames that stand still or go missing.
@@ -26,16 +30,19 @@ def make_faulty(frames: np.ndarray, landmarks: np.ndarray, random: np.random.Gen
     return stall(frames, random, skips=fault == "drop")
 
 
-def stall(frames: np.ndarray, random: np.random.Generator, *, skips: bool) -> np.ndarray:
+def stall(
+    frames: np.ndarray, random: np.random.Generator, *, skips: bool, shares: tuple[float, float] = SHORT
+) -> np.ndarray:
     """
-    A clip whose pictures are as they were, but some stand still or go missing.
+    A clip whose pictures are as they were, but some stand still or go missing: two at least.
 
     Args:
         frames: (T, S, S, 3) uint8.
         random: Where the numbers come from.
-        skips: Whether frames go missing, else one stands still.
+        skips: Whether frames go missing, and the last one stands for them at the end; else one stands still.
+        shares: How much of the clip.
     """
-    length = min(int(random.integers(2, max(3, len(frames) // 2 + 1))), len(frames))
+    length = min(max(2, round(random.uniform(*shares) * len(frames))), len(frames))
     start = int(random.integers(0, len(frames) - length + 1))
     order = np.arange(len(frames))
     if skips:  # the frames after the gap move up, the last one stays

@@ -14,10 +14,11 @@ from .crops import CropSettings
 
 
 RECIPES = Path(__file__).parent / "recipes"
-SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED = "self-blended", "manipulated", "faulty", "permuted"
+SELF_BLENDED, MANIPULATED, FAULTY = "self-blended", "manipulated", "faulty"
+PERMUTED, STALLED = "permuted", "stalled"
 # A training that goes on may become longer or shorter.
 CHANGEABLE = {"steps", "validate_every", "patience"}
-FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED)
+FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED, STALLED)
 
 
 class TrainingError(ValueError):
@@ -47,7 +48,8 @@ class Recipe:
         feature_jitter: With those: how far the features of both clips of a pair are moved along the difference to
             another clip, and how much they swing about their mean; 0 leaves them as they are.
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
-            clips with temporal faults), permuted (real clips in another order).
+            clips with temporal faults), permuted (real clips in another order), stalled (real clips of which at least
+            half stands still or goes missing).
         clip_frames: Frames of a training clip, from consecutive cached ones.
         cached_frames: Frames of each video that are cached.
         burst_length: Consecutive frames of the video among them; 1 spreads them evenly.

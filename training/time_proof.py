@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof that time is used: real clips against the very same frames in another order.
+"""The proof that time is used: real clips against their own frames in another order, standing still or missing.
 
 `python -m deepfake_video.training.time_proof DATA ... --output FOLDER` trains two networks over the same frame
 classifier, one with a recurrent part over its scores and one without, on clips of real videos and the same clips with
-their frames permuted, and tests them on other people. A frame mean cannot tell the two apart; what the recurrent
-network reaches above that, it reaches by time alone.
+their frames permuted, repeated or left out, and tests them on other people. A frame mean can hardly tell them apart;
+what the recurrent network reaches above that, it reaches by time alone.
 """
 
 import argparse
@@ -25,13 +25,15 @@ from ..evaluation.samples import Sample, identity_groups
 from ..scanning.models import DEFAULT_CHECKPOINT
 from .crops import CachedCrops
 from .data import Video, load_videos
-from .faults import permute, stall
+from .faults import LONG, SHORT, permute, stall
 from .loop import judge, train
 from .networks import make_network
-from .recipe import PERMUTED, Recipe
+from .recipe import PERMUTED, STALLED, Recipe
 
 
 RECURRENT, FRAMES = "recurrent", "frame mean"
+# In each test clip: another order; half of it or more standing still or missing, as trained on; or less, which is not.
+FAULTS = ("permuted", "frozen", "gap", "frozen shortly", "gap shortly")
 # Frames of a clip, and how far apart the clips of a test video begin; its score is their mean.
 NUM_FRAMES, TEST_STEP = 16, 4
 CACHED_FRAMES = 40
@@ -42,14 +44,14 @@ _BASE = Recipe(
     trains="head",
     feature_pairs=600,
     feature_jitter=2.0,
-    fakes={PERMUTED: 1.0},
+    fakes={PERMUTED: 0.5, STALLED: 0.5},
     clip_frames=NUM_FRAMES,
     cached_frames=CACHED_FRAMES,
     burst_length=CACHED_FRAMES,
     crop_size=160,
     crop_margin=1.5,
     batch_pairs=32,
-    steps=800,
+    steps=3200,
     learning_rate=1e-2,
     warmup_steps=20,
     average_decay=0.95,
@@ -89,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = arguments.cache or arguments.output / "crops"
     sides = [load_videos(side, recipe.crop_settings(), cache, workers=1) for side in (known, test)]
     print(f"{len(sides[0])} videos to train on, {len(sides[1])} of other people to test", file=sys.stderr)
-    tests = {name: make_tests(sides[1], name, arguments.output / name) for name in ("permuted", "frozen", "gap")}
+    tests = {name: make_tests(sides[1], name, arguments.output / name.replace(" ", "-")) for name in FAULTS}
     for name, config in CONFIGS.items():
         areas = prove(replace(recipe, config=config), sides[0], tests, arguments.output / name.replace(" ", "-"))
         print(f"{name}: video AUC " + ", ".join(f"{test} {area:.3f}" for test, area in areas.items()), flush=True)
@@ -114,7 +116,7 @@ def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]
 
     Args:
         videos: Real ones.
-        fault: "permuted", "frozen" (one frame stands still) or "gap" (frames go missing).
+        fault: One of `FAULTS`.
         folder: Gets the clips.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -123,7 +125,11 @@ def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]
         random = np.random.default_rng(number)
         for start in range(0, max(1, len(video.crops.frame_indices) - NUM_FRAMES + 1), TEST_STEP):
             frames, landmarks = video.crops.read(start, NUM_FRAMES)
-            faulty = permute(frames, random) if fault == "permuted" else stall(frames, random, skips=fault == "gap")
+            if fault == "permuted":
+                faulty = permute(frames, random)
+            else:
+                shares = SHORT if fault.endswith("shortly") else LONG
+                faulty = stall(frames, random, skips=fault.startswith("gap"), shares=shares)
             for is_fake, pictures in ((False, frames), (True, faulty)):
                 path = folder / f"{number}-{start}-{'faulty' if is_fake else 'real'}.safetensors"
                 tensors = {"frames": torch.from_numpy(pictures), "landmarks": torch.from_numpy(landmarks)}
