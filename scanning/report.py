@@ -122,12 +122,15 @@ def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Seq
 
 def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None) -> VideoPage:
     is_trained = UNTRAINED_WARNING not in result.warnings
+    stretches = worst_stretches(result)[:MAX_STRETCHES]
     if result.status != "ok":
         tone, verdict = "unknown", "Could not be judged"
     elif not is_trained:
         tone, verdict = "unknown", "No judgement: random weights"
     elif result.label == "fake":
         tone, verdict = "fake", "Judged fake"
+    elif result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold:
+        tone, verdict = "mixed", "Judged real, but for a part"
     else:
         tone, verdict = "real", "Judged real"
     return VideoPage(
@@ -138,7 +141,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         evidence=evidence or Evidence(),
         tone=tone,
         verdict=verdict,
-        stretches=worst_stretches(result)[:MAX_STRETCHES],
+        stretches=stretches,
         charts=_charts(result),
         ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
         is_trained=is_trained,

@@ -100,6 +100,19 @@ def test_it_says_what_when_who_and_by_which_model():
     assert "never a verdict" in text
 
 
+def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
+    mixed = replace(FAKE, path="/videos/mixed.mp4", label="real", fake_probability=0.3)
+    alone = page(mixed)
+    assert "Judged real, but for a part" in alone.text
+    assert "look there" in alone.text
+    assert "none of the traces" not in alone.text
+    assert "mixed" in alone.classes()
+    bands = [attributes["class"] for tag, attributes in alone.tags if tag == "div" and "role" in attributes]
+    assert bands == ["band mixed"]
+    index = page(mixed, REAL, FAKE)
+    assert "1 judged fake, 2 judged real (1 of them but for a part), 0 without" in " ".join(index.text.split())
+
+
 def test_nothing_is_asked_of_another_host():
     html = render_report([FAKE, REAL, FAILED], [PICTURES, PICTURES, None])
     sources = [
