@@ -81,6 +81,22 @@ def test_a_training_may_be_called_finished_where_it_stands(videos, tmp_path, sto
     assert outcome.progress.finished
 
 
+def test_a_share_of_the_initial_weights_can_be_kept_of_a_finished_training(videos, tmp_path):
+    initial = make_network(tiny_recipe())
+    initial.save_pretrained(tmp_path / "initial")
+    recipe = tiny_recipe(initial=str(tmp_path / "initial"), seed=1)
+    trained = run(recipe, videos, tmp_path / "run")
+    mixed = run(replace(recipe, initial_share=0.25), videos, tmp_path / "run")
+    assert mixed.progress == trained.progress
+    states = (network.state_dict() for network in (initial, trained.network, mixed.network))
+    for first, last, kept in zip(*(state.values() for state in states), strict=True):
+        if first.is_floating_point():
+            torch.testing.assert_close(kept, 0.25 * first + 0.75 * last)
+    assert not np.array_equal(mixed.probabilities, trained.probabilities)
+    probabilities = judge(mixed.network, videos[1], recipe, recipe.make_processor(), torch.device("cpu"))[0]
+    np.testing.assert_array_equal(probabilities, mixed.probabilities)
+
+
 def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=1)
     with pytest.raises(TrainingError, match="another recipe"):

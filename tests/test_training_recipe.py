@@ -75,6 +75,8 @@ def test_a_damaged_file_is_one_sentence(text, tmp_path):
         ({"preset": 3}, "preset"),
         ({"config": [1]}, "config"),
         ({"initial": 3}, "initial"),
+        ({"initial": "folder", "initial_share": 1}, "initial_share"),
+        ({"initial_share": 0.5}, "initial_share"),
     ],
 )
 def test_mistyped_values_are_named(change, named):

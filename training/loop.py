@@ -150,6 +150,7 @@ class TrainingRun:
         self.processor = recipe.make_processor()
         # Convolutions on a CPU are faster where the channels of a pixel lie together.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._initial = {n: t.cpu().clone() for n, t in network.state_dict().items()} if recipe.initial_share else {}
         decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
         others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
         groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
@@ -315,7 +316,11 @@ class TrainingRun:
 
     def outcome(self, videos: Sequence[Video]) -> Outcome:
         network = self._averaged
-        network.load_state_dict(load_file(self.folder / BEST_NAME))
+        weights = load_file(self.folder / BEST_NAME)
+        for name, initial in self._initial.items():
+            if initial.is_floating_point():
+                weights[name] = torch.lerp(weights[name], initial, self.recipe.initial_share)
+        network.load_state_dict(weights)
         probabilities, is_fake = self._judge(videos)
         return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
 
