@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws the report of the README: `python docs/make_report.py astronaut.png docs/report.png`.
+"""Draws the report of the README: `python .ci/make_report.py astronaut.png docs/report.png`.
 
 Nine seconds of a picture under a moving camera, three of them self-blended, as `deepfake-video predict --report` shows
 them; needs playwright and Chromium.
