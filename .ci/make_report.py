@@ -2,7 +2,7 @@
 """Draws the report of the README: `python .ci/make_report.py astronaut.png docs/report.png`.
 
 Nine seconds of a picture under a moving camera, three of them self-blended, as `deepfake-video predict --report` shows
-them; needs playwright and Chromium.
+them; needs the extra `dev`, and Chromium.
 """
 
 import subprocess
@@ -13,10 +13,13 @@ from pathlib import Path
 import av
 import numpy as np
 from PIL import Image
-from playwright.sync_api import sync_playwright
 
 from deepfake_video.face_detection import MTCNNDetector
 from deepfake_video.training.blending import blend_clip, draw_blend
+
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from browser import open_tab
 
 
 FPS, SECONDS, WIDTH, HEIGHT = 25, 9, 640, 360
@@ -53,16 +56,6 @@ def write_clip(real: Image.Image, blended: Image.Image, path: Path) -> None:
         container.mux(stream.encode())
 
 
-def photograph(page_path: Path, target: Path) -> None:
-    """The upper part of a page as a picture."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 900, "height": 1180})
-        page.goto(page_path.as_uri())
-        page.screenshot(path=target)
-        browser.close()
-
-
 def main(source: Path, target: Path) -> None:
     """Make the clip, have it judged by the default checkpoint, and take the picture."""
     with tempfile.TemporaryDirectory() as folder:
@@ -71,7 +64,8 @@ def main(source: Path, target: Path) -> None:
         write_clip(picture, blend_face(picture, seed=3), clip)
         command = [sys.executable, "-m", "deepfake_video.cli", "predict", str(clip), "--report", str(report)]
         subprocess.run(command, check=True)
-        photograph(report, target)
+        with open_tab(report.as_uri(), size=(900, 1180)) as tab:
+            tab.page.screenshot(path=target)
 
 
 if __name__ == "__main__":

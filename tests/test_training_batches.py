@@ -81,7 +81,7 @@ def test_a_permuted_pair_holds_the_same_frames(videos):
 
 
 def test_of_a_stalled_clip_at_least_half_stands_still_or_goes_missing(videos):
-    recipe = tiny_recipe(fakes={STALLED: 1.0}, augment=False, clip_frames=4, cached_frames=4)
+    recipe = tiny_recipe(fakes={STALLED: 1.0}, augment=False, clip_frames=6, cached_frames=6)
     pairs = TrainingPairs(videos, recipe)
     kept = set()
     for index in range(len(pairs)):
@@ -89,7 +89,9 @@ def test_of_a_stalled_clip_at_least_half_stands_still_or_goes_missing(videos):
         assert set(fake) < set(real)
         assert len(fake) == len(real)
         kept.add(len(set(fake)))
-    assert kept <= {1, 2, 3}
+    # Three of six that stand still leave four pictures; two, which is less than half, would leave five.
+    assert len(kept) > 1
+    assert max(kept) <= 4
 
 
 def test_a_short_video_repeats_its_last_frame(tmp_path):

@@ -10,8 +10,9 @@ what the recurrent network reaches above that, it reaches by time alone.
 import argparse
 import sys
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from ..evaluation.samples import Sample, identity_groups
 from ..scanning.models import DEFAULT_CHECKPOINT
 from .crops import CachedCrops
 from .data import Video, load_videos
-from .faults import LONG, SHORT, permute, stall
+from .faults import LONG, permute, stall
 from .loop import judge, train
 from .networks import make_network
 from .recipe import PERMUTED, STALLED, Recipe
@@ -33,7 +34,13 @@ from .recipe import PERMUTED, STALLED, Recipe
 
 RECURRENT, FRAMES = "recurrent", "frame mean"
 # In each test clip: another order; half of it or more standing still or missing, as trained on; or less, which is not.
-FAULTS = ("permuted", "frozen", "gap", "frozen shortly", "gap shortly")
+FAULTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
+    "permuted": permute,
+    "frozen": partial(stall, skips=False, shares=LONG),
+    "gap": partial(stall, skips=True, shares=LONG),
+    "frozen shortly": partial(stall, skips=False),
+    "gap shortly": partial(stall, skips=True),
+}
 # Frames of a clip, and how far apart the clips of a test video begin; its score is their mean.
 NUM_FRAMES, TEST_STEP = 16, 4
 CACHED_FRAMES = 40
@@ -91,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = arguments.cache or arguments.output / "crops"
     sides = [load_videos(side, recipe.crop_settings(), cache, workers=1) for side in (known, test)]
     print(f"{len(sides[0])} videos to train on, {len(sides[1])} of other people to test", file=sys.stderr)
-    tests = {name: make_tests(sides[1], name, arguments.output / name.replace(" ", "-")) for name in FAULTS}
+    tests = {name: make_tests(sides[1], name, arguments.output / "tests") for name in FAULTS}
     for name, config in CONFIGS.items():
         areas = prove(replace(recipe, config=config), sides[0], tests, arguments.output / name.replace(" ", "-"))
         print(f"{name}: video AUC " + ", ".join(f"{test} {area:.3f}" for test, area in areas.items()), flush=True)
@@ -117,7 +124,7 @@ def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]
     Args:
         videos: Real ones.
         fault: One of `FAULTS`.
-        folder: Gets the clips.
+        folder: Gets the clips; those of several faults share the files of the real ones there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
@@ -125,13 +132,8 @@ def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]
         random = np.random.default_rng(number)
         for start in range(0, max(1, len(video.crops.frame_indices) - NUM_FRAMES + 1), TEST_STEP):
             frames, landmarks = video.crops.read(start, NUM_FRAMES)
-            if fault == "permuted":
-                faulty = permute(frames, random)
-            else:
-                shares = SHORT if fault.endswith("shortly") else LONG
-                faulty = stall(frames, random, skips=fault.startswith("gap"), shares=shares)
-            for is_fake, pictures in ((False, frames), (True, faulty)):
-                path = folder / f"{number}-{start}-{'faulty' if is_fake else 'real'}.safetensors"
+            for is_fake, pictures in ((False, frames), (True, FAULTS[fault](frames, random))):
+                path = folder / f"{number}-{start}-{fault if is_fake else 'real'}.safetensors"
                 tensors = {"frames": torch.from_numpy(pictures), "landmarks": torch.from_numpy(landmarks)}
                 save_file(tensors, path)
                 sample = replace(video.sample, is_fake=is_fake)
@@ -149,8 +151,11 @@ def prove(
     )
     assert outcome is not None
     areas = {}
+    processor, device = recipe.make_processor(), torch.device("cpu")
+    # The real clips are the same in every test: they go through the frame encoder once.
+    features: dict[Path, torch.Tensor] = {}
     for name, clips in tests.items():
-        probabilities, _ = judge(outcome.network, clips, recipe, recipe.make_processor(), torch.device("cpu"))
+        probabilities, _ = judge(outcome.network, clips, recipe, processor, device, known=features)
         scores: dict[tuple[str, bool], list[float]] = defaultdict(list)
         for clip, probability in zip(clips, probabilities, strict=True):
             scores[clip.sample.key, clip.sample.is_fake].append(probability)
