@@ -64,6 +64,7 @@ class VideoPage:
     tone: str
     verdict: str
     stretches: list[Stretch]
+    exceeds: bool
     charts: list[TrackChart]
     ticks: list[str]
     is_trained: bool
@@ -123,13 +124,15 @@ def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Seq
 def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None) -> VideoPage:
     is_trained = UNTRAINED_WARNING not in result.warnings
     stretches = worst_stretches(result)[:MAX_STRETCHES]
+    # A stretch lies above the threshold; else the one that is shown is only the highest window.
+    exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
     if result.status != "ok":
         tone, verdict = "unknown", "Could not be judged"
     elif not is_trained:
         tone, verdict = "unknown", "No judgement: random weights"
     elif result.label == "fake":
         tone, verdict = "fake", "Judged fake"
-    elif result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold:
+    elif exceeds:
         tone, verdict = "mixed", "Judged real, but for a part"
     else:
         tone, verdict = "real", "Judged real"
@@ -142,6 +145,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         tone=tone,
         verdict=verdict,
         stretches=stretches,
+        exceeds=exceeds,
         charts=_charts(result),
         ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
         is_trained=is_trained,

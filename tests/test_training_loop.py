@@ -150,6 +150,23 @@ def test_a_kept_backbone_keeps_its_weights_and_statistics(videos, tmp_path):
     assert not torch.equal(before.classifier.out_proj.weight, after.classifier.out_proj.weight)
 
 
+def test_statistics_are_kept_while_weights_are_trained(videos, tmp_path):
+    recipe = tiny_recipe(keeps_statistics=True)
+    before, after = make_network(recipe).state_dict(), run(recipe, videos, tmp_path / "kept").network.state_dict()
+    statistics = {name for name in before if name.rpartition(".")[2] in ("running_mean", "running_var")}
+    assert statistics
+    assert all(torch.equal(before[name], after[name]) == (name in statistics) for name in before if before[name].ndim)
+
+
+def test_a_rate_of_zero_trains_the_statistics_alone(videos, tmp_path):
+    recipe = tiny_recipe(learning_rate=0)
+    before = dict(make_network(recipe).named_parameters())
+    after = run(recipe, videos, tmp_path).network
+    assert all(torch.equal(before[name], value) for name, value in after.named_parameters())
+    fresh = dict(make_network(recipe).named_buffers())
+    assert not any(torch.equal(fresh[n], b) for n, b in after.named_buffers() if n.endswith("running_mean"))
+
+
 def test_it_learns_what_one_look_tells(videos, tmp_path):
     # The fakes of these videos are darker.
     recipe = tiny_recipe(fakes={"manipulated": 1.0}, steps=30, augment=False, validate_every=10, learning_rate=0.003)

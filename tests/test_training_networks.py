@@ -76,6 +76,13 @@ def test_weights_in_the_naming_of_efficientnet_pytorch_are_taken(tmp_path, has_g
     assert all((gate == 4).all() for gate in gates) == (not has_gates)
 
 
+def test_no_share_is_kept_of_a_head_that_is_random(tmp_path):
+    folder = save_tiny_model(tmp_path / "model", seed=5)
+    with pytest.raises(TrainingError, match="model: holds a part of this network"):
+        make_network(tiny_recipe(initial=folder, initial_share=0.5, config={"rnn_type": "gru"}))
+    make_network(tiny_recipe(initial=folder, initial_share=0.5))
+
+
 def test_imagenet_weights_are_downloaded_by_one_word(monkeypatch):
     torch.manual_seed(3)
     published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()

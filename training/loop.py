@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
+from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
@@ -187,6 +188,10 @@ class TrainingRun:
         if self.recipe.trains == "head":
             # What is not trained keeps its batch statistics too.
             self._bare.base_model.frame_encoder.eval()
+        elif self.recipe.keeps_statistics:
+            for module in self._bare.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
         with self.accelerator.accumulate(self.network):
             # (pairs, 2, frames, ...) -> (clips, frames, ...)
             clips = batch.flatten(0, 1)

@@ -28,12 +28,17 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
     """
     config = recipe.make_config()
     torch.manual_seed(recipe.seed)
+    is_whole = False
     if recipe.initial == IMAGENET:
         network = DeepfakeForVideoClassification.from_backbone_pretrained(config)
     else:
         network = DeepfakeForVideoClassification(config)
         if recipe.initial is not None:
-            _load_initial(network, Path(recipe.initial))
+            is_whole = _load_initial(network, Path(recipe.initial))
+    if recipe.initial_share and not is_whole:
+        raise TrainingError(
+            f"{recipe.initial}: holds a part of this network, whose rest is random: initial_share would keep of that."
+        )
     if recipe.trains == "head":
         network.base_model.frame_encoder.requires_grad_(False)
         network.base_model.temporal_encoder.frame_classifier.requires_grad_(False)
@@ -49,14 +54,15 @@ def _load_frame_classifier(scorer: nn.Linear, weights: Mapping[str, torch.Tensor
     scorer.load_state_dict(taken)
 
 
-def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
+def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
+    """Whether all of the network was there, and not its backbone alone."""
     backbone = network.base_model.frame_encoder.backbone
     if path.is_dir():
         weights = read_checkpoint(path / "model.safetensors").tensors
         shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
         if shapes == {key: tensor.shape for key, tensor in weights.items()}:
             network.load_state_dict(weights)
-            return
+            return True
         scorer = network.base_model.temporal_encoder.frame_classifier
         if isinstance(scorer, nn.Linear):
             _load_frame_classifier(scorer, weights, path)
@@ -89,3 +95,4 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> None:
         for key in missing:
             if key.endswith(".fc2.bias"):
                 backbone.get_parameter(key).fill_(_OPEN_GATE)
+    return False

@@ -45,6 +45,8 @@ class Recipe:
             half often holds up better on other data than either (Wortsman et al., 2022).
         trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
             second stage of the two-stage way, whose first is a frame classifier named by `initial`.
+        keeps_statistics: Whether the statistics of the batch norms stay as they are while their weights are trained.
+            Batches that mix still pictures with frames of video give those of neither.
         feature_pairs: With `trains="head"`: so many pairs are drawn, their features computed once, and trained on
             again and again; 0 draws each anew.
         feature_jitter: With those: how far the features of both clips of a pair are moved along the difference to
@@ -80,6 +82,7 @@ class Recipe:
     initial: str | None = None
     initial_share: float = 0.0
     trains: str = "all"
+    keeps_statistics: bool = False
     feature_pairs: int = 0
     feature_jitter: float = 0.0
     fakes: dict[str, float] = field(default_factory=lambda: {SELF_BLENDED: 0.5, MANIPULATED: 0.5})
