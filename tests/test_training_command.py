@@ -2,6 +2,7 @@
 """`deepfake-video train`: from a folder of face images to a model that the pipeline loads."""
 
 import json
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -11,7 +12,7 @@ from transformers import AutoConfig, pipeline
 
 from deepfake_video.cli import main
 from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.training import session
+from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
 from training_videos import tiny_recipe
 
@@ -151,3 +152,19 @@ def test_values_are_json_or_words():
         {"fakes": {"faulty": 1}},
         {"preset": "a=b"},
     ]
+
+
+@pytest.mark.parametrize(
+    ("tool", "words"),
+    [
+        (pretraining, ["attributes", "none", "--cache", "crops"]),
+        (sample_sheet, ["none.png"]),
+        (time_proof, ["none"]),
+    ],
+)
+def test_a_tool_says_in_one_line_what_is_not_there(tool, words, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert tool.main([*words, "--output", "output"]) == FAILED
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    assert re.search(r"^error: .*none.*\n\Z", said, re.MULTILINE)

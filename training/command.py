@@ -4,6 +4,7 @@
 import argparse
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,16 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         from .session import train_and_save
 
-        return train_and_save(arguments)
+        return exit_code(lambda: train_and_save(arguments))
     except KeyboardInterrupt:
         print("interrupted; the same command goes on from the last validation.", file=sys.stderr)
         return INTERRUPTED
+
+
+def exit_code(work: Callable[[], int | None]) -> int:
+    """What `work` returns, or `OK`; where it cannot go on, `FAILED`, and one line on standard error says why."""
+    try:
+        return work() or OK
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED

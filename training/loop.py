@@ -190,7 +190,7 @@ class TrainingRun:
             self._bare.base_model.frame_encoder.eval()
         elif self.recipe.keeps_statistics:
             for module in self._bare.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         with self.accelerator.accumulate(self.network):
             # (pairs, 2, frames, ...) -> (clips, frames, ...)

@@ -24,6 +24,7 @@ from ..evaluation.datasets import open_benchmark
 from ..scanning.files import write_atomically
 from .augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
 from .batches import to_pixel_values
+from .command import exit_code
 from .crops import CachedCrops
 from .data import Video, load_videos
 from .networks import make_network
@@ -79,10 +80,12 @@ def pretrain(videos: Sequence[Video], recipe: Recipe, task: str) -> tuple[nn.Mod
         ValueError: If the initial weights do not fit.
     """
     by_attributes = task == ATTRIBUTES
+    attributes: list[tuple[float, int, int]] = []
     if by_attributes:
-        videos = [video for video in videos if read_attributes(video.sample.path.name)]
-        if not videos:
+        labelled = [(video, row) for video in videos if (row := read_attributes(video.sample.path.name))]
+        if not labelled:
             raise TrainingError('"attributes" needs files named as those of UTKFace are: age_gender_group_time.jpg.')
+        videos, attributes = [video for video, _ in labelled], [row for _, row in labelled]
     network, processor = make_network(recipe), recipe.make_processor()
     encoder = network.base_model.frame_encoder.to(memory_format=torch.channels_last).train()
     width, views = network.config.num_features, 1 if by_attributes else 2
@@ -95,12 +98,11 @@ def pretrain(videos: Sequence[Video], recipe: Recipe, task: str) -> tuple[nn.Mod
     losses: list[float] = []
     for step in range(recipe.steps):
         random = np.random.default_rng([recipe.seed, step])
-        chosen = [videos[i] for i in random.integers(len(videos), size=2 * recipe.batch_pairs // views)]
-        crops = np.stack([_draw_crop(video.crops, recipe, random) for video in chosen for _ in range(views)])
+        chosen = random.integers(len(videos), size=2 * recipe.batch_pairs // views)
+        crops = np.stack([_draw_crop(videos[i].crops, recipe, random) for i in chosen for _ in range(views)])
         outputs = head(encoder(to_pixel_values(torch.from_numpy(crops)[:, None], processor)[:, 0]))
         if by_attributes:
-            known = [read_attributes(video.sample.path.name) for video in chosen]
-            loss = attributes_loss(outputs, [row for row in known if row])
+            loss = attributes_loss(outputs, [attributes[i] for i in chosen])
         else:
             loss = contrastive_loss(outputs)
         optimizer.zero_grad()
@@ -124,7 +126,7 @@ def _draw_crop(crops: CachedCrops, recipe: Recipe, random: np.random.Generator) 
     return degrade_clip(seen, draw_degradation(random), random)[0]
 
 
-def main(words: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m deepfake_video.training.pretraining", description=__doc__.split("\n")[0]
@@ -136,19 +138,18 @@ def main(words: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=400)
     parser.add_argument("--cache", type=Path, required=True, help="folder of face crops, as that of the training")
     parser.add_argument("--output", type=Path, required=True, help="the file that gets the backbone")
-    arguments = parser.parse_args(words)
-    try:
-        recipe = Recipe.read(arguments.recipe)
-        recipe = replace(recipe, steps=arguments.steps, initial=arguments.initial or recipe.initial)
-        samples = open_benchmark(arguments.faces).samples
-        videos = load_videos(samples, recipe.crop_settings(), arguments.cache, workers=1)
-        backbone, _ = pretrain(videos, recipe, arguments.task)
-        tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
-        write_atomically(arguments.output, save(tensors))
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    return 0
+    arguments = parser.parse_args(argv)
+    return exit_code(lambda: _pretrain_and_save(arguments))
+
+
+def _pretrain_and_save(arguments: argparse.Namespace) -> None:
+    recipe = Recipe.read(arguments.recipe)
+    recipe = replace(recipe, steps=arguments.steps, initial=arguments.initial or recipe.initial)
+    samples = open_benchmark(arguments.faces).samples
+    videos = load_videos(samples, recipe.crop_settings(), arguments.cache, workers=1)
+    backbone, _ = pretrain(videos, recipe, arguments.task)
+    tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}
+    write_atomically(arguments.output, save(tensors))
 
 
 if __name__ == "__main__":

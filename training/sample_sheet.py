@@ -18,6 +18,7 @@ from PIL import Image
 from ..evaluation.samples import IMAGE_EXTENSIONS, Sample
 from .augmentation import degrade_clip, draw_degradation
 from .batches import TrainingPairs
+from .command import exit_code
 from .data import load_videos
 from .recipe import SELF_BLENDED, Recipe
 
@@ -73,12 +74,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--recipe", default="default", help="as of `deepfake-video train`")
     parser.add_argument("--lines", type=int, default=4, help="of two pairs each (default: 4)")
     arguments = parser.parse_args(argv)
-    try:
+
+    def draw() -> None:
         draw_sheet(arguments.faces, Recipe.read(arguments.recipe), arguments.lines).save(arguments.output)
-    except (OSError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    return 0
+
+    return exit_code(draw)
 
 
 if __name__ == "__main__":

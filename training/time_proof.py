@@ -24,6 +24,7 @@ from ..evaluation.datasets import open_benchmark
 from ..evaluation.metrics import measure
 from ..evaluation.samples import Sample, identity_groups
 from ..scanning.models import DEFAULT_CHECKPOINT
+from .command import exit_code
 from .crops import CachedCrops
 from .data import Video, load_videos
 from .faults import LONG, permute, stall
@@ -91,6 +92,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--swap", action="store_true", help="test those that were trained on, and the other way round")
     arguments = parser.parse_args(argv)
+    return exit_code(lambda: _prove_and_print(arguments))
+
+
+def _prove_and_print(arguments: argparse.Namespace) -> None:
     recipe = replace(
         _BASE, steps=arguments.steps, validate_every=arguments.steps, initial=arguments.initial, config=_VIEW
     )
@@ -102,7 +107,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, config in CONFIGS.items():
         areas = prove(replace(recipe, config=config), sides[0], tests, arguments.output / name.replace(" ", "-"))
         print(f"{name}: video AUC " + ", ".join(f"{test} {area:.3f}" for test, area in areas.items()), flush=True)
-    return 0
 
 
 def split_reals(roots: Sequence[Path], *, swap: bool = False) -> tuple[list[Sample], list[Sample]]:
