@@ -2,7 +2,9 @@
 """Pairs: each from its number alone, fakes beside what they were made of, data sets drawn alike."""
 
 import itertools
+import pickle
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,17 @@ import torch
 
 from deepfake_video.training import batches
 from deepfake_video.training.batches import TrainingPairs, validation_clip
-from deepfake_video.training.recipe import FAKES, MANIPULATED, PERMUTED, SELF_BLENDED, STALLED, TrainingError
+from deepfake_video.training.crops import CachedCrops
+from deepfake_video.training.data import Video
+from deepfake_video.training.recipe import (
+    FAKES,
+    MANIPULATED,
+    PERMUTED,
+    SELF_BLENDED,
+    STALLED,
+    WITH_REGION,
+    TrainingError,
+)
 from training_videos import make_video, make_videos, tiny_recipe
 
 
@@ -74,6 +86,19 @@ def test_data_sets_and_methods_are_drawn_alike_however_large(tmp_path, monkeypat
     assert 70 < drawn["small"] < 130
 
 
+def test_with_a_region_weight_pixels_say_how_much_of_them_was_altered(videos):
+    plain = tiny_recipe(fakes=dict.fromkeys(WITH_REGION, 1.0), augment=False, steps=20)
+    pairs = TrainingPairs(videos, plain)
+    located = TrainingPairs(videos, tiny_recipe(**{**plain.to_dict(), "region_weight": 1.0}))
+    for index in range(len(pairs)):
+        pair = located[index]
+        assert pair.shape == (2, 3, 32, 32, 4)
+        assert torch.equal(pair[..., :3], pairs[index])
+        real, fake = pair[..., 3]
+        assert not real.any()
+        assert 0.005 < (fake > 0).float().mean() < 0.9
+
+
 def test_a_permuted_pair_holds_the_same_frames(videos):
     real, fake = TrainingPairs(videos, tiny_recipe(fakes={PERMUTED: 1.0}, augment=False))[0]
     assert not torch.equal(real, fake)
@@ -92,6 +117,47 @@ def test_of_a_stalled_clip_at_least_half_stands_still_or_goes_missing(videos):
     # Three of six that stand still leave four pictures; two, which is less than half, would leave five.
     assert len(kept) > 1
     assert max(kept) <= 4
+
+
+def test_a_clip_lies_within_one_burst_where_that_holds_enough(tmp_path):
+    video = make_video(tmp_path, 0)
+    seconds_apart = Video(video.sample, CachedCrops(video.crops.path, (0, 1, 2, 90, 91, 92)))
+    drawn = Counter()
+    pairs = TrainingPairs([seconds_apart], tiny_recipe(fakes={PERMUTED: 1.0}, augment=False, steps=20))
+    whole = [frame.numpy().tobytes() for frame in validation_clip(seconds_apart, tiny_recipe(), 6)]
+    for index in range(len(pairs)):
+        real = [frame.numpy().tobytes() for frame in pairs[index][0]]
+        drawn[whole.index(real[0])] += 1
+        assert real in (whole[:3], whole[3:])
+    assert set(drawn) == {0, 3}
+    # Of no burst that is long enough, any frames in order.
+    pairs = TrainingPairs([seconds_apart], tiny_recipe(fakes={PERMUTED: 1.0}, augment=False, clip_frames=4))
+    assert len({frame.numpy().tobytes() for frame in pairs[0][0]}) == 4
+
+
+def test_a_fake_stands_beside_the_real_video_of_its_compression(tmp_path):
+    videos = [
+        make_video(
+            tmp_path / compression,
+            number,
+            is_fake=is_fake,
+            key=f"{compression}-{is_fake}",
+            original="33",
+            path=Path("33.mp4"),
+            compression=compression,
+        )
+        for number, compression in enumerate(("c23", "c40"))
+        for is_fake in (False, True)
+    ]
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}, augment=False, steps=20))
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        assert (real // 2 - fake).abs().max() <= 1
+
+
+def test_pairs_reach_processes_that_are_spawned(videos):
+    recipe = tiny_recipe(augment=False)
+    assert torch.equal(pickle.loads(pickle.dumps(TrainingPairs(videos, recipe)))[0], TrainingPairs(videos, recipe)[0])
 
 
 def test_a_short_video_repeats_its_last_frame(tmp_path):

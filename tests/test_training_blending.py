@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from clips import picture
-from deepfake_video.training.blending import BLEND_RATIOS, OUTLINES, blend_clip, draw_blend
+from deepfake_video.training.blending import BLEND_RATIOS, OUTLINES, blend_clip, draw_blend, usual_region
 from training_videos import LANDMARKS, SIDE
 
 
@@ -92,3 +92,11 @@ def test_no_black_edge_enters_where_the_copy_is_moved_off_the_frame():
     blend = replace(blend, colors=plain, ratio=1.0, shift=(0.03, 0.015), scale=0.95, detail=1.0, warp=blend.warp * 0)
     assert blend_clip(white, near[None], blend)[1][:, :, 0].max() > 0
     assert blend_clip(white, near[None], blend)[0].min() == 255
+
+
+def test_what_manipulations_replace_holds_nose_and_mouth_and_no_corner():
+    region = usual_region(FRAMES, POINTS)
+    assert region.shape == FRAMES.shape[:3]
+    for x, y in LANDMARKS.astype(int):
+        assert region[0, y, x] == 255
+    assert region[0, 0, 0] == region[0, -1, -1] == 0

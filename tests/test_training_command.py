@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from benchmark_trees import put_images
+from PIL import Image
 from transformers import AutoConfig, pipeline
 
 from deepfake_video.cli import main
@@ -19,11 +20,13 @@ from training_videos import tiny_recipe
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
+    """Faces to train on, beside a folder `validation` of others."""
     root = tmp_path_factory.mktemp("faces")
     for person in range(4):
-        put_images(root / f"real/{person}", 4, shade=11 * person)
-        put_images(root / f"fake/swap/{person}", 4, shade=90 + 11 * person)
-    return root
+        side = root / ("training" if person < 2 else "validation")
+        put_images(side / f"real/{person}", 4, shade=11 * person)
+        put_images(side / f"fake/swap/{person}", 4, shade=90 + 11 * person)
+    return root / "training"
 
 
 @pytest.fixture(scope="module")
@@ -36,6 +39,8 @@ def recipe(tmp_path_factory) -> Path:
 
 def train(data: Path, recipe: Path, output: Path, *options: str) -> int:
     fixed = ["--device", "cpu", "--workers", "0", "--quiet"]
+    if "--validation-data" not in options:
+        fixed += ["--validation-data", str(data.parent / "validation")]
     return main(["train", str(data), "--recipe", str(recipe), "--output", str(output), *fixed, *options])
 
 
@@ -95,6 +100,7 @@ def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
         (["--set", "steps=-1"], FAILED, "steps"),
         (["--set", "preset=nothing"], FAILED, "no preset"),
         (["--set", "initial=nowhere.pth"], FAILED, "nowhere.pth"),
+        (["--set", "trains=head"], FAILED, "initial"),
         (["--push", "no name"], FAILED, "no name"),
         (["--workers", "-1"], USAGE, "--workers"),
         (["--stop-after", "0"], USAGE, "--stop-after"),
@@ -141,6 +147,18 @@ def test_a_refused_push_fails_and_keeps_the_model(data, recipe, tmp_path, monkey
     assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector") == FAILED
     assert "no token" in capsys.readouterr().err
     assert (tmp_path / "model/model.safetensors").is_file()
+
+
+def test_a_sheet_shows_two_pairs_a_line_of_the_default_recipe(tmp_path):
+    put_images(tmp_path / "faces", 1, shade=40)
+    (face,) = (tmp_path / "faces").iterdir()
+    sheet = tmp_path / "sheet.png"
+    assert sample_sheet.main([str(face), "--output", str(sheet), "--lines", "2"]) == OK
+    with Image.open(sheet) as image:
+        # Five views of 128 px a pair, and a gap after each pair.
+        assert image.mode == "RGB"
+        assert image.width > 2 * 5 * 128
+        assert image.height > 2 * 128
 
 
 def test_values_are_json_or_words():

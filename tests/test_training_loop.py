@@ -12,6 +12,7 @@ from deepfake_video.training import loop
 from deepfake_video.training.loop import judge, read_log, to_pixel_values, train
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import TrainingError
+from deepfake_video.training.regions import RegionClassifier, region_loss
 from training_videos import make_videos, tiny_recipe
 
 
@@ -36,7 +37,8 @@ def assert_same_weights(first, second):
 @pytest.mark.parametrize("stops", [(1,), (2,), (3,), (1, 2, 1)])
 @pytest.mark.parametrize("accumulation", [1, 2])
 def test_stopped_and_gone_on_with_it_gives_the_weights_of_an_unbroken_run(videos, tmp_path, stops, accumulation):
-    recipe = tiny_recipe(accumulation=accumulation)
+    # Dropout draws as it trains: that must go on where it stood, too.
+    recipe = tiny_recipe(accumulation=accumulation, config={"classifier_dropout": 0.5})
     unbroken = run(recipe, videos, tmp_path / "unbroken")
     for steps in stops:
         assert run(recipe, videos, tmp_path / "broken", stop_after=steps) is None
@@ -71,6 +73,20 @@ def test_a_finished_training_gives_its_outcome_again(videos, tmp_path):
     first, again = (run(tiny_recipe(), videos, tmp_path) for _ in range(2))
     assert_same_weights(first.network, again.network)
     assert first.progress == again.progress
+
+
+def test_a_finished_training_may_be_made_longer(videos, tmp_path):
+    assert run(tiny_recipe(steps=2), videos, tmp_path).progress.step == 2
+    assert run(tiny_recipe(steps=4), videos, tmp_path).progress.step == 4
+
+
+def test_other_videos_than_those_that_it_began_with_are_refused(videos, tmp_path):
+    assert run(tiny_recipe(), videos, tmp_path, stop_after=2) is None
+    with pytest.raises(TrainingError, match=r"other videos.*another folder"):
+        run(tiny_recipe(), videos[::-1], tmp_path)
+    with pytest.raises(TrainingError, match="other videos"):
+        run(tiny_recipe(), (videos[0][:-1], videos[1]), tmp_path)
+    assert run(tiny_recipe(), (videos[0][::-1], videos[1]), tmp_path) is not None
 
 
 @pytest.mark.parametrize("stop", [3, 4])
@@ -200,3 +216,33 @@ def test_videos_are_judged_one_by_one_in_their_order(videos):
     assert together.tolist() == alone
     assert is_fake.tolist() == [False, True] * 3
     assert replace(recipe) == recipe
+
+
+def test_a_head_for_regions_learns_and_leaves_nothing_behind(videos, tmp_path):
+    recipe = tiny_recipe(region_weight=1.0)
+    unbroken = run(recipe, videos, tmp_path / "unbroken")
+    assert run(recipe, videos, tmp_path / "broken", stop_after=3) is None
+    resumed = run(recipe, videos, tmp_path / "broken")
+    assert_same_weights(resumed.network, unbroken.network)
+    assert set(resumed.network.state_dict()) == set(make_network(recipe).state_dict())
+    # It changes what is learned.
+    without = run(tiny_recipe(), videos, tmp_path / "without")
+    name = "deepfake.frame_encoder.backbone.conv1.0.weight"
+    assert not torch.equal(unbroken.network.state_dict()[name], without.network.state_dict()[name])
+
+
+@pytest.mark.parametrize("preset", ["tiny", "efficientnet-b0-frames", "resnext50-lstm"])
+def test_maps_of_regions_lie_at_a_sixteenth_of_the_side(preset):
+    network = make_network(tiny_recipe(preset=preset, config={"image_size": 64, "num_frames": 2}))
+    located = RegionClassifier(network)
+    logits, maps = located(torch.zeros(1, 2, 3, 64, 64))
+    assert logits.shape == (1, 2)
+    assert maps.shape == (2, 4, 4)
+
+
+def test_the_loss_of_a_region_is_the_cross_entropy_of_its_share():
+    maps = torch.tensor([[[0.0, 2.0]]])
+    regions = torch.tensor([[[[255, 255, 0, 255], [255, 255, 255, 0]]]], dtype=torch.uint8)
+    # Of the cells' pixels all and half were altered.
+    wanted = np.mean([np.log(2), 0.5 * np.log1p(np.exp(-2)) + 0.5 * np.log1p(np.exp(2))])
+    assert float(region_loss(maps, regions)) == pytest.approx(wanted, rel=1e-6)

@@ -77,6 +77,8 @@ def test_a_damaged_file_is_one_sentence(text, tmp_path):
         ({"initial": 3}, "initial"),
         ({"initial": "folder", "initial_share": 1}, "initial_share"),
         ({"initial_share": 0.5}, "initial_share"),
+        ({"region_weight": 1.0, "fakes": {"self-blended": 1.0, "permuted": 1.0}}, "region_weight"),
+        ({"region_weight": 1.0, "trains": "head"}, "region_weight"),
     ],
 )
 def test_mistyped_values_are_named(change, named):

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The proof of time: other people in the test, the same frames on both sides, and a frame mean that cannot tell."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 
+from deepfake_video.evaluation.samples import Benchmark
 from deepfake_video.training import time_proof
 from deepfake_video.training.loop import judge
 from deepfake_video.training.networks import make_network
@@ -19,7 +23,9 @@ def videos(tmp_path):
 
 def test_halves_share_nobody_and_change_places(monkeypatch, videos):
     samples = [video.sample for video in videos]
-    benchmark = type("Benchmark", (), {"samples": [*samples, make_nameless(samples[0])]})
+    lost = replace(samples[0], key="lost")
+    listed = [*samples, make_nameless(samples[0]), lost]
+    benchmark = Benchmark(layout="csv", root=Path("list.csv"), samples=listed, missing=["lost"])
     monkeypatch.setattr(time_proof, "open_benchmark", lambda root: benchmark)
     known, test = time_proof.split_reals(["anything"])
     assert [sample.key for sample in known] == ["nameless", "real-0", "real-2"]

@@ -3,6 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from torch.utils.data import Dataset
 
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from .augmentation import degrade_clip, draw_degradation, draw_framing, draw_motion, frame_clip
-from .blending import blend_clip, draw_blend
+from .blending import blend_clip, draw_blend, usual_region
 from .data import Video
 from .faults import LONG, make_faulty, permute, stall
 from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, STALLED, Recipe, TrainingError
@@ -22,7 +23,8 @@ T = TypeVar("T")
 
 class TrainingPairs(Dataset[torch.Tensor]):
     """
-    Pair number i of a training: `(2, T, H, W, 3)` uint8, the real clip first.
+    Pair number i of a training: `(2, T, H, W, 3)` uint8, the real clip first. Of a recipe with a `region_weight`, the
+    pixels have a fourth value: how much of another picture was put there.
 
     Each data set is drawn as often as any other, however many videos it holds; so is each method within its fakes.
 
@@ -38,8 +40,9 @@ class TrainingPairs(Dataset[torch.Tensor]):
         self.recipe, self.videos = recipe, videos
         self.face_share, self.image_size = recipe.view
         self._reals: dict[str, list[Video]] = defaultdict(list)
-        self._fakes: dict[str, dict[str, list[Video]]] = defaultdict(lambda: defaultdict(list))
-        self._originals: dict[tuple[str, str], Video] = {}
+        # No lambda: where processes are spawned, they get this by pickle.
+        self._fakes: dict[str, dict[str, list[Video]]] = defaultdict(partial(defaultdict, list))
+        self._originals: dict[tuple[str, str | None, str], Video] = {}
         for video in videos:
             sample = video.sample
             if sample.is_fake:
@@ -47,7 +50,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
             else:
                 self._reals[sample.dataset].append(video)
                 for name in {sample.key, sample.path.stem, sample.path.name}:
-                    self._originals[sample.dataset, name] = video
+                    self._originals[sample.dataset, sample.compression, name] = video
         self.kinds = [kind for kind, share in recipe.fakes.items() if share > 0]
         shares = np.array([recipe.fakes[kind] for kind in self.kinds], float)
         self._shares = shares / shares.sum()
@@ -67,21 +70,23 @@ class TrainingPairs(Dataset[torch.Tensor]):
         video = _draw(_draw(self._reals, random), random)
         frames, landmarks = self._clip(video, random)
         frames, landmarks = self._frame(frames, landmarks, random, is_still=self._is_still(video))
+        region = None
         if kind == SELF_BLENDED:
-            fake = blend_clip(frames, landmarks, draw_blend(random))[0]
+            fake, region = blend_clip(frames, landmarks, draw_blend(random))
         elif kind == FAULTY:
             fake = make_faulty(frames, landmarks, random)
         elif kind == STALLED:
             fake = stall(frames, random, skips=bool(random.random() < 0.5), shares=LONG)
         else:
             fake = permute(frames, random)
-        return self._finish(frames, fake, random)
+        return self._finish(frames, fake, region, random)
 
     def _manipulated(self, random: np.random.Generator) -> torch.Tensor:
         """A fake of the data and the video it was made from, at the same moment; or any real one of the data set."""
         dataset = random.choice(sorted(name for name in self._fakes if name in self._reals))
         fake = _draw(_draw(self._fakes[dataset], random), random)
-        real = self._originals.get((dataset, fake.sample.original or ""))
+        # Of the same compression, or that would tell them apart.
+        real = self._originals.get((dataset, fake.sample.compression, fake.sample.original or ""))
         position = random.random()
         framing_seed = int(random.integers(2**32))
         if real is None:
@@ -90,8 +95,9 @@ class TrainingPairs(Dataset[torch.Tensor]):
         for video in (real, fake):
             frames, landmarks = self._clip(video, random, position)
             framing = np.random.default_rng(framing_seed)
-            clips.append(self._frame(frames, landmarks, framing, is_still=self._is_still(video))[0])
-        return self._finish(clips[0], clips[1], random)
+            clips.append(self._frame(frames, landmarks, framing, is_still=self._is_still(video)))
+        region = usual_region(*clips[1]) if self.recipe.region_weight else None
+        return self._finish(clips[0][0], clips[1][0], region, random)
 
     def _is_still(self, video: Video) -> bool:
         return len(video.crops.frame_indices) == 1 < self.recipe.clip_frames
@@ -99,10 +105,16 @@ class TrainingPairs(Dataset[torch.Tensor]):
     def _clip(
         self, video: Video, random: np.random.Generator, position: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Consecutive cached frames; a video with fewer repeats its last one."""
-        available, wanted = len(video.crops.frame_indices), self.recipe.clip_frames
+        """Consecutive cached frames, of one burst where that holds enough; a video with fewer repeats its last one."""
+        indices, wanted = video.crops.frame_indices, self.recipe.clip_frames
+        available = len(indices)
+        starts = range(max(0, available - wanted) + 1)
+        unbroken = [
+            s for s in starts if s + wanted <= available and indices[s + wanted - 1] == indices[s] + wanted - 1
+        ]
         position = random.random() if position is None else position
-        start = int(position * (max(0, available - wanted) + 1))
+        possible = unbroken or starts
+        start = possible[int(position * len(possible))]
         frames, landmarks = video.crops.read(start, min(wanted, available))
         missing = wanted - len(frames)
         return _repeat_last(frames, missing), _repeat_last(landmarks, missing)
@@ -122,13 +134,20 @@ class TrainingPairs(Dataset[torch.Tensor]):
             return np.concatenate([view for view, _ in views]), np.concatenate([points for _, points in views])
         return frame_clip(frames, landmarks, framing, self.image_size)
 
-    def _finish(self, real: np.ndarray, fake: np.ndarray, random: np.random.Generator) -> torch.Tensor:
+    def _finish(
+        self, real: np.ndarray, fake: np.ndarray, region: np.ndarray | None, random: np.random.Generator
+    ) -> torch.Tensor:
         """Both through the same degradation, half of the time; else each through one of its own."""
         if self.recipe.augment:
             first = draw_degradation(random)
             second = first if random.random() < 0.5 else draw_degradation(random)
             real, fake = degrade_clip(real, first, random), degrade_clip(fake, second, random)
-        return torch.from_numpy(np.stack([real, fake]))
+        pair = np.stack([real, fake])
+        if self.recipe.region_weight:
+            assert region is not None  # the recipe has seen to that
+            altered = np.stack([np.zeros_like(region), region])
+            pair = np.concatenate([pair, altered[..., None]], -1)
+        return torch.from_numpy(pair)
 
 
 def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> torch.Tensor:

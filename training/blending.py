@@ -99,6 +99,13 @@ def blend_clip(frames: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple
     return np.stack([frame for frame, _ in blended]), np.stack([mask for _, mask in blended])
 
 
+def usual_region(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """What most manipulations replace, the face from the brows down: masks (T, S, S) uint8 of 0 and 255."""
+    outline = np.array(OUTLINES["brows"][0])
+    size = (frames.shape[2], frames.shape[1])
+    return np.stack([np.asarray(_fill(size, _place_outline(points, size, outline))) for points in landmarks])
+
+
 def _blend_frame(frame: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple[np.ndarray, np.ndarray]:
     image = Image.fromarray(frame)
     mask = _draw_mask(image.size, _place_outline(landmarks, image.size, blend.outline), blend)
@@ -153,15 +160,20 @@ def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.nda
 
 def _draw_mask(size: tuple[int, int], outline: np.ndarray, blend: Blend) -> Image.Image:
     """How much of the picture inside each pixel holds, an "L" image: soft, uneven, at most the ratio."""
-    mask = Image.new("L", size)
-    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=255)
-    mask = _warp(mask, blend.warp)
+    mask = _warp(_fill(size, outline), blend.warp)
     first, second = (blur * max(size) for blur in blend.edge_blur)
     mask = mask.filter(ImageFilter.GaussianBlur(first))
     # Hardened from the middle of its edge inwards, so that the blend stays inside of the face.
     mask = mask.point([round(255 * min(1.0, max(0.0, (level / 255 - 0.5) / 0.4))) for level in range(256)])
     mask = mask.filter(ImageFilter.GaussianBlur(second))
     return ImageChops.multiply(mask, Image.new("L", size, round(255 * blend.ratio)))
+
+
+def _fill(size: tuple[int, int], outline: np.ndarray) -> Image.Image:
+    """White within the outline (N, 2), an "L" image."""
+    mask = Image.new("L", size)
+    ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=255)
+    return mask
 
 
 def _warp(mask: Image.Image, displacements: np.ndarray) -> Image.Image:

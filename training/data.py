@@ -31,7 +31,8 @@ def open_data(
     The samples to train on and those to validate on.
 
     A data set with a "val" split keeps its splits. Of another that holds real and fake videos, a share of the identity
-    groups validates; one of real faces alone is for training only. Test splits are not touched.
+    groups validates; one of real faces alone is for training only. Test splits are not touched. A data set that does
+    not say who is seen in its videos is not divided.
 
     Args:
         roots: Data sets to train on.
@@ -41,10 +42,10 @@ def open_data(
 
     Raises:
         EvaluationError: If a data set cannot be read.
-        TrainingError: If an identity would stand on both sides, or one side lacks a label.
+        TrainingError: If an identity would or might stand on both sides, or one side lacks a label.
     """
     train: list[Sample] = []
-    validation = [sample for root in validation_roots for sample in _present(open_benchmark(root))]
+    validation = [sample for root in validation_roots for sample in present_samples(open_benchmark(root))]
     for root in roots:
         benchmark = open_benchmark(root)
         first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
@@ -64,13 +65,19 @@ def open_data(
 
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    samples = _present(benchmark)
+    samples = present_samples(benchmark)
     if any(sample.split == "val" for sample in samples):
         train = [sample for sample in samples if sample.split == "train"]
         return train, [sample for sample in samples if sample.split == "val"] if share else []
     samples = [sample for sample in samples if sample.split != "test"]
     if not share or len({sample.is_fake for sample in samples}) < 2:
         return samples, []
+    if unknown := [sample for sample in samples if not sample.identities]:
+        raise TrainingError(
+            f"{benchmark.root}: does not say who is seen in {len(unknown)} of its {len(samples)} videos, so nobody "
+            "can be held out. Name other data with --validation-data, or list the videos in a CSV path,label,group "
+            "whose group names the person."
+        )
     groups = identity_groups(samples)
     if len(groups) < 2:
         raise TrainingError(f"{benchmark.root}: all its videos share identities, so none can be held out.")
@@ -79,7 +86,8 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
     return [s for group in groups[held_out:] for s in group], [s for group in groups[:held_out] for s in group]
 
 
-def _present(benchmark: Benchmark) -> list[Sample]:
+def present_samples(benchmark: Benchmark) -> list[Sample]:
+    """Its samples that are there; a list may name more than were downloaded."""
     missing = set(benchmark.missing)
     return [sample for sample in benchmark.samples if sample.key not in missing]
 
@@ -104,4 +112,6 @@ def load_videos(samples: Sequence[Sample], settings: CropSettings, folder: Path,
         print(f"left out: {len(failures) - MAX_LISTED} more", file=sys.stderr)
     if len(failures) > len(samples) / 10:
         raise TrainingError(f"{len(failures)} of {len(samples)} videos have no face crops; the first: {failures[0]}")
+    if {video.sample.is_fake for video in videos} != {sample.is_fake for sample in samples}:
+        raise TrainingError(f"no video of one label has face crops; the first that has none: {failures[0]}")
     return videos

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The training loop: pairs in, a network out that was best on the validation videos; it stops and goes on at will."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -13,6 +14,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -26,6 +28,7 @@ from .batches import TrainingPairs, to_pixel_values, validation_clip
 from .data import Video
 from .features import FeatureClassifier, FeaturePairs, encode_clips
 from .recipe import CHANGEABLE, Recipe, TrainingError
+from .regions import RegionClassifier, region_loss
 
 
 LOG_NAME, STATE_NAME, BEST_NAME = "log.jsonl", "state", "best.safetensors"
@@ -89,7 +92,7 @@ def train(
         The outcome, or `None` where `stop_after` came first.
 
     Raises:
-        TrainingError: If the loss is not a number, or the folder holds another training.
+        TrainingError: If the loss is not a number, or the folder holds a training by another recipe or on other data.
     """
     accelerator = Accelerator(
         mixed_precision=precision, gradient_accumulation_steps=recipe.accumulation, cpu=device == "cpu"
@@ -99,7 +102,7 @@ def train(
             f"batch_pairs ({recipe.batch_pairs}) must be a multiple of the {accelerator.num_processes} processes."
         )
     run = TrainingRun(accelerator, network, recipe, folder, quiet=quiet)
-    run.resume()
+    run.resume(_digest(train_videos, validation_videos))
     drawn = TrainingPairs(train_videos, recipe)
     # One process computes the features; the others find them there.
     with accelerator.main_process_first():
@@ -113,6 +116,8 @@ def train(
             num_workers=0 if recipe.feature_pairs else workers,
             worker_init_fn=_one_thread,
             persistent_workers=False,
+            # Its own: a loader draws from torch's generator where it begins, and a training that goes on begins again.
+            generator=torch.Generator(),
         )
     )
     last = min(recipe.steps, run.progress.step + (stop_after or recipe.steps))
@@ -147,21 +152,26 @@ class TrainingRun:
         quiet: bool,
     ) -> None:
         self.accelerator, self.recipe, self.folder, self.quiet = accelerator, recipe, folder, quiet
-        self.progress = Progress()
+        self.progress, self._data = Progress(), ""
         self.processor = recipe.make_processor()
         # Convolutions on a CPU are faster where the channels of a pixel lie together.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._initial = {n: t.cpu().clone() for n, t in network.state_dict().items()} if recipe.initial_share else {}
-        decayed = [p for p in network.parameters() if p.requires_grad and p.ndim > 1]
-        others = [p for p in network.parameters() if p.requires_grad and p.ndim <= 1]
-        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
-        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
+        # Before anything is hung onto the network: what is averaged is what is stored.
         self.average = AveragedModel(
             network, multi_avg_fn=get_ema_multi_avg_fn(recipe.average_decay), use_buffers=True
         )
         self._bare = network
-        trained = FeatureClassifier(network) if recipe.feature_pairs else network
+        trained: nn.Module = network
+        if recipe.feature_pairs:
+            trained = FeatureClassifier(network)
+        elif recipe.region_weight:
+            trained = RegionClassifier(network)
+        decayed = [p for p in trained.parameters() if p.requires_grad and p.ndim > 1]
+        others = [p for p in trained.parameters() if p.requires_grad and p.ndim <= 1]
+        groups = [{"params": decayed, "weight_decay": recipe.weight_decay}, {"params": others, "weight_decay": 0.0}]
+        optimizer = torch.optim.AdamW(groups, lr=recipe.learning_rate)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._rate)
         self.network, self.optimizer = accelerator.prepare(trained, optimizer)
         self.schedule = schedule
         self.average.to(accelerator.device)
@@ -196,12 +206,18 @@ class TrainingRun:
             # (pairs, 2, frames, ...) -> (clips, frames, ...)
             clips = batch.flatten(0, 1)
             labels = torch.tensor([0, 1], device=batch.device).repeat(len(batch))
-            inputs = clips if self.recipe.feature_pairs else to_pixel_values(clips, self.processor)
-            logits = self.network(inputs).logits
+            inputs = clips if self.recipe.feature_pairs else to_pixel_values(clips[..., :3], self.processor)
+            maps = None
+            if self.recipe.region_weight:
+                logits, maps = self.network(inputs)
+            else:
+                logits = self.network(inputs).logits
             # The temperature of an untrained configuration is 1, so these are the plain logits.
             loss = torch.nn.functional.cross_entropy(
                 logits.float(), labels, label_smoothing=self.recipe.label_smoothing
             )
+            if maps is not None:
+                loss = loss + self.recipe.region_weight * region_loss(maps, clips[..., 3])
             self.accelerator.backward(loss)
             if self.accelerator.sync_gradients:
                 self.accelerator.clip_grad_norm_(self.network.parameters(), 5.0)
@@ -246,10 +262,11 @@ class TrainingRun:
 
     def validate(self, videos: Sequence[Video]) -> None:
         """Measure the averaged weights; keep them where they are the best so far."""
-        network = self._averaged
+        started, network = time.monotonic(), self._averaged
         probabilities, is_fake = self._judge(videos)
         values = measure(probabilities, is_fake, 0.5)
-        area, progress = values["auc"], self.progress
+        # Batch statistics differ a little between processes; all must stop where the first one does.
+        area, progress = broadcast_object_list([values["auc"]])[0], self.progress
         assert area is not None  # `open_data` has seen to both labels
         record = {"step": progress.step, "validation_auc": area}
         clipped = np.clip(np.where(is_fake, probabilities, 1 - probabilities), 1e-6, 1)
@@ -262,9 +279,13 @@ class TrainingRun:
                 unfinished = self.folder / f".{BEST_NAME}"
                 save_file(weights, unfinished)
                 unfinished.replace(self.folder / BEST_NAME)
-        stopped = progress.validations_since >= self.recipe.patience
-        progress.finished = stopped or progress.step >= self.recipe.steps
-        self._since = time.monotonic()
+        self._decide()
+        self._since += time.monotonic() - started
+
+    def _decide(self) -> None:
+        """Whether this recipe asks for no more steps."""
+        stopped = self.progress.validations_since >= self.recipe.patience
+        self.progress.finished = stopped or self.progress.step >= self.recipe.steps
 
     def _judge(self, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray]:
         device = self.accelerator.device
@@ -278,8 +299,9 @@ class TrainingRun:
             shutil.rmtree(fresh, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         self.accelerator.save_state(str(fresh))
+        self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            record = {"recipe": self.recipe.to_dict(), "progress": asdict(self.progress)}
+            record = {"recipe": self.recipe.to_dict(), "data": self._data, "progress": asdict(self.progress)}
             write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
             state = self.folder / STATE_NAME
             shutil.rmtree(old, ignore_errors=True)
@@ -289,11 +311,17 @@ class TrainingRun:
             shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
-    def resume(self) -> None:
+    def resume(self, data: str) -> None:
         """
+        Go on where the folder's state stands, if it holds one.
+
+        Args:
+            data: Names what is trained and validated on.
+
         Raises:
-            TrainingError: If the state is of another recipe.
+            TrainingError: If the state is of another recipe or of other data.
         """
+        self._data = data
         state = self.folder / STATE_NAME
         if not state.exists() and (old := self.folder / f".{STATE_NAME}.old").exists():
             state = old
@@ -307,8 +335,16 @@ class TrainingRun:
             raise TrainingError(
                 f"{self.folder}: holds a training by another recipe ({', '.join(changed)}); choose another folder."
             )
+        if record.get("data", data) != data:
+            raise TrainingError(
+                f"{self.folder}: holds a training on other videos, or on the same ones divided otherwise; choose "
+                "another folder."
+            )
         self.accelerator.load_state(str(state))
         self.progress = Progress(**record["progress"])
+        if self.progress.finished:
+            # It may have been made longer.
+            self._decide()
         self._forget_later_log()
 
     def _forget_later_log(self) -> None:
@@ -365,6 +401,12 @@ def judge(
         assert logits is not None
         probabilities.append(float(logits.float().softmax(-1)[0, 1]))
     return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
+
+
+def _digest(*sides: Sequence[Video]) -> str:
+    """Names the videos of each side by what they hold, with their labels."""
+    listed = [sorted((video.crops.path.name, video.sample.is_fake) for video in side) for side in sides]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
 def _one_thread(_: int) -> None:

@@ -38,7 +38,7 @@ def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfi
         "## Data\n\n"
         + _list("Trained on", record["training_data"])
         + "\n\n"
-        + _list("Validated on other identities", record["validation_data"])
+        + _list("Validated on, with nobody in both as far as the data say who is seen", record["validation_data"])
         + "\n\nThe licence of these data binds the weights: state it here before you publish them.",
         f"## Training\n\n{record['steps']} steps, {record['seconds']} s, best at step {record['best_step']}; the "
         f"whole recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",

@@ -40,6 +40,9 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
             f"{recipe.initial}: holds a part of this network, whose rest is random: initial_share would keep of that."
         )
     if recipe.trains == "head":
+        reads_scores = isinstance(network.base_model.temporal_encoder.frame_classifier, nn.Linear)
+        if reads_scores and recipe.initial is not None and not Path(recipe.initial).is_dir():
+            raise TrainingError(f"{recipe.initial}: holds no frame classifier, whose scores are read; name a folder.")
         network.base_model.frame_encoder.requires_grad_(False)
         network.base_model.temporal_encoder.frame_classifier.requires_grad_(False)
     return network  # type: ignore[return-value]

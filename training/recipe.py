@@ -19,6 +19,8 @@ PERMUTED, STALLED = "permuted", "stalled"
 # A training that goes on may become longer or shorter, and what is kept of it is decided at the end.
 CHANGEABLE = {"steps", "validate_every", "patience", "initial_share"}
 FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED, STALLED)
+# Fakes with a place: something was put into a real picture there, or, of manipulated ones, usually is.
+WITH_REGION = (SELF_BLENDED, MANIPULATED)
 
 
 class TrainingError(ValueError):
@@ -54,6 +56,7 @@ class Recipe:
         fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
             clips with temporal faults), permuted (real clips in another order), stalled (real clips of which at least
             half stands still or goes missing).
+        region_weight: Of the loss of a second head, for training only, that says where in a frame something was put.
         clip_frames: Frames of a training clip, from consecutive cached ones.
         cached_frames: Frames of each video that are cached.
         burst_length: Consecutive frames of the video among them; 1 spreads them evenly.
@@ -86,6 +89,7 @@ class Recipe:
     feature_pairs: int = 0
     feature_jitter: float = 0.0
     fakes: dict[str, float] = field(default_factory=lambda: {SELF_BLENDED: 0.5, MANIPULATED: 0.5})
+    region_weight: float = 0.0
     clip_frames: int = 1
     cached_frames: int = 32
     burst_length: int = 1
@@ -128,6 +132,12 @@ class Recipe:
         shares = list(self.fakes.values())
         if not all(_is_number(share) and share >= 0 for share in shares) or not any(shares):
             raise TrainingError("recipe: fakes must hold a share above 0, and none below.")
+        unlocated = sorted(kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION)
+        if self.region_weight and (unlocated or self.trains == "head"):
+            raise TrainingError(
+                'recipe: region_weight goes with trains "all" and with fakes that have a place: '
+                f"{', '.join(WITH_REGION)}."
+            )
         if self.trains not in ("all", "head"):
             raise TrainingError(f'recipe: trains must be "all" or "head", got {self.trains!r}.')
         if self.feature_pairs and self.trains != "head":

@@ -51,7 +51,8 @@ def draw_sheet(faces: Sequence[Path], recipe: Recipe, lines: int) -> Image.Image
     number = lines * _PAIRS_A_LINE
     with tempfile.TemporaryDirectory() as folder:
         videos = load_videos(samples, recipe.crop_settings(), Path(folder), workers=1)
-        pairs = TrainingPairs(videos, replace(recipe, fakes={SELF_BLENDED: 1.0}, augment=False, steps=number))
+        recipe = replace(recipe, fakes={SELF_BLENDED: 1.0}, region_weight=0.0, augment=False, steps=number)
+        pairs = TrainingPairs(videos, recipe)
         strips = [_draw_pair(pairs[i][:, :1].numpy(), np.random.default_rng(i)) for i in range(number)]
     rows = [np.concatenate(strips[i : i + _PAIRS_A_LINE], 1) for i in range(0, number, _PAIRS_A_LINE)]
     return Image.fromarray(np.concatenate(rows))

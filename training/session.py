@@ -49,6 +49,8 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         recipe = replace(recipe, **parse_changes(arguments.changes))
     except TypeError as error:
         raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
+    if recipe.trains == "head" and recipe.initial is None:
+        raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
     output: Path = arguments.output
     output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
