@@ -1,20 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One scan by several processes that `accelerate launch` or `torchrun` started: who does what, and how they meet."""
+"""One piece of work by several processes of `accelerate launch` or `torchrun`: who does what, and how they meet."""
 
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
 
 T = TypeVar("T")
-# One process may still scan a film when the others are done.
+# One process may still scan a film, or cut the faces out of a data set, when the others are done.
 _LONGEST_WAIT = timedelta(days=7)
 
 
 class ProcessGroup:
     """
-    The processes of this scan; nearly always this one alone.
+    The processes of this scan or training; nearly always this one alone.
 
     Args:
         device: As typed; "cpu" forms a group of CPUs where there are GPUs too.
@@ -52,6 +53,10 @@ class ProcessGroup:
         """Until every process is here."""
         if self._state is not None:
             self._state.wait_for_everyone()
+
+    def first_alone(self) -> AbstractContextManager[Any]:
+        """The first process passes before the others, who find what it left on disk."""
+        return nullcontext() if self._state is None else self._state.main_process_first()
 
     def gather(self, items: list[T]) -> list[T]:
         """Everyone's items."""

@@ -2,7 +2,10 @@
 """`deepfake-video train`: from a folder of face images to a model that the pipeline loads."""
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,7 +18,12 @@ from deepfake_video.cli import main
 from deepfake_video.conversion.errors import ConversionError
 from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
+from deepfake_video.training.loop import read_log
 from training_videos import tiny_recipe
+
+
+# Where processes that a test starts find the package.
+PACKAGE_PARENT = Path(sys.modules["deepfake_video"].__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -69,6 +77,25 @@ def test_the_pipeline_loads_the_model(trained, tmp_path):
     detector = pipeline("video-classification", model=str(trained / "model"), trust_remote_code=True)
     answers = detector(str(write_sample_video(tmp_path / "clip.mp4", num_frames=6)))
     assert {answer["label"] for answer in answers} == {"real", "fake"}
+
+
+def test_two_processes_train_one_network(data, recipe, tmp_path):
+    settings = {"PYTHONPATH": str(PACKAGE_PARENT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    words = ["train", str(data), "--validation-data", str(data.parent / "validation"), "--recipe", str(recipe)]
+    changes = ["--set", "region_weight=1", "--workers", "0", "--output", str(tmp_path)]
+    finished = subprocess.run(
+        [*launch, "-m", "deepfake_video.cli", *words, *changes],
+        env={**os.environ, **settings},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert finished.returncode == 0, finished.stderr[-2000:]
+    assert finished.stdout.count("AUC") == 1
+    steps = [record["step"] for record in read_log(tmp_path) if "validation_auc" in record]
+    assert steps == [2, 4]
+    assert json.loads((tmp_path / "model/training.json").read_text())["steps"] == 4
 
 
 def test_stopped_by_number_it_goes_on_by_the_same_command(data, recipe, tmp_path, capsys):

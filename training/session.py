@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import accelerate
 import torch
 import transformers
 
@@ -22,7 +21,9 @@ from ..conversion.errors import ConversionError
 from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
 from ..evaluation.metrics import estimate
+from ..evaluation.samples import Sample
 from ..hub_folder import save_hub_folder
+from ..scanning.processes import ProcessGroup
 from .command import FAILED, OK, parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train
@@ -51,17 +52,29 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
     if recipe.trains == "head" and recipe.initial is None:
         raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
-    output: Path = arguments.output
-    output.mkdir(parents=True, exist_ok=True)
+    arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
         arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed
     )
+    group = ProcessGroup(arguments.device)
+    try:
+        return _train_in(group, recipe, samples, arguments)
+    finally:
+        group.close()
+
+
+def _train_in(
+    group: ProcessGroup,
+    recipe: Recipe,
+    samples: tuple[list[Sample], list[Sample]],
+    arguments: argparse.Namespace,
+) -> int:
+    output: Path = arguments.output
     settings, cache = recipe.crop_settings(), arguments.cache or output / "crops"
     # One process fills the cache; the others find it full.
-    state = accelerate.PartialState(cpu=arguments.device == "cpu")
-    with state.main_process_first():
+    with group.first_alone():
         sides = [load_videos(side, settings, cache, workers=arguments.workers) for side in samples]
-    if state.is_main_process and not arguments.quiet:
+    if group.is_first and not arguments.quiet:
         for name, videos in zip(("training", "validation"), sides, strict=True):
             print(f"{name}: {_count(videos)}", file=sys.stderr)
     network = make_network(recipe)
@@ -71,13 +84,13 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         sides[1],
         recipe,
         output,
-        device=arguments.device,
+        device="cpu" if "cpu" in (arguments.device, group.device) else "auto",
         precision=arguments.precision,
         workers=arguments.workers,
         stop_after=arguments.stop_after,
         quiet=arguments.quiet,
     )
-    if not state.is_main_process:
+    if not group.is_first:
         return OK
     if outcome is None:
         print(f"stopped; the same command goes on. State: {output / 'state'}", file=sys.stderr)
