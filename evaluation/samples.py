@@ -71,6 +71,12 @@ class Benchmark:
     notes: list[str] = field(default_factory=list)
     has_splits: bool = False
 
+    @property
+    def present(self) -> list[Sample]:
+        """The samples whose file is there."""
+        missing = set(self.missing)
+        return [sample for sample in self.samples if sample.key not in missing]
+
     def __post_init__(self) -> None:
         keys = [sample.key for sample in self.samples]
         if len(set(keys)) != len(keys):

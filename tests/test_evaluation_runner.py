@@ -5,8 +5,6 @@ import json
 import multiprocessing
 import os
 import random
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -27,9 +25,7 @@ from deepfake_video.scanning.processes import ProcessGroup
 from deepfake_video.scanning.reading import read_video
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.video_decoding import VideoDecodeError
-
-
-PACKAGE_PARENT = Path(sys.modules["deepfake_video"].__file__).parent.parent
+from two_processes import run_in_two_processes
 
 
 @pytest.fixture(scope="module")
@@ -309,22 +305,11 @@ def test_workers_read_what_the_main_process_reads(data, models, reference, tmp_p
 
 
 def test_two_processes_score_each_video_once_and_print_the_same_table(data, models, reference, tmp_path):
-    settings = {"PYTHONPATH": str(PACKAGE_PARENT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    finished = subprocess.run(
-        [*launch, "-m", "deepfake_video.cli", *command(data, models[0], tmp_path / "run")],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert finished.returncode == 0, finished.stderr[-2000:]
+    printed = run_in_two_processes(*command(data, models[0], tmp_path / "run"))
     shares = [len(read_lines(file)) for file in sorted((tmp_path / "run").glob("scores-*.jsonl"))]
     assert sorted(shares) == [3, 4]
     assert scores_of(tmp_path / "run") == pytest.approx(scores_of(reference), abs=1e-6)
-    assert [line.rstrip() for line in finished.stdout.splitlines()] == (
-        (reference / "table.txt").read_text().splitlines()
-    )
+    assert [line.rstrip() for line in printed.splitlines()] == ((reference / "table.txt").read_text().splitlines())
 
 
 def test_a_run_of_two_processes_is_continued_by_one(data, models, reference, tmp_path):

@@ -2,10 +2,7 @@
 """`deepfake-video train`: from a folder of face images to a model that the pipeline loads."""
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,11 +16,9 @@ from deepfake_video.conversion.errors import ConversionError
 from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
 from deepfake_video.training.loop import read_log
+from deepfake_video.training.recipe import Recipe
 from training_videos import tiny_recipe
-
-
-# Where processes that a test starts find the package.
-PACKAGE_PARENT = Path(sys.modules["deepfake_video"].__file__).parent.parent
+from two_processes import run_in_two_processes
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +75,9 @@ def test_the_pipeline_loads_the_model(trained, tmp_path):
 
 
 def test_two_processes_train_one_network(data, recipe, tmp_path):
-    settings = {"PYTHONPATH": str(PACKAGE_PARENT), "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     words = ["train", str(data), "--validation-data", str(data.parent / "validation"), "--recipe", str(recipe)]
     changes = ["--set", "region_weight=1", "--workers", "0", "--output", str(tmp_path)]
-    finished = subprocess.run(
-        [*launch, "-m", "deepfake_video.cli", *words, *changes],
-        env={**os.environ, **settings},
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert finished.returncode == 0, finished.stderr[-2000:]
-    assert finished.stdout.count("AUC") == 1
+    assert run_in_two_processes(*words, *changes).count("AUC") == 1
     steps = [record["step"] for record in read_log(tmp_path) if "validation_auc" in record]
     assert steps == [2, 4]
     assert json.loads((tmp_path / "model/training.json").read_text())["steps"] == 4
@@ -176,11 +161,15 @@ def test_a_refused_push_fails_and_keeps_the_model(data, recipe, tmp_path, monkey
     assert (tmp_path / "model/model.safetensors").is_file()
 
 
-def test_a_sheet_shows_two_pairs_a_line_of_the_default_recipe(tmp_path):
+@pytest.mark.parametrize("region_weight", [0.0, 1.0])
+def test_a_sheet_shows_two_pairs_a_line_of_the_default_recipe(tmp_path, region_weight):
+    recipe = tmp_path / "recipe.json"
+    recipe.write_text(json.dumps({**Recipe.read("default").to_dict(), "region_weight": region_weight}))
     put_images(tmp_path / "faces", 1, shade=40)
     (face,) = (tmp_path / "faces").iterdir()
     sheet = tmp_path / "sheet.png"
-    assert sample_sheet.main([str(face), "--output", str(sheet), "--lines", "2"]) == OK
+    words = [str(face), "--output", str(sheet), "--recipe", str(recipe), "--lines", "2"]
+    assert sample_sheet.main(words) == OK
     with Image.open(sheet) as image:
         # Five views of 128 px a pair, and a gap after each pair.
         assert image.mode == "RGB"

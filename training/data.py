@@ -45,7 +45,7 @@ def open_data(
         TrainingError: If an identity would or might stand on both sides, or one side lacks a label.
     """
     train: list[Sample] = []
-    validation = [sample for root in validation_roots for sample in present_samples(open_benchmark(root))]
+    validation = [sample for root in validation_roots for sample in open_benchmark(root).present]
     for root in roots:
         benchmark = open_benchmark(root)
         first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
@@ -65,7 +65,7 @@ def open_data(
 
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
-    samples = present_samples(benchmark)
+    samples = benchmark.present
     if any(sample.split == "val" for sample in samples):
         train = [sample for sample in samples if sample.split == "train"]
         return train, [sample for sample in samples if sample.split == "val"] if share else []
@@ -84,12 +84,6 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
     random.Random(f"{seed} {benchmark.root.name}").shuffle(groups)
     held_out = max(1, round(len(groups) * share))
     return [s for group in groups[held_out:] for s in group], [s for group in groups[:held_out] for s in group]
-
-
-def present_samples(benchmark: Benchmark) -> list[Sample]:
-    """Its samples that are there; a list may name more than were downloaded."""
-    missing = set(benchmark.missing)
-    return [sample for sample in benchmark.samples if sample.key not in missing]
 
 
 def load_videos(samples: Sequence[Sample], settings: CropSettings, folder: Path, *, workers: int) -> list[Video]:

@@ -26,7 +26,7 @@ from .augmentation import degrade_clip, draw_degradation, draw_framing, frame_cl
 from .batches import to_pixel_values
 from .command import exit_code
 from .crops import CachedCrops
-from .data import Video, load_videos, present_samples
+from .data import Video, load_videos
 from .networks import make_network
 from .recipe import Recipe, TrainingError
 
@@ -145,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _pretrain_and_save(arguments: argparse.Namespace) -> None:
     recipe = Recipe.read(arguments.recipe)
     recipe = replace(recipe, steps=arguments.steps, initial=arguments.initial or recipe.initial)
-    samples = present_samples(open_benchmark(arguments.faces))
+    samples = open_benchmark(arguments.faces).present
     videos = load_videos(samples, recipe.crop_settings(), arguments.cache, workers=1)
     backbone, _ = pretrain(videos, recipe, arguments.task)
     tensors = {name: tensor.contiguous() for name, tensor in backbone.state_dict().items()}

@@ -26,7 +26,7 @@ from ..evaluation.samples import Sample, identity_groups
 from ..scanning.models import DEFAULT_CHECKPOINT
 from .command import exit_code
 from .crops import CachedCrops
-from .data import Video, load_videos, present_samples
+from .data import Video, load_videos
 from .faults import LONG, permute, stall
 from .loop import judge, train
 from .networks import make_network
@@ -114,7 +114,7 @@ def split_reals(roots: Sequence[Path], *, swap: bool = False) -> tuple[list[Samp
     known: list[Sample] = []
     test: list[Sample] = []
     for root in roots:
-        reals = [sample for sample in present_samples(open_benchmark(root)) if not sample.is_fake]
+        reals = [sample for sample in open_benchmark(root).present if not sample.is_fake]
         known += [sample for sample in reals if not sample.identities]
         for number, group in enumerate(identity_groups([sample for sample in reals if sample.identities])):
             (known if number % 2 == swap else test).extend(group)
