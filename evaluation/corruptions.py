@@ -6,19 +6,15 @@ random follows from the seed, the video, the kind, the level and the frame, so t
 number of processes changes a picture.
 """
 
-import itertools
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
 
-import av
 import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from ..video_decoding import VideoDecodeError
+from .encoding import through_codec
 
 
 # From mild to strong, levels 1 to 5.
@@ -34,7 +30,6 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
 KINDS = tuple(PARAMETERS)
 LEVELS = (1, 2, 3, 4, 5)
 BLOCK_SIDE, BLOCKS_PER = 8, 256
-FPS = 25
 # Luma weights of BT.601, and what a unit of noise in each of Y, Cb, Cr (8 bits, limited range) is worth in R, G, B.
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _NOISE_TO_RGB = np.array([[1, 1, 1], [0, -0.344, 1.773], [1.403, -0.714, 0]], np.float32) * (
@@ -88,7 +83,7 @@ def corrupt(
         VideoDecodeError: If the frames cannot be encoded.
     """
     if corruption.kind == "compression":
-        yield from through_h264(frames, int(corruption.parameter), video)
+        yield from through_codec(frames, "h264", int(corruption.parameter), video)
         return
     degrade = _DEGRADE[corruption.kind]
     for index, frame in frames:
@@ -153,39 +148,3 @@ _DEGRADE: dict[str, Callable[[np.ndarray, float, np.random.Generator], np.ndarra
 
 def _to_uint8(frame: np.ndarray) -> np.ndarray:
     return np.clip(frame, 0, 255).astype(np.uint8)
-
-
-def through_h264(frames: Iterable[tuple[int, np.ndarray]], crf: int, video: str) -> Iterator[tuple[int, np.ndarray]]:
-    """Through H.264 and back; where the size of the pictures changes, a new stream begins."""
-    for (height, width, _), run in itertools.groupby(frames, key=lambda item: item[1].shape):
-        indices: list[int] = []
-        decoder: Any = av.CodecContext.create("h264", "r")
-        decoder.thread_count = 1
-        try:
-            pictures = itertools.chain.from_iterable(map(decoder.decode, _encode(run, height, width, crf, indices)))
-            for number, picture in enumerate(pictures):
-                # Chroma comes in pairs of pixels: an odd side was filled up.
-                yield indices[number], picture.to_ndarray(format="rgb24")[:height, :width]
-        except av.FFmpegError as error:
-            raise VideoDecodeError(video, f"its frames cannot be compressed with H.264 ({error})") from error
-
-
-def _encode(
-    frames: Iterable[tuple[int, np.ndarray]], height: int, width: int, crf: int, indices: list[int]
-) -> Iterator[Any]:
-    """The packets of a stream, at last `None`, which drains a decoder; `indices` grows by each frame that went in."""
-    encoder: Any = av.CodecContext.create("libx264", "w")
-    encoder.width, encoder.height, encoder.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
-    encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
-    # x264's fastest code gives other bytes on another processor, and on some from one call to the next; what several
-    # threads write is not the same twice either.
-    encoder.options = {"crf": str(crf), "x264-params": "cpu-independent=1"}
-    encoder.thread_count = 1
-    for index, frame in frames:
-        filled = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(filled, format="rgb24")
-        picture.pts, picture.time_base = len(indices), Fraction(1, FPS)
-        indices.append(index)
-        yield from encoder.encode(picture)
-    yield from encoder.encode(None)
-    yield None

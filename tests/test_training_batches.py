@@ -4,6 +4,7 @@
 import itertools
 import pickle
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,3 +191,41 @@ def test_a_video_is_validated_on_its_first_burst_or_on_frames_spread_over_it(tmp
     assert torch.equal(validation_clip(video, tiny_recipe(burst_length=1), 3), whole[[0, 2, 5]])
     assert len(validation_clip(video, tiny_recipe(), 20)) == 6
     assert np.asarray(whole).std() > 10
+
+
+def test_copies_are_drawn_by_their_share(tmp_path):
+    videos = [make_video(tmp_path, 0, copies=2, frames=1), make_video(tmp_path, 0, is_fake=True, copies=2, frames=1)]
+    recipe = tiny_recipe(clip_frames=1, copies=2, copy_share=0.25, augment=False, steps=200, fakes={MANIPULATED: 1.0})
+    pairs = TrainingPairs(videos, recipe)
+    plain = TrainingPairs(videos, replace(recipe, copies=0, copy_share=0.0))[0]
+    drawn = Counter()
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        shifts = [
+            round(float((clip - before).float().mean()))
+            for clip, before in zip((real, fake), plain.int(), strict=True)
+        ]
+        # A fake and its original are taken from the copy of the same number.
+        assert shifts[0] == shifts[1]
+        drawn[shifts[0]] += 1
+    assert set(drawn) == {0, 8, 16}
+    # A binomial of 400 draws with .25: standard deviation 8.7.
+    assert 65 < drawn[8] + drawn[16] < 135
+
+
+def test_a_blended_copy_stands_beside_the_unblended_one(tmp_path):
+    videos = [make_video(tmp_path, 0, copies=2, frames=1)]
+    recipe = tiny_recipe(clip_frames=1, copies=2, copy_share=1.0, augment=False, fakes={SELF_BLENDED: 1.0})
+    pairs = TrainingPairs(videos, recipe)
+    for index in range(len(pairs)):
+        real, fake = pairs[index].int()
+        assert (fake[..., 0] == 255).all()
+        assert torch.equal(real[..., 1:], fake[..., 1:])
+
+
+def test_copies_that_are_not_there_are_refused(tmp_path):
+    with pytest.raises(TrainingError, match="no video here has copies"):
+        TrainingPairs(
+            [make_video(tmp_path, 0)],
+            tiny_recipe(clip_frames=1, copies=1, copy_share=0.5, fakes={SELF_BLENDED: 1.0}),
+        )

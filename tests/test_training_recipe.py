@@ -79,6 +79,11 @@ def test_a_damaged_file_is_one_sentence(text, tmp_path):
         ({"initial_share": 0.5}, "initial_share"),
         ({"region_weight": 1.0, "fakes": {"self-blended": 1.0, "permuted": 1.0}}, "region_weight"),
         ({"region_weight": 1.0, "trains": "head"}, "region_weight"),
+        ({"copies": 2}, "copy_share"),
+        ({"copy_share": 0.5}, "copies"),
+        ({"copies": 2, "copy_share": 1.5}, "copy_share"),
+        ({"copies": 2, "copy_share": 0.5, "clip_frames": 4}, "clip_frames 1"),
+        ({"copies": 2, "copy_share": 0.5, "clip_frames": 1, "region_weight": 1.0}, "region_weight"),
     ],
 )
 def test_mistyped_values_are_named(change, named):

@@ -40,7 +40,9 @@ def tiny_recipe(**changes: object) -> Recipe:
     return replace(recipe, **changes)
 
 
-def make_video(folder: Path, number: int, *, is_fake: bool = False, frames: int = 6, **changes: object) -> Video:
+def make_video(
+    folder: Path, number: int, *, is_fake: bool = False, frames: int = 6, copies: int = 0, **changes: object
+) -> Video:
     """A video of the moving texture of `clips.picture`; a fake is darker, and made from the real one of its number."""
     folder.mkdir(parents=True, exist_ok=True)
     key = f"{'fake' if is_fake else 'real'}-{number}"
@@ -49,6 +51,13 @@ def make_video(folder: Path, number: int, *, is_fake: bool = False, frames: int 
         "frames": torch.from_numpy(pictures // 2 if is_fake else pictures),
         "landmarks": torch.from_numpy(LANDMARKS).repeat(frames, 1, 1),
     }
+    if copies:
+        # A re-encoded copy is 8 levels brighter a number; its self-blended version has the red channel at 255.
+        shifted = torch.stack([tensors["frames"] + 8 * (number + 1) for number in range(copies)])
+        tensors |= {"copies": shifted, "copy_landmarks": tensors["landmarks"].repeat(copies, 1, 1, 1)}
+        if not is_fake:
+            tensors["blends"] = shifted.clone()
+            tensors["blends"][..., 0] = 255
     path = folder / f"{key}.safetensors"
     save_file(tensors, path)
     facts = {
@@ -60,7 +69,7 @@ def make_video(folder: Path, number: int, *, is_fake: bool = False, frames: int 
         "identities": (str(number),),
         "original": f"real-{number}" if is_fake else None,
     }
-    return Video(Sample(**{**facts, **changes}), CachedCrops(path, tuple(range(frames))))
+    return Video(Sample(**{**facts, **changes}), CachedCrops(path, tuple(range(frames)), copies))
 
 
 def make_videos(folder: Path, numbers: range) -> list[Video]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from PIL import Image, ImageFilter
 
-from ..evaluation.corruptions import through_h264
+from ..evaluation.encoding import through_codec
 from .colors import ColorShift, draw_color_shift, shift_colors
 
 
@@ -148,7 +148,9 @@ def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random
     if degradation.jpeg is not None:
         frames = np.stack([_through_jpeg(frame, degradation.jpeg) for frame in frames])
     if degradation.crf is not None:
-        frames = np.stack([frame for _, frame in through_h264(enumerate(frames), degradation.crf, "a training clip")])
+        frames = np.stack(
+            [frame for _, frame in through_codec(enumerate(frames), "h264", degradation.crf, "a training clip")]
+        )
     return frames
 
 

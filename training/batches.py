@@ -3,6 +3,7 @@
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import TypeVar
 
@@ -19,6 +20,9 @@ from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, STALLED, Recipe, Training
 
 
 T = TypeVar("T")
+# Kinds of fakes that re-encoded copies hold, and the share of those pairs that is degraded further.
+COPIED = (SELF_BLENDED, MANIPULATED)
+AFTER_ENCODING = 0.3
 
 
 class TrainingPairs(Dataset[torch.Tensor]):
@@ -58,6 +62,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
             raise TrainingError(
                 f'the recipe asks for "{MANIPULATED}" fakes, but no data set here holds both fakes and real videos.'
             )
+        self._find_copies()
 
     def __len__(self) -> int:
         return self.recipe.num_pairs
@@ -65,6 +70,9 @@ class TrainingPairs(Dataset[torch.Tensor]):
     def __getitem__(self, index: int) -> torch.Tensor:
         random = np.random.default_rng([self.recipe.seed, index])
         kind = self.kinds[random.choice(len(self.kinds), p=self._shares)]
+        # Nothing is drawn where there are no copies, so that recipes without them keep their pairs.
+        if self.recipe.copy_share and kind in COPIED and random.random() < self.recipe.copy_share:
+            return self._copied(kind, random)
         if kind == MANIPULATED:
             return self._manipulated(random)
         video = _draw(_draw(self._reals, random), random)
@@ -85,8 +93,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
         """A fake of the data and the video it was made from, at the same moment; or any real one of the data set."""
         dataset = random.choice(sorted(name for name in self._fakes if name in self._reals))
         fake = _draw(_draw(self._fakes[dataset], random), random)
-        # Of the same compression, or that would tell them apart.
-        real = self._originals.get((dataset, fake.sample.compression, fake.sample.original or ""))
+        real = self._original_of(fake)
         position = random.random()
         framing_seed = int(random.integers(2**32))
         if real is None:
@@ -98,6 +105,47 @@ class TrainingPairs(Dataset[torch.Tensor]):
             clips.append(self._frame(frames, landmarks, framing, is_still=self._is_still(video)))
         region = usual_region(*clips[1]) if self.recipe.region_weight else None
         return self._finish(clips[0][0], clips[1][0], region, random)
+
+    def _copied(self, kind: str, random: np.random.Generator) -> torch.Tensor:
+        """A pair from one re-encoded copy: a real frame and its self-blended version, or a fake and its original."""
+        if kind == SELF_BLENDED:
+            real = fake = _draw(_draw(self._copied_reals, random), random)
+        else:
+            real, fake = _draw(_draw(self._copied_fakes, random), random)
+        number = int(random.integers(min(real.crops.num_copies, fake.crops.num_copies)))
+        position, framing_seed = random.random(), int(random.integers(2**32))
+        clips = []
+        for video, blended in ((real, False), (fake, kind == SELF_BLENDED)):
+            frames, landmarks = video.crops.read_copy(number, position, blended=blended)
+            framing = np.random.default_rng(framing_seed)
+            clips.append(self._frame(frames, landmarks, framing, is_still=False)[0])
+        if self.recipe.augment and random.random() < AFTER_ENCODING:
+            # The codec has been at work already.
+            degradation = replace(draw_degradation(random), jpeg=None, crf=None)
+            clips = [degrade_clip(clip, degradation, random) for clip in clips]
+        return torch.from_numpy(np.stack(clips))
+
+    def _find_copies(self) -> None:
+        """Real videos with copies by data set, and fakes with copies beside their originals by method."""
+        self._copied_reals: dict[str, list[Video]] = {}
+        self._copied_fakes: dict[str, list[tuple[Video, Video]]] = {}
+        for name, videos in self._reals.items():
+            if copied := [video for video in videos if video.crops.num_copies]:
+                self._copied_reals[name] = copied
+        for name, methods in self._fakes.items():
+            for method, videos in methods.items():
+                originals = [(self._original_of(video), video) for video in videos if video.crops.num_copies]
+                pairs = [(real, fake) for real, fake in originals if real is not None and real.crops.num_copies]
+                if pairs:
+                    self._copied_fakes[f"{name} {method}"] = pairs
+        for kind, found in ((SELF_BLENDED, self._copied_reals), (MANIPULATED, self._copied_fakes)):
+            if self.recipe.copy_share and kind in self.kinds and not found:
+                raise TrainingError(f'the recipe asks for re-encoded "{kind}" fakes, but no video here has copies.')
+
+    def _original_of(self, fake: Video) -> Video | None:
+        """The video that a fake was made from, of the same compression, or that would tell them apart."""
+        sample = fake.sample
+        return self._originals.get((sample.dataset, sample.compression, sample.original or ""))
 
     def _is_still(self, video: Video) -> bool:
         return len(video.crops.frame_indices) == 1 < self.recipe.clip_frames

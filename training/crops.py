@@ -26,9 +26,10 @@ from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..scanning.files import write_atomically
 from ..video_decoding import VideoError, VideoReader
+from .copies import make_copies
 
 
-FORMAT = 1
+FORMAT = 2
 # A face stands in the middle of its crop; nothing smaller is looked for.
 _LANDMARK_SIDE = 128
 
@@ -44,6 +45,7 @@ class CropSettings:
         num_frames: Frames of a video.
         burst_length: Consecutive frames among them; 1 spreads them evenly.
         search_images: Whether the face is searched in face images too; else they are taken as they are.
+        copies: Re-encoded copies of each video; face images have none.
     """
 
     size: int
@@ -51,6 +53,7 @@ class CropSettings:
     num_frames: int
     burst_length: int = 1
     search_images: bool = True
+    copies: int = 0
 
     def processor(self) -> DeepfakeVideoProcessor:
         """The reader that cuts them out."""
@@ -72,16 +75,33 @@ class CachedCrops:
     Attributes:
         path: The safetensors file: `frames` (T, S, S, 3) uint8, `landmarks` (T, 5, 2) in pixels, NaN where unknown.
         frame_indices: Which frame of the video each crop is, ascending.
+        num_copies: Re-encoded copies beside them, see [`~training.copies.make_copies`].
     """
 
     path: Path
     frame_indices: tuple[int, ...]
+    num_copies: int = 0
 
     def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Frames `(length, S, S, 3)` uint8 and landmarks `(length, 5, 2)` float32 from a position on."""
         with safe_open(self.path, "np") as file:
             stop = start + length
             return file.get_slice("frames")[start:stop], file.get_slice("landmarks")[start:stop]
+
+    def read_copy(self, number: int, position: float, *, blended: bool = False) -> tuple[np.ndarray, np.ndarray]:
+        """
+        One frame `(1, S, S, 3)` uint8 of a copy and its landmarks `(1, 5, 2)` float32.
+
+        Args:
+            number: Which copy.
+            position: Where in the copy, from 0 to 1.
+            blended: Take the self-blended version, which only a real video has.
+        """
+        with safe_open(self.path, "np") as file:
+            frames = file.get_slice("blends" if blended else "copies")
+            count = frames.get_shape()[1]
+            index = min(int(position * count), count - 1)
+            return frames[number, index : index + 1], file.get_slice("copy_landmarks")[number, index : index + 1]
 
 
 def cache_crops(
@@ -127,13 +147,17 @@ def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
 def _open_cached(path: Path) -> CachedCrops | None:
     try:
         with safe_open(path, "np") as file:
-            return CachedCrops(path, tuple(json.loads(file.metadata()["frame_indices"])))
+            indices = tuple(json.loads(file.metadata()["frame_indices"]))
+            copies = file.get_slice("copies").get_shape()[0] if "copies" in file.keys() else 0  # noqa: SIM118
+            return CachedCrops(path, indices, copies)
     except (OSError, SafetensorError):
         return None
 
 
 def _content_hash(sample: Sample, settings: CropSettings) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings)]).encode())
+    # What is drawn for the copies follows from the original's name.
+    origin = [sample.dataset, sample.original, sample.is_fake, sample.path.stem] if settings.copies else []
+    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings), origin]).encode())
     for path in sample.images or (sample.path,):
         with path.open("rb") as stream:
             while block := stream.read(1 << 20):
@@ -147,11 +171,30 @@ def _make(sample: Sample, settings: CropSettings) -> bytes:
     with source as frames:
         indices = processor.frame_indices(frames.num_frames)
         clip = _crop(frames, np.unique(indices), processor, must_search=not sample.images or settings.search_images)
-    tensors = {
-        "frames": torch.from_numpy(np.ascontiguousarray(clip.frames)),
-        "landmarks": torch.from_numpy(np.stack([_find_landmarks(frame) for frame in clip.frames])),
-    }
+        landmarks = np.stack([_find_landmarks(frame) for frame in clip.frames])
+        arrays = {"frames": np.ascontiguousarray(clip.frames), "landmarks": landmarks}
+        if settings.copies and not sample.images:
+            arrays |= _make_copies(frames, sample, clip, landmarks, settings)
+    tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
     return save(tensors, {"frame_indices": json.dumps(clip.frame_indices.tolist())})
+
+
+def _make_copies(
+    source: Any, sample: Sample, clip: Clip, landmarks: np.ndarray, settings: CropSettings
+) -> dict[str, np.ndarray]:
+    """The copies; a video that lies on its side has none."""
+    track = clip.track
+    if track is None or track.quarter_turns:
+        return {}
+    kept, places = np.unique(clip.frame_indices, return_index=True)
+    track = track.on_frames(kept)
+    # Landmarks from pixels of the crops to pixels of the video.
+    sides = np.rint((track.boxes[:, 2:] - track.boxes[:, :2]).max(1) * settings.margin)[:, None]
+    corners = np.rint((track.boxes[:, :2] + track.boxes[:, 2:] - sides) / 2)
+    points = landmarks[places] * (sides / settings.size)[:, None] + corners[:, None]
+    return make_copies(
+        source, sample, track, points, count=settings.copies, size=settings.size, margin=settings.margin
+    )
 
 
 def _crop(source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, *, must_search: bool) -> Clip:

@@ -63,6 +63,8 @@ class Recipe:
         crop_size: Side of the cached crops in pixels.
         crop_margin: Their side over the face's; beyond the network's own there is room to move and to grow.
         search_images: Whether the face is searched in face images too.
+        copies: Re-encoded copies that are cached of each video.
+        copy_share: Share of the pairs that is drawn from these copies, of the kinds "self-blended" and "manipulated".
         augment: Whether clips are moved, mirrored and degraded.
         batch_pairs: Pairs of a real and a fake clip in a batch.
         accumulation: Batches a step of the optimiser.
@@ -96,6 +98,8 @@ class Recipe:
     crop_size: int = 224
     crop_margin: float = 1.6
     search_images: bool = True
+    copies: int = 0
+    copy_share: float = 0.0
     augment: bool = True
     batch_pairs: int = 16
     accumulation: int = 1
@@ -150,6 +154,14 @@ class Recipe:
             raise TrainingError(f"recipe: initial_share must be below 1, got {self.initial_share}.")
         if self.initial_share and self.initial is None:
             raise TrainingError("recipe: initial_share goes with initial, whose weights it keeps a share of.")
+        if not 0 <= self.copy_share <= 1 or bool(self.copies) != bool(self.copy_share):
+            raise TrainingError(
+                "recipe: copies goes with a copy_share above 0 and at most 1, and the other way round."
+            )
+        if self.copies and self.clip_frames > 1:
+            raise TrainingError("recipe: copies goes with clip_frames 1; their frames do not follow one another.")
+        if self.copies and self.region_weight:
+            raise TrainingError("recipe: copies does not go with region_weight; their regions are not kept.")
         if self.clip_frames > self.cached_frames:
             raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
 
@@ -218,6 +230,7 @@ class Recipe:
             num_frames=self.cached_frames,
             burst_length=self.burst_length,
             search_images=self.search_images,
+            copies=self.copies,
         )
 
     def to_dict(self) -> dict[str, Any]:
