@@ -7,13 +7,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from sklearn.metrics import roc_auc_score
 
 from deepfake_video.training import loop
-from deepfake_video.training.loop import judge, read_log, to_pixel_values, train
+from deepfake_video.training.judging import judge
+from deepfake_video.training.loop import read_log, to_pixel_values, train
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import TrainingError
 from deepfake_video.training.regions import RegionClassifier, region_loss
-from training_videos import make_videos, tiny_recipe
+from training_videos import make_video, make_videos, tiny_recipe
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +136,25 @@ def test_a_state_that_was_being_replaced_is_found(videos, tmp_path):
     assert run(tiny_recipe(), videos, tmp_path, stop_after=1) is None
     progress = json.loads((tmp_path / loop.STATE_NAME / loop.PROGRESS_NAME).read_text())["progress"]
     assert progress["step"] == 3
+
+
+def test_re_encoded_copies_validate_beside_their_videos(tmp_path):
+    sides = [
+        [make_video(tmp_path, number, is_fake=is_fake, copies=2) for number in numbers for is_fake in (False, True)]
+        for numbers in (range(3), range(3, 6))
+    ]
+    recipe = tiny_recipe(clip_frames=1, copies=2, copy_share=0.5)
+    outcome = run(recipe, sides, tmp_path / "run")
+    validations = [line for line in read_log(tmp_path / "run") if "validation_auc" in line]
+    for line in validations:
+        assert line["validation_auc"] == pytest.approx((line["original_auc"] + line["copy_auc"]) / 2)
+    processor, device = recipe.make_processor(), torch.device("cpu")
+    original, is_fake = judge(outcome.network, sides[1], recipe, processor, device)
+    copied, _ = judge(outcome.network, sides[1], recipe, processor, device, copy=0)
+    np.testing.assert_allclose(outcome.probabilities, [*original, *copied], atol=1e-6)
+    np.testing.assert_array_equal(outcome.is_fake, [*is_fake, *is_fake])
+    best = max(validations, key=lambda line: line["validation_auc"])
+    assert best["copy_auc"] == pytest.approx(roc_auc_score(is_fake, copied))
 
 
 def test_it_stops_after_validations_without_a_better_one(videos, tmp_path, monkeypatch):

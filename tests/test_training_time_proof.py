@@ -10,7 +10,7 @@ import torch
 
 from deepfake_video.evaluation.samples import Benchmark
 from deepfake_video.training import time_proof
-from deepfake_video.training.loop import judge
+from deepfake_video.training.judging import judge
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import PERMUTED, STALLED
 from training_videos import make_video, tiny_recipe

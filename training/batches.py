@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from .augmentation import degrade_clip, draw_degradation, draw_framing, draw_motion, frame_clip
 from .blending import blend_clip, draw_blend, usual_region
+from .copies import KEPT
 from .data import Video
 from .faults import LONG, make_faulty, permute, stall
 from .recipe import FAULTY, MANIPULATED, SELF_BLENDED, STALLED, Recipe, TrainingError
@@ -206,10 +207,22 @@ def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> 
     return (values.flip(-1) if processor.channel_order == "bgr" else values).permute(0, 1, 4, 2, 3)
 
 
-def validation_clip(video: Video, recipe: Recipe, num_frames: int) -> torch.Tensor:
-    """The clip `(T, H, W, 3)` uint8 on which a video is validated: frames spread over it, or its first bursts."""
+def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | None = None) -> torch.Tensor:
+    """
+    The clip `(T, H, W, 3)` uint8 on which a video is validated: frames spread over it, or its first bursts.
+
+    Args:
+        video: What is judged.
+        recipe: How it is trained.
+        num_frames: Of the clip, at most.
+        copy: The re-encoded copy that is taken in place of the video.
+    """
     available = len(video.crops.frame_indices)
-    if recipe.burst_length > 1:
+    if copy is not None:
+        count = min(num_frames, KEPT)
+        parts = [video.crops.read_copy(copy, position) for position in np.linspace(0, 1, count)]
+        frames, landmarks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    elif recipe.burst_length > 1:
         frames, landmarks = video.crops.read(0, min(num_frames, available))
     else:
         frames, landmarks = video.crops.read(0, available)

@@ -21,6 +21,8 @@ from .blending import blend_clip, draw_blend
 
 # Consecutive frames that are encoded together, and how many of them are kept.
 WINDOW, KEPT = 48, 12
+# The copy that validation videos are judged on besides themselves: the c40 of FaceForensics++.
+VALIDATED, VALIDATED_CRF = 0, 40
 # A self-blended face is drawn for a view of this margin, the usual one of a frame classifier.
 _BLEND_MARGIN = 1.15
 
@@ -89,8 +91,8 @@ def make_copies(
     """
     Copies of the main face of a video.
 
-    The fakes of one original, and the original, get the same moments and the same encodings: what differs between
-    them is the manipulation.
+    Copy 0 is always H.264 at CRF 40; the others are drawn. The fakes of one original, and the original, get the same
+    moments and the same encodings: what differs between them is the manipulation.
 
     Args:
         source: The video.
@@ -114,6 +116,8 @@ def make_copies(
     for number in range(count):
         random = np.random.default_rng([zlib.crc32(f"{sample.dataset} {origin}".encode()), number])
         encodings, position = draw_encodings(random), random.random()
+        if number == VALIDATED:
+            encodings = (Encoding("h264", VALIDATED_CRF),)
         start = first + int(position * max(1, last - first + 2 - WINDOW)) if last - first >= WINDOW else first
         indices = np.arange(start, min(start + WINDOW, last + 1))
         frames, boxes, points = _cut_region(source, track, landmarks, indices, size=size, margin=margin)

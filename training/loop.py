@@ -21,12 +21,13 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
 from ..evaluation.metrics import measure
-from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from ..scanning.files import write_atomically
-from .batches import TrainingPairs, to_pixel_values, validation_clip
+from .batches import TrainingPairs, to_pixel_values
+from .copies import VALIDATED
 from .data import Video
-from .features import FeatureClassifier, FeaturePairs, encode_clips
+from .features import FeatureClassifier, FeaturePairs
+from .judging import join, judge
 from .recipe import CHANGEABLE, Recipe, TrainingError
 from .regions import RegionClassifier, region_loss
 
@@ -34,8 +35,6 @@ from .regions import RegionClassifier, region_loss
 LOG_NAME, STATE_NAME, BEST_NAME = "log.jsonl", "state", "best.safetensors"
 PROGRESS_NAME = "progress.json"
 LOG_EVERY = 20
-# More than this says nothing new about a video of a few seconds.
-MAX_VALIDATION_FRAMES = 20
 
 
 @dataclass
@@ -52,7 +51,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a training gave: the best weights, and the fake probabilities of the validation videos under them."""
+    """
+    What a training gave: the best weights, and the fake probabilities of the validation videos under them, followed by
+    those of their re-encoded copies where the recipe makes some.
+    """
 
     network: DeepfakeForVideoClassification
     progress: Progress
@@ -263,12 +265,15 @@ class TrainingRun:
     def validate(self, videos: Sequence[Video]) -> None:
         """Measure the averaged weights; keep them where they are the best so far."""
         started, network = time.monotonic(), self._averaged
-        probabilities, is_fake = self._judge(videos)
-        values = measure(probabilities, is_fake, 0.5)
+        judged = self._judge(videos)
+        areas = [measure(probabilities, is_fake, 0.5)["auc"] for probabilities, is_fake in judged]
         # Batch statistics differ a little between processes; all must stop where the first one does.
-        area, progress = broadcast_object_list([values["auc"]])[0], self.progress
-        assert area is not None  # `open_data` has seen to both labels
+        areas, progress = broadcast_object_list(areas), self.progress
+        area = float(np.mean(areas))  # `open_data` has seen to both labels
         record = {"step": progress.step, "validation_auc": area}
+        if len(areas) > 1:
+            record |= {"original_auc": areas[0], "copy_auc": areas[1]}
+        probabilities, is_fake = join(judged)
         clipped = np.clip(np.where(is_fake, probabilities, 1 - probabilities), 1e-6, 1)
         self._log({**record, "validation_loss": round(float(-np.log(clipped).mean()), 6)})
         progress.validations_since += 1
@@ -287,9 +292,14 @@ class TrainingRun:
         stopped = self.progress.validations_since >= self.recipe.patience
         self.progress.finished = stopped or self.progress.step >= self.recipe.steps
 
-    def _judge(self, videos: Sequence[Video]) -> tuple[np.ndarray, np.ndarray]:
-        device = self.accelerator.device
-        return judge(self._averaged, videos, self.recipe, self.processor, device, known=self._known)
+    def _judge(self, videos: Sequence[Video]) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Fake probabilities and labels of the videos, and of their re-encoded copies where the recipe makes some."""
+        device, network = self.accelerator.device, self._averaged
+        judged = [judge(network, videos, self.recipe, self.processor, device, known=self._known)]
+        copied = [video for video in videos if video.crops.num_copies]
+        if len({video.sample.is_fake for video in copied}) == 2:
+            judged.append(judge(network, copied, self.recipe, self.processor, device, copy=VALIDATED))
+        return judged
 
     def store(self) -> None:
         """Everything that going on needs, whole or not at all."""
@@ -362,45 +372,8 @@ class TrainingRun:
             if initial.is_floating_point():
                 weights[name] = torch.lerp(weights[name], initial, self.recipe.initial_share)
         network.load_state_dict(weights)
-        probabilities, is_fake = self._judge(videos)
+        probabilities, is_fake = join(self._judge(videos))
         return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
-
-
-@torch.no_grad()
-def judge(
-    network: DeepfakeForVideoClassification,
-    videos: Sequence[Video],
-    recipe: Recipe,
-    processor: DeepfakeVideoProcessor,
-    device: torch.device,
-    *,
-    known: dict[Path, torch.Tensor] | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Fake probability of each video `(N,)`, and whether it is fake `(N,)`.
-
-    Args:
-        network: Judges.
-        videos: What is judged.
-        recipe: How it is trained.
-        processor: Of the network.
-        device: Of the network.
-        known: Frame features `(1, T, num_features)` by the file of the crops, of the same frame encoder; what is
-            missing is added.
-    """
-    network.eval()
-    num_frames = min(MAX_VALIDATION_FRAMES, network.config.num_frames)
-    known = {} if known is None else known
-    probabilities = []
-    for video in videos:
-        features = known.get(video.crops.path)
-        if features is None:
-            features = encode_clips(network, validation_clip(video, recipe, num_frames)[None], processor)
-            known[video.crops.path] = features
-        logits = network.classify_features(features.to(device)).logits
-        assert logits is not None
-        probabilities.append(float(logits.float().softmax(-1)[0, 1]))
-    return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
 
 
 def _digest(*sides: Sequence[Video]) -> str:

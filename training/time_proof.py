@@ -28,7 +28,8 @@ from .command import exit_code
 from .crops import CachedCrops
 from .data import Video, load_videos
 from .faults import LONG, permute, stall
-from .loop import judge, train
+from .judging import judge
+from .loop import train
 from .networks import make_network
 from .recipe import PERMUTED, STALLED, Recipe
 
