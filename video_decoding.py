@@ -44,6 +44,7 @@ from .video_fetching import (
     open_video_file,
     printable_name,
 )
+from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
 from .video_pictures import PictureConverter
 
 
@@ -337,6 +338,10 @@ class VideoReader:
         container, stream = self._open()
         kind, time_base = container.format.name, float(stream.time_base or 0)
         is_cut_off = ends_early(self._file, container)
+        if note := describe_other_streams(container, stream):
+            self._warn(note)
+        if kind in ELEMENTARY:
+            self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
         index = read_packet_index(container, stream, self._source, watch=self._watch)
         if index.is_seekable or (index.has_times and self._decoder_agrees(index)):
             pts = index.pts[index.order]
@@ -347,8 +352,8 @@ class VideoReader:
                 decoded, time_base = list(range(len(decoded))), 1 / self._nominal_fps()
             pts = np.array(decoded, np.int64)
         if not len(pts):
-            raise VideoDecodeError(self._source, "none of the frames decodes; the file is damaged, copy it again")
-        if kind == "gif" and len(pts) == 1:
+            raise explain_no_frames(self._file, self._source)
+        if kind in ("gif", "apng") and len(pts) == 1:
             raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
         times = (pts - pts[0]) * time_base
         if index.is_cut_off or is_cut_off:
@@ -383,8 +388,7 @@ class VideoReader:
         return self._size or (0, 0)
 
     def _nominal_fps(self) -> float:
-        _, stream = self._open()
-        return float(stream.average_rate or stream.guessed_rate or NOMINAL_FPS)
+        return frame_rate(*self._open()) or NOMINAL_FPS
 
     def _open(self, *, is_threaded: bool = True) -> tuple[InputContainer, VideoStream]:
         if self._opened is None:
