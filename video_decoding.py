@@ -128,7 +128,7 @@ class VideoReader:
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
         self._keeps_frames = True
-        self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warn=self._warn)
+        self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warnings=self.warnings)
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._file = open_video_file(source, limits=self._limits)
         try:
@@ -400,6 +400,7 @@ class VideoReader:
 
     def _close_container(self) -> None:
         if self._opened is not None:
+            self._pictures.end()
             self._opened[0].close()
         self._opened = None
 

@@ -7,7 +7,6 @@ The container's pixel shape counts before that of the codec, and a codec's may c
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from fractions import Fraction
 
 import av
@@ -35,11 +34,11 @@ class PictureConverter:
     Args:
         source: The video, for messages.
         max_pixels: Largest width times height of a picture whose pixels are made square.
-        warn: Called with each sentence about what was done to the pictures.
+        warnings: Receives a sentence, once, about each thing that was done to the pictures.
     """
 
-    def __init__(self, source: object, *, max_pixels: int, warn: Callable[[str], None]) -> None:
-        self._source, self._max_pixels, self._warn = source, max_pixels, warn
+    def __init__(self, source: object, *, max_pixels: int, warnings: list[str]) -> None:
+        self._source, self._max_pixels, self._warnings = source, max_pixels, warnings
         self._reformatter = VideoReformatter()
         self._turns: dict[int, tuple[bool, int, int]] = {}
         self._stretchers: dict[tuple[object, ...], Graph] = {}
@@ -54,6 +53,10 @@ class PictureConverter:
         # Where the container declares no pixel shape, PyAV gives that of the codec, which may change later on.
         self._container_aspect = declared if declared != stream.codec_context.sample_aspect_ratio else None
         self._is_square = True
+
+    def end(self) -> None:
+        """Lets go of the stream: its decoder's threads end with the last reference to it."""
+        self._stream = None
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
         """The picture of a frame that was just decoded from the stream.
@@ -95,6 +98,10 @@ class PictureConverter:
         # The filters do not keep their graph alive (PyAV 18), so they are only reached through it.
         self._stretchers[key].vpush(frame)
         return self._stretchers[key].vpull()
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self._warnings:
+            self._warnings.append(sentence)
 
     def _turn_upright(self, frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
         # A frame whose side data was read holds itself in a reference cycle (PyAV 18) and stays in memory until the

@@ -65,7 +65,7 @@ def fuzz_video(work: Path, seeds: Path, only: Sequence[str] = ()) -> Target:
         "moving.gif": {"codec": "gif", "pix_fmt": "rgb8", "fps": 10},
         "moving.apng": {"codec": "apng", "pix_fmt": "rgb24", "fps": 10},
         "huffyuv.avi": {"codec": "huffyuv", "pix_fmt": "yuv422p"},
-        "ffvhuff.mkv": {"codec": "ffvhuff"},
+        "ffvhuff.avi": {"codec": "ffvhuff"},
         "ffv1.avi": {"codec": "ffv1"},
         "ffv1.mkv": {"codec": "ffv1", "options": {"level": "3", "slicecrc": "1"}},
         "raw.avi": {"codec": "rawvideo", "pix_fmt": "bgr24"},
@@ -256,13 +256,11 @@ def main() -> None:
     if arguments.input:
         target(arguments.input.read_bytes())
         return
+    # A frame of DV alone has 144,000 bytes.
+    max_len = max(65536, *(2 * seed.stat().st_size for seed in seeds.iterdir()))
     options = [
         *(f"-max_total_time={round(60 * arguments.minutes)}", "-timeout=60", "-rss_limit_mb=2048"),
-        *(
-            f"-max_len={max(65536, *(2 * seed.stat().st_size for seed in seeds.iterdir()))}",
-            "-print_final_stats=1",
-            f"-artifact_prefix={folder}/finding-",
-        ),
+        *(f"-max_len={max_len}", "-print_final_stats=1", f"-artifact_prefix={folder}/finding-"),
     ]
     mutator = {"custom_mutator": mutate_json} if arguments.target == "configuration" else {}
     atheris.Setup([sys.argv[0], *options, str(learnt), str(seeds)], target, **mutator)
