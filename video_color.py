@@ -21,7 +21,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 
 
-__all__ = ["UnsupportedColorError", "color_note", "to_rgb"]
+__all__ = ["UnsupportedColorError", "check_matrix", "color_note", "to_rgb"]
 
 # Light in cd/m2: peak of the HDR source (nominal for HLG, usual for PQ) and of the SDR reference display (BT.2035).
 SOURCE_PEAK, TARGET_PEAK = 1000.0, 100.0
@@ -37,7 +37,11 @@ _WIDE = {
 }
 _D65 = (0.3127, 0.3290)
 # Matrix coefficients (ITU-T H.273, table 4) for which libswscale has no conversion to RGB.
-_UNSUPPORTED_MATRICES = {8: "YCgCo", 11: "Y'D'zD'x", 14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"}
+_UNSUPPORTED_MATRICES = {
+    **{8: "YCgCo", 10: "BT.2020 constant luminance", 11: "YDzDx", 12: "chroma-derived", 13: "chroma-derived"},
+    **{14: "ICtCp", 15: "IPT-C2", 16: "YCgCo-Re", 17: "YCgCo-Ro"},
+}
+_RESERVED_MATRIX = 3
 # Entries of the tables; those that are indexed by light are spaced by its square root, finer in the shadows.
 _ENTRIES = 1 << 16
 # Rows converted at once, so that intermediate results stay in the processor's cache.
@@ -48,15 +52,24 @@ class UnsupportedColorError(ValueError):
     """The colour matrix of a frame cannot be converted to RGB."""
 
 
-def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
-    """Convert a frame to (H, W, 3) uint8 SDR RGB with BT.709 primaries.
+def check_matrix(frame: av.VideoFrame) -> None:
+    """Treats the reserved colour matrix as an unspecified one, as players do.
 
     Raises:
         UnsupportedColorError: If there is no conversion from the colour matrix of the frame.
-        av.FFmpegError: If the pixel format cannot be converted.
     """
     if frame.colorspace in _UNSUPPORTED_MATRICES:
-        raise UnsupportedColorError(f"its colour matrix {_UNSUPPORTED_MATRICES[frame.colorspace]} is not supported")
+        raise UnsupportedColorError(f"its colour matrix ({_UNSUPPORTED_MATRICES[frame.colorspace]}) is not supported")
+    if frame.colorspace == _RESERVED_MATRIX:
+        frame.colorspace = _UNSPECIFIED
+
+
+def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """Convert a frame that passed `check_matrix` to (H, W, 3) uint8 SDR RGB with BT.709 primaries.
+
+    Raises:
+        av.FFmpegError: If the pixel format cannot be converted.
+    """
     if color_note(frame) is None:
         return _pixels(reformatter.reformat(frame, format="rgb24", threads=1), np.uint8)
     is_declared = frame.colorspace != _UNSPECIFIED or "yuv" not in frame.format.name

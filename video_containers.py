@@ -34,6 +34,7 @@ from .video_formats import (
     THREADED_CODECS,
     choose_stream,
     explain_open_failure,
+    forced_format,
     refuse_encrypted,
 )
 
@@ -123,14 +124,18 @@ def open_container(
         VideoDecodeError: if it starts like a video but its structure is damaged.
         VideoTooLargeError: if its frames have too many pixels, or it has too many tracks.
     """
-    file.seek(0)
     # The decoder's own bound has some slack, because it counts padding too.
     pixel_bound = str(limits.max_frame_pixels + limits.max_frame_pixels // 8 + (1 << 16))
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_pixels": pixel_bound}
     options["max_streams"] = str(MAX_TRACKS)
     try:
         container = av.open(
-            _GuardedFile(file, watch), "r", options=options, metadata_errors="replace", io_open=_refuse_other_files
+            _GuardedFile(file, watch),
+            "r",
+            format=forced_format(file),
+            options=options,
+            metadata_errors="replace",
+            io_open=_refuse_other_files,
         )
     except av.FFmpegError as error:
         watch.check()

@@ -27,6 +27,7 @@ __all__ = [
     "describe_other_streams",
     "explain_no_frames",
     "explain_open_failure",
+    "forced_format",
     "frame_rate",
     "refuse_encrypted",
 ]
@@ -55,6 +56,7 @@ _UNSPECIFIED_TRANSFER = 2
 _MAX_BOXES = 10_000
 _VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"GIF8", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"YUV4MPEG2")
 _SOUND_MAGIC = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"#!AMR")
+_MAX_WEBM_HEADER = 1 << 16
 _WEBM_CLUSTER = b"\x1fC\xb6u"
 
 
@@ -96,6 +98,16 @@ def frame_rate(container: InputContainer, stream: VideoStream) -> float | None:
     return float(stream.average_rate or stream.guessed_rate or 0) or None
 
 
+def forced_format(file: IO[bytes]) -> str | None:
+    """The demuxer of a file that libav's own probing does not find, and the position back at 0."""
+    file.seek(0)
+    # An animation may stand behind a long profile or text, where probing sees a still picture. Still pictures with
+    # this signature were refused before.
+    name = "apng" if file.read(8) == b"\x89PNG\r\n\x1a\n" else None
+    file.seek(0)
+    return name
+
+
 def refuse_encrypted(packet: Packet[VideoStream], source: object) -> None:
     """Raises UnsupportedVideoError if the content of a packet is encrypted (ISO/IEC 23001-7)."""
     if packet.has_sidedata("encryption_info"):
@@ -107,17 +119,19 @@ def explain_open_failure(
 ) -> UnsupportedVideoError | VideoDecodeError | VideoTooLargeError:
     """What is wrong with a file that libav refuses to open."""
     boxes = list(_read_boxes(file))
-    head = _head(file)
+    kinds = {kind for kind, _, _ in boxes}
+    file.seek(0)
+    head = file.read(16)
     if error.errno == errno.ENOMEM:
         message = f"its header declares more than {MAX_TRACKS:,} tracks, or more than fits into memory"
         if (tracks := _count_tracks(file, boxes)) > MAX_TRACKS:
             message = f"it has {tracks:,} tracks; at most {MAX_TRACKS:,} are read"
         return VideoTooLargeError(source, f"{message}; copy its video track into a file of its own")
-    if any(kind == b"moof" for kind, _, _ in boxes) and all(kind != b"moov" for kind, _, _ in boxes):
+    if (b"moof" in kinds and b"moov" not in kinds) or head.startswith(_WEBM_CLUSTER):
         return _missing_init(source)
-    if head.startswith(_WEBM_CLUSTER):
-        return _missing_init(source)
-    if any(kind == b"mdat" for kind, _, _ in boxes) and all(kind != b"moov" for kind, _, _ in boxes):
+    if _is_init_segment(file, kinds):
+        return _missing_media(source)
+    if b"mdat" in kinds and b"moov" not in kinds:
         message = "its index (the moov box) is missing, so the recording or the copy was cut off; copy it again"
         return VideoDecodeError(source, f"the video is damaged or incomplete: {message}")
     if boxes or head[8:12] == b"AVI " or head.startswith(_VIDEO_MAGIC):
@@ -129,16 +143,23 @@ def explain_open_failure(
 
 def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
     """Why a file that opened holds no frame that decodes."""
-    kinds = {kind for kind, _, _ in _read_boxes(file)}
-    position = file.tell()
-    file.seek(0)
-    start = file.read(1 << 16)
-    file.seek(position)
-    is_webm_init = start.startswith(_VIDEO_MAGIC[0]) and len(start) < 1 << 16 and _WEBM_CLUSTER not in start
-    if (b"moov" in kinds and not kinds & {b"moof", b"mdat"}) or is_webm_init:
-        message = "it holds only the initialisation segment of a stream (DASH or HLS) and no pictures"
-        return VideoDecodeError(source, f"{message}; append its media segments: cat init.mp4 *.m4s > video.mp4")
+    if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
+        return _missing_media(source)
     return VideoDecodeError(source, "none of the frames decodes; the file is damaged, copy it again")
+
+
+def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:
+    """Whether a file has the header of a fragmented MP4 or WebM file and nothing behind it."""
+    if b"moov" in kinds:
+        return not kinds & {b"moof", b"mdat"}
+    file.seek(0)
+    start = file.read(_MAX_WEBM_HEADER)
+    return len(start) < _MAX_WEBM_HEADER and start.startswith(_VIDEO_MAGIC[0]) and _WEBM_CLUSTER not in start
+
+
+def _missing_media(source: object) -> VideoDecodeError:
+    message = "it holds only the initialisation segment of a stream (DASH or HLS) and no pictures"
+    return VideoDecodeError(source, f"{message}; append its media segments: cat init.mp4 *.m4s > video.mp4")
 
 
 def _missing_init(source: object) -> UnsupportedVideoError:
@@ -159,11 +180,6 @@ def _codec_name(stream: VideoStream) -> str:
 def _describe(stream: VideoStream) -> str:
     codec = stream.codec_context
     return "unknown codec" if codec is None else f"{codec.name}, {codec.width}x{codec.height}"
-
-
-def _head(file: IO[bytes]) -> bytes:
-    file.seek(0)
-    return file.read(16)
 
 
 def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:

@@ -13,10 +13,10 @@ import av
 import numpy as np
 from av.filter import Graph
 from av.sidedata.sidedata import SideData
-from av.video.reformatter import VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from .video_color import UnsupportedColorError, color_note, to_rgb
+from .video_color import UnsupportedColorError, check_matrix, color_note, to_rgb
 from .video_fetching import UnsupportedVideoError, VideoDecodeError
 
 
@@ -66,6 +66,7 @@ class PictureConverter:
             VideoDecodeError: If its pixel format cannot be converted.
         """
         try:
+            check_matrix(frame)
             displayed = self._make_square(frame)
             if note := color_note(frame):
                 self._warn(note)
@@ -95,9 +96,14 @@ class PictureConverter:
         if key not in self._stretchers:
             self._stretchers.clear()  # a size that changed seldom changes back
             self._stretchers[key] = _build_stretcher(key, self._container_aspect, self._max_pixels)
+        # The filter refuses some transfers and primaries, though it converts neither.
+        transfer, primaries = frame.color_trc, frame.color_primaries
+        frame.color_trc, frame.color_primaries = ColorTrc.UNSPECIFIED, ColorPrimaries.UNSPECIFIED
         # The filters do not keep their graph alive (PyAV 18), so they are only reached through it.
         self._stretchers[key].vpush(frame)
-        return self._stretchers[key].vpull()
+        stretched = self._stretchers[key].vpull()
+        stretched.color_trc, stretched.color_primaries = transfer, primaries
+        return stretched
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self._warnings:
