@@ -74,8 +74,7 @@ def choose_stream(container: InputContainer, source: object) -> VideoStream:
         name = _codec_name(moving[0])
         raise UnsupportedVideoError(source, f"its codec ({name}) is not read here; convert it to H.264")
     stream = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
-    tag = stream.codec_context.codec_tag.lower()
-    if tag in ("dvh1", "dvhe", "dav1") and stream.codec_context.color_trc == _UNSPECIFIED_TRANSFER:
+    if _codec_tag(stream) in ("dvh1", "dvhe", "dav1") and stream.codec_context.color_trc == _UNSPECIFIED_TRANSFER:
         # Profiles 5 and 10.0 have no base layer for other players: their matrix is in metadata that is not read here.
         raise UnsupportedVideoError(source, "its colours are Dolby Vision only; convert it to HDR10, HLG or SDR")
     return stream
@@ -177,6 +176,13 @@ def _codec_name(stream: VideoStream) -> str:
     return stream.codec_context.name if stream.codec_context is not None else "unknown"
 
 
+def _codec_tag(stream: VideoStream) -> str:
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:  # any four bytes of an untrusted file
+        return ""
+
+
 def _describe(stream: VideoStream) -> str:
     codec = stream.codec_context
     return "unknown codec" if codec is None else f"{codec.name}, {codec.width}x{codec.height}"
@@ -187,10 +193,10 @@ def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iter
     end = file.seek(0, os.SEEK_END) if end is None else end
     is_top, position = start == 0, start
     for number in range(_MAX_BOXES):
+        if position + 8 > end:
+            return
         file.seek(position)
         header = file.read(16)
-        if position + 8 > end or len(header) < 8:
-            return
         size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], position + 8
         if is_top and number == 0 and kind not in _FIRST_BOXES:
             return

@@ -275,6 +275,22 @@ class TestParts:
         with pytest.raises(VideoDecodeError, match="the moov box"):
             VideoReader(tmp_path / "cut.mp4")
 
+    # Found by fuzzing: a box whose size is no place in a file, and a codec tag that is no ASCII.
+    @pytest.mark.parametrize("size", [(1).to_bytes(4, "big") + b"ftyp" + b"\xff" * 8, b"\xff\xff\xff\xffftyp"])
+    def test_absurd_sizes_of_boxes_are_no_place_to_look(self, tmp_path: Path, size: bytes) -> None:
+        (tmp_path / "sizes.mp4").write_bytes(size + b"\0\0\0\0\0\x01o\0\0" + bytes(40))
+        with pytest.raises(VideoError):
+            VideoReader(tmp_path / "sizes.mp4")
+
+    def test_a_codec_tag_may_be_any_four_bytes(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "raw.avi", codec="ffv1", num_frames=3)
+        content = path.read_bytes()
+        at = content.index(b"strf") + 24  # the tag in BITMAPINFOHEADER
+        assert content[at : at + 4] == b"FFV1"
+        path.write_bytes(content[:at] + b"F\xceV1" + content[at + 4 :])
+        with pytest.raises(VideoError):
+            VideoReader(path)
+
     def test_an_encrypted_video_is_named(self, tmp_path: Path) -> None:
         options = {"encryption_scheme": "cenc-aes-ctr", "encryption_key": "76a6c65c5ea762046bd749a2e632ccbb",
                    "encryption_kid": "a7e61c373e219033c21091fa607bf3b8"}  # fmt: skip
