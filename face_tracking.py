@@ -39,7 +39,7 @@ class FaceTrack:
     Args:
         track_id: Number among the tracks of the video; 0 is the main face.
         frame_indices: (T,) int64, ascending.
-        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of each frame.
+        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of each displayed picture.
         scores: (T,) float64 detector scores; NaN where the box is interpolated.
         interpolated: (T,) bool, True where the face was not detected but lies between two detections.
         quarter_turns: Turns of 90 degrees counterclockwise after which the face is upright.
@@ -142,7 +142,8 @@ def main_face(tracks: Sequence[FaceTrack]) -> FaceTrack:
 
 
 def track_from_boxes(boxes: np.ndarray, frame_indices: Sequence[int] | np.ndarray) -> FaceTrack:
-    """A track of boxes that the caller knows: (T, 4) one a frame, or (4,) the same one for all, in pixels.
+    """A track of boxes that the caller knows: (T, 4) one a frame, or (4,) the same one for all, in
+    pixels of the displayed picture.
 
     Raises `ValueError` for boxes that are not finite or have no area, and for indices that do not ascend.
     """

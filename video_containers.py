@@ -18,16 +18,24 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Discard, Disposition
+from av.stream import Discard
 from av.video.stream import VideoStream
 
 from .video_fetching import (
-    UnsupportedVideoError,
-    VideoDecodeError,
     VideoLimits,
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
+)
+from .video_formats import (
+    CONTAINERS,
+    MAX_TRACKS,
+    SEEKABLE_CODECS,
+    THREADED_CODECS,
+    choose_stream,
+    explain_open_failure,
+    forced_format,
+    refuse_encrypted,
 )
 
 
@@ -42,16 +50,8 @@ __all__ = [
     "read_packets",
 ]
 
-CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,mxf"
 # Where every packet is one picture whose time comes out of the decoder unchanged.
 SEEKABLE_CONTAINERS = frozenset({"mov", "matroska"})
-SEEKABLE_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4", "mjpeg", "prores", "ffv1", "dnxhd"})
-# Those whose frames need each other; for the rest, threads only make damaged frames come out by chance.
-THREADED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4"})
-OTHER_CODECS = (
-    "libaom-av1 av1 mpeg1video mpeg2video msmpeg4v1 msmpeg4v2 msmpeg4 h263 flv theora gif wmv1 wmv2 wmv3 vc1 dvvideo"
-)
-CODECS = SEEKABLE_CODECS | set(OTHER_CODECS.split())
 MAX_PACKETS = 5_000_000
 MAX_DECODE_THREADS = 8
 # An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: no picture comes of it.
@@ -122,23 +122,28 @@ def open_container(
         VideoTimeoutError: if that takes longer than allowed.
         UnsupportedVideoError: if it is no video, has no picture, or its codec is not on the list.
         VideoDecodeError: if it starts like a video but its structure is damaged.
-        VideoTooLargeError: if its frames have too many pixels.
+        VideoTooLargeError: if its frames have too many pixels, or it has too many tracks.
     """
-    file.seek(0)
     # The decoder's own bound has some slack, because it counts padding too.
     pixel_bound = str(limits.max_frame_pixels + limits.max_frame_pixels // 8 + (1 << 16))
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_pixels": pixel_bound}
+    options["max_streams"] = str(MAX_TRACKS)
     try:
         container = av.open(
-            _GuardedFile(file, watch), "r", options=options, metadata_errors="replace", io_open=_refuse_other_files
+            _GuardedFile(file, watch),
+            "r",
+            format=forced_format(file),
+            options=options,
+            metadata_errors="replace",
+            io_open=_refuse_other_files,
         )
     except av.FFmpegError as error:
         watch.check()
-        raise _open_failure(file, source, error) from None
+        raise explain_open_failure(file, source, error) from None
     except (OSError, UnicodeError) as error:
         raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
     try:
-        stream = _choose_stream(container, source)
+        stream = choose_stream(container, source)
         codec = stream.codec_context
         check_pixels(source, codec.width, codec.height, limits)
         codec.options = {"max_pixels": pixel_bound}
@@ -173,27 +178,6 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     mask = (1 << 7 * length) - 1
     claimed = int.from_bytes(head[start : start + length], "big") & mask
     return length <= 8 and claimed != mask and start + length + claimed > size
-
-
-def _open_failure(file: IO[bytes], source: object, error: av.FFmpegError) -> UnsupportedVideoError | VideoDecodeError:
-    file.seek(0)
-    head = file.read(16)
-    starts = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"GIF8", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75")
-    if head[4:8] in (b"ftyp", b"moov", b"mdat") or head[8:12] == b"AVI " or head.startswith(starts):
-        return VideoDecodeError(source, f"the video is damaged or incomplete ({error.strerror}); copy it again")
-    return UnsupportedVideoError(source, "this is not a video in a container that is read here; convert it to mp4")
-
-
-def _choose_stream(container: InputContainer, source: object) -> VideoStream:
-    pictures = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
-    streams = [stream for stream in container.streams.video if not stream.disposition & pictures]
-    if not streams:
-        raise UnsupportedVideoError(source, "it holds no video stream, so there is nothing to look at")
-    stream = streams[0]
-    name = stream.codec_context.name if stream.codec_context is not None else "unknown"
-    if name not in CODECS:
-        raise UnsupportedVideoError(source, f"its codec ({name}) is not read here; convert it to H.264")
-    return stream
 
 
 def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -> None:
@@ -277,6 +261,7 @@ def read_packet_index(
 
     Raises:
         VideoTooLargeError: if there are more than 5 million.
+        UnsupportedVideoError: if they are encrypted.
         VideoTimeoutError: if that takes longer than allowed.
     """
     pts, dts, keys, shown = array("q"), array("q"), array("q"), array("q")
@@ -287,6 +272,8 @@ def read_packet_index(
         for packet in read_packets(container, stream, watch=watch):
             if len(pts) == MAX_PACKETS:
                 raise VideoTooLargeError(source, f"it has more than {MAX_PACKETS:,} packets; cut it into parts")
+            if not pts:
+                refuse_encrypted(packet, source)
             is_complete &= packet.pts is not None
             smallest = min(smallest, packet.size)
             if packet.is_keyframe:

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The one place that opens videos: frames by index in RGB, timestamps, frame selection, clear errors.
 
-Pictures are what the decoder gives, converted by the colour matrix and range that the stream declares (BT.601,
-limited range, where it declares none) and turned upright as the container asks. Pixels that are not square stay
-as they are stored.
+Pictures are as a player displays them: see `video_pictures` for shape and orientation, `video_color` for colours. All
+sizes and coordinates are in pixels of the displayed picture.
 """
 
 from __future__ import annotations
@@ -21,8 +20,6 @@ import av
 import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
-from av.sidedata.sidedata import SideData
-from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 
 from .video_containers import (
@@ -47,6 +44,8 @@ from .video_fetching import (
     open_video_file,
     printable_name,
 )
+from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
+from .video_pictures import PictureConverter
 
 
 __all__ = [
@@ -126,11 +125,10 @@ class VideoReader:
         self._watch = Stopwatch(source, self._limits)
         self._cache: dict[int, np.ndarray] = {}
         self._undecodable: set[int] = set()
-        self._turns: dict[int, tuple[bool, int, int]] = {}
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
         self._keeps_frames = True
-        self._reformatter = VideoReformatter()
+        self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warnings=self.warnings)
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._file = open_video_file(source, limits=self._limits)
         try:
@@ -172,12 +170,12 @@ class VideoReader:
 
     @property
     def width(self) -> int:
-        """Width in pixels as displayed, after rotation."""
+        """Width of the displayed picture in pixels, after rotation and with square pixels."""
         return self._displayed_size()[1]
 
     @property
     def height(self) -> int:
-        """Height in pixels as displayed, after rotation."""
+        """Height of the displayed picture in pixels, after rotation and with square pixels."""
         return self._displayed_size()[0]
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
@@ -340,6 +338,10 @@ class VideoReader:
         container, stream = self._open()
         kind, time_base = container.format.name, float(stream.time_base or 0)
         is_cut_off = ends_early(self._file, container)
+        if note := describe_other_streams(container, stream):
+            self._warn(note)
+        if kind in ELEMENTARY:
+            self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
         index = read_packet_index(container, stream, self._source, watch=self._watch)
         if index.is_seekable or (index.has_times and self._decoder_agrees(index)):
             pts = index.pts[index.order]
@@ -350,8 +352,8 @@ class VideoReader:
                 decoded, time_base = list(range(len(decoded))), 1 / self._nominal_fps()
             pts = np.array(decoded, np.int64)
         if not len(pts):
-            raise VideoDecodeError(self._source, "none of the frames decodes; the file is damaged, copy it again")
-        if kind == "gif" and len(pts) == 1:
+            raise explain_no_frames(self._file, self._source)
+        if kind in ("gif", "apng") and len(pts) == 1:
             raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
         times = (pts - pts[0]) * time_base
         if index.is_cut_off or is_cut_off:
@@ -367,12 +369,7 @@ class VideoReader:
     def _take(self, index: int, frame: av.VideoFrame, wanted: set[int]) -> np.ndarray:
         """Converts a frame to an upright (H, W, 3) picture, and caches it as long as that fits."""
         check_pixels(self._source, frame.width, frame.height, self._limits)
-        try:
-            picture = _view(self._reformatter.reformat(frame, format="rgb24", threads=1))
-        except (av.FFmpegError, ValueError) as error:
-            message = f"its pixel format ({frame.format.name}) cannot be converted ({error})"
-            raise VideoDecodeError(self._source, message) from None
-        image = self._turn_upright(frame, picture)
+        image = self._pictures.convert(frame)
         self._size = self._size or (image.shape[0], image.shape[1])
         if not self._keeps_frames:
             return image
@@ -384,16 +381,6 @@ class VideoReader:
             self._cache[index] = image
         return image
 
-    def _turn_upright(self, frame: av.VideoFrame, picture: np.ndarray) -> np.ndarray:
-        # A frame whose side data was read holds itself in a reference cycle (PyAV 18) and stays in memory until the
-        # garbage collector comes by, so the matrix is read once for all frames that are turned alike.
-        if frame.rotation not in self._turns:
-            self._turns[frame.rotation] = _read_turn(frame)
-        is_quarter_turn, rows, columns = self._turns[frame.rotation]
-        if is_quarter_turn:
-            picture = picture.swapaxes(0, 1)
-        return np.ascontiguousarray(picture[::rows, ::columns])
-
     def _displayed_size(self) -> tuple[int, int]:
         if self._size is None:
             # The turn stands beside the first decoded picture, which is nearly always wanted anyway.
@@ -401,18 +388,19 @@ class VideoReader:
         return self._size or (0, 0)
 
     def _nominal_fps(self) -> float:
-        _, stream = self._open()
-        return float(stream.average_rate or stream.guessed_rate or NOMINAL_FPS)
+        return frame_rate(*self._open()) or NOMINAL_FPS
 
     def _open(self, *, is_threaded: bool = True) -> tuple[InputContainer, VideoStream]:
         if self._opened is None:
             self._opened = open_container(
                 self._file, self._source, limits=self._limits, watch=self._watch, is_threaded=is_threaded
             )
+            self._pictures.begin(self._opened[1])
         return self._opened
 
     def _close_container(self) -> None:
         if self._opened is not None:
+            self._pictures.end()
             self._opened[0].close()
         self._opened = None
 
@@ -424,27 +412,6 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-
-
-def _view(frame: av.VideoFrame) -> np.ndarray:
-    """The pixels of an RGB frame where they lie, (H, W, 3) uint8: its `to_ndarray` without the copy."""
-    plane = frame.planes[0]
-    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)  # type: ignore[call-overload]
-    return rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
-
-
-def _read_turn(frame: av.VideoFrame) -> tuple[bool, int, int]:
-    """What the container's display matrix asks for, of which quarter turns and mirrorings count: whether rows and
-    columns change places, and then the steps along both, -1 for from the far end."""
-    data = frame.side_data.get("DISPLAYMATRIX")
-    if not isinstance(data, SideData):
-        return False, 1, 1
-    # Displayed x = a * x + c * y and y = b * x + d * y; a negative factor means from the far end.
-    a, b, _, c, d = np.frombuffer(memoryview(data), dtype=np.int32)[:5].tolist()
-    is_quarter_turn = abs(b) + abs(c) > abs(a) + abs(d)
-    if is_quarter_turn:
-        a, d = c, b
-    return is_quarter_turn, -1 if d < 0 else 1, -1 if a < 0 else 1
 
 
 class FrameArray:

@@ -46,6 +46,7 @@ CHUNK_BYTES = 1 << 18
 HEAD_BYTES = 1024
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
 _STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
+_MAX_PNG_CHUNKS = 1000
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 _URL_SAFE = "/%:=&?~+!$,;'@()*[]|"
@@ -261,9 +262,12 @@ def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
     """Refuses what a demuxer must never see: text (playlists, scripts, web pages) and still pictures."""
     try:
         head = file.read(HEAD_BYTES)
+        is_moving = _is_animated_png(file)
         file.seek(0)
     except OSError as error:
         raise VideoUnreadableError(source, f"it cannot be read ({error.strerror or error})") from None
+    if is_moving or head.startswith(b"YUV4MPEG2 "):
+        return  # its header is text, and its pixels need not hold a control byte
     start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     # No container of pictures gets through its first kilobyte without a control byte.
     has_control_bytes = len(head.translate(None, _CONTROL_BYTES)) < len(head)
@@ -271,9 +275,26 @@ def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
     if is_text or re.match(rb"#ext|ffconcat|<|\[playlist|v=0|webvtt|[a-z]+://", start, re.IGNORECASE):
         raise UnsupportedVideoError(source, "this is not a video (the file holds text); name the video itself")
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    if is_webp and head[12:16] == b"VP8X" and head[20:21] and head[20] & 2:
+        raise UnsupportedVideoError(
+            source, "this is an animated WebP picture, which is not supported; convert it to mp4"
+        )
     is_heif = head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS
     if head.startswith(_STILL_PICTURES) or is_webp or is_heif:
         raise UnsupportedVideoError(source, "this is not a video (the file is a still picture)")
+
+
+def _is_animated_png(file: IO[bytes]) -> bool:
+    """Whether a PNG file announces an animation (chunk acTL) before its first picture."""
+    file.seek(0)
+    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        return False
+    for _ in range(_MAX_PNG_CHUNKS):
+        header = file.read(8)
+        if len(header) < 8 or header[4:] in (b"acTL", b"IDAT"):
+            return header[4:] == b"acTL"
+        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+    return False
 
 
 def fetch_video(url: str, *, limits: VideoLimits) -> IO[bytes]:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 # fmt: off
 VIDEO_EXTENSIONS = frozenset({
-    ".3gp", ".asf", ".avi", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf",
-    ".ogv", ".ts", ".vob", ".webm", ".wmv",
+    ".264", ".265", ".3gp", ".apng", ".asf", ".avi", ".dif", ".dv", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts",
+    ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
 })
 # fmt: on
 

@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from fractions import Fraction
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,13 +204,6 @@ class TestFrames:
         assert all(np.array_equal(frames[name], decode_everything(path)[0]) for name, path in paths.items())
         # The encoder wrote the same numbers twice: read as full range, they have less contrast.
         assert frames["full"].std() < 0.95 * frames["limited"].std()
-
-    def test_pixels_that_are_not_square_stay_as_they_are_stored(self, tmp_path: Path) -> None:
-        path = write_clip(tmp_path / "wide.mp4", num_frames=2, sample_aspect_ratio=Fraction(2, 1))
-        with av.open(str(path)) as container:
-            assert container.streams.video[0].sample_aspect_ratio == 2
-        with VideoReader(path) as reader:
-            assert (reader.width, reader.height) == (96, 64)
 
     def test_texts_that_are_no_unicode_do_not_matter(self, tmp_path: Path) -> None:
         path = write_clip(tmp_path / "title.mkv", num_frames=2, title="TITLE")

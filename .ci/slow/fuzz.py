@@ -4,7 +4,7 @@ Fuzz what reads files that nobody vouches for, with libFuzzer (`pip install athe
 package. Anything but a result or the documented error is a finding, and so are 60 seconds or 2 GB for one input; its
 bytes are kept in the folder, which also holds what was learnt for the next run.
 
-    python .ci/slow/fuzz.py {video,checkpoint,configuration} [--minutes 30] [--folder DIR]
+    python .ci/slow/fuzz.py {video,checkpoint,configuration} [--minutes 30] [--folder DIR] [--only CLIP...]
 """
 
 import argparse
@@ -15,7 +15,8 @@ import random
 import resource
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +42,15 @@ from clips import write_clip
 
 
 Target = Callable[[bytes], None]
+CONTAINERS = {".apng": "apng", ".y4m": "yuv4mpegpipe"}
 LIMITS = VideoLimits(max_frame_pixels=4_000_000, max_read_s=10, decode_threads=1)
 
 
-def fuzz_video(work: Path, seeds: Path) -> Target:
-    """Opens and reads twice: the same error, or the same pictures and ascending times."""
+def fuzz_video(work: Path, seeds: Path, only: Sequence[str] = ()) -> Target:
+    """Opens and reads twice: the same error, or the same pictures and ascending times.
+
+    `only` are the names of the clips to start from; all without it.
+    """
     kinds: dict[str, dict[str, Any]] = {
         "h264.mp4": {"options": {"preset": "veryfast"}},
         "turned.mp4": {"rotation": 90},
@@ -58,9 +63,27 @@ def fuzz_video(work: Path, seeds: Path) -> Target:
         "h264.flv": {},
         "mjpeg.mov": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
         "moving.gif": {"codec": "gif", "pix_fmt": "rgb8", "fps": 10},
+        "moving.apng": {"codec": "apng", "pix_fmt": "rgb24", "fps": 10},
+        "huffyuv.avi": {"codec": "huffyuv", "pix_fmt": "yuv422p"},
+        "ffvhuff.avi": {"codec": "ffvhuff"},
+        "ffv1.avi": {"codec": "ffv1"},
+        "ffv1.mkv": {"codec": "ffv1", "options": {"level": "3", "slicecrc": "1"}},
+        "raw.avi": {"codec": "rawvideo", "pix_fmt": "bgr24"},
+        "raw.mkv": {"codec": "rawvideo"},
+        "v210.mov": {"codec": "v210", "pix_fmt": "yuv422p10le"},
+        "utvideo.avi": {"codec": "utvideo"},
+        "magicyuv.avi": {"codec": "magicyuv"},
+        "jpeg2000.mov": {"codec": "jpeg2000"},
+        "pal.dv": {"codec": "dvvideo", "width": 720, "height": 576, "num_frames": 2},
+        "raw.y4m": {"codec": "rawvideo"},
+        "stream.h264": {"options": {"preset": "veryfast"}},
+        "stream.hevc": {"codec": "libx265"},
+        "wide.mp4": {"sample_aspect_ratio": Fraction(5, 11)},
+        "hlg.mp4": {"codec": "libx265", "pix_fmt": "yuv420p10le", "colorspace": 9, "color_trc": 18},
     }
-    for name, options in kinds.items():
-        write_clip(seeds / name, num_frames=8, width=32, height=32, keyframe_every=4, **options)
+    for name in only or kinds:
+        settings = {"num_frames": 8, "width": 32, "height": 32, "keyframe_every": 4, **kinds[name]}
+        write_clip(seeds / name, container=CONTAINERS.get(Path(name).suffix), **settings)
     file = work / "input"
 
     def read() -> tuple[str, list[np.ndarray]]:
@@ -204,7 +227,11 @@ def _sentence(error: ValueError) -> str:
     return text
 
 
-TARGETS = {"video": fuzz_video, "checkpoint": fuzz_checkpoint, "configuration": fuzz_configuration}
+TARGETS: dict[str, Callable[..., Target]] = {
+    "video": fuzz_video,
+    "checkpoint": fuzz_checkpoint,
+    "configuration": fuzz_configuration,
+}
 
 
 def main() -> None:
@@ -214,6 +241,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=30)
     parser.add_argument("--folder", type=Path, help="learnt inputs and findings (default: a new folder in /tmp)")
     parser.add_argument("--input", type=Path, help="run one kept input and nothing else")
+    parser.add_argument("--only", nargs="*", default=[], help="clips that `video` starts from, such as ffv1.mkv")
     arguments = parser.parse_args()
     folder = arguments.folder or Path(tempfile.mkdtemp(prefix=f"fuzz-{arguments.target}-"))
     work, seeds, learnt = (folder / name for name in ("work", "seeds", "learnt"))
@@ -223,13 +251,16 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # What a warning says of each input would fill the terminal.
     logging.disable()
-    target = TARGETS[arguments.target](work, seeds)
+    only = {"only": arguments.only} if arguments.target == "video" else {}
+    target = TARGETS[arguments.target](work, seeds, **only)
     if arguments.input:
         target(arguments.input.read_bytes())
         return
+    # A frame of DV alone has 144,000 bytes.
+    max_len = max(65536, *(2 * seed.stat().st_size for seed in seeds.iterdir()))
     options = [
         *(f"-max_total_time={round(60 * arguments.minutes)}", "-timeout=60", "-rss_limit_mb=2048"),
-        *("-max_len=65536", "-print_final_stats=1", f"-artifact_prefix={folder}/finding-"),
+        *(f"-max_len={max_len}", "-print_final_stats=1", f"-artifact_prefix={folder}/finding-"),
     ]
     mutator = {"custom_mutator": mutate_json} if arguments.target == "configuration" else {}
     atheris.Setup([sys.argv[0], *options, str(learnt), str(seeds)], target, **mutator)

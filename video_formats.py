@@ -1,0 +1,215 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Containers and codecs that are read, which of several streams is judged, and why a file cannot be opened."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from typing import IO
+
+import av
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.stream import VideoStream
+
+from .video_fetching import UnsupportedVideoError, VideoDecodeError, VideoTooLargeError
+
+
+__all__ = [
+    "CONTAINERS",
+    "ELEMENTARY",
+    "MAX_TRACKS",
+    "SEEKABLE_CODECS",
+    "THREADED_CODECS",
+    "choose_stream",
+    "describe_other_streams",
+    "explain_no_frames",
+    "explain_open_failure",
+    "forced_format",
+    "frame_rate",
+    "refuse_encrypted",
+]
+
+# Elementary streams have no container, so nothing but their codec tells when a frame is shown.
+ELEMENTARY = frozenset({"h264", "hevc"})
+CONTAINERS = "mov,mp4,matroska,webm,avi,mpegts,mpeg,mpegvideo,flv,asf,ogg,gif,apng,mxf,dv,yuv4mpegpipe,h264,hevc"
+# Every packet of these is a picture of its own: what archives and laboratories keep.
+LOSSLESS_CODECS = frozenset({"huffyuv", "ffvhuff", "rawvideo", "v210", "utvideo", "magicyuv", "jpeg2000"})
+# In the containers that are seeked in, the time of each picture comes out of these decoders unchanged.
+SEEKABLE_CODECS = LOSSLESS_CODECS | {
+    "h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4", "mjpeg", "prores", "ffv1", "dnxhd"
+}  # fmt: skip
+# Those whose frames need each other; for the rest, threads only make damaged frames come out by chance.
+THREADED_CODECS = frozenset({"h264", "hevc", "vp8", "vp9", "libdav1d", "mpeg4"})
+_OTHER_CODECS = (
+    "libaom-av1 av1 mpeg1video mpeg2video msmpeg4v1 msmpeg4v2 msmpeg4 h263 flv theora gif apng wmv1 wmv2 wmv3 vc1 "
+    "dvvideo"
+)
+CODECS = SEEKABLE_CODECS | set(_OTHER_CODECS.split())
+MAX_TRACKS = 1000
+_STILLS = Disposition.attached_pic | Disposition.timed_thumbnails | Disposition.still_image
+# Boxes of ISO/IEC 14496-12 that may stand at the beginning of a file.
+_FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"moof", b"sidx", b"free", b"skip", b"wide", b"emsg"})
+_UNSPECIFIED_TRANSFER = 2
+_MAX_BOXES = 10_000
+_VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"GIF8", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"YUV4MPEG2")
+_SOUND_MAGIC = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"#!AMR")
+_MAX_WEBM_HEADER = 1 << 16
+_WEBM_CLUSTER = b"\x1fC\xb6u"
+
+
+def choose_stream(container: InputContainer, source: object) -> VideoStream:
+    """The default video stream, or the first one, of those that can be read and are more than a still picture.
+
+    Raises:
+        UnsupportedVideoError: If there is none.
+    """
+    moving = _moving_streams(container)
+    if not moving:
+        raise UnsupportedVideoError(source, "it holds no video stream, so there is nothing to look at")
+    readable = [stream for stream in moving if _codec_name(stream) in CODECS]
+    if not readable:
+        name = _codec_name(moving[0])
+        raise UnsupportedVideoError(source, f"its codec ({name}) is not read here; convert it to H.264")
+    stream = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
+    if _codec_tag(stream) in ("dvh1", "dvhe", "dav1") and stream.codec_context.color_trc == _UNSPECIFIED_TRANSFER:
+        # Profiles 5 and 10.0 have no base layer for other players: their matrix is in metadata that is not read here.
+        raise UnsupportedVideoError(source, "its colours are Dolby Vision only; convert it to HDR10, HLG or SDR")
+    return stream
+
+
+def describe_other_streams(container: InputContainer, stream: VideoStream) -> str | None:
+    """A sentence about the video streams that are not judged; `None` if there are none but still pictures."""
+    others = [other for other in _moving_streams(container) if other.index != stream.index]
+    if not others:
+        return None
+    names = ", ".join(f"{other.index} ({_describe(other)})" for other in others[:4]) + ", ..." * (len(others) > 4)
+    plural = "s" if len(others) > 1 else ""
+    return f"only video stream {stream.index} ({_describe(stream)}) was judged; not judged: stream{plural} {names}"
+
+
+def frame_rate(container: InputContainer, stream: VideoStream) -> float | None:
+    """Frames per second as declared; of an elementary stream by its codec, where the demuxer makes up an average."""
+    if container.format.name in ELEMENTARY:
+        return float(stream.guessed_rate or 0) or None
+    return float(stream.average_rate or stream.guessed_rate or 0) or None
+
+
+def forced_format(file: IO[bytes]) -> str | None:
+    """The demuxer of a file that libav's own probing does not find, and the position back at 0."""
+    file.seek(0)
+    # An animation may stand behind a long profile or text, where probing sees a still picture. Still pictures with
+    # this signature were refused before.
+    name = "apng" if file.read(8) == b"\x89PNG\r\n\x1a\n" else None
+    file.seek(0)
+    return name
+
+
+def refuse_encrypted(packet: Packet[VideoStream], source: object) -> None:
+    """Raises UnsupportedVideoError if the content of a packet is encrypted (ISO/IEC 23001-7)."""
+    if packet.has_sidedata("encryption_info"):
+        raise UnsupportedVideoError(source, "its pictures are encrypted (DRM); bring a copy without copy protection")
+
+
+def explain_open_failure(
+    file: IO[bytes], source: object, error: av.FFmpegError
+) -> UnsupportedVideoError | VideoDecodeError | VideoTooLargeError:
+    """What is wrong with a file that libav refuses to open."""
+    boxes = list(_read_boxes(file))
+    kinds = {kind for kind, _, _ in boxes}
+    file.seek(0)
+    head = file.read(16)
+    if error.errno == errno.ENOMEM:
+        message = f"its header declares more than {MAX_TRACKS:,} tracks, or more than fits into memory"
+        if (tracks := _count_tracks(file, boxes)) > MAX_TRACKS:
+            message = f"it has {tracks:,} tracks; at most {MAX_TRACKS:,} are read"
+        return VideoTooLargeError(source, f"{message}; copy its video track into a file of its own")
+    if (b"moof" in kinds and b"moov" not in kinds) or head.startswith(_WEBM_CLUSTER):
+        return _missing_init(source)
+    if _is_init_segment(file, kinds):
+        return _missing_media(source)
+    if b"mdat" in kinds and b"moov" not in kinds:
+        message = "its index (the moov box) is missing, so the recording or the copy was cut off; copy it again"
+        return VideoDecodeError(source, f"the video is damaged or incomplete: {message}")
+    if boxes or head[8:12] == b"AVI " or head.startswith(_VIDEO_MAGIC):
+        return VideoDecodeError(source, f"the video is damaged or incomplete ({error.strerror}); copy it again")
+    if head.startswith(_SOUND_MAGIC) or head[8:12] == b"WAVE":
+        return UnsupportedVideoError(source, "this is a sound file, so there is nothing to look at")
+    return UnsupportedVideoError(source, "this is not a video in a container that is read here; convert it to mp4")
+
+
+def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
+    """Why a file that opened holds no frame that decodes."""
+    if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
+        return _missing_media(source)
+    return VideoDecodeError(source, "none of the frames decodes; the file is damaged, copy it again")
+
+
+def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:
+    """Whether a file has the header of a fragmented MP4 or WebM file and nothing behind it."""
+    if b"moov" in kinds:
+        return not kinds & {b"moof", b"mdat"}
+    file.seek(0)
+    start = file.read(_MAX_WEBM_HEADER)
+    return len(start) < _MAX_WEBM_HEADER and start.startswith(_VIDEO_MAGIC[0]) and _WEBM_CLUSTER not in start
+
+
+def _missing_media(source: object) -> VideoDecodeError:
+    message = "it holds only the initialisation segment of a stream (DASH or HLS) and no pictures"
+    return VideoDecodeError(source, f"{message}; append its media segments: cat init.mp4 *.m4s > video.mp4")
+
+
+def _missing_init(source: object) -> UnsupportedVideoError:
+    message = "this is a media segment of a stream (DASH or HLS) without its initialisation segment"
+    return UnsupportedVideoError(source, f"{message}; put that in front: cat init.mp4 segment.m4s > video.mp4")
+
+
+def _moving_streams(container: InputContainer) -> list[VideoStream]:
+    """The video streams without covers, thumbnails and, if there is something longer, those of a single frame."""
+    streams = [stream for stream in container.streams.video if not stream.disposition & _STILLS]
+    return [stream for stream in streams if stream.frames != 1] or streams
+
+
+def _codec_name(stream: VideoStream) -> str:
+    return stream.codec_context.name if stream.codec_context is not None else "unknown"
+
+
+def _codec_tag(stream: VideoStream) -> str:
+    try:
+        return stream.codec_context.codec_tag
+    except UnicodeDecodeError:  # any four bytes of an untrusted file
+        return ""
+
+
+def _describe(stream: VideoStream) -> str:
+    codec = stream.codec_context
+    return "unknown codec" if codec is None else f"{codec.name}, {codec.width}x{codec.height}"
+
+
+def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+    """(type, first byte of the content, end) of the boxes between two places; nothing if it is no ISO base media."""
+    end = file.seek(0, os.SEEK_END) if end is None else end
+    is_top, position = start == 0, start
+    for number in range(_MAX_BOXES):
+        if position + 8 > end:
+            return
+        file.seek(position)
+        header = file.read(16)
+        size, kind, content = int.from_bytes(header[:4], "big"), header[4:8], position + 8
+        if is_top and number == 0 and kind not in _FIRST_BOXES:
+            return
+        if size == 1:
+            size, content = int.from_bytes(header[8:16], "big"), position + 16
+        elif size == 0:
+            size = end - position
+        if size < content - position:
+            return
+        yield kind, content, min(position + size, end)
+        position += size
+
+
+def _count_tracks(file: IO[bytes], boxes: list[tuple[bytes, int, int]]) -> int:
+    movies = [(content, end) for kind, content, end in boxes if kind == b"moov"]
+    return sum(kind == b"trak" for span in movies for kind, _, _ in _read_boxes(file, *span))
