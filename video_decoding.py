@@ -47,6 +47,7 @@ from .video_fetching import (
     open_video_file,
     printable_name,
 )
+from .video_timestamps import ContainerClock, FrameTimes, are_orderly, read_times
 
 
 __all__ = [
@@ -109,9 +110,12 @@ class VideoReader:
     Attributes:
         name: The source as one printable line.
         num_frames: The true number of frames.
-        timestamps_s: (num_frames,) float64 seconds, in the order of presentation, starting at 0.
-        fps: Average frames a second.
-        duration_s: Seconds from the first frame to the end of the last.
+        timestamps_s: (num_frames,) float64 seconds, increasing. 0 is where a player's clock begins, the start of the
+            container: a picture that begins two seconds after the sound begins at 2.0 s. See `video_timestamps`.
+        fps: Average frames per second, gaps left out.
+        duration_s: When the last frame ends, in seconds on that clock.
+        gaps: Frames that are followed by a gap, within which nothing new is shown, and when the last one before it
+            ends at the median interval: index to seconds.
         warnings: Sentences about what was wrong with the file but did not stop the reading.
 
     Raises:
@@ -135,16 +139,15 @@ class VideoReader:
         self._file = open_video_file(source, limits=self._limits)
         try:
             with self._watch:
-                self._index, self.timestamps_s = self._read_index()
+                self._index, times = self._read_index()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
+        self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
         self.num_frames = len(self.timestamps_s)
-        last_s = float(self.timestamps_s[-1])
-        self.fps = (self.num_frames - 1) / last_s if last_s > 0 else self._nominal_fps()
-        self.duration_s = last_s + 1 / self.fps
+        self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
 
     def __enter__(self) -> VideoReader:
         return self
@@ -336,26 +339,34 @@ class VideoReader:
             self._warn("the file is damaged or cut off; what decodes is used")
         yield None
 
-    def _read_index(self) -> tuple[PacketIndex, np.ndarray]:
+    def _read_index(self) -> tuple[PacketIndex, FrameTimes]:
         container, stream = self._open()
-        kind, time_base = container.format.name, float(stream.time_base or 0)
-        is_cut_off = ends_early(self._file, container)
+        kind, is_cut_off = container.format.name, ends_early(self._file, container)
         index = read_packet_index(container, stream, self._source, watch=self._watch)
-        if index.is_seekable or (index.has_times and self._decoder_agrees(index)):
-            pts = index.pts[index.order]
-        else:
-            decoded = [frame.pts for frame in self._decode_all()]
-            index.is_seekable = index.has_times = False
-            if None in decoded or np.any(np.diff(np.array(decoded, np.int64)) <= 0):
-                decoded, time_base = list(range(len(decoded))), 1 / self._nominal_fps()
-            pts = np.array(decoded, np.int64)
-        if not len(pts):
+        clock, first_tick = _container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
+        last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
+        # Matroska stores no decoding times.
+        dts = None if kind.startswith("matroska") else index.seek_times
+        ticks: list[int | None] | np.ndarray = index.pts[index.order]
+        can_trust = index.has_times and are_orderly(index.pts, index.order, dts)
+        if not (can_trust and (index.is_seekable or self._decoder_agrees(index))):
+            ticks = [frame.pts for frame in self._decode_all()]
+            if not index.has_times or ticks != index.pts[index.order].tolist():
+                index.is_seekable = index.has_times = False
+        if not len(ticks):
             raise VideoDecodeError(self._source, "none of the frames decodes; the file is damaged, copy it again")
-        if kind == "gif" and len(pts) == 1:
+        if kind == "gif" and len(ticks) == 1:
             raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
-        times = (pts - pts[0]) * time_base
+        if kind == "avi" and None not in ticks:
+            # It stores no times, only pictures in regular places, which libav shifts and shuffles by a decoding delay.
+            ticks = np.sort(np.array(ticks, np.int64))
+            ticks += first_tick - ticks[0]
+        times = read_times(ticks, clock, last_duration=last_duration)
         if index.is_cut_off or is_cut_off:
-            self._warn(f"the file is damaged or cut off after about {times[-1]:.1f} s; what decodes is used")
+            end_s = times.seconds[-1]
+            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; what decodes is used")
+        for sentence in times.warnings:
+            self._warn(sentence)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:
@@ -424,6 +435,26 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+
+def _container_clock(container: InputContainer, stream: VideoStream, nominal_fps: float) -> ContainerClock:
+    kind, time_base = container.format.name.split(",")[0], float(stream.time_base or 0) or 1e-6
+    start_s = None if container.start_time is None else container.start_time / 1e6
+    if start_s is not None and kind in ("mov", "matroska"):
+        # Their clock begins at 0: what lies before is sound that only prepares the decoder.
+        start_s = max(start_s, 0.0)
+    ends = [
+        float((sound.start_time or 0) + sound.duration) * float(sound.time_base or 0)
+        for sound in container.streams.audio
+        if sound.duration is not None
+    ]
+    return ContainerClock(
+        time_base=time_base,
+        start_s=start_s,
+        nominal_fps=nominal_fps,
+        has_resets=kind in ("mpegts", "mpeg"),
+        sound_end_s=max(ends, default=None),
+    )
 
 
 def _view(frame: av.VideoFrame) -> np.ndarray:
