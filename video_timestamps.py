@@ -304,10 +304,12 @@ class _Repair:
         said = []
         if self.invalid:
             position, kind = self.invalid[0]
-            many = len(self.invalid)
+            where = f"{kind}, at {seconds[position]:.2f} s"
             said.append(
-                f"{many} of {len(seconds)} timestamps {'is' if many == 1 else 'are'} invalid and replaced by "
-                f"interpolation ({'' if many == 1 else 'the first, '}at {seconds[position]:.2f} s, is {kind})"
+                f"1 of {len(seconds)} timestamps is invalid ({where}) and was replaced by interpolation"
+                if len(self.invalid) == 1
+                else f"{len(self.invalid)} of {len(seconds)} timestamps are invalid (the first: {where}) and were "
+                "replaced by interpolation"
             )
         if self.jumps:
             position, step = self.jumps[0]
