@@ -109,17 +109,15 @@ class TestRepairs:
 
     def test_pairs_of_equal_timestamps_are_spread(self) -> None:
         times = times_of([80 * (i // 2) for i in range(60)])
-        assert times.seconds == pytest.approx(np.arange(60) / 25)
+        # The last one has no valid neighbour after it: it follows at the median interval.
+        assert times.seconds == pytest.approx([*np.arange(59) / 25, 2.4])
         assert "30 of 60 timestamps" in times.warnings[0]
 
     @pytest.mark.parametrize("step", [3 * HOUR, -3 * HOUR, -1200])
     def test_a_clock_that_jumps_is_brought_together(self, step: int) -> None:
         times = times_of(EVEN[:30] + [tick + step for tick in EVEN[30:]], STREAM)
         assert times.seconds == pytest.approx(np.arange(60) / 25)
-        assert (
-            f"{'forward' if step > 0 else 'back'} by {abs(step) / 1000 + 0.04 * (step < 0):.0f}"[:12]
-            in times.warnings[0]
-        )
+        assert f"timestamps jump {'forward' if step > 0 else 'back'} by" in times.warnings[0]
 
     def test_a_clock_that_comes_back_is_the_old_one(self) -> None:
         ticks = [tick + 3 * HOUR * (20 <= i < 40) for i, tick in enumerate([41 * i + i % 3 for i in range(60)])]
