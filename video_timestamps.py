@@ -129,9 +129,9 @@ def read_times(
     steps = np.diff(seconds)
     gaps = np.flatnonzero(steps > max(GAP_S, GAP_INTERVALS * interval_s) + 1e-6)
     if len(gaps):
-        first, longest = seconds[gaps[0]], gaps[np.argmax(steps[gaps])]
-        said = f"no new picture for {steps[longest]:.1f} s from {seconds[longest]:.1f} s on"
-        more = f"; {len(gaps)} such gaps, the first at {first:.1f} s" if len(gaps) > 1 else ""
+        longest = gaps[np.argmax(steps[gaps])]
+        said = f"no new picture for {steps[longest] - interval_s:.1f} s from {seconds[longest] + interval_s:.1f} s on"
+        more = f"; {len(gaps)} such gaps, the first at {seconds[gaps[0]] + interval_s:.1f} s" if len(gaps) > 1 else ""
         warnings.append(f"{said}{more}")
     return FrameTimes(
         seconds=seconds,

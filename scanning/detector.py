@@ -215,7 +215,7 @@ class Detector:
 
 def _frames(video: ReadVideo, margins: list[list[np.ndarray]]) -> list[FrameScore]:
     """Every frame that was judged, from the `margins` of each model, face and frame."""
-    tracks = [face.track.track_id for face in video.faces] or [None]
+    tracks: Sequence[int | None] = [face.track.track_id for face in video.faces] or [None]
     return [
         frame
         for model, (clips, of_model) in enumerate(zip(video.clips, margins, strict=True))

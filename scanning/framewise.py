@@ -26,11 +26,11 @@ def sigmoid(margin: Any) -> np.ndarray:
 
 def frame_rule(config: DeepfakeConfig) -> FrameRule:
     """How the score of a clip follows from its frames."""
+    aggregation = config.frame_aggregation
     # Of more than two labels, the frames' fake probabilities alone are not enough.
-    is_determined = config.frame_aggregation != "features" and config.num_labels == 2
-    return FrameRule(
-        aggregation=config.frame_aggregation if is_determined else None, temperature=float(config.temperature)
-    )
+    if aggregation == "features" or config.num_labels != 2:
+        return FrameRule(aggregation=None, temperature=float(config.temperature))
+    return FrameRule(aggregation=aggregation, temperature=float(config.temperature))
 
 
 def list_frames(

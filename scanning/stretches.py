@@ -29,8 +29,8 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
     """
     The stretches of a timeline, the one with the highest fake probability first; none without a timeline.
 
-    The face that decides the verdict always has one, if only its highest window below the threshold. Where no window
-    of any face lies above the threshold and no face decides alone, the highest window is the only stretch.
+    Where no window lies above the threshold, the highest one makes a stretch. The face that decides the verdict always
+    has one, if need be its highest window.
     """
     threshold = 0.0 if result.threshold is None else result.threshold
     stretches = [
@@ -38,10 +38,11 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
         for track in entries_by_track(result).values()
         for run in _runs([entry for entry in track if entry.fake_probability >= threshold])
     ]
-    if all(stretch.track_id != result.decisive_track_id for stretch in stretches):
-        decisive = [entry for entry in result.timeline if entry.track_id == result.decisive_track_id]
-        if highest := decisive or (not stretches and result.timeline):
-            stretches.append(_join([max(highest, key=lambda entry: entry.fake_probability)]))
+    if not stretches and result.timeline:
+        stretches = [_join([max(result.timeline, key=lambda entry: entry.fake_probability)])]
+    decisive = [entry for entry in result.timeline if entry.track_id == result.decisive_track_id]
+    if decisive and all(stretch.track_id != result.decisive_track_id for stretch in stretches):
+        stretches.append(_join([max(decisive, key=lambda entry: entry.fake_probability)]))
     return sorted(stretches, key=lambda stretch: (-stretch.fake_probability, stretch.start_s))
 
 
