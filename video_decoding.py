@@ -47,7 +47,7 @@ from .video_fetching import (
     open_video_file,
     printable_name,
 )
-from .video_timestamps import ContainerClock, FrameTimes, are_orderly, read_times
+from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
 
 
 __all__ = [
@@ -343,7 +343,7 @@ class VideoReader:
         container, stream = self._open()
         kind, is_cut_off = container.format.name, ends_early(self._file, container)
         index = read_packet_index(container, stream, self._source, watch=self._watch)
-        clock, first_tick = _container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
+        clock, first_tick = container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
         last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
         # Matroska stores no decoding times.
         dts = None if kind.startswith("matroska") else index.seek_times
@@ -435,26 +435,6 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-
-
-def _container_clock(container: InputContainer, stream: VideoStream, nominal_fps: float) -> ContainerClock:
-    kind, time_base = container.format.name.split(",")[0], float(stream.time_base or 0) or 1e-6
-    start_s = None if container.start_time is None else container.start_time / 1e6
-    if start_s is not None and kind in ("mov", "matroska"):
-        # Their clock begins at 0: what lies before is sound that only prepares the decoder.
-        start_s = max(start_s, 0.0)
-    ends = [
-        float((sound.start_time or 0) + sound.duration) * float(sound.time_base or 0)
-        for sound in container.streams.audio
-        if sound.duration is not None
-    ]
-    return ContainerClock(
-        time_base=time_base,
-        start_s=start_s,
-        nominal_fps=nominal_fps,
-        has_resets=kind in ("mpegts", "mpeg"),
-        sound_end_s=max(ends, default=None),
-    )
 
 
 def _view(frame: av.VideoFrame) -> np.ndarray:

@@ -26,15 +26,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
 
 
-__all__ = ["ContainerClock", "FrameTimes", "are_orderly", "read_times"]
+__all__ = ["ContainerClock", "FrameTimes", "are_orderly", "container_clock", "read_times"]
 
 # A step longer than both is a gap: no new picture for so long.
 GAP_S, GAP_INTERVALS = 2.0, 10
 # FFmpeg takes a step of more than ten seconds for a new clock where a container may change its clock.
 MAX_CLOCK_STEP_S = 10.0
 MAX_GAP_S = 3600.0
+# What lies beyond is invalid: float64 counts ticks exactly up to here, 3,000 years at 90 kHz.
+_MAX_TICKS = 2**53
 # So many timestamps in a row that continue each other make a clock; fewer are invalid values.
 _CLOCK_LENGTH = 5
 # Pictures are stored at most this many places away from where they are shown (H.264, A.3.1: 16 frames).
@@ -81,6 +85,27 @@ class FrameTimes:
     warnings: list[str]
 
 
+def container_clock(container: InputContainer, stream: VideoStream, nominal_fps: float) -> ContainerClock:
+    """The clock of an open container; its times are those of `stream`."""
+    kind, time_base = container.format.name.split(",")[0], float(stream.time_base or 0) or 1e-6
+    start_s = None if container.start_time is None else container.start_time / 1e6
+    if start_s is not None and kind in ("mov", "matroska"):
+        # Their clock begins at 0: what lies before is sound that only prepares the decoder.
+        start_s = max(start_s, 0.0)
+    ends = [
+        float((sound.start_time or 0) + sound.duration) * float(sound.time_base or 0)
+        for sound in container.streams.audio
+        if sound.duration is not None
+    ]
+    return ContainerClock(
+        time_base=time_base,
+        start_s=start_s,
+        nominal_fps=nominal_fps,
+        has_resets=kind in ("mpegts", "mpeg"),
+        sound_end_s=max(ends, default=None),
+    )
+
+
 def are_orderly(pts: np.ndarray, order: np.ndarray, dts: np.ndarray | None = None) -> bool:
     """Whether sorting packets by their timestamps gives the order in which the decoder will show the pictures.
 
@@ -91,6 +116,8 @@ def are_orderly(pts: np.ndarray, order: np.ndarray, dts: np.ndarray | None = Non
     """
     if len(order) < 2:
         return True
+    if np.any((pts < -_MAX_TICKS) | (pts > _MAX_TICKS)):
+        return False
     if dts is not None and np.any(np.diff(dts) < 0):
         return False
     positions = np.argsort(np.argsort(order))
@@ -114,6 +141,8 @@ def read_times(
         clock: What the container says about its clock.
         last_duration: Of the last frame in ticks; 0 if it is unknown.
     """
+    if not isinstance(ticks, np.ndarray):
+        ticks = [tick if tick is not None and abs(tick) <= _MAX_TICKS else None for tick in ticks]
     if all(tick is None for tick in ticks):
         seconds = np.arange(len(ticks)) / clock.nominal_fps
         interval_s, warnings = 1 / clock.nominal_fps, []
@@ -242,7 +271,9 @@ class _Repair:
                         sizes[offset] += 1
                         continue
                 pending.append(item)
-            if pending and (item is None or len(pending) == _CLOCK_LENGTH):
+            if item is None and len(pending) == 1 and pending[0][1] + offset <= good[-1][1]:
+                self._reject(pending, good[-1], offset)
+            elif pending and (item is None or len(pending) == _CLOCK_LENGTH):
                 is_lone = len(good) == 1 or (item is None and len(pending) == 1)
                 offset = self._accept(pending, good, offset, sizes, is_lone=is_lone)
                 pending = []

@@ -28,11 +28,13 @@ class Judgement:
         result: What `predict` says.
         frame_indices: Distinct frames of the decisive face, ascending.
         frame_probabilities: Fake probability of each of these frames alone, before any temperature.
+        frame_weights: Share of each of these frames in the clip, the mean over the models.
     """
 
     result: VideoResult
     frame_indices: list[int]
     frame_probabilities: list[float]
+    frame_weights: list[float]
 
 
 class Judge(Detector):
@@ -73,7 +75,13 @@ class Judge(Detector):
         if self.ensemble == "logits" and len(self.models) > 1:
             result = self._by_logits(result)
         decisive = self._aggregate(result.faces)[1] if result.faces else 0
-        return Judgement(result, *self._frames(video, decisive))
+        indices, probabilities = self._frames(video, decisive)
+        weights = dict.fromkeys(indices, 0.0)
+        track_id = result.faces[decisive].track_id if result.faces else None
+        for frame in result.frames:
+            if frame.track_id == track_id:
+                weights[frame.index] += frame.weight / len(self.models)
+        return Judgement(result, indices, probabilities, list(weights.values()))
 
     def _by_logits(self, result: VideoResult) -> VideoResult:
         """The same result with the mean of the logits in place of the mean of the probabilities."""

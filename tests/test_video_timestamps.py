@@ -129,7 +129,14 @@ class TestRepairs:
         assert times.seconds == pytest.approx(np.arange(10) / 10)
         assert times.warnings == ["the file has no timestamps; 10 frames per second were assumed"]
 
-    @given(st.lists(st.one_of(st.none(), st.integers(-(10**9), 10**9)), min_size=1, max_size=40), st.booleans())
+    @given(
+        st.lists(
+            st.one_of(st.none(), st.integers(-(10**9), 10**9), st.integers(-(2**63), 2**63 - 1)),
+            min_size=1,
+            max_size=40,
+        ),
+        st.booleans(),
+    )
     def test_whatever_the_file_says_times_increase_from_zero(self, ticks: list[int | None], resets: bool) -> None:
         times = times_of(ticks, ContainerClock(time_base=0.001, has_resets=resets))
         assert len(times.seconds) == len(ticks)
