@@ -20,6 +20,7 @@ from .face_tracking import (
     find_cuts,
     link_detections,
     main_face,
+    rescale_box,
     smooth_boxes,
     track_from_boxes,
 )
@@ -152,15 +153,17 @@ def _reflect(positions: np.ndarray, length: int) -> np.ndarray:
 
 @dataclass(eq=False)
 class _Search:
-    """The faces found in one pass over some frames of a video."""
+    """The faces found in one pass over some frames of a video, in pixels of a picture of `size` (width, height)."""
 
+    size: tuple[int, int]
     indices: list[int] = field(default_factory=list)
     faces: list[list[FaceDetection]] = field(default_factory=list)
     searched_whole: list[bool] = field(default_factory=list)
     cuts: set[int] = field(default_factory=set)
 
     def link(self, timestamps_s: np.ndarray) -> list[FaceTrack]:
-        return link_detections(self.indices, self.faces, timestamps_s=timestamps_s[self.indices], cuts=self.cuts)
+        times = timestamps_s[self.indices]
+        return link_detections(self.indices, self.faces, timestamps_s=times, cuts=self.cuts, size=self.size)
 
 
 def find_face_tracks(
@@ -205,35 +208,52 @@ def find_face_tracks(
 
 def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector, min_score: float) -> _Search:
     """Search frames in order, following the faces found last where the detector allows it."""
-    search = _Search()
+    search: _Search | None = None
     thumbnails: list[np.ndarray] = []
-    size: tuple[int, ...] = ()
+    sizes: list[tuple[int, int]] = []
     for index, frame in source.frames(indices):
+        # Known without decoding once a frame was read.
+        search = search or _Search((source.width, source.height))
         thumbnails.append(scale_frame(frame, 32, 32).numpy())
+        sizes.append((frame.shape[1], frame.shape[0]))
         found: list[FaceDetection] | None = None
-        if size not in ((), frame.shape):
-            search.cuts.add(index)  # boxes in pixels of another size
-        elif len(search.faces) % WHOLE_SEARCH_EVERY and isinstance(detector, MTCNNDetector):
-            found = _follow(detector, frame, search.faces[-1], min_score)
-        size = frame.shape
+        can_follow = len(search.faces) % WHOLE_SEARCH_EVERY and sizes[-1] == sizes[-2]
+        if can_follow and isinstance(detector, MTCNNDetector):
+            found = _follow(detector, frame, search.faces[-1], min_score, search.size)
         search.searched_whole.append(found is None)
         if found is None:
-            found = [face for face in detector.detect(frame[None])[0] if face.score >= min_score]
+            detected = [face for face in detector.detect(frame[None])[0] if face.score >= min_score]
+            found = [_rescale(face, sizes[-1], search.size) for face in detected]
         search.indices.append(index)
         search.faces.append(found)
-    if thumbnails:
-        times = np.asarray(source.timestamps_s, dtype=np.float64)[search.indices]
-        search.cuts |= find_cuts(search.indices, np.stack(thumbnails), times)
+    if search is None:
+        return _Search((0, 0))
+    times = np.asarray(source.timestamps_s, dtype=np.float64)[search.indices]
+    aspects = [width / height for width, height in sizes]
+    search.cuts |= find_cuts(search.indices, np.stack(thumbnails), times, aspects=aspects)
     return search
 
 
+def _rescale(face: FaceDetection, old: tuple[int, int], new: tuple[int, int]) -> FaceDetection:
+    """A face of a picture of one width and height in a picture of another; landmarks are left out there."""
+    return face if old == new else FaceDetection(rescale_box(face.box, old, new), face.score)
+
+
+def _detect_near(
+    detector: MTCNNDetector, frame: np.ndarray, box: np.ndarray, size: tuple[int, int]
+) -> list[FaceDetection]:
+    """`detect_near` with boxes in pixels of a picture of `size` (width, height)."""
+    own = (frame.shape[1], frame.shape[0])
+    return [_rescale(face, own, size) for face in detect_near(detector, frame, rescale_box(box, size, own))]
+
+
 def _follow(
-    detector: MTCNNDetector, frame: np.ndarray, last: list[FaceDetection], min_score: float
+    detector: MTCNNDetector, frame: np.ndarray, last: list[FaceDetection], min_score: float, size: tuple[int, int]
 ) -> list[FaceDetection] | None:
     """Each of the `last` faces in this frame; None where there is none or one is lost."""
     found: list[FaceDetection] = []
     for face in last:
-        match = _closest(detect_near(detector, frame, face.box), face.box, found, min_score)
+        match = _closest(_detect_near(detector, frame, face.box, size), face.box, found, min_score)
         if match is None:
             return None
         found.append(match)
@@ -278,7 +298,7 @@ def _look_again(
     for index, frame in source.frames(sorted(expected)):
         faces = search.faces[position_of[index]]
         for box, score in expected[index]:
-            match = _closest(detect_near(detector, frame, box), box, faces, score)
+            match = _closest(_detect_near(detector, frame, box, search.size), box, faces, score)
             if match is not None:
                 faces.append(match)
                 found_any = True
@@ -342,11 +362,17 @@ def _spread(values: Sequence[int], count: int) -> list[int]:
 # --- crops ----------------------------------------------------------------------------------------------------------
 
 
-def crop_upright(frame: np.ndarray, box: np.ndarray, quarter_turns: int, settings: FaceCropSettings) -> np.ndarray:
-    """`crop_face` as the settings say it."""
+def crop_upright(
+    frame: np.ndarray,
+    box: np.ndarray,
+    quarter_turns: int,
+    settings: FaceCropSettings,
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """`crop_face` as the settings say it, for a box in pixels of a picture of `size` (width, height)."""
     return crop_face(
         frame,
-        box,
+        rescale_box(box, size, (frame.shape[1], frame.shape[0])),
         margin=settings.margin,
         square=settings.square,
         padding=settings.padding,
@@ -374,7 +400,8 @@ def crop_tracks(
     crops: list[list[np.ndarray]] = [[] for _ in tracks]
     for index, frame in source.frames(sorted(wanted)):
         for i, box in wanted.pop(index):
-            crops[i].append(resize(crop_upright(frame, box, tracks[i].quarter_turns, settings)))
+            track = tracks[i]
+            crops[i].append(resize(crop_upright(frame, box, track.quarter_turns, settings, track.size)))
     if wanted:
         raise VideoDecodeError(source.name, f"frame {min(wanted)} holds a face but does not decode")
     return [np.stack(track_crops) for track_crops in crops]

@@ -30,6 +30,8 @@ DENSE_S = 0.2
 CUT_LEVEL = 4.0
 CUT_RATIO = 4.0
 _LONE_CUT_LEVEL = 20.0
+# Sizes are rounded to whole pixels, or to blocks of 16: so much less or more width counts as the same shape.
+MAX_ASPECT_CHANGE = 0.05
 
 
 @dataclass(eq=False)
@@ -39,10 +41,12 @@ class FaceTrack:
     Args:
         track_id: Number among the tracks of the video; 0 is the main face.
         frame_indices: (T,) int64, ascending.
-        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of each displayed picture.
+        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of a displayed picture of `size`.
         scores: (T,) float64 detector scores; NaN where the box is interpolated.
         interpolated: (T,) bool, True where the face was not detected but lies between two detections.
         quarter_turns: Turns of 90 degrees counterclockwise after which the face is upright.
+        size: Width and height of the picture that the boxes refer to; `None` means those of each frame. A video may
+            change its picture size: `rescale_box` finds a box in a frame of another size.
     """
 
     track_id: int
@@ -51,6 +55,7 @@ class FaceTrack:
     scores: np.ndarray
     interpolated: np.ndarray
     quarter_turns: int = 0
+    size: tuple[int, int] | None = None
 
     @property
     def num_detected(self) -> int:
@@ -67,11 +72,31 @@ class FaceTrack:
         """Share of `num_sampled` frames in which the face was detected."""
         return min(1.0, self.num_detected / num_sampled) if num_sampled > 0 else 0.0
 
+    def boxes_in(self, size: tuple[int, int] | None) -> np.ndarray:
+        """The boxes, (T, 4), in pixels of a picture of another width and height."""
+        if size is None or self.size in (None, size):
+            return self.boxes
+        return np.stack([rescale_box(box, self.size, size) for box in self.boxes])
+
     def on_frames(self, indices: np.ndarray) -> FaceTrack:
         """The part of the track on these frames of the video, which may be none."""
         kept = np.isin(self.frame_indices, indices)
         parts = {name: getattr(self, name)[kept] for name in ("frame_indices", "boxes", "scores", "interpolated")}
         return replace(self, **parts)
+
+
+def rescale_box(box: np.ndarray, old: tuple[int, int] | None, new: tuple[int, int]) -> np.ndarray:
+    """A box, (4,) x0, y0, x1, y1, of a picture of one width and height in a picture of another.
+
+    Both pictures are centred on one screen and scaled to the same longer side. That is exact for a change of
+    resolution, for bars above and below a wide picture that come or go, and for a camera that is turned.
+    """
+    if old is None or old == new:
+        return box
+    scale = max(new) / max(old)
+    shift = (np.array(new) - np.array(old) * scale) / 2
+    moved: np.ndarray = box * scale + np.tile(shift, 2)
+    return moved
 
 
 @dataclass(eq=False)
@@ -89,6 +114,7 @@ def link_detections(
     timestamps_s: np.ndarray | None = None,
     cuts: Collection[int] = (),
     max_gap: int = 3,
+    size: tuple[int, int] | None = None,
 ) -> list[FaceTrack]:
     """Link the faces of single frames into tracks; the order of the faces within a frame doesn't matter.
 
@@ -103,6 +129,8 @@ def link_detections(
         detections: For each of them the faces found.
         timestamps_s: (T,) seconds; 25 frames a second are assumed without.
         cuts: Frame indices that start a new scene.
+        max_gap: Most sampled frames in a row that a face may be missing in.
+        size: Width and height of the picture that all boxes refer to, where frames differ in size.
 
     Returns:
         The tracks, the main face first, numbered in this order.
@@ -131,7 +159,7 @@ def link_detections(
             chain.faces.append(face)
     tracks = [_to_track(chain, indices, times, detections) for chain in chains]
     tracks.sort(key=_prominence, reverse=True)  # stable: of equals, the earlier and further left comes first
-    return [replace(track, track_id=i) for i, track in enumerate(tracks)]
+    return [replace(track, track_id=i, size=size) for i, track in enumerate(tracks)]
 
 
 def main_face(tracks: Sequence[FaceTrack]) -> FaceTrack:
@@ -227,18 +255,27 @@ def _to_track(
     )
 
 
-def find_cuts(frame_indices: Sequence[int], thumbnails: np.ndarray, timestamps_s: np.ndarray) -> set[int]:
+def find_cuts(
+    frame_indices: Sequence[int],
+    thumbnails: np.ndarray,
+    timestamps_s: np.ndarray,
+    *,
+    aspects: Sequence[float] | None = None,
+) -> set[int]:
     """Frame indices that start a new scene, judged by frames at most 0.2 s apart.
 
     A frame starts one when it differs from the frame before far more than the frames around do among themselves, so
     that neither a still camera nor a moving one is cut up. Frames further apart are never called cut: there a gesture
-    changes the picture as much. `thumbnails` are (T, h, w, 3), `timestamps_s` (T,).
+    changes the picture as much. Neither are two frames of different shape, whose thumbnails cannot be compared.
+    `thumbnails` are (T, h, w, 3), `timestamps_s` (T,), and `aspects` (T,) the width over the height of each frame.
     """
     if len(frame_indices) < 2:
         return set()
     changes = np.abs(np.diff(thumbnails.astype(np.float32), axis=0)).mean(axis=(1, 2, 3))
     # Times are sums of ticks: every fifth frame of 25 a second can lie a rounding error further apart.
     dense = np.diff(timestamps_s) <= DENSE_S + 1e-6
+    if aspects is not None:
+        dense &= np.abs(np.diff(np.log(aspects))) <= MAX_ASPECT_CHANGE
     cuts = set()
     for i in np.flatnonzero(dense & (changes > CUT_LEVEL)).tolist():
         around = np.r_[max(0, i - 4) : i, i + 1 : min(i + 5, len(changes))]

@@ -470,7 +470,7 @@ def _metadata_of(source: FrameSource) -> VideoMetadata:
         fps=source.fps,
         width=source.width,
         height=source.height,
-        duration=source.num_frames / source.fps if source.fps else None,
+        duration=source.duration_s,
         video_backend="pyav",
     )
 

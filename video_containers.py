@@ -206,6 +206,7 @@ class PacketIndex:
     Attributes:
         pts: (packets,) int64 presentation times in units of the stream.
         seek_times: (packets,) int64 times under which the container's own index lists them.
+        durations: (packets,) int64 in units of the stream, 0 where unknown.
         keys: (keyframes,) int64 positions of the keyframes.
         order: (frames,) int64, the packet of each frame.
         has_times: Whether each frame has a time of its own that its packet tells.
@@ -216,6 +217,7 @@ class PacketIndex:
 
     pts: np.ndarray
     seek_times: np.ndarray
+    durations: np.ndarray
     keys: np.ndarray
     order: np.ndarray
     has_times: bool
@@ -264,7 +266,7 @@ def read_packet_index(
         UnsupportedVideoError: if they are encrypted.
         VideoTimeoutError: if that takes longer than allowed.
     """
-    pts, dts, keys, shown = array("q"), array("q"), array("q"), array("q")
+    pts, dts, durations, keys, shown = (array("q") for _ in range(5))
     is_hidden = _HIDDEN_TESTS.get(stream.codec_context.name, _is_never)
     is_complete, is_cut_off = True, False
     smallest = 1 << 62
@@ -284,13 +286,14 @@ def read_packet_index(
                 shown.append(len(pts))
             pts.append(packet.pts or 0)
             dts.append(packet.pts or 0 if packet.dts is None else packet.dts)
+            durations.append(packet.duration or 0)
     except av.FFmpegError:
         is_cut_off = True
     if is_cut_off and shown and shown[-1] == len(pts) - 1:
         shown.pop()
     kind = container.format.name.split(",")[0]
     is_cut_off |= kind == "mov" and len(stream.index_entries) > len(pts)
-    return _build_index(kind, stream, *(np.array(a, np.int64) for a in (pts, dts, keys, shown)),
+    return _build_index(kind, stream, *(np.array(a, np.int64) for a in (pts, dts, durations, keys, shown)),
                         is_complete=is_complete, smallest=smallest, is_cut_off=is_cut_off)  # fmt: skip
 
 
@@ -299,6 +302,7 @@ def _build_index(
     stream: VideoStream,
     pts: np.ndarray,
     dts: np.ndarray,
+    durations: np.ndarray,
     keys: np.ndarray,
     shown: np.ndarray,
     *,
@@ -316,6 +320,7 @@ def _build_index(
     return PacketIndex(
         pts=pts,
         seek_times=pts if kind == "matroska" else dts,
+        durations=durations,
         keys=keys,
         order=order,
         has_times=has_times,

@@ -46,6 +46,7 @@ from .video_fetching import (
 )
 from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
 from .video_pictures import PictureConverter
+from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
 
 
 __all__ = [
@@ -108,9 +109,12 @@ class VideoReader:
     Attributes:
         name: The source as one printable line.
         num_frames: The true number of frames.
-        timestamps_s: (num_frames,) float64 seconds, in the order of presentation, starting at 0.
-        fps: Average frames a second.
-        duration_s: Seconds from the first frame to the end of the last.
+        timestamps_s: (num_frames,) float64 seconds, increasing. 0 is where a player's clock begins, the start of the
+            container: a picture that begins two seconds after the sound begins at 2.0 s. See `video_timestamps`.
+        fps: Average frames per second, gaps left out.
+        duration_s: When the last frame ends, in seconds on that clock.
+        gaps: Frames that are followed by a gap, within which nothing new is shown, and when the last one before it
+            ends at the median interval: index to seconds.
         warnings: Sentences about what was wrong with the file but did not stop the reading.
 
     Raises:
@@ -133,16 +137,15 @@ class VideoReader:
         self._file = open_video_file(source, limits=self._limits)
         try:
             with self._watch:
-                self._index, self.timestamps_s = self._read_index()
+                self._index, times = self._read_index()
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
+        self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
         self.num_frames = len(self.timestamps_s)
-        last_s = float(self.timestamps_s[-1])
-        self.fps = (self.num_frames - 1) / last_s if last_s > 0 else self._nominal_fps()
-        self.duration_s = last_s + 1 / self.fps
+        self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
 
     def __enter__(self) -> VideoReader:
         return self
@@ -334,30 +337,39 @@ class VideoReader:
             self._warn("the file is damaged or cut off; what decodes is used")
         yield None
 
-    def _read_index(self) -> tuple[PacketIndex, np.ndarray]:
+    def _read_index(self) -> tuple[PacketIndex, FrameTimes]:
         container, stream = self._open()
-        kind, time_base = container.format.name, float(stream.time_base or 0)
-        is_cut_off = ends_early(self._file, container)
+        kind, is_cut_off = container.format.name, ends_early(self._file, container)
         if note := describe_other_streams(container, stream):
             self._warn(note)
+        index = read_packet_index(container, stream, self._source, watch=self._watch)
+        clock, first_tick = container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
+        last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
+        # Matroska stores no decoding times.
+        dts = None if kind.startswith("matroska") else index.seek_times
+        ticks: list[int | None] | np.ndarray = index.pts[index.order]
+        can_trust = index.has_times and are_orderly(index.pts, index.order, dts)
+        if not (can_trust and (index.is_seekable or self._decoder_agrees(index))):
+            ticks = [frame.pts for frame in self._decode_all()]
+            if not index.has_times or ticks != index.pts[index.order].tolist():
+                index.is_seekable = index.has_times = False
+        if not len(ticks):
+            raise explain_no_frames(self._file, self._source)
+        if kind in ("gif", "apng") and len(ticks) == 1:
+            raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
+        if kind == "avi" and None not in ticks:
+            # It stores no times, only pictures in regular places, which libav shifts and shuffles by a decoding delay.
+            ticks = np.sort(np.array(ticks, np.int64))
+            ticks += first_tick - ticks[0]
+        times = read_times(ticks, clock, last_duration=last_duration)
+        if index.is_cut_off or is_cut_off:
+            end_s = times.seconds[-1]
+            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; what decodes is used")
         if kind in ELEMENTARY:
             self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
-        index = read_packet_index(container, stream, self._source, watch=self._watch)
-        if index.is_seekable or (index.has_times and self._decoder_agrees(index)):
-            pts = index.pts[index.order]
         else:
-            decoded = [frame.pts for frame in self._decode_all()]
-            index.is_seekable = index.has_times = False
-            if None in decoded or np.any(np.diff(np.array(decoded, np.int64)) <= 0):
-                decoded, time_base = list(range(len(decoded))), 1 / self._nominal_fps()
-            pts = np.array(decoded, np.int64)
-        if not len(pts):
-            raise explain_no_frames(self._file, self._source)
-        if kind in ("gif", "apng") and len(pts) == 1:
-            raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
-        times = (pts - pts[0]) * time_base
-        if index.is_cut_off or is_cut_off:
-            self._warn(f"the file is damaged or cut off after about {times[-1]:.1f} s; what decodes is used")
+            for sentence in times.warnings:
+                self._warn(sentence)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..scanning.detector import Detector
+from ..scanning.framewise import fake_margin, sigmoid
 from ..scanning.reading import ReadVideo
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
@@ -27,11 +28,13 @@ class Judgement:
         result: What `predict` says.
         frame_indices: Distinct frames of the decisive face, ascending.
         frame_probabilities: Fake probability of each of these frames alone, before any temperature.
+        frame_weights: Share of each of these frames in the clip, the mean over the models.
     """
 
     result: VideoResult
     frame_indices: list[int]
     frame_probabilities: list[float]
+    frame_weights: list[float]
 
 
 class Judge(Detector):
@@ -72,15 +75,21 @@ class Judge(Detector):
         if self.ensemble == "logits" and len(self.models) > 1:
             result = self._by_logits(result)
         decisive = self._aggregate(result.faces)[1] if result.faces else 0
-        return Judgement(result, *self._frames(video, decisive))
+        indices, probabilities = self._frames(video, decisive)
+        weights = dict.fromkeys(indices, 0.0)
+        track_id = result.faces[decisive].track_id if result.faces else None
+        for frame in result.frames:
+            if frame.track_id == track_id:
+                weights[frame.index] += frame.weight / len(self.models)
+        return Judgement(result, indices, probabilities, list(weights.values()))
 
     def _by_logits(self, result: VideoResult) -> VideoResult:
         """The same result with the mean of the logits in place of the mean of the probabilities."""
         margins = [
-            np.concatenate([_margin(output.logits, model.fake_index) for output in outputs])
+            np.concatenate([fake_margin(output.logits, model.fake_index) for output in outputs])
             for model, outputs in zip(self.models, self._outputs, strict=True)
         ]
-        probabilities = _sigmoid(np.mean(margins, axis=0))  # (faces,)
+        probabilities = sigmoid(np.mean(margins, axis=0))  # (faces,)
         faces = [
             replace(face, fake_probability=float(probability))
             for face, probability in zip(result.faces, probabilities, strict=False)
@@ -93,25 +102,12 @@ class Judge(Detector):
         """Each distinct frame of one face, averaged over the models that saw it as the ensemble averages."""
         margins: dict[int, list[float]] = {}
         for model, outputs, clips in zip(self.models, self._outputs, video.clips, strict=True):
-            of_face = np.concatenate([_margin(output.frame_logits, model.fake_index) for output in outputs])[face]
+            of_face = np.concatenate([fake_margin(output.frame_logits, model.fake_index) for output in outputs])[face]
             # A frame that fills a short clip several times is one frame.
             of_frame = dict(zip(clips[face].frame_indices.tolist(), of_face.tolist(), strict=True))
             for index, margin in of_frame.items():
                 margins.setdefault(index, []).append(margin)
         indices = sorted(margins)
         if self.ensemble == "logits":
-            return indices, [float(_sigmoid(np.mean(margins[index]))) for index in indices]
-        return indices, [float(np.mean(_sigmoid(np.array(margins[index])))) for index in indices]
-
-
-def _margin(logits: Any, fake_index: int) -> np.ndarray:
-    """What fake has over the other labels, `(..., labels)` to `(...)`: its sigmoid is the fake probability."""
-    logits = logits.detach().double().cpu().numpy()
-    others = np.delete(logits, fake_index, axis=-1)
-    margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
-    return margin
-
-
-def _sigmoid(margin: Any) -> np.ndarray:
-    # exp of a large number would overflow; beyond 700 a double holds 0 or 1 anyway
-    return np.asarray(1 / (1 + np.exp(-np.clip(margin, -700, 700))))
+            return indices, [float(sigmoid(np.mean(margins[index]))) for index in indices]
+        return indices, [float(np.mean(sigmoid(np.array(margins[index])))) for index in indices]

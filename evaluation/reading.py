@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..scanning.reading import ReadVideo, read_video
+from ..scanning.reading import ReadVideo, read_video, times_of
 from ..scanning.settings import ScanSettings
 from ..video_decoding import (
     FrameSource,
@@ -112,6 +112,7 @@ def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], se
         face_coverage=None,
         faces=[],
         clips=clips,
+        times_s=times_of(clips, source.timestamps_s),
     )
 
 

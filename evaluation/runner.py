@@ -189,6 +189,7 @@ def _score(judge: Judge, item: Item) -> Score:
         face_coverage=judgement.result.face_coverage,
         frame_indices=tuple(judgement.frame_indices),
         frame_probabilities=tuple(judgement.frame_probabilities),
+        frame_weights=tuple(judgement.frame_weights),
     )
 
 

@@ -17,7 +17,7 @@ from .samples import EvaluationError, Sample
 LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
 # The frames stand in the lines only: a table of them helps nobody.
-_NOT_IN_CSV = ("frame_indices", "frame_probabilities")
+_NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +40,9 @@ class Score:
         message: Why there is no score.
         face_coverage: Share of the sampled frames with a detected face.
         frame_indices: Distinct frames behind the score.
-        frame_probabilities: Fake probability of each of them.
+        frame_probabilities: Fake probability of each of them, before any temperature.
+        frame_weights: Share of each of them in the clip that was judged: the score of a frame classifier follows from
+            these and its checkpoint's temperature by the rule in the README.
 
     Raises:
         ValueError: If there is a probability without a score or outside [0, 1].
@@ -61,6 +63,7 @@ class Score:
     face_coverage: float | None = None
     frame_indices: tuple[int, ...] = ()
     frame_probabilities: tuple[float, ...] = ()
+    frame_weights: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if self.label not in ("real", "fake"):

@@ -10,10 +10,11 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..face_tracking import rescale_box
 from ..video_decoding import VideoLimits, VideoReader
 from .files import OutputError
 from .results import UNTRAINED_WARNING, VideoResult
-from .timeline import Window
+from .timeline import DENSE_INTERVAL_S, Window
 
 
 TIME_BASE = Fraction(1, 90_000)
@@ -51,24 +52,48 @@ def annotate_video(
 
 
 def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes") -> None:
-    # yuv420p wants even sides; where the resolution changes inside a file, later frames are scaled to the first.
-    width, height = reader.width // 2 * 2, reader.height // 2 * 2
+    # yuv420p wants even sides. Where the picture size changes inside a file, later frames are fitted into the first.
+    first_size = (reader.width, reader.height)
+    width, height = (side // 2 * 2 for side in first_size)
     font_size = max(12, height // 28)
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=Fraction(reader.fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
-        for index, picture in reader.frames(range(reader.num_frames)):
-            second = float(reader.timestamps_s[index])
-            scale = np.tile([width / picture.shape[1], height / picture.shape[0]], 2)
-            image = Image.fromarray(picture).resize((width, height))
-            for box, probability, name in boxes.at(second):
-                text, colour = f"{name}{probability:.2f}", _colour(probability, result)
-                _draw(ImageDraw.Draw(image), box * scale, text, colour, font_size)
+
+        def show(image: Image.Image, second: float) -> None:
             frame = av.VideoFrame.from_image(image)
             frame.pts, frame.time_base = round(second / TIME_BASE), TIME_BASE
             container.mux(stream.encode(frame))
+
+        if reader.timestamps_s[0] * reader.fps >= 1:
+            # A player's clock begins with what it is shown first: nothing, until the picture starts.
+            show(Image.new("RGB", (width, height)), 0.0)
+        for index, picture in reader.frames(range(reader.num_frames)):
+            second = float(reader.timestamps_s[index])
+            own_size = (picture.shape[1], picture.shape[0])
+            image, scale, shift = _fit(Image.fromarray(picture), (width, height), first_size)
+            for box, size, probability, name in boxes.at(second):
+                text, colour = f"{name}{probability:.2f}", _colour(probability, result)
+                shown = rescale_box(box, size, own_size) * scale + shift
+                _draw(ImageDraw.Draw(image), shown, text, colour, font_size)
+            show(image, second)
         container.mux(stream.encode(None))
+
+
+def _fit(
+    image: Image.Image, size: tuple[int, int], first_size: tuple[int, int]
+) -> tuple[Image.Image, np.ndarray, np.ndarray]:
+    """An image in the middle of a picture of `size`, and what boxes (4,) in it are multiplied with and moved by."""
+    if image.size == first_size:
+        scale = np.tile(np.array(size) / image.size, 2)
+        return image.resize(size), scale, np.zeros(4)
+    factor = min(size[0] / image.width, size[1] / image.height)
+    fitted = (max(1, round(image.width * factor)), max(1, round(image.height * factor)))
+    corner = ((size[0] - fitted[0]) // 2, (size[1] - fitted[1]) // 2)
+    screen = Image.new("RGB", size)
+    screen.paste(image.resize(fitted), corner)
+    return screen, np.tile(np.array(fitted) / image.size, 2), np.tile(corner, 2)
 
 
 def _draw(draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, colour: tuple[int, int, int], font_size: int) -> None:
@@ -91,23 +116,24 @@ class _Boxes:
 
     def __init__(self, windows: Sequence[Window], timestamps_s: np.ndarray) -> None:
         self._windows = windows
-        self._tracks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+        self._tracks: dict[int, tuple[np.ndarray, np.ndarray, tuple[int, int] | None]] = {}
         for track_id in sorted({w.entry.track_id for w in windows if w.entry.track_id is not None}):
             of_face = [w for w in windows if w.entry.track_id == track_id and w.boxes is not None]
             indices, first = np.unique(np.concatenate([w.frame_indices for w in of_face]), return_index=True)
             boxes = np.concatenate([w.boxes for w in of_face if w.boxes is not None])[first]
-            self._tracks[track_id] = (timestamps_s[indices], boxes)
+            self._tracks[track_id] = (timestamps_s[indices], boxes, of_face[0].size)
 
-    def at(self, second: float) -> list[tuple[np.ndarray, float, str]]:
-        """(box, fake probability of the window whose middle is nearest, name) of each face that is there."""
+    def at(self, second: float) -> list[tuple[np.ndarray, tuple[int, int] | None, float, str]]:
+        """(box, size it refers to, fake probability of the nearest window, name) of each face that is there."""
         shown = []
-        for track_id, (times, boxes) in self._tracks.items():
+        for track_id, (times, boxes, size) in self._tracks.items():
             after = int(np.searchsorted(times, second))
             around = times[max(0, after - 1) : after + 1]
-            if abs(around - second).max() > _LONGEST_GAP_S:
+            away_s = abs(around - second)
+            if away_s.max() > _LONGEST_GAP_S and away_s.min() > DENSE_INTERVAL_S / 2:
                 continue
             box = np.array([np.interp(second, times, boxes[:, side]) for side in range(4)])
             own = [window.entry for window in self._windows if window.entry.track_id == track_id]
             nearest = min(own, key=lambda entry: abs((entry.start_s + entry.end_s) / 2 - second))
-            shown.append((box, nearest.fake_probability, f"{track_id + 1}: "))
+            shown.append((box, size, nearest.fake_probability, f"{track_id + 1}: "))
         return shown

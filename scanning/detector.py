@@ -12,10 +12,11 @@ import torch
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
 from .evidence import Examination
+from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
 from .reading import ReadVideo, as_video_error, read_open_video
-from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
+from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .timeline import make_timeline
 
@@ -136,10 +137,9 @@ class Detector:
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """The result of a video that was read, here or in another process."""
+        judged = [self.judge_clips(*pair) for pair in zip(self.models, video.clips, strict=True)]
         # (models, faces) -> (faces,): the mean of the probabilities over the ensemble
-        probabilities = np.mean(
-            [self.clip_probabilities(*pair) for pair in zip(self.models, video.clips, strict=True)], axis=0
-        )
+        probabilities = np.mean([of_model for of_model, _ in judged], axis=0)
         faces = [
             FaceResult(
                 track_id=face.track.track_id,
@@ -151,7 +151,10 @@ class Detector:
             for face, probability in zip(video.faces, probabilities, strict=False)
         ]
         probability, decisive = self._aggregate(faces) if faces else (float(probabilities[0]), 0)
-        analyzed = np.concatenate([clips[decisive].frame_indices for clips in video.clips])
+        counted = [decisive]
+        if faces and self.settings.face_aggregation == "mean":
+            counted = self._counted(faces)
+        analyzed = np.concatenate([clips[i].frame_indices for clips in video.clips for i in counted])
         return VideoResult(
             path=video.path,
             status="ok",
@@ -161,21 +164,30 @@ class Detector:
             frames_analyzed=len(np.unique(analyzed)),
             face_coverage=video.face_coverage,
             faces=faces,
+            decisive_track_id=faces[decisive].track_id if len(counted) == 1 and faces else None,
+            frames=_frames(video, [margins for _, margins in judged]),
+            frame_rules=[frame_rule(model.network.config) for model in self.models],
             sha256=video.sha256,
             **self._common([*self.warnings, *video.warnings]),
         )
 
-    @torch.inference_mode()
     def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, as `pipeline` computes it."""
+        return self.judge_clips(model, clips)[0]
+
+    @torch.inference_mode()
+    def judge_clips(self, model: LoadedModel, clips: Sequence[Clip]) -> tuple[list[float], list[np.ndarray]]:
+        """Fake probability of each clip, and what fake has over the other labels in each frame of each, (T,)."""
         # A CPU gains nothing from a batch.
         size = 1 if model.network.device.type == "cpu" else CLIPS_PER_PASS
         probabilities: list[float] = []
+        margins: list[np.ndarray] = []
         for first in range(0, len(clips), size):
             pixels = [model.pixel_values(clip.frames) for clip in clips[first : first + size]]
-            logits = model.network(torch.cat(pixels)).logits
-            probabilities += logits.softmax(-1)[:, model.fake_index].tolist()
-        return probabilities
+            outputs = model.network(torch.cat(pixels))
+            probabilities += outputs.logits.softmax(-1)[:, model.fake_index].tolist()
+            margins += list(fake_margin(outputs.frame_logits, model.fake_index))
+        return probabilities, margins
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
         num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
@@ -188,13 +200,28 @@ class Detector:
 
     def _aggregate(self, faces: list[FaceResult]) -> tuple[float, int]:
         """Probability of the video, and which face decided it (the main one for the mean)."""
-        counted = [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
+        counted = self._counted(faces)
         if self.settings.face_aggregation == "mean":
             return float(np.mean([faces[i].fake_probability for i in counted])), 0
         if self.settings.face_aggregation == "main":
             counted = [0]
         decisive = max(counted, key=lambda i: faces[i].fake_probability)
         return faces[decisive].fake_probability, decisive
+
+    def _counted(self, faces: list[FaceResult]) -> list[int]:
+        """Which faces are seen long enough to count."""
+        return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
+
+
+def _frames(video: ReadVideo, margins: list[list[np.ndarray]]) -> list[FrameScore]:
+    """Every frame that was judged, from the `margins` of each model, face and frame."""
+    tracks: Sequence[int | None] = [face.track.track_id for face in video.faces] or [None]
+    return [
+        frame
+        for model, (clips, of_model) in enumerate(zip(video.clips, margins, strict=True))
+        for track_id, clip, of_clip in zip(tracks, clips, of_model, strict=True)
+        for frame in list_frames(model, track_id, clip.frame_indices, of_clip, video.times_s)
+    ]
 
 
 def scan(

@@ -71,7 +71,7 @@ def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap
     boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
     frames = reader.frames(window.frame_indices.tolist())
     crops = [
-        crop_for(model.processor, frame, box, window.quarter_turns)
+        crop_for(model.processor, frame, box, window.quarter_turns, window.size)
         for (_, frame), box in zip(frames, boxes, strict=True)
     ]
     cam = grad_cam(model.network, model.pixel_values(crops), model.fake_index)

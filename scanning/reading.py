@@ -26,8 +26,8 @@ class SeenFace:
     Attributes:
         track: Where the face is.
         coverage: Share of the sampled frames in which it was detected.
-        first_s: When it is first seen, in seconds.
-        last_s: When it is last seen, in seconds.
+        first_s: When it is first seen, in seconds on the player's clock.
+        last_s: When it is last seen, in seconds on the player's clock.
     """
 
     track: FaceTrack
@@ -43,12 +43,13 @@ class ReadVideo:
 
     Attributes:
         path: As it was given.
-        duration_s: Length in seconds.
+        duration_s: When the last frame ends, in seconds on the player's clock.
         sha256: Of the file.
         warnings: What a reader of the score should know.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         faces: The main face first; empty without face cropping.
         clips: For each model one clip a face, or one of the whole frames.
+        times_s: When each frame of the clips is shown, by its index.
     """
 
     path: str
@@ -58,6 +59,7 @@ class ReadVideo:
     face_coverage: float | None
     faces: list[SeenFace]
     clips: list[list[Clip]]
+    times_s: dict[int, float]
 
 
 def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
@@ -118,7 +120,14 @@ def read_open_video(
         face_coverage=coverage,
         faces=[_seen(reader, track, every) for track in tracks or ()],
         clips=clips,
+        times_s=times_of(clips, reader.timestamps_s),
     )
+
+
+def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[int, float]:
+    """When each frame of the clips is shown, by its index."""
+    indices = np.unique(np.concatenate([clip.frame_indices for of_model in clips for clip in of_model]))
+    return dict(zip(indices.tolist(), timestamps_s[indices].tolist(), strict=True))
 
 
 def find_faces(

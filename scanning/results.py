@@ -10,7 +10,7 @@ from .. import __version__
 from ..video_fetching import FailureReason
 
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
 # Name of the packaged checkpoint.
 DEFAULT_ID = "default"
@@ -37,8 +37,8 @@ class FaceResult:
         track_id: 0 is the main face.
         fake_probability: Of the clip of this face alone.
         coverage: Share of the sampled frames in which this face was detected.
-        first_s: When it is first seen, in seconds.
-        last_s: When it is last seen, in seconds.
+        first_s: When it is first seen, in seconds on the player's clock (see [`VideoResult`]).
+        last_s: When it is last seen, in seconds on the player's clock.
     """
 
     track_id: int
@@ -49,13 +49,53 @@ class FaceResult:
 
 
 @dataclass(frozen=True, kw_only=True)
+class FrameScore:
+    """
+    What a model says of one frame of a face that it judged.
+
+    Attributes:
+        model: Position of the model among `frame_rules`.
+        track_id: Whose face; `None` means whole frames.
+        index: Which frame of the video, counted from 0.
+        time_s: When it is shown, in seconds on the player's clock (see [`VideoResult`]).
+        fake_probability: Of this frame, before the temperature.
+        weight: Its share in the clip. The weights of a face and model add up to 1; they are equal unless a face was
+            seen in fewer frames than a clip has, some of which are then judged more than once.
+    """
+
+    model: int
+    track_id: int | None
+    index: int
+    time_s: float
+    fake_probability: float
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameRule:
+    """
+    How a model's score of a face follows from the frames `p` with their weights `w`.
+
+    "mean-logit" is `sigmoid(sum(w * logit(p)) / temperature)`, "mean-probability" is
+    `sigmoid(logit(sum(w * p)) / temperature)`.
+
+    Attributes:
+        aggregation: `None` if the frames do not determine the score, as in a recurrent model.
+        temperature: Of the checkpoint.
+    """
+
+    aggregation: Literal["mean-logit", "mean-probability"] | None
+    temperature: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class TimelineEntry:
     """
     The score of one window of a face's track; windows overlap.
 
     Attributes:
-        start_s: In seconds from the start of the video.
-        end_s: Where the next frame would follow, in seconds.
+        start_s: In seconds on the player's clock (see [`VideoResult`]).
+        end_s: Where the next frame follows, or a gap begins, in seconds on the player's clock.
         fake_probability: Of the frames of this window alone.
         track_id: Whose; one beyond those of `faces` was only seen by the denser pass, `None` means whole frames.
     """
@@ -71,6 +111,9 @@ class VideoResult:
     """
     The result of one video.
 
+    All times are seconds on the player's clock: 0 is the start of the container, so a picture that begins two seconds
+    after the sound begins at 2.0, and a stream whose own clock starts at three hours begins at 0.
+
     Attributes:
         path: As it was given.
         status: "ok", or why the video could not be judged.
@@ -79,10 +122,13 @@ class VideoResult:
         threshold: Fake probability from which on the label is "fake"; `None` if no model was loaded.
         message: Why the video could not be judged, in one sentence; `None` if ok.
         warnings: What a reader of the score should know.
-        duration_s: Length in seconds, if the video opened.
+        duration_s: When the last frame ends, in seconds on the player's clock, if the video opened.
         frames_analyzed: Distinct frames behind the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         faces: One entry a track, the main face first; empty without face cropping.
+        decisive_track_id: The face whose score is that of the video; `None` for whole frames or a mean of faces.
+        frames: Every frame that was judged, by model, face and time.
+        frame_rules: How each model's score follows from its frames; the score of a face is the mean over the models.
         timeline: Windows in order; empty unless asked for.
         version: Of this package.
         created: UTC time of the result.
@@ -102,6 +148,9 @@ class VideoResult:
     frames_analyzed: int = 0
     face_coverage: float | None = None
     faces: list[FaceResult] = field(default_factory=list)
+    decisive_track_id: int | None = None
+    frames: list[FrameScore] = field(default_factory=list)
+    frame_rules: list[FrameRule] = field(default_factory=list)
     timeline: list[TimelineEntry] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
     version: str = __version__
@@ -138,6 +187,8 @@ class VideoResult:
                 raise ValueError(f"a result of schema version {content['schema_version']} is not read here.")
             parts = {
                 "faces": [FaceResult(**face) for face in content["faces"]],
+                "frames": [FrameScore(**frame) for frame in content["frames"]],
+                "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
                 "model": ModelIdentity(**content["model"]),
             }

@@ -10,11 +10,11 @@ from .results import TimelineEntry, VideoResult
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
     """
-    Windows of one face in a row that are all above the threshold, or the single highest one if none is.
+    Windows of one face in a row that are all above the threshold, or a single one that is the highest of its face.
 
     Attributes:
-        start_s: In seconds from the start of the video.
-        end_s: In seconds from the start of the video.
+        start_s: In seconds on the player's clock, as all times of a result.
+        end_s: In seconds on the player's clock.
         track_id: Whose face; `None` means whole frames.
         fake_probability: The highest of its windows.
     """
@@ -26,7 +26,12 @@ class Stretch:
 
 
 def worst_stretches(result: VideoResult) -> list[Stretch]:
-    """The stretches of a timeline, the one with the highest fake probability first; none without a timeline."""
+    """
+    The stretches of a timeline, the one with the highest fake probability first; none without a timeline.
+
+    Where no window lies above the threshold, the highest one makes a stretch. The face that decides the verdict always
+    has one, if need be its highest window.
+    """
     threshold = 0.0 if result.threshold is None else result.threshold
     stretches = [
         _join(run)
@@ -35,6 +40,9 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
     ]
     if not stretches and result.timeline:
         stretches = [_join([max(result.timeline, key=lambda entry: entry.fake_probability)])]
+    decisive = [entry for entry in result.timeline if entry.track_id == result.decisive_track_id]
+    if decisive and all(stretch.track_id != result.decisive_track_id for stretch in stretches):
+        stretches.append(_join([max(decisive, key=lambda entry: entry.fake_probability)]))
     return sorted(stretches, key=lambda stretch: (-stretch.fake_probability, stretch.start_s))
 
 

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """When and where: a denser pass over a video, and windows that slide over its cached frame features."""
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import torch
 
-from ..face_cropping import FaceTrack, crop_upright
+from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_decoding import VideoReader
@@ -35,14 +36,16 @@ class Window:
     Attributes:
         entry: What is said about them.
         frame_indices: (T,) Which frames of the video.
-        boxes: (T, 4) Where the face is in each, in pixels; `None` where whole frames are judged.
+        boxes: (T, 4) Where the face is in each, in pixels of a picture of `size`; `None` for whole frames.
         quarter_turns: That put the face upright, counterclockwise.
+        size: Width and height that the boxes refer to; `None` means those of each frame.
     """
 
     entry: TimelineEntry
     frame_indices: np.ndarray
     boxes: np.ndarray | None
     quarter_turns: int = 0
+    size: tuple[int, int] | None = None
 
 
 def make_timeline(
@@ -55,6 +58,9 @@ def make_timeline(
     """
     Judge a video window by window, in order of time and face.
 
+    A window ends at a gap, where the video shows nothing new for long. Each face of `seen` has at least one window:
+    where it is never seen in half of the frames of one, the frames in which it is seen make windows of their own.
+
     Args:
         reader: The open video.
         seen: The faces that the score is about: a window's `track_id` is theirs. A face that only this denser search
@@ -66,37 +72,99 @@ def make_timeline(
     Raises:
         VideoError: If the denser reading fails where the first one did not.
     """
-    indices = dense_indices(reader)
-    found = find_faces(reader, indices, [model.processor for model in models], settings)
-    tracks = [None] if found is None else number_tracks(found, seen)
-    where = [np.arange(len(indices)) if t is None else np.searchsorted(indices, t.frame_indices) for t in tracks]
-    features = _FrameFeatures(
-        models, where, num_frames=len(indices), batch_size=settings.batch_size or _default_batch_size(models)
-    )
+    dense = dense_indices(reader)
+    tracks = _find_dense_tracks(reader, dense, seen, models, settings)
+    judged = [dense if track is None else track.frame_indices for track in tracks]
+    indices = np.unique(np.concatenate([dense, *judged]))
+    where = [np.searchsorted(indices, of_track) for of_track in judged]
+    batch_size = settings.batch_size or _default_batch_size(models)
+    features = _FrameFeatures(models, where, num_frames=len(indices), batch_size=batch_size)
+    boxes = [{} if track is None else _box_at(track) for track in tracks]
     position_of = {int(index): position for position, index in enumerate(indices)}
-    boxes = [_box_at(track) for track in tracks]
-    turns = [0 if track is None else track.quarter_turns for track in tracks]
     for index, frame in reader.frames(indices):
         for i, track in enumerate(tracks):
-            if track is None or index in boxes[i]:
-                features.add(i, position_of[index], frame, boxes[i].get(index), turns[i])
+            if track is None:
+                features.add(i, position_of[index], frame, None)
+            elif index in boxes[i]:
+                features.add(i, position_of[index], frame, boxes[i][index], track.quarter_turns, track.size)
         on_frame(index)
     features.flush()
 
-    ends = np.append(reader.timestamps_s[indices], reader.duration_s)
+    spans = _Spans(reader, indices)
+    regular = spans.windows(np.searchsorted(indices, dense))
     windows = []
     for i, track in enumerate(tracks):
-        for start, stop, probability in features.judge(i):
-            kept = np.arange(start, stop)[features.present[i][start:stop]]
+        present = features.present[i]
+        chosen = [window for window in regular if present[window].mean() >= 0.5]
+        if not chosen and track is not None and track.track_id < len(seen):
+            chosen = spans.windows(np.flatnonzero(present), longest_s=WINDOW_FRAMES * DENSE_INTERVAL_S)
+        for positions, probability in zip(chosen, features.judge(i, chosen), strict=True):
+            kept = indices[positions[present[positions]]]
+            start_s, end_s = spans.span_s(positions)
             entry = TimelineEntry(
-                start_s=float(ends[start]),
-                end_s=float(ends[stop]),
+                start_s=start_s,
+                end_s=end_s,
                 fake_probability=probability,
                 track_id=None if track is None else track.track_id,
             )
-            of_face = None if track is None else np.stack([boxes[i][int(index)] for index in indices[kept]])
-            windows.append(Window(entry=entry, frame_indices=indices[kept], boxes=of_face, quarter_turns=turns[i]))
+            of_face = None if track is None else np.stack([boxes[i][int(index)] for index in kept])
+            turns, size = (0, None) if track is None else (track.quarter_turns, track.size)
+            window = Window(entry=entry, frame_indices=kept, boxes=of_face, quarter_turns=turns, size=size)
+            windows.append(window)
     return sorted(windows, key=lambda window: (window.entry.start_s, window.entry.track_id or 0))
+
+
+def _find_dense_tracks(
+    reader: VideoReader,
+    dense: np.ndarray,
+    seen: Sequence[FaceTrack],
+    models: Sequence[LoadedModel],
+    settings: ScanSettings,
+) -> Sequence[FaceTrack | None]:
+    """The tracks of the denser search, and those of `seen` that it missed, in order of their numbers."""
+    try:
+        found = find_faces(reader, dense, [model.processor for model in models], settings)
+    except NoFaceFoundError:
+        if not seen:
+            raise
+        found = []
+    if found is None:
+        return [None]
+    tracks = number_tracks(found, seen)
+    numbers = {track.track_id for track in tracks}
+    missed = [track for track in seen if track.track_id not in numbers]
+    return sorted([*tracks, *missed], key=lambda track: track.track_id)
+
+
+class _Spans:
+    """
+    What frames of a video make windows, and from when to when these last.
+
+    Args:
+        reader: The open video.
+        indices: (N,) Frames of the video, ascending: windows are positions among them.
+    """
+
+    def __init__(self, reader: VideoReader, indices: np.ndarray) -> None:
+        self._starts = reader.timestamps_s[indices]
+        # A frame lasts until the next one, or until the gap that lies between.
+        ends = [*self._starts[1:].tolist(), reader.duration_s]
+        self._gaps_before = np.searchsorted(sorted(reader.gaps), indices)
+        # Of several gaps before the next of these frames, the first one counts.
+        for index, end_s in sorted(reader.gaps.items(), reverse=True):
+            ends[int(np.searchsorted(indices, index, side="right")) - 1] = end_s
+        self._ends = ends
+
+    def windows(self, positions: np.ndarray, longest_s: float = float("inf")) -> list[np.ndarray]:
+        """Overlapping windows over these positions, none of them across a gap or a step of more than `longest_s`."""
+        is_apart = np.diff(self._gaps_before[positions]) > 0
+        is_apart |= np.diff(self._starts[positions]) > longest_s
+        runs = np.split(positions, np.flatnonzero(is_apart) + 1)
+        return [run[start:stop] for run in runs if len(run) for start, stop in window_bounds(len(run))]
+
+    def span_s(self, positions: np.ndarray) -> tuple[float, float]:
+        """When the first of the frames begins and the last one ends."""
+        return float(self._starts[positions[0]]), float(self._ends[positions[-1]])
 
 
 def _default_batch_size(models: Sequence[LoadedModel]) -> int:
@@ -141,16 +209,19 @@ def _agreement(dense: FaceTrack, face: FaceTrack) -> tuple[int, float]:
     first, last = dense.frame_indices[0] - step, dense.frame_indices[-1] + step
     common = sum(
         box_iou(box, _interpolate(dense, int(index))) > MIN_IOU
-        for index, box in zip(face.frame_indices, face.boxes, strict=True)
+        for index, box in zip(face.frame_indices, face.boxes_in(dense.size), strict=True)
         if first < index < last
     )
     # A short scene may lie between two frames of `face`: what stands where it would be is taken for it.
     is_between = face.frame_indices[0] <= middle <= face.frame_indices[-1]
-    return common, box_iou(_interpolate(face, middle), _interpolate(dense, middle)) if is_between else 0.0
+    if not is_between:
+        return common, 0.0
+    return common, box_iou(_interpolate(face, middle, dense.size), _interpolate(dense, middle))
 
 
-def _interpolate(track: FaceTrack, index: int) -> np.ndarray:
-    return np.array([np.interp(index, track.frame_indices, track.boxes[:, side]) for side in range(4)])
+def _interpolate(track: FaceTrack, index: int, size: tuple[int, int] | None = None) -> np.ndarray:
+    boxes = track.boxes_in(size)
+    return np.array([np.interp(index, track.frame_indices, boxes[:, side]) for side in range(4)])
 
 
 def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
@@ -163,16 +234,20 @@ def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
     return replace(parts[0], track_id=track_id, frame_indices=indices, **joined)
 
 
-def _box_at(track: FaceTrack | None) -> dict[int, np.ndarray]:
-    return {} if track is None else dict(zip(track.frame_indices.tolist(), track.boxes, strict=True))
+def _box_at(track: FaceTrack) -> dict[int, np.ndarray]:
+    return dict(zip(track.frame_indices.tolist(), track.boxes, strict=True))
 
 
 def crop_for(
-    processor: DeepfakeVideoProcessor, frame: np.ndarray, box: np.ndarray | None, quarter_turns: int = 0
+    processor: DeepfakeVideoProcessor,
+    frame: np.ndarray,
+    box: np.ndarray | None,
+    quarter_turns: int = 0,
+    size: tuple[int, int] | None = None,
 ) -> np.ndarray:
     """The picture `(h, w, 3)` uint8 that a model judges: of a face, or of the whole frame without a box."""
     if box is not None:
-        frame = crop_upright(frame, box, quarter_turns, processor.face_settings())
+        frame = crop_upright(frame, box, quarter_turns, processor.face_settings(), size)
     return processor.resize_frame(frame)
 
 
@@ -202,8 +277,17 @@ class _FrameFeatures:
             [torch.zeros(len(positions), model.network.config.num_features) for positions in where] for model in models
         ]
 
-    def add(self, track: int, position: int, frame: np.ndarray, box: np.ndarray | None, quarter_turns: int) -> None:
-        crops = [crop_for(model.processor, frame, box, quarter_turns) for model in self._models]
+    def add(
+        self,
+        track: int,
+        position: int,
+        frame: np.ndarray,
+        box: np.ndarray | None,
+        quarter_turns: int = 0,
+        size: tuple[int, int] | None = None,
+    ) -> None:
+        """A frame of a track, with where the face is in it as [`crop_for`] takes it."""
+        crops = [crop_for(model.processor, frame, box, quarter_turns, size) for model in self._models]
         self._pending.append((track, position, crops))
         if len(self._pending) >= self._batch_size:
             self.flush()
@@ -222,20 +306,17 @@ class _FrameFeatures:
         self._pending.clear()
 
     @torch.inference_mode()
-    def judge(self, track: int) -> Iterator[tuple[int, int, float]]:
-        """(start, stop, fake probability) of each window in at least half of whose frames the face is."""
-        bounds = [
-            (start, stop)
-            for start, stop in window_bounds(len(self.present[track]))
-            if self.present[track][start:stop].mean() >= 0.5
-        ]
-        for first in range(0, len(bounds), _WINDOWS_PER_PASS):
-            chunk = bounds[first : first + _WINDOWS_PER_PASS]
-            # (windows, frames of a window): all windows of one video are equally long
-            positions = np.array([np.arange(*pair) for pair in chunk])
-            probabilities = np.mean([self._fake(m, track, positions) for m in range(len(self._models))], axis=0)
-            for (start, stop), probability in zip(chunk, probabilities, strict=True):
-                yield start, stop, float(probability)
+    def judge(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
+        """The fake probability of each window, given as positions of frames among those of the pass."""
+        probabilities: list[float] = []
+        for _, alike in itertools.groupby(windows, key=len):
+            of_one_length = list(alike)
+            for first in range(0, len(of_one_length), _WINDOWS_PER_PASS):
+                # (windows, frames of a window)
+                positions = np.stack(of_one_length[first : first + _WINDOWS_PER_PASS])
+                of_models = [self._fake(m, track, positions) for m in range(len(self._models))]
+                probabilities += np.mean(of_models, axis=0).tolist()
+        return probabilities
 
     def _fake(self, m: int, track: int, positions: np.ndarray) -> np.ndarray:
         model = self._models[m]

@@ -109,6 +109,41 @@ def write_clip(
     return path
 
 
+def write_packet_times(
+    path: Path,
+    pts: list[int | None],
+    *,
+    dts: list[int] | None = None,
+    codec: str = "libx264",
+    ticks_per_s: int = 1000,
+    audio: bool = False,
+) -> Path:
+    """A clip whose i-th packet, with `picture(i % 256)`, carries the presentation time `pts[i]` as it is given.
+
+    Without B-frames the order of the packets is that of the pictures. `dts` follow at 25 a second unless given;
+    `None` in `pts` leaves a packet without a time, where the container allows that.
+    """
+    settings = {"libx264": {"preset": "ultrafast", "tune": "zerolatency"}}
+    time_base = Fraction(1, ticks_per_s)
+    with av.open(str(path), "w") as output:
+        stream: Any = output.add_stream(codec, rate=25, options=settings.get(codec, {}))
+        stream.width, stream.height = 96, 64
+        stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+        stream.gop_size, stream.codec_context.max_b_frames = 12, 0
+        stream.codec_context.time_base = stream.time_base = time_base
+        sound: Any = output.add_stream("aac" if path.suffix != ".webm" else "libopus", rate=48000) if audio else None
+        for number, time in enumerate(pts):
+            frame = av.VideoFrame.from_ndarray(picture(number % 256), format="rgb24")
+            frame.pts, frame.time_base = number * ticks_per_s // 25, time_base
+            (packet,) = stream.encode(frame)
+            packet.time_base = time_base
+            packet.pts, packet.dts = time, number * ticks_per_s // 25 if dts is None else dts[number]
+            output.mux(packet)
+        for packet in _encode_silence(sound, len(pts) / 25) if audio else []:
+            output.mux(packet)
+    return path
+
+
 def _encode_silence(stream: Any, duration_s: float) -> list[Any]:
     packets: list[Any] = []
     size = 960

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import os
 import signal
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import torch
+from PIL import Image
 from torch import nn
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
@@ -34,8 +36,12 @@ def write_people(
     tinted: tuple[float, float] = (0.0, 0.0),
     fps: int = FPS,
     quarter_turns: int = 0,
+    gap: tuple[float, float] = (0.0, 0.0),
 ) -> Path:
-    """A video of one or two drawn people side by side, tinted red from one second to another, perhaps on its side."""
+    """A video of one or two drawn people side by side, tinted red from one second to another, perhaps on its side.
+
+    `gap` is after how many seconds of pictures there are none, and for how long.
+    """
     with av.open(str(path), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=fps, options={"crf": "18", "preset": "ultrafast"})
         sides = [640 if people == 1 else 560, 360]
@@ -49,6 +55,53 @@ def write_people(
             if tinted[0] <= second < tinted[1]:
                 picture = np.clip(picture * np.array([1.3, 0.7, 0.7]), 0, 255).astype(np.uint8)
             picture = np.ascontiguousarray(np.rot90(picture, quarter_turns))
+            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame.pts, frame.time_base = number + round(gap[1] * fps) * (second >= gap[0]), Fraction(1, fps)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def write_changing_size(path: Path, sizes: list[tuple[int, int]], *, seconds: float = 1.0) -> Path:
+    """One drawn person, whose picture has one (width, height) after the other, each for some seconds.
+
+    A wide picture is scaled. A square or tall one shows the middle of the wide one, as a camera that is turned does.
+    """
+    with av.open(str(path), "w", format="matroska") as container:
+        stream = container.add_stream("mjpeg", rate=FPS)
+        stream.width, stream.height, stream.pix_fmt = *sizes[0], "yuvj420p"
+        for number in range(round(seconds * FPS) * len(sizes)):
+            width, height = sizes[number // round(seconds * FPS)]
+            image = Image.fromarray(draw_face(number / FPS))
+            if width > height:
+                image = image.resize((width, height))
+            else:
+                screen = Image.new("RGB", (width, height), image.getpixel((5, 5)))
+                screen.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
+                image = screen
+            encoder = av.CodecContext.create("mjpeg", "w")
+            encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuvj420p"
+            encoder.time_base = Fraction(1, FPS)
+            frame = av.VideoFrame.from_image(image)
+            frame.pts, frame.time_base = number, Fraction(1, FPS)
+            for packet in [*encoder.encode(frame), *encoder.encode(None)]:
+                packet.stream = stream
+                container.mux(packet)
+    return path
+
+
+def write_seldom_seen(path: Path, *, seconds: float, on_s: float, every_s: float) -> Path:
+    """A person who is always there, and beside them one in red who is there for a moment now and then."""
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 560, 360, "yuv420p"
+        for number in range(round(seconds * FPS)):
+            second = number / FPS
+            one, other = draw_face(second)[:, 180:460], draw_face(second + 1.3)[:, 180:460]
+            other = np.clip(other * np.array([1.3, 0.7, 0.7]), 0, 255).astype(np.uint8)
+            if second % every_s >= on_s:
+                other = np.full_like(other, 90)
+            picture = np.ascontiguousarray(np.hstack([one, other]))
             container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
         container.mux(stream.encode(None))
     return path

@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark_trees as trees
@@ -25,6 +26,7 @@ from deepfake_video.scanning.processes import ProcessGroup
 from deepfake_video.scanning.reading import read_video
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.video_decoding import VideoDecodeError
+from drawn_faces import save_tiny_model
 from two_processes import run_in_two_processes
 
 
@@ -106,6 +108,20 @@ def test_a_frame_that_fills_up_a_short_video_counts_once(tmp_path, models):
     )
     judgement = judge.judge_frames(read_sample(sample, judge.processors, judge.settings))
     assert (judgement.frame_indices, len(judgement.frame_probabilities)) == ([0, 1], 2)
+    assert sum(judgement.frame_weights) == pytest.approx(1)
+
+
+def test_the_score_of_a_short_video_follows_from_its_frames_and_their_weights(tmp_path):
+    choices = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024, "frame_aggregation": "mean-logit"}
+    judge = Judge([save_tiny_model(tmp_path / "model", temperature=1.7, **choices)], device="cpu")
+    images = tuple(trees.put_images(tmp_path / "frames", 3))
+    sample = Sample(key="a", path=tmp_path, is_fake=False, dataset="d", images=images)
+    settings = replace(judge.settings, faces="none")
+    judgement = judge.judge_frames(read_sample(sample, judge.processors, settings))
+    p, w = np.array(judgement.frame_probabilities), np.array(judgement.frame_weights)
+    assert sorted(w) == [0.25, 0.25, 0.5]
+    margin = (w * np.log(p / (1 - p))).sum() / 1.7
+    assert judgement.result.fake_probability == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-6)
 
 
 def test_faces_are_not_searched_in_face_images(capsys, tmp_path):

@@ -20,6 +20,7 @@ from deepfake_video.face_cropping import (
     find_face_tracks,
     link_detections,
     main_face,
+    rescale_box,
     smooth_boxes,
     track_from_boxes,
 )
@@ -218,6 +219,30 @@ def test_track_does_not_jump_to_a_face_of_another_size():
 def test_cut_ends_every_track():
     tracks = link([[face(50, 50)]] * 6, cuts={3})
     assert [track.frame_indices.tolist() for track in tracks] == [[0, 1, 2], [3, 4, 5]]
+
+
+@pytest.mark.parametrize(
+    ("new", "expected"),
+    [
+        ((1280, 720), [200, 100, 400, 300]),  # twice the resolution
+        ((640, 360), [100, 50, 200, 150]),  # the same
+        ((640, 480), [100, 110, 200, 210]),  # bars of 60 above and below
+        ((360, 640), [-40, 190, 60, 290]),  # a turned camera: the same pixels around the same middle
+    ],
+)
+def test_box_in_a_picture_of_another_size(new, expected):
+    box = np.array([100.0, 50, 200, 150])
+    moved = rescale_box(box, (640, 360), new)
+    assert moved == pytest.approx(expected)
+    assert rescale_box(moved, new, (640, 360)) == pytest.approx(box)
+
+
+def test_frames_of_another_shape_are_never_called_cut():
+    thumbnails = np.zeros((10, 8, 8, 3), np.uint8)
+    thumbnails[5:] = 200
+    times = np.arange(10) / 25
+    assert find_cuts(range(10), thumbnails, times, aspects=[16 / 9] * 10) == {5}
+    assert find_cuts(range(10), thumbnails, times, aspects=[16 / 9] * 5 + [9 / 16] * 5) == set()
 
 
 def test_main_face_is_large_and_often_seen():

@@ -32,7 +32,8 @@ from deepfake_video.scanning.settings import ScanSettings
 
 KEYS = [
     *("path", "status", "label", "fake_probability", "threshold", "message", "warnings", "duration_s"),
-    *("frames_analyzed", "face_coverage", "faces", "timeline", "schema_version", "version", "created", "settings"),
+    *("frames_analyzed", "face_coverage", "faces", "decisive_track_id", "frames", "frame_rules", "timeline"),
+    *("schema_version", "version", "created", "settings"),
     *("model", "sha256"),
 ]
 

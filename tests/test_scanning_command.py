@@ -18,11 +18,12 @@ from PIL import Image
 from clips import write_clip
 from deepfake_video.cli import main
 from deepfake_video.scanning import batch
+from deepfake_video.scanning.annotate import annotate_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.tables import to_csv
-from drawn_faces import die, die_of_a, save_tiny_model, write_people
+from drawn_faces import die, die_of_a, redness_detector, save_tiny_model, write_changing_size, write_people
 
 
 SCHEMA = json.loads((Path(batch.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
@@ -216,6 +217,36 @@ def test_csv_holds_no_formulas(name):
     )
     (row,) = csv.DictReader(to_csv([result]).splitlines())
     assert row["path"] == row["message"] == row["model_id"] == f"'{name}"
+
+
+def test_an_annotated_copy_keeps_the_clock(tmp_path):
+    """A picture that begins two seconds after the sound begins there too, after a black one."""
+    path = write_clip(tmp_path / "late.mp4", num_frames=5, times=[2000 + 40 * i for i in range(5)], audio=True)
+    result = VideoResult(
+        path=str(path), status="ok", fake_probability=0.5, threshold=0.5, settings={}, model=ModelIdentity(id="m")
+    )
+    annotate_video(tmp_path / "annotated.mp4", result, [])
+    with av.open(str(tmp_path / "annotated.mp4")) as file:
+        frames = list(file.decode(video=0))
+    assert [frame.time for frame in frames] == pytest.approx([0, 2, 2.04, 2.08, 2.12, 2.16])
+    assert frames[0].to_ndarray(format="rgb24").max() < 10
+
+
+def test_an_annotated_copy_fits_frames_of_another_shape_with_their_boxes(tmp_path):
+    path = write_changing_size(tmp_path / "sizes.mkv", [(640, 360), (360, 640)], seconds=0.5)
+    examination = redness_detector(timeline=True).examine(path)
+    annotate_video(tmp_path / "annotated.mp4", examination.result, examination.windows)
+    with av.open(str(tmp_path / "annotated.mp4")) as file:
+        last = list(file.decode(video=0))[-1].to_ndarray(format="rgb24").astype(int)
+    assert last.shape == (360, 640, 3)
+    # A tall picture stands in the middle between two black bars, with the green box of a real face inside.
+    assert max(last[:, :200].max(), last[:, -200:].max()) < 30
+    green = (last[..., 1] - last[..., 0] > 60) & (last[..., 1] > 110)
+    rows, columns = np.nonzero(green)
+    box = examination.windows[-1].boxes[-1] - [320, 180, 320, 180]
+    scale = 360 / 640
+    assert [columns.min() - 320, columns.max() - 320] == pytest.approx([box[0] * scale, box[2] * scale], abs=6)
+    assert rows.max() - 180 == pytest.approx(box[3] * scale, abs=6)
 
 
 def test_an_annotated_copy_has_every_frame(folder, model, tmp_path):

@@ -16,10 +16,13 @@ from PIL import Image
 
 from clips import write_clip
 from deepfake_video import FaceTrack, VideoError, VideoReader, scan
+from deepfake_video.face_cropping import NoFaceFoundError
 from deepfake_video.scanning import detector as detector_module
+from deepfake_video.scanning import timeline as timeline_module
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
+from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.stretches import clock, worst_stretches
 from deepfake_video.scanning.timeline import (
@@ -29,7 +32,7 @@ from deepfake_video.scanning.timeline import (
     number_tracks,
     window_bounds,
 )
-from drawn_faces import redness_detector, save_tiny_model, write_people
+from drawn_faces import redness_detector, save_tiny_model, write_changing_size, write_people, write_seldom_seen
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +127,72 @@ def test_a_video_on_its_side_is_judged_upright_and_says_so(tmp_path, quarter_tur
 
 def picture_of(jpeg):
     return np.asarray(Image.open(io.BytesIO(base64.b64decode(jpeg))).resize((64, 64)), dtype=np.float32)
+
+
+SIZES = {
+    "resolution": [(640, 360), (320, 180), (960, 540)],
+    "turned": [(640, 360), (360, 640)],
+    "bars": [(640, 480), (640, 360)],
+}
+
+
+@pytest.mark.parametrize("sizes", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("num_frames", [8, 20])
+def test_one_person_is_one_face_whatever_the_picture_size(tmp_path, sizes, num_frames):
+    clip = write_changing_size(tmp_path / "sizes.mkv", sizes)
+    result = redness_detector(timeline=True, num_frames=num_frames).examine(clip).result
+    assert [(face.track_id, face.coverage) for face in result.faces] == [(0, 1.0)]
+    assert result.frames_analyzed == num_frames
+    assert {entry.track_id for entry in result.timeline} == {0}
+
+
+def test_a_window_across_a_change_of_size_shows_the_face_in_every_frame(tmp_path):
+    clip = write_changing_size(tmp_path / "sizes.mkv", SIZES["resolution"])
+    detector = redness_detector(timeline=True)
+    windows = detector.examine(clip).windows
+    (model,) = detector.models
+    portrait = draw_face(0.0)
+    for window in windows:
+        with VideoReader(clip) as reader:
+            frames = [frame for _, frame in reader.frames(window.frame_indices.tolist())]
+        for frame, box in zip(frames, window.boxes, strict=True):
+            crop = crop_for(model.processor, frame, box, size=window.size)
+            # The drawn face fills its crop much as it does in the first frame; the background is another colour.
+            assert np.abs(crop[12:20, 12:20].mean((0, 1)) - portrait[160:200, 300:340].mean((0, 1))).max() < 40
+
+
+def test_a_gap_ends_a_window(tmp_path):
+    clip = write_people(tmp_path / "gap.mp4", seconds=6, gap=(3.0, 300.0), tinted=(3.0, 6.0))
+    result = redness_detector(timeline=True).examine(clip).result
+    assert result.duration_s == pytest.approx(306)
+    assert "no new picture for 300.0 s from 3.0 s on" in result.warnings
+    before = [entry for entry in result.timeline if entry.start_s < 3]
+    after = [entry for entry in result.timeline if entry.start_s > 3]
+    assert [before[-1].end_s, after[0].start_s, after[-1].end_s] == pytest.approx([3, 303, 306], abs=0.1)
+    assert all(entry.end_s - entry.start_s < 2.1 for entry in result.timeline)
+    (worst,) = worst_stretches(result)
+    assert [worst.start_s, worst.end_s] == pytest.approx([303, 306], abs=0.1)
+
+
+def test_a_face_seen_for_moments_that_decides_has_a_window_and_a_stretch(tmp_path):
+    clip = write_seldom_seen(tmp_path / "seldom.mp4", seconds=8, on_s=0.7, every_s=2.0)
+    result = redness_detector(timeline=True).examine(clip).result
+    assert result.label == "fake"
+    decisive = [entry for entry in result.timeline if entry.track_id == result.decisive_track_id]
+    assert decisive
+    assert all(entry.fake_probability > 0.95 for entry in decisive)
+    assert result.decisive_track_id in {stretch.track_id for stretch in worst_stretches(result)}
+
+
+def test_a_face_that_the_denser_search_misses_has_windows_of_the_frames_that_were_judged(edited, monkeypatch):
+    def find_nobody(reader, *arguments):
+        raise NoFaceFoundError(reader.name, "no face found")
+
+    monkeypatch.setattr(timeline_module, "find_faces", find_nobody)
+    examination = redness_detector(timeline=True, num_frames=4).examine(edited)
+    assert [window.frame_indices.tolist() for window in examination.windows] == [[0], [35], [71], [107]]
+    assert [entry.start_s for entry in examination.result.timeline] == pytest.approx([0, 35 / 12, 71 / 12, 107 / 12])
+    assert [entry.fake_probability > 0.5 for entry in examination.result.timeline] == [False, False, True, False]
 
 
 def test_whole_frames_have_a_timeline_of_nobody(tmp_path):
@@ -223,6 +292,11 @@ def test_below_the_threshold_the_highest_window_stands_alone():
     (stretch,) = worst_stretches(result_with([entry(0, 0.1), entry(1, 0.3)]))
     assert (stretch.start_s, stretch.fake_probability) == (1, 0.3)
     assert worst_stretches(replace(result_with([]))) == []
+
+
+def test_the_face_that_decides_has_a_stretch_even_below_the_threshold():
+    result = replace(result_with([entry(0, 0.9), entry(1, 0.2, 1), entry(2, 0.4, 1)]), decisive_track_id=1)
+    assert [(s.track_id, s.fake_probability) for s in worst_stretches(result)] == [(0, 0.9), (1, 0.4)]
 
 
 @pytest.mark.parametrize(("seconds", "said"), [(0.0, "0:00"), (65.9, "1:05"), (3725.0, "1:02:05")])
