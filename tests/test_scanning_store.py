@@ -17,7 +17,15 @@ from hypothesis import strategies as st
 
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
 from deepfake_video.scanning.files import OutputError, as_written, harmless, write_atomically
-from deepfake_video.scanning.results import FaceResult, ModelIdentity, TimelineEntry, VideoResult
+from deepfake_video.scanning.results import (
+    SCHEMA_VERSION,
+    FaceResult,
+    FrameRule,
+    FrameScore,
+    ModelIdentity,
+    TimelineEntry,
+    VideoResult,
+)
 from deepfake_video.scanning.store import ResultStore
 
 
@@ -172,7 +180,7 @@ def test_a_result_of_another_schema_is_refused(videos):
     with pytest.raises(ValueError, match="schema version 7"):
         VideoResult.from_dict({**result(videos[0]).to_dict(), "schema_version": 7})
     with pytest.raises(ValueError, match="no result"):
-        VideoResult.from_dict({"schema_version": 1})
+        VideoResult.from_dict({"schema_version": SCHEMA_VERSION})
 
 
 def test_a_name_that_is_no_text_survives():
@@ -249,6 +257,10 @@ seconds = st.floats(0, 1e6)
             ),
             max_size=2,
         ),
+        frames=st.lists(
+            st.builds(FrameScore, time_s=seconds, fake_probability=probabilities, weight=probabilities), max_size=2
+        ),
+        frame_rules=st.lists(st.builds(FrameRule, temperature=st.floats(1e-3, 1e3)), max_size=2),
         timeline=st.lists(
             st.builds(TimelineEntry, start_s=seconds, end_s=seconds, fake_probability=probabilities), max_size=2
         ),
