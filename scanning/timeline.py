@@ -100,18 +100,21 @@ def make_timeline(
             chosen = spans.windows(np.flatnonzero(present), longest_s=WINDOW_FRAMES * DENSE_INTERVAL_S)
         for positions, probability in zip(chosen, features.judge(i, chosen), strict=True):
             kept = indices[positions[present[positions]]]
-            start_s, end_s = spans.span_s(positions)
-            entry = TimelineEntry(
-                start_s=start_s,
-                end_s=end_s,
-                fake_probability=probability,
-                track_id=None if track is None else track.track_id,
-            )
             of_face = None if track is None else np.stack([boxes[i][int(index)] for index in kept])
-            turns, size = (0, None) if track is None else (track.quarter_turns, track.size)
-            window = Window(entry=entry, frame_indices=kept, boxes=of_face, quarter_turns=turns, size=size)
-            windows.append(window)
+            windows.append(_window(spans.span_s(positions), probability, track, kept, of_face))
     return sorted(windows, key=lambda window: (window.entry.start_s, window.entry.track_id or 0))
+
+
+def _window(
+    span_s: tuple[float, float],
+    probability: float,
+    track: FaceTrack | None,
+    frame_indices: np.ndarray,
+    boxes: np.ndarray | None,
+) -> Window:
+    track_id, turns, size = (None, 0, None) if track is None else (track.track_id, track.quarter_turns, track.size)
+    entry = TimelineEntry(start_s=span_s[0], end_s=span_s[1], fake_probability=probability, track_id=track_id)
+    return Window(entry=entry, frame_indices=frame_indices, boxes=boxes, quarter_turns=turns, size=size)
 
 
 def _find_dense_tracks(
