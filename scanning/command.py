@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .inputs import InputError, collect_inputs
+from .inputs import collect_inputs
+from .listing import InputError
 
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from deepfake_video.hub_folder import save_hub_folder
 from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.inputs import InputError, collect_inputs
+from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
 from deepfake_video.scanning.reading import read_open_video
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
@@ -293,12 +293,6 @@ def test_patterns_folders_and_lists_are_expanded_once_each(tmp_path):
     names = [os.path.relpath(path, tmp_path) if path.startswith(str(tmp_path)) else path for path in inputs.paths]
     assert names == ["a.MOV", "b.mp4", "deep/c.webm", "https://example.org/v.mp4", "missing.mp4"]
     assert inputs.num_others == 2
-
-
-def test_a_list_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="UTF-8"):
-        collect_inputs([], [str(tmp_path / "list.txt")])
 
 
 def spoil(folder: Path, change) -> None:

@@ -24,6 +24,7 @@ from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..hub_folder import save_hub_folder
 from ..scanning.processes import ProcessGroup
+from ..scanning.text import printable
 from .command import FAILED, OK, parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train
@@ -54,7 +55,11 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
     arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
-        arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed
+        arguments.data,
+        arguments.validation_data,
+        share=recipe.validation_share,
+        seed=recipe.split_seed,
+        on_note=lambda note: None if arguments.quiet else print(printable(note), file=sys.stderr),
     )
     group = ProcessGroup(arguments.device)
     try:
