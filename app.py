@@ -219,17 +219,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(parser.parse_args(argv))
 
 
+def entry() -> int:
+    """[`main`] as the command of this process."""
+    from .interrupts import run_interruptible
+
+    return run_interruptible(main)
+
+
 def _main_of_the_installed_package() -> int:
     """A file run by its path has no package around it, so the installed one takes over."""
     try:
-        from deepfake_video.app import main as installed_main
+        from deepfake_video.app import entry as installed_entry
     except ModuleNotFoundError as error:
         if error.name not in ("deepfake_video", "deepfake_video.app"):
             raise
         print(f"error: install the package first; {EXTRA_HINT}", file=sys.stderr)
         return USAGE
-    return int(installed_main())
+    return int(installed_entry())
 
 
 if __name__ == "__main__":
-    sys.exit(main() if __package__ else _main_of_the_installed_package())
+    sys.exit(entry() if __package__ else _main_of_the_installed_package())

@@ -4,11 +4,11 @@
 import argparse
 import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..exit_codes import FAILED, OK, report
 from .errors import ConversionError, shown
 
 
@@ -191,10 +191,9 @@ def run(arguments: argparse.Namespace) -> int:
             dry_run=arguments.dry_run,
         )
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return report(error, FAILED)
     print_push(push)
-    return 0
+    return OK
 
 
 def print_push(push: Push) -> None:

@@ -5,13 +5,13 @@ import argparse
 import importlib.util
 import os
 import secrets
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..exit_codes import FAILED, OK, report
 from .errors import ConversionError, shown
 
 
@@ -201,8 +201,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         export = export_onnx(arguments.folder, arguments.output, overwrite=arguments.overwrite)
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return report(error, FAILED)
     print(export.line())
     print(f"wrote {export.path}")
-    return 0
+    return OK

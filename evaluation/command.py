@@ -3,13 +3,12 @@
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
+from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
 from ..scanning.command import add_speed_arguments
 
 
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")
 KIND_NAMES = ("saturation", "contrast", "blockwise", "noise", "blur", "resize", "compression")
 
@@ -82,17 +81,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.scores is not None:
             from .session import rescore
 
-            return SOME_FAILED if rescore(arguments) else OK
+            return FAILED if rescore(arguments) else OK
         from .session import evaluate_dataset
 
-        return SOME_FAILED if evaluate_dataset(arguments) else OK
+        return FAILED if evaluate_dataset(arguments) else OK
     except (ValueError, OSError) as error:
-        print(f"deepfake-video: {error}", file=sys.stderr)
-        return USAGE
+        return report(error, USAGE)
     except KeyboardInterrupt:
         hint = "; the same command goes on from here" if arguments.output else ""
-        print(f"deepfake-video: interrupted{hint}.", file=sys.stderr)
-        return INTERRUPTED
+        return report(f"interrupted{hint}.", INTERRUPTED)
 
 
 def _check(arguments: argparse.Namespace) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from transformers.utils import logging
 
+from ..console import print_json
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
@@ -213,13 +214,19 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
 
 
 def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namespace) -> None:
-    """Print the report, and write it where there is an output folder: each file whole or not at all."""
-    if arguments.json:
-        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
-    else:
-        print_report(report)
-    if arguments.output is None:
-        return
+    """Write the report where there is an output folder, and print it whether that succeeds or not."""
+    try:
+        if arguments.output is not None:
+            _write(report, scores, arguments)
+    finally:
+        if arguments.json:
+            print_json(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        else:
+            print_report(report)
+
+
+def _write(report: Report, scores: Sequence[Score], arguments: argparse.Namespace) -> None:
+    """Each file whole or not at all."""
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output, prefix=".unfinished-") as name:
         folder = Path(name)

@@ -9,8 +9,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..console import print_json
+from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
 from .inputs import collect_inputs
 from .listing import InputError
+from .text import printable
 
 
 if TYPE_CHECKING:
@@ -18,8 +21,6 @@ if TYPE_CHECKING:
     from .evidence import Examination
     from .processes import ProcessGroup
     from .results import VideoResult
-
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """\
 examples:
@@ -117,11 +118,9 @@ def run(arguments: argparse.Namespace) -> int:
             stack.callback(group.close)
             return _scan_and_show(arguments, plan, group)
         except (OutputError, WorkerError) as error:
-            print(f"deepfake-video: {error}", file=sys.stderr)
-            return SOME_FAILED
+            return report(error, FAILED)
         except ValueError as error:
-            print(f"deepfake-video: {error}", file=sys.stderr)
-            return USAGE
+            return report(error, USAGE)
 
 
 def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
@@ -158,8 +157,8 @@ def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "Proc
     try:
         for examination in _scan(arguments, plan, group):
             examinations.append(examination)
-    except (KeyboardInterrupt, ValueError) as error:
-        # What is done is shown nevertheless; without anything done, the error is all there is to say.
+    except (KeyboardInterrupt, ValueError, BrokenPipeError) as error:
+        # What is done is written and shown nevertheless; without anything done, the error is all there is to say.
         if not examinations:
             raise
         failure = error
@@ -169,14 +168,16 @@ def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "Proc
             return OK
     position = {path: number for number, path in enumerate(plan.paths)}
     examinations.sort(key=lambda examination: position[examination.result.path])
-    _print(arguments, [examination.result for examination in examinations])
-    _write(arguments, examinations)
+    try:
+        _write(arguments, examinations)
+    finally:
+        # A file that cannot be written is no reason to keep the results back.
+        _print(arguments, [examination.result for examination in examinations])
     if isinstance(failure, KeyboardInterrupt):
-        print(f"deepfake-video: interrupted, {len(examinations)} of {len(plan.paths)} are done", file=sys.stderr)
-        return INTERRUPTED
+        return report(f"interrupted, {len(examinations)} of {len(plan.paths)} are done", INTERRUPTED)
     if failure is not None:
         raise failure
-    return OK if all(examination.result.status == "ok" for examination in examinations) else SOME_FAILED
+    return OK if all(examination.result.status == "ok" for examination in examinations) else FAILED
 
 
 def _scan(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> "Iterator[Examination]":
@@ -189,13 +190,13 @@ def _scan(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup"
         for examination in scan_many(plan, group=group, on_progress=progress.at_second):
             progress.video_done()
             if arguments.jsonl and group.size == 1:
-                print(examination.result.to_json(), flush=True)
+                print_json(examination.result.to_json())
             yield examination
 
 
 def _print(arguments: argparse.Namespace, results: "Sequence[VideoResult]") -> None:
     if arguments.json:
-        print("[" + ",\n".join(result.to_json() for result in results) + "]")
+        print_json("[" + ",\n".join(result.to_json() for result in results) + "]")
     elif not arguments.jsonl:
         from rich.console import Console
 
@@ -229,10 +230,12 @@ def _named_paths(arguments: argparse.Namespace) -> list[str]:
     if not arguments.paths and not arguments.list:
         return []
     inputs = collect_inputs(arguments.paths, arguments.list)
-    if inputs.num_others and not arguments.quiet:
-        print(f"{inputs.num_others} other files are no videos by their extension", file=sys.stderr)
-    if not inputs.paths:
-        raise InputError("the list names no video.")
+    notes = list(inputs.warnings)
+    if inputs.num_others:
+        plural = "s" if inputs.num_others > 1 else ""
+        notes.append(f"skipped {inputs.num_others} file{plural} without a video extension, or left by the system")
+    for note in notes if not arguments.quiet else inputs.warnings:
+        print(printable(note), file=sys.stderr)
     return inputs.paths
 
 

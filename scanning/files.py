@@ -5,8 +5,12 @@ import contextlib
 import importlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from ..interrupts import deferred
 
 
 _LOCKED_BYTE = (1 << 31) - 2
@@ -44,6 +48,41 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """
+    A folder to fill, which takes the place of `target` as a whole when the block ends.
+
+    If the block fails or is interrupted, the folder is removed and what stood at `target` stays.
+
+    Args:
+        target: Where the folder ends up; replaced if it exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    unfinished.mkdir()
+    try:
+        yield unfinished
+        with deferred():
+            _replace_folder(unfinished, target)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _replace_folder(folder: Path, target: Path) -> None:
+    if not os.path.lexists(target):
+        folder.rename(target)
+        return
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    target.rename(aside)
+    try:
+        folder.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def lock(stream: IO[Any]) -> None:

@@ -257,7 +257,7 @@ def _columns(file: Path, names: list[str]) -> dict[str, str]:
 
 def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Collection[str]) -> list[Row]:
     """All rows that are not empty, the header among them."""
-    rows = []
+    rows: list[Row] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
         line = reader.line_num + 1

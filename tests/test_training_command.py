@@ -201,4 +201,4 @@ def test_a_tool_says_in_one_line_what_is_not_there(tool, words, tmp_path, monkey
     assert tool.main([*words, "--output", "output"]) == FAILED
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert re.search(r"^error: .*none.*\n\Z", said, re.MULTILINE)
+    assert re.search(r"^deepfake-video: .*none.*\n\Z", said, re.MULTILINE)

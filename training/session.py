@@ -5,7 +5,6 @@ import argparse
 import hashlib
 import json
 import platform
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,10 +21,12 @@ from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
+from ..exit_codes import FAILED, OK, report
 from ..hub_folder import save_hub_folder
+from ..scanning.files import new_folder
 from ..scanning.processes import ProcessGroup
 from ..scanning.text import printable
-from .command import FAILED, OK, parse_changes
+from .command import parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train
 from .model_card import write_model_card
@@ -111,8 +112,7 @@ def _train_in(
                 )
             )
         except ConversionError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return FAILED
+            return report(error, FAILED)
     return OK
 
 
@@ -153,14 +153,10 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
             "transformers": transformers.__version__,
         },
     }
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
-    (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_model_card(unfinished, record, config)
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.rename(folder)
+    with new_folder(folder) as unfinished:
+        save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
+        (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_model_card(unfinished, record, config)
     return record
 
 
