@@ -15,10 +15,11 @@ from typing import Any
 
 import torch
 
+from ..folder_type import MODEL_TYPE
 from .choices import Choices, config_fields, describe, processor_fields, settle
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
-from .hub import MODEL_TYPE, is_publishable
+from .hub import is_publishable
 from .key_maps import convert_tensors
 from .legacy_forward import LegacyNetwork
 from .loading import Checkpoint, read_checkpoint

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
 from ..scanning.command import add_speed_arguments
+from ..scanning.files import check_folder_target
 
 
 LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")
@@ -114,6 +115,12 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError("--calibrate takes one --model: an ensemble has no checkpoint of its own.")
         if arguments.face_aggregation == "mean":
             raise ValueError("--calibrate does not go with --face-aggregation mean: no model outputs that mean.")
+    from ..scanning.settings import check_threshold
+
+    check_threshold(arguments.threshold)
+    for folder in (arguments.output, arguments.calibrate):
+        if folder is not None:
+            check_folder_target(folder)
     if arguments.plots in ("png", "svg"):
         if arguments.output is None:
             raise ValueError("--plots needs --output DIR to write to.")

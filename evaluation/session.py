@@ -19,7 +19,7 @@ from ..scanning.display import printable
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
-from ..scanning.settings import ScanSettings
+from ..scanning.settings import ScanSettings, check_threshold
 from .calibration import HALF, calibrate, hold_out
 from .corruptions import KINDS, grid
 from .datasets import open_benchmark
@@ -208,7 +208,9 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
         return DEFAULT_THRESHOLD, {}
     try:
         run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return float(run["threshold"]), run
+        threshold = float(run["threshold"])
+        check_threshold(threshold)
+        return threshold, run
     except (ValueError, TypeError, KeyError) as error:
         raise EvaluationError(f"{file}: is damaged ({error}).") from error
 

@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -129,6 +130,7 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
 
     if arguments.annotate and (len(paths) != 1 or arguments.output):
         raise InputError("--annotate is for a single video and goes without --output.")
+    _check_targets(arguments, paths)
     illustrated = bool(arguments.report or arguments.heatmaps)
     wants_timeline = bool(illustrated or arguments.annotate or arguments.output)
     return ScanPlan(
@@ -149,6 +151,29 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
         workers=arguments.workers,
         output=arguments.output,
     )
+
+
+def _check_targets(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
+    """
+    Find out before the scan whether its files could be written, and whether one would overwrite another.
+
+    Raises:
+        OutputError: If one could not be written.
+        InputError: If one is an input, or two are the same file.
+    """
+    from .files import check_file_target, check_folder_target
+
+    sources = {os.path.realpath(path) for path in (*paths, *arguments.list)}
+    for option in ("report", "csv", "annotate"):
+        if (target := getattr(arguments, option)) is None:
+            continue
+        check_file_target(target)
+        if os.path.realpath(target) in sources:
+            raise InputError(f"--{option} {target}: is also an input or another output; choose another name.")
+        sources.add(os.path.realpath(target))
+    for folder in (arguments.output, arguments.heatmaps):
+        if folder is not None:
+            check_folder_target(folder)
 
 
 def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> int:

@@ -2,6 +2,7 @@
 """Files that are there as a whole or not at all, belong to one writer, and do nothing to who opens them."""
 
 import contextlib
+import errno
 import importlib
 import os
 import secrets
@@ -24,6 +25,37 @@ class OutputError(ValueError):
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(f"{path}: cannot be written ({error.strerror or error}).")
+
+
+def check_file_target(path: str | Path) -> None:
+    """
+    Find out before the work whether a file could be written at its end.
+
+    Raises:
+        OutputError: If its folder does not exist or cannot be written to, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(path, IsADirectoryError(errno.EISDIR, "it is a folder; give the name of a file"))
+    if not path.parent.is_dir():
+        raise OutputError(path, FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}"))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(path, PermissionError(errno.EACCES, f"no permission to write to {path.parent}"))
+
+
+def check_folder_target(folder: str | Path) -> None:
+    """
+    Find out before the work whether a folder, made if it does not exist, could be written to.
+
+    Raises:
+        OutputError: If a part of the path is a file, or there is no permission.
+    """
+    folder = Path(folder)
+    existing = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
+    if not existing.is_dir():
+        raise OutputError(folder, NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder"))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(folder, PermissionError(errno.EACCES, f"no permission to write to {existing}"))
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

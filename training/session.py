@@ -23,7 +23,7 @@ from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..exit_codes import FAILED, OK, report
 from ..hub_folder import save_hub_folder
-from ..scanning.files import new_folder
+from ..scanning.files import check_folder_target, new_folder
 from ..scanning.processes import ProcessGroup
 from ..scanning.text import printable
 from .command import parse_changes
@@ -48,12 +48,14 @@ def train_and_save(arguments: argparse.Namespace) -> int:
     if arguments.push:
         check_repo_id(arguments.push)
     recipe = Recipe.read(arguments.recipe)
-    try:
-        recipe = replace(recipe, **parse_changes(arguments.changes))
-    except TypeError as error:
-        raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
+    recipe = replace(recipe, **Recipe.check_names(parse_changes(arguments.changes)))
+    recipe.check_model()
     if recipe.trains == "head" and recipe.initial is None:
         raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
+    for folder in (arguments.output, arguments.cache or arguments.output):
+        check_folder_target(folder)
+    # Initial weights that do not fit are found here, not after hours of cropping; the training makes its own.
+    make_network(recipe)
     arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
         arguments.data,
