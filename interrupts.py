@@ -59,7 +59,7 @@ def run_interruptible(command: Callable[[], int]) -> int:
     previous_hook, sys.unraisablehook = sys.unraisablehook, lambda event: _raise_again(event, previous_hook)
     try:
         code = command()
-        return INTERRUPTED if is_interrupted else code
+        return report("interrupted.", INTERRUPTED) if is_interrupted and code != INTERRUPTED else code
     except (Exception, KeyboardInterrupt) as error:
         if is_interrupted or isinstance(error, KeyboardInterrupt):
             return report("interrupted.", INTERRUPTED)
@@ -72,6 +72,14 @@ def run_interruptible(command: Callable[[], int]) -> int:
 def _raise_again(event: Any, otherwise: Callable[[Any], object]) -> None:
     """Python drops what is raised in a finaliser; an interrupt must not be lost there."""
     if issubclass(event.exc_type, KeyboardInterrupt):
-        threading.Timer(_RETRY_S, _thread.interrupt_main).start()
+        threading.Timer(_RETRY_S, _interrupt_main).start()
     else:
         otherwise(event)
+
+
+def _interrupt_main() -> None:
+    if hasattr(signal, "pthread_kill"):
+        # A real signal: it also ends a system call that the main thread waits in.
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+    else:
+        _thread.interrupt_main()
