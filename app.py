@@ -56,8 +56,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Serve the demo until it is interrupted."""
     from .exit_codes import FAILED, USAGE, report
+    from .interrupts import unfinished
+    from .scanning.detector import Detector
+    from .scanning.settings import ScanSettings
 
-    with tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
+    with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. What was uploaded goes with this folder at the latest.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(folder, "served"))
@@ -65,9 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
             import gradio  # noqa: F401
         except ModuleNotFoundError:
             return report(EXTRA_HINT, USAGE)
-        from .scanning.detector import Detector
-        from .scanning.settings import ScanSettings
-
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
         try:
             detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))

@@ -3,6 +3,7 @@
 
 import _thread
 import contextlib
+import os
 import signal
 import sys
 import threading
@@ -13,8 +14,10 @@ from typing import Any
 from .exit_codes import INTERRUPTED, report
 
 
-# After a finaliser swallowed an interrupt, it is raised again once the finaliser has returned.
+# An interrupt is tried again after this time where it could not be raised, or was lost.
 _RETRY_S = 0.05
+# Blocks of [`unfinished`] that this process is in.
+_num_unfinished = 0
 
 
 @contextlib.contextmanager
@@ -32,6 +35,22 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
+def unfinished() -> Iterator[None]:
+    """
+    A block that leaves something behind, such as a temporary file, unless an exception passes through it.
+
+    An interrupt that arrives while a library is being loaded ends the process at once, but in such a block it waits
+    until the library is there.
+    """
+    global _num_unfinished
+    _num_unfinished += 1
+    try:
+        yield
+    finally:
+        _num_unfinished -= 1
 
 
 def run_interruptible(command: Callable[[], int]) -> int:
@@ -52,6 +71,13 @@ def run_interruptible(command: Callable[[], int]) -> int:
     def interrupt(number: int, frame: FrameType | None) -> None:
         nonlocal is_interrupted
         is_interrupted = True
+        if _is_importing(frame):
+            # Libraries that are being loaded, torch among them, abort the process if an exception passes through.
+            if not _num_unfinished:
+                report("interrupted.", INTERRUPTED)
+                os._exit(INTERRUPTED)
+            _try_again()
+            return
         raise KeyboardInterrupt
 
     if threading.current_thread() is threading.main_thread():
@@ -72,12 +98,29 @@ def run_interruptible(command: Callable[[], int]) -> int:
 def _raise_again(event: Any, otherwise: Callable[[Any], object]) -> None:
     """Python drops what is raised in a finaliser; an interrupt must not be lost there."""
     if issubclass(event.exc_type, KeyboardInterrupt):
-        threading.Timer(_RETRY_S, _interrupt_main).start()
+        _try_again()
     else:
         otherwise(event)
 
 
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _try_again() -> None:
+    retry = threading.Timer(_RETRY_S, _interrupt_main)
+    retry.daemon = True
+    retry.start()
+
+
 def _interrupt_main() -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        # The interrupt arrived after all, and the command has ended.
+        return
     if hasattr(signal, "pthread_kill"):
         # A real signal: it also ends a system call that the main thread waits in.
         signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)

@@ -15,6 +15,7 @@ from typing import Any
 from transformers.utils import logging
 
 from ..console import print_json
+from ..interrupts import unfinished
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
@@ -81,6 +82,7 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
     corruptions = grid(arguments.kind or KINDS) if arguments.robustness or arguments.kind else []
     with ExitStack() as stack:
         stack.callback(processes.close)
+        stack.enter_context(unfinished())
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
         run = describe(judge, root=plan.whole.root, layout=plan.whole.layout, seed=arguments.seed)
         options: dict[str, Any] = {"processes": processes, "description": run}

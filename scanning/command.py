@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..console import print_json
 from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..interrupts import unfinished
 from .inputs import collect_inputs
 from .listing import InputError
 from .text import printable
@@ -268,6 +269,6 @@ def _named_paths(arguments: argparse.Namespace) -> list[str]:
 def _sample_video() -> Iterator[str]:
     from .sample import write_sample_video
 
-    with tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
+    with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
         print("no video named: scoring a sample that is drawn on the spot", file=sys.stderr)
         yield str(write_sample_video(Path(folder) / "sample.mp4"))

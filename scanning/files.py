@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..interrupts import deferred
+from ..interrupts import deferred, unfinished
 
 
 _LOCKED_BYTE = (1 << 31) - 2
@@ -93,14 +93,15 @@ def new_folder(target: Path) -> Iterator[Path]:
         target: Where the folder ends up; replaced if it exists.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
-    unfinished.mkdir()
-    try:
-        yield unfinished
-        with deferred():
-            _replace_folder(unfinished, target)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with unfinished():
+        folder.mkdir()
+        try:
+            yield folder
+            with deferred():
+                _replace_folder(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace_folder(folder: Path, target: Path) -> None:

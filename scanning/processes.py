@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from ..interrupts import deferred
+from ..interrupts import deferred, unfinished
 
 
 T = TypeVar("T")
@@ -98,7 +98,7 @@ def worker_pool(
         initializer: Called in each process as it starts.
         arguments: Arguments of the initializer.
     """
-    with _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
+    with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
         try:
             yield pool
         except BaseException:

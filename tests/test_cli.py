@@ -16,6 +16,7 @@ from deepfake_video.cli import main
 from deepfake_video.scanning.display import print_table
 from deepfake_video.scanning.files import OutputError, check_file_target, check_folder_target, new_folder
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
+from deepfake_video.scanning.sample import write_sample_video
 
 
 COMMANDS = {
@@ -79,7 +80,7 @@ def run_and_interrupt(script: str, *, ready: str = "ready") -> subprocess.Comple
 
 
 IN_A_COMMAND = """
-import sys, time
+import contextlib, sys, time
 from deepfake_video import cli, interrupts
 def command():
     {body}
@@ -125,6 +126,26 @@ def test_an_interrupt_in_a_finaliser_is_raised_again():
     assert time.monotonic() - started < 25
 
 
+@needs_posix
+@pytest.mark.parametrize("has_more", [False, True], ids=["at once", "after the import"])
+def test_an_interrupt_does_not_unwind_a_library_that_is_being_loaded(has_more, tmp_path):
+    (tmp_path / "library.py").write_text(
+        "import time\nprint('ready', flush=True)\n"
+        "try:\n    time.sleep(3)\nexcept BaseException:\n    print('unwound', flush=True)\n    raise\n"
+    )
+    body = f"""
+    sys.path.insert(0, {str(tmp_path)!r})
+    try:
+        with interrupts.unfinished() if {has_more} else contextlib.nullcontext():
+            import library
+            time.sleep(30)
+    finally:
+        print("cleaned up", flush=True)"""
+    done = run_and_interrupt(IN_A_COMMAND.format(body=body))
+    assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
+    assert done.stdout == ("cleaned up\n" if has_more else "")
+
+
 IN_WORKERS = """
 import multiprocessing, sys, time
 from deepfake_video import cli
@@ -146,6 +167,31 @@ def test_workers_that_are_starting_do_not_answer_an_interrupt():
     done = run_and_interrupt(IN_WORKERS)
     assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
     assert time.monotonic() - started < 25
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "a.mp4", "--model", "{}"],
+        ["evaluate", "d.csv", "--model", "{}"],
+        ["export", "{}", "--output", "m.onnx"],
+        ["push", "{}", "--repo-id", "me/model", "--dry-run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_of_another_architecture_is_called_what_it_is(command, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "vit"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    (other / "model.safetensors").write_bytes(b"")
+    write_sample_video(tmp_path / "a.mp4", num_frames=4)
+    (tmp_path / "d.csv").write_text("a.mp4,real\n")
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(other) for word in command]) in (1, 2)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "holds a Transformers model of the type 'vit' (ViTForImageClassification)" in error
+    assert str(other) in error
+    assert "deepfake-video convert and train" in error
 
 
 HOSTILE = "caf\u00e9 \u4e2d \U0001f3ac" + os.fsdecode(b"\xff") + ".mp4"

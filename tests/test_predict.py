@@ -323,13 +323,21 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
+VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
+        (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert and train"),
+        ('{"architecture": "efficientnet_b0", "pretrained_cfg": {}}', r"timm model \(efficientnet_b0\)"),
+        ("{}", "names no model type"),
         ("{", "not JSON"),
         ("[]", "type"),
         ('{"model_type": "bert"}', "bert"),
         ('{"model_type": "deepfake_video", "num_frames": -1}', "num_frames"),
+        ('{"model_type": "deepfake_video", "threshold": NaN}', "threshold"),
+        ('{"model_type": "deepfake_video", "threshold": 1.01}', "threshold"),
         ('{"model_type": "deepfake_video", "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}', "fake"),
     ],
 )
