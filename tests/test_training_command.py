@@ -109,7 +109,8 @@ def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
     [
         (["--set", "stepps=3"], FAILED, "no such field as 'stepps'; did you mean steps"),
         (["--set", 'config={"backbone": "resnet50"}'], FAILED, "backbone 'resnet50' is unknown"),
-        (["--set", 'config={"no_such_field": 1}'], FAILED, "no_such_field"),
+        (["--set", 'config={"poolign": "max"}'], FAILED, "no such field as 'poolign'; did you mean pooling"),
+        (["--set", 'processor={"face_margins": 1.0}'], FAILED, "'face_margins'; did you mean face_margin"),
         (["--set", 'processor={"face_margin": "wide"}'], FAILED, "face_margin"),
         (["--set", "steps"], FAILED, "NAME=VALUE"),
         (["--set", "steps=-1"], FAILED, "steps"),

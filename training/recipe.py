@@ -4,7 +4,7 @@
 import difflib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,14 @@ class TrainingError(ValueError):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_names(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
+            raise TrainingError(f"{where}: there is no such field as {name!r}; {hint}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,11 +214,7 @@ class Recipe:
             TrainingError: If a recipe has no field of one of these names.
         """
         known = [known.name for known in fields(cls)]
-        for name in values:
-            if name not in known:
-                near = difflib.get_close_matches(str(name), known, n=1)
-                hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
-                raise TrainingError(f"recipe: there is no such field as {name!r}; {hint}")
+        _check_names("recipe", values, known)
         return values
 
     def check_model(self) -> None:
@@ -221,10 +225,11 @@ class Recipe:
             ValueError: If the backbone or another choice is unknown, or the initial weights are not found.
         """
         try:
-            self.make_config()
-            self.make_processor()
+            config, processor = self.make_config(), self.make_processor()
         except (ValueError, TypeError) as error:
             raise TrainingError(f"recipe: {' '.join(str(error).split())}") from error
+        _check_names("recipe: config", self.config, [known.name for known in fields(config)])
+        _check_names("recipe: processor", self.processor, list(processor.choices()))
         if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
             raise TrainingError(f"recipe: initial: there is no such folder or file as {self.initial}.")
 
