@@ -263,6 +263,23 @@ def test_a_saved_threshold_out_of_range_is_refused(threshold, tmp_path, capsys):
     assert "threshold" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"key,label,fake_probability\na\n",
+        "key,label,fake_probability\na,real,0.1\n".encode("utf-16"),
+        b'key,label,fake_probability\n"a,real,0.1\n',
+    ],
+    ids=["short row", "utf-16", "open quote"],
+)
+def test_a_damaged_table_of_scores_is_one_sentence(content, tmp_path, capsys):
+    (tmp_path / "s.csv").write_bytes(content)
+    assert main(["evaluate", "--scores", str(tmp_path / "s.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "s.csv" in error
+    assert len(error.splitlines()) == 1
+
+
 def test_targets_are_checked_by_what_is_there(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     check_file_target(tmp_path / "new")
