@@ -10,9 +10,12 @@ import argparse
 import base64
 import io
 import os
+import secrets
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +23,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
+    from .scanning.results import VideoResult
 
-OK, USAGE = 0, 2
 MAX_FILE_SIZE = "200mb"
 MAX_WAITING = 16
 # A Space is configured by its variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
 TITLE = "deepfake-video"
+EXAMPLE_NAME = "drawn-face.mp4"
+# Pictures of the page that nobody removed: seconds between two searches for them, and their age.
+CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
 INTRODUCTION = """# Is a face in this video manipulated?
 Give a video with a face. A neural network scores it, shows when, and what its score rests on.
 **A reason to look closer, never a verdict:** new generators, strong compression and sound are beyond it."""
@@ -49,25 +55,33 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the demo until it is interrupted."""
-    # Gradio reads it when it is imported.
-    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-    try:
-        import gradio  # noqa: F401
-    except ModuleNotFoundError:
-        print(f"deepfake-video: {EXTRA_HINT}", file=sys.stderr)
-        return USAGE
+    from .exit_codes import FAILED, USAGE, report
+    from .interrupts import unfinished
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
 
-    models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-    try:
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
-    except ValueError as error:
-        print(f"deepfake-video: {error}", file=sys.stderr)
-        return USAGE
-    with tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
-        launch(build_demo(detector, Path(folder)), host=arguments.host, port=arguments.port)
-    return OK
+    with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
+        # Gradio reads both when it is imported. What was uploaded goes with this folder at the latest.
+        os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+        os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(folder, "served"))
+        try:
+            import gradio  # noqa: F401
+        except ModuleNotFoundError:
+            return report(EXTRA_HINT, USAGE)
+        models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
+        try:
+            detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
+        except ValueError as error:
+            return report(error, USAGE)
+        demo = build_demo(detector, Path(folder))
+        try:
+            launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)
+            while True:
+                time.sleep(1)
+        except OSError as error:
+            return report(error, FAILED)
+        finally:
+            demo.close(verbose=False)
 
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
@@ -99,7 +113,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
 
     from .scanning.illustrating import NUM_HEATMAPS, NUM_THUMBNAILS
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(3600, 3600)) as demo:
+    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
         gr.Markdown(INTRODUCTION)
         with gr.Row():
             with gr.Column():
@@ -123,15 +137,63 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
             )
             heatmaps = gr.Gallery(columns=2 * NUM_HEATMAPS, height=250, show_label=False)
         outputs = [message, label, report, details, timeline, faces, heatmaps]
-        button.click(_handler(detector, folder), [video], outputs, api_name="predict")
+        served = ServedFiles()
+        button.click(_handler(detector, folder, served), [video], outputs, api_name="predict")
+
+        def leave(request: gr.Request) -> None:
+            served.remove(request.session_hash)
+
+        demo.unload(leave)
     return demo
 
 
-def _handler(detector: "Detector", folder: Path) -> Callable[[str | None], list[Any]]:
-    def look(path: str | None) -> list[Any]:
+class ServedFiles:
+    """The upload and the report of each visitor, removed when the next video is judged or the page is left."""
+
+    def __init__(self) -> None:
+        from gradio.utils import get_upload_folder
+
+        self._cache = Path(get_upload_folder()).resolve()
+        self._of: dict[str | None, list[Path]] = {}
+
+    def add(self, visitor: str | None, upload: str, report: Path) -> None:
+        """Keep in mind what to remove; the example belongs to everyone."""
+        files = [report]
+        path = Path(upload).resolve()
+        if path.name != EXAMPLE_NAME and path.is_relative_to(self._cache):
+            files.append(path)
+        self._of.setdefault(visitor, []).extend(files)
+
+    def remove(self, visitor: str | None, *, but: str | None = None) -> None:
+        """
+        Remove what a visitor was given.
+
+        Args:
+            visitor: Hash of the session.
+            but: A file that is needed again.
+        """
+        files = self._of.pop(visitor, [])
+        # The same upload of two visitors is one file.
+        kept = {path for others in self._of.values() for path in others}
+        kept |= {Path(but).resolve()} if but is not None else set()
+        for file in files:
+            if file in kept:
+                continue
+            # Gradio serves a copy of the report, in a folder named by its content.
+            for path in [file, *self._cache.glob(f"*/{file.name}")] if file.suffix == ".html" else [file]:
+                path.unlink(missing_ok=True)
+
+
+def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callable[..., list[Any]]:
+    import gradio as gr
+
+    def look(path: str | None, request: gr.Request) -> list[Any]:
+        served.remove(request.session_hash, but=path)
         if path is None:
             return describe_nothing("Choose a video first.")
-        return describe(detector.examine(path, with_evidence=True), folder)
+        report = folder / f"report-{secrets.token_hex(6)}.html"
+        served.add(request.session_hash, path, report)
+        return describe(detector.examine(path, with_evidence=True), report)
 
     return look
 
@@ -144,8 +206,22 @@ def describe_nothing(message: str) -> list[Any]:
     return [gr.Markdown(message), *hidden, None, None, None]
 
 
-def describe(examination: "Examination", folder: Path) -> list[Any]:
-    """The outputs of the page for one video, in the order in which it names them."""
+def without_paths(result: "VideoResult") -> "VideoResult":
+    """The result with names of files and folders in place of their paths on the server."""
+    parts = [Path(part).name if os.path.isdir(part) else part for part in result.model.id.split(" + ")]
+    name = Path(result.path).name
+    message = None if result.message is None else result.message.replace(result.path, name)
+    return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
+
+
+def describe(examination: "Examination", report: Path) -> list[Any]:
+    """
+    The outputs of the page for one video, in the order in which it names them.
+
+    Args:
+        examination: Of the video.
+        report: The file to write the report to.
+    """
     import gradio as gr
     import pandas as pd
 
@@ -153,16 +229,15 @@ def describe(examination: "Examination", folder: Path) -> list[Any]:
     from .scanning.results import UNTRAINED_WARNING
     from .scanning.stretches import clock
 
-    result, evidence = examination.result, examination.evidence
+    result, evidence = without_paths(examination.result), examination.evidence
     if result.status != "ok" or result.fake_probability is None:
-        reason = (result.message or "").partition(": ")[2]
+        reason = (result.message or "").removeprefix(f"{result.path}: ")
         return describe_nothing(
             f"### Could not be judged\n{_plain(reason)}.\n\nThere is no score: this says nothing "
             "about whether the video is real or fake."
         )
     is_trained = UNTRAINED_WARNING not in result.warnings
     heading = f"### Judged {result.label}" if is_trained else "### No judgement: the weights are random"
-    report = folder / f"report-{(result.sha256 or 'video')[:12]}.html"
     write_report(report, [result], [evidence])
     entries = [
         ((entry.start_s + entry.end_s) / 2, entry.fake_probability, face_name(entry.track_id))
@@ -209,7 +284,7 @@ def _picture(jpeg: str) -> Any:
 def _write_examples(folder: Path) -> list[str]:
     from .scanning.sample import write_sample_video
 
-    return [str(write_sample_video(folder / "drawn-face.mp4", num_frames=100))]
+    return [str(write_sample_video(folder / EXAMPLE_NAME, num_frames=100))]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -219,17 +294,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run(parser.parse_args(argv))
 
 
+def entry() -> int:
+    """[`main`] as the command of this process."""
+    from .interrupts import run_interruptible
+
+    return run_interruptible(main)
+
+
 def _main_of_the_installed_package() -> int:
     """A file run by its path has no package around it, so the installed one takes over."""
     try:
-        from deepfake_video.app import main as installed_main
+        from deepfake_video.app import entry as installed_entry
     except ModuleNotFoundError as error:
         if error.name not in ("deepfake_video", "deepfake_video.app"):
             raise
         print(f"error: install the package first; {EXTRA_HINT}", file=sys.stderr)
-        return USAGE
-    return int(installed_main())
+        return 2
+    return int(installed_entry())
 
 
 if __name__ == "__main__":
-    sys.exit(main() if __package__ else _main_of_the_installed_package())
+    sys.exit(entry() if __package__ else _main_of_the_installed_package())

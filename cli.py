@@ -1,20 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `deepfake-video`: parses, calls, prints. Nothing here imports torch before it is needed."""
+"""
+The command `deepfake-video`: parses, calls, prints.
+
+Nothing here imports torch before it is needed, and nothing of the package before an interrupt is taken care of.
+"""
 
 import argparse
 import os
 import sys
 from collections.abc import Sequence
 
-from . import __version__, app, convert_weights
-from .conversion import hub, onnx_export
-from .evaluation import command as evaluation
-from .scanning import command as scanning
-from .training import command as training
-
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
+    from . import __version__, app, convert_weights
+    from .conversion import hub, onnx_export
+    from .evaluation import command as evaluation
+    from .scanning import command as scanning
+    from .training import command as training
+
     parser = argparse.ArgumentParser(
         prog="deepfake-video",
         description="Score videos for face manipulation: a triage tool, not a verdict.",
@@ -33,20 +37,36 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=summary, allow_abbrev=False)
         module.add_arguments(command)
-        command.set_defaults(run=module.run)
+        command.set_defaults(run=module.run, parser=command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    arguments = build_parser().parse_args(argv)
+    from .console import use_replacements
+    from .exit_codes import FAILED, INTERRUPTED, report
+
+    use_replacements()
     try:
+        arguments, unknown = build_parser().parse_known_args(argv)
+        if unknown:
+            # The main parser would show its own usage, which names none of the options of the command.
+            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         return int(arguments.run(arguments))
     except BrokenPipeError:
         # The reader has gone, as with `| head`; Python would complain again when it closes standard output.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return scanning.SOME_FAILED
+        return FAILED
+    except KeyboardInterrupt:
+        return report("interrupted.", INTERRUPTED)
+
+
+def entry() -> int:
+    """[`main`] as the command of this process."""
+    from .interrupts import run_interruptible
+
+    return run_interruptible(main)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(entry())

@@ -136,12 +136,12 @@ def _add_push_flags(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`deepfake-video convert`; returns the exit code: 1 for a file that cannot be converted, 2 for wrong usage."""
+    from .exit_codes import FAILED, OK, USAGE, report
+
     if not arguments.inspect and arguments.output is None:
-        print("error: give --output DIR, or --inspect to look only.", file=sys.stderr)
-        return 2
+        return report("give --output DIR, or --inspect to look only.", USAGE)
     if arguments.push and arguments.repo_id is None:
-        print("error: --push needs --repo-id USER/NAME.", file=sys.stderr)
-        return 2
+        return report("--push needs --repo-id USER/NAME.", USAGE)
     from .conversion.errors import ConversionError
 
     try:
@@ -150,9 +150,8 @@ def run(arguments: argparse.Namespace) -> int:
         else:
             _run_convert(arguments)
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2 if error.reason == "flags" else 1
-    return 0
+        return report(error, USAGE if error.reason == "flags" else FAILED)
+    return OK
 
 
 def _run_inspect(arguments: argparse.Namespace) -> None:
@@ -245,15 +244,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
+    from .console import use_replacements
+
+    use_replacements()
     parser = argparse.ArgumentParser(prog="convert_weights")
     add_arguments(parser)
     return run(parser.parse_args(argv))
 
 
+def entry() -> int:
+    """[`main`] as the command of this process."""
+    from .interrupts import run_interruptible
+
+    return run_interruptible(main)
+
+
 def _main_of_the_installed_package() -> int:
     """A file run by its path has no package around it, so the installed one takes over."""
     try:
-        from deepfake_video.convert_weights import main as installed_main
+        from deepfake_video.convert_weights import entry as installed_entry
     except ModuleNotFoundError as error:
         if error.name not in ("deepfake_video", "deepfake_video.convert_weights"):
             raise
@@ -261,8 +270,8 @@ def _main_of_the_installed_package() -> int:
             "error: install the package first: pip install deepfake-video (or `pip install .` here)", file=sys.stderr
         )
         return 2
-    return int(installed_main())
+    return int(installed_entry())
 
 
 if __name__ == "__main__":
-    sys.exit(main() if __package__ else _main_of_the_installed_package())
+    sys.exit(entry() if __package__ else _main_of_the_installed_package())

@@ -15,10 +15,12 @@ from typing import Any
 
 import torch
 
+from ..folder_type import MODEL_TYPE
+from ..interrupts import deferred, unfinished
 from .choices import Choices, config_fields, describe, processor_fields, settle
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
-from .hub import MODEL_TYPE, is_publishable
+from .hub import is_publishable
 from .key_maps import convert_tensors
 from .legacy_forward import LegacyNetwork
 from .loading import Checkpoint, read_checkpoint
@@ -280,11 +282,12 @@ def _temporary_folder(output: Path) -> Iterator[Path]:
     """A folder beside the output, on the same disk, that is gone afterwards unless it was moved."""
     output.parent.mkdir(parents=True, exist_ok=True)
     folder = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-    folder.mkdir()
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with unfinished():
+        folder.mkdir()
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put_in_place(folder: Path, output: Path, *, overwrite: bool) -> None:
@@ -294,10 +297,11 @@ def _put_in_place(folder: Path, output: Path, *, overwrite: bool) -> None:
         folder.rename(output)
         return
     aside = output.with_name(f".{output.name}.{secrets.token_hex(4)}.old")
-    output.rename(aside)
-    try:
-        folder.rename(output)
-    except OSError:
-        aside.rename(output)
-        raise
+    with deferred():
+        output.rename(aside)
+        try:
+            folder.rename(output)
+        except OSError:
+            aside.rename(output)
+            raise
     shutil.rmtree(aside, ignore_errors=True)

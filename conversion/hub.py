@@ -4,15 +4,14 @@
 import argparse
 import json
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from ..exit_codes import FAILED, OK, report
+from ..folder_type import describe_other_model
 from .errors import ConversionError, shown
 
 
-MODEL_TYPE = "deepfake_video"
 # What a model folder is made of; nothing else ever leaves the machine.
 _PUBLISHABLE = re.compile(
     r"(config|preprocessor_config|video_preprocessor_config|model\.safetensors\.index)\.json"
@@ -75,6 +74,15 @@ def files_to_push(folder: Path) -> dict[str, int]:
     """
     if not folder.is_dir():
         raise ConversionError(f"{shown(folder)} is no folder; give the one that convert or train wrote.", reason="hub")
+    try:
+        problem = describe_other_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except OSError:
+        # It is among the missing files below.
+        problem = None
+    except ValueError:
+        problem = "holds a config.json that is not JSON."
+    if problem:
+        raise ConversionError(f"{shown(folder)} {problem}", reason="hub")
     entries = sorted(entry for entry in folder.iterdir() if entry.is_file() and not entry.is_symlink())
     files = {entry.name: entry.stat().st_size for entry in entries if is_publishable(entry.name)}
     missing = [name for name in _REQUIRED if name not in files]
@@ -83,17 +91,6 @@ def files_to_push(folder: Path) -> dict[str, int]:
     if missing:
         raise ConversionError(
             f"{shown(folder)} is no complete model folder: it lacks {', '.join(missing)}.", reason="hub"
-        )
-    try:
-        config: Any = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        model_type = config.get("model_type") if isinstance(config, dict) else None
-    except ValueError:
-        model_type = None
-    if model_type != MODEL_TYPE:
-        raise ConversionError(
-            f"{shown(folder)} holds a model of the type {shown(model_type)}, not {MODEL_TYPE}; this command publishes "
-            "the latter only.",
-            reason="hub",
         )
     return files
 
@@ -191,10 +188,9 @@ def run(arguments: argparse.Namespace) -> int:
             dry_run=arguments.dry_run,
         )
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return report(error, FAILED)
     print_push(push)
-    return 0
+    return OK
 
 
 def print_push(push: Push) -> None:

@@ -5,13 +5,14 @@ import argparse
 import importlib.util
 import os
 import secrets
-import sys
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..exit_codes import FAILED, OK, report
+from ..interrupts import unfinished
 from .errors import ConversionError, shown
 
 
@@ -81,9 +82,10 @@ def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Expor
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.onnx")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
-        _export(model, temporary)
-        differences = _compare(model, temporary)
-        temporary.replace(output)
+        with unfinished():
+            _export(model, temporary)
+            differences = _compare(model, temporary)
+            temporary.replace(output)
     except OSError as error:
         raise ConversionError(
             f"{shown(output)} could not be written ({error.strerror or error}).", reason="export"
@@ -201,8 +203,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         export = export_onnx(arguments.folder, arguments.output, overwrite=arguments.overwrite)
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return report(error, FAILED)
     print(export.line())
     print(f"wrote {export.path}")
-    return 0
+    return OK

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from ..hub_folder import save_hub_folder
+from ..scanning.files import new_folder
 from ..scanning.models import LoadedModel, load_stored_model
 from .judging import PROBABILITY_EPSILON
 from .metrics import measure
@@ -215,14 +216,11 @@ def _write_checkpoint(model: LoadedModel, calibration: Calibration, folder: Path
     stored = load_stored_model(model.identity)
     config = stored.network.config
     config.temperature, config.threshold = calibration.temperature, calibration.threshold
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    if unfinished.exists():
-        shutil.rmtree(unfinished)
-    save_hub_folder(stored.network, stored.processor, unfinished)
     record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
     text = json.dumps({"model": asdict(model.identity), **record}, indent=2)
-    (unfinished / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
-    for name in _COMPANIONS:
-        if (source := Path(model.identity.id) / name).is_file():
-            shutil.copyfile(source, unfinished / name)
-    unfinished.rename(folder)
+    with new_folder(folder) as unfinished:
+        save_hub_folder(stored.network, stored.processor, unfinished)
+        (unfinished / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
+        for name in _COMPANIONS:
+            if (source := Path(model.identity.id) / name).is_file():
+                shutil.copyfile(source, unfinished / name)

@@ -12,7 +12,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
-from .samples import Benchmark, EvaluationError, Sample, relative_key
+from ..scanning.listing import InputError, is_clutter, read_text
+from .samples import Benchmark, EvaluationError, Sample, relative_key, skipped_note
 
 
 TEST_LIST = "List_of_testing_videos.txt"
@@ -36,12 +37,14 @@ def read_celeb_df(root: Path) -> Benchmark:
     folders = _top_folders(root)
     is_plus_plus = _FAKE in folders and any(child.name.lower() in _CATEGORIES for child in folders[_FAKE].iterdir())
     dataset = "Celeb-DF++" if is_plus_plus else "Celeb-DF-v2"
-    found = [sample for name in (*_REAL, _FAKE) if name in folders for sample in _find(root, folders[name], dataset)]
+    videos = [path for name in (*_REAL, _FAKE) if name in folders for path in _find(folders[name])]
+    found = [_sample(root, path, dataset) for path in videos if not is_clutter(path.relative_to(root))]
+    skipped = skipped_note([path for path in videos if is_clutter(path.relative_to(root))])
     if not found:
         raise EvaluationError(f"{root}: Celeb-real, YouTube-real and Celeb-synthesis hold no video.")
     list_file = root / TEST_LIST
     if not list_file.is_file():
-        notes = [f"no official split here: {TEST_LIST} is missing"]
+        notes = [f"no official split here: {TEST_LIST} is missing", *skipped]
         return Benchmark(layout="celeb-df", root=root, samples=found, notes=notes)
     listed = _read_test_list(list_file)
     by_name = {_plain_name(sample.key): sample for sample in found}
@@ -55,7 +58,7 @@ def read_celeb_df(root: Path) -> Benchmark:
         root=root,
         samples=sorted(samples, key=lambda sample: sample.key),
         missing=sorted(listed[name] for name in missing),
-        notes=[f"the folder {name} is missing" for name in (*_REAL, _FAKE) if name not in folders],
+        notes=[*(f"the folder {name} is missing" for name in (*_REAL, _FAKE) if name not in folders), *skipped],
         has_splits=True,
     )
 
@@ -64,10 +67,10 @@ def _top_folders(root: Path) -> dict[str, Path]:
     return {child.name.lower(): child for child in sorted(root.iterdir()) if child.is_dir()}
 
 
-def _find(root: Path, folder: Path, dataset: str) -> Iterator[Sample]:
+def _find(folder: Path) -> Iterator[Path]:
     for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
-            yield _sample(root, path, dataset)
+            yield path
 
 
 def _sample(root: Path, path: Path, dataset: str) -> Sample:
@@ -97,7 +100,11 @@ def _plain_name(key: str) -> str:
 def _read_test_list(file: Path) -> dict[str, str]:
     """The path of each test video as it is listed, by its plain name; every line counts, the first one too."""
     listed = {}
-    for number, line in enumerate(file.read_text(encoding="utf-8-sig").splitlines(), 1):
+    try:
+        text = read_text(file)
+    except InputError as error:
+        raise EvaluationError(str(error)) from error
+    for number, line in enumerate(text.splitlines(), 1):
         if not line.strip():
             continue
         label, _, path = line.strip().partition(" ")

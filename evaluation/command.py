@@ -3,13 +3,13 @@
 
 import argparse
 import importlib.util
-import sys
 from pathlib import Path
 
+from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
 from ..scanning.command import add_speed_arguments
+from ..scanning.files import check_folder_target
 
 
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")
 KIND_NAMES = ("saturation", "contrast", "blockwise", "noise", "blur", "resize", "compression")
 
@@ -82,17 +82,15 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.scores is not None:
             from .session import rescore
 
-            return SOME_FAILED if rescore(arguments) else OK
+            return FAILED if rescore(arguments) else OK
         from .session import evaluate_dataset
 
-        return SOME_FAILED if evaluate_dataset(arguments) else OK
+        return FAILED if evaluate_dataset(arguments) else OK
     except (ValueError, OSError) as error:
-        print(f"deepfake-video: {error}", file=sys.stderr)
-        return USAGE
+        return report(error, USAGE)
     except KeyboardInterrupt:
         hint = "; the same command goes on from here" if arguments.output else ""
-        print(f"deepfake-video: interrupted{hint}.", file=sys.stderr)
-        return INTERRUPTED
+        return report(f"interrupted{hint}.", INTERRUPTED)
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -117,6 +115,12 @@ def _check(arguments: argparse.Namespace) -> None:
             raise ValueError("--calibrate takes one --model: an ensemble has no checkpoint of its own.")
         if arguments.face_aggregation == "mean":
             raise ValueError("--calibrate does not go with --face-aggregation mean: no model outputs that mean.")
+    from ..scanning.settings import check_threshold
+
+    check_threshold(arguments.threshold)
+    for folder in (arguments.output, arguments.calibrate):
+        if folder is not None:
+            check_folder_target(folder)
     if arguments.plots in ("png", "svg"):
         if arguments.output is None:
             raise ValueError("--plots needs --output DIR to write to.")

@@ -6,11 +6,11 @@ Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, or
 {path: {label, set, target_id, swapped_id}}.
 """
 
-import csv
 import json
 from pathlib import Path
 from typing import Any
 
+from ..scanning.listing import InputError, read_table
 from .samples import Benchmark, EvaluationError, Sample, relative_key
 
 
@@ -110,23 +110,22 @@ def _read_metadata(file: Path, root: Path) -> list[Sample]:
 
 def _read_labels(file: Path, root: Path) -> list[Sample]:
     samples = []
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        for number, row in enumerate(csv.reader(stream), 1):
-            if not row or (number == 1 and len(row) > 1 and row[1].strip().lower() == "label"):
-                continue
-            if len(row) < 2 or row[1].strip().lower() not in _LABELS:
-                raise EvaluationError(f"{file}, line {number}: expected `filename,label` (0 or 1), got {row}.")
-            path = _find_beside(file, row[0].strip())
-            samples.append(
-                Sample(
-                    key=relative_key(path, root),
-                    path=path,
-                    is_fake=_LABELS[row[1].strip().lower()],
-                    dataset=DFDC,
-                    split="test",
-                    identities=(path.stem,),
-                )
+    try:
+        table = read_table(file, required=("path", "label"))
+        labels = [(_find_beside(file, row.cells["path"]), table.is_fake(row)) for row in table.rows]
+    except InputError as error:
+        raise EvaluationError(str(error)) from error
+    for path, is_fake in labels:
+        samples.append(
+            Sample(
+                key=relative_key(path, root),
+                path=path,
+                is_fake=is_fake,
+                dataset=DFDC,
+                split="test",
+                identities=(path.stem,),
             )
+        )
     return samples
 
 

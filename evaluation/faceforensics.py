@@ -11,7 +11,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from .samples import Benchmark, EvaluationError, Sample, relative_key
+from ..scanning.listing import is_clutter
+from .samples import Benchmark, EvaluationError, Sample, relative_key, skipped_note
 
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
@@ -34,7 +35,9 @@ def read_faceforensics(root: Path) -> Benchmark:
     Raises:
         EvaluationError: If the folder holds no video, or a split file is no list of pairs.
     """
-    found = {sample.key: sample for sample in _find(root)}
+    videos = list(_find(root))
+    skipped = {path for path in videos if is_clutter(path.relative_to(root))}
+    found = {relative_key(path, root): _sample(path, root) for path in videos if path not in skipped}
     if not found:
         raise EvaluationError(f"{root}: {_REAL} and {_FAKE} hold no video; expected .../<method>/c23/videos/*.mp4.")
     splits = _read_splits(root)
@@ -51,17 +54,16 @@ def read_faceforensics(root: Path) -> Benchmark:
         root=root,
         samples=samples,
         missing=sorted(missing),
-        notes=_notes(samples, splits),
+        notes=[*_notes(samples, splits), *skipped_note(sorted(skipped))],
         has_splits=bool(splits),
     )
 
 
-def _find(root: Path) -> Iterator[Sample]:
+def _find(root: Path) -> Iterator[Path]:
     for kind in (_REAL, _FAKE):
         for folder in sorted(root.glob(f"{kind}/*/*/videos")):
             if folder.parent.name in COMPRESSIONS:
-                for path in sorted(folder.glob("*.mp4")):
-                    yield _sample(path, root)
+                yield from sorted(folder.glob("*.mp4"))
 
 
 def _sample(path: Path, root: Path) -> Sample:

@@ -1,30 +1,29 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of one's own: a folder with `real/` and `fake/`, or a CSV file `path,label[,group]`."""
+"""Data sets of one's own: a folder with `real/` and `fake/`, or a table `path,label[,group]`."""
 
-import csv
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
-from .samples import IMAGE_EXTENSIONS, SPLITS, Benchmark, EvaluationError, Sample, natural_key, relative_key
+from ..scanning.listing import TABLE_EXTENSIONS, InputError, Row, Table, find_on_disk, is_clutter, read_table
+from .samples import (
+    IMAGE_EXTENSIONS,
+    SPLITS,
+    Benchmark,
+    EvaluationError,
+    Sample,
+    natural_key,
+    relative_key,
+    skipped_note,
+)
 
 
-_LABELS = {"real": False, "fake": True, "0": False, "1": True}
-# What a column may be called, by what it means.
-_COLUMNS = {
-    "path": "path",
-    "file": "path",
-    "filename": "path",
-    "video": "path",
-    "label": "label",
-    "group": "group",
-    "identity": "group",
-    "dataset": "dataset",
-    "method": "method",
-    "compression": "compression",
-    "split": "split",
+# Excel saves "Unicode text", a table, with the extension .txt.
+_EXTENSIONS = TABLE_EXTENSIONS | {".txt"}
+_SPLIT_OF = {
+    **{name: name for name in SPLITS[:3]},
+    **{"training": "train", "validation": "val", "valid": "val", "testing": "test"},
 }
-_WITHOUT_HEADER = ["path", "label", "group"]
 
 
 def is_labelled_folder(root: Path) -> bool:
@@ -42,25 +41,32 @@ def read_labelled_folder(root: Path) -> Benchmark:
     Raises:
         EvaluationError: If there is nothing in them.
     """
+    skipped: list[Path] = []
     samples = [
         sample
         for label in ("real", "fake")
         if (root / label).is_dir()
-        for sample in _find(root / label, root, is_fake=label == "fake")
+        for sample in _find(root / label, root, skipped, is_fake=label == "fake")
     ]
     if not samples:
         raise EvaluationError(f"{root}: real/ and fake/ hold neither videos nor images.")
-    return Benchmark(layout="folder", root=root, samples=samples)
+    return Benchmark(layout="folder", root=root, samples=samples, notes=skipped_note(skipped))
 
 
-def _find(folder: Path, root: Path, *, is_fake: bool) -> Iterator[Sample]:
+def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool) -> Iterator[Sample]:
     images: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         extension = path.suffix.lower()
-        if extension in VIDEO_EXTENSIONS:
+        if path.is_dir():
+            continue
+        if is_clutter(path.relative_to(folder)):
+            skipped.append(path)
+        elif extension in VIDEO_EXTENSIONS:
             yield _folder_sample(path, folder, root, is_fake=is_fake)
         elif extension in IMAGE_EXTENSIONS:
             images.setdefault(path if path.parent == folder else path.parent, []).append(path)
+        else:
+            skipped.append(path)
     for path, frames in images.items():
         frames = sorted(frames, key=natural_key)
         yield _folder_sample(path, folder, root, is_fake=is_fake, images=tuple(frames))
@@ -79,58 +85,55 @@ def _folder_sample(path: Path, folder: Path, root: Path, *, is_fake: bool, image
 
 
 def is_csv(root: Path) -> bool:
-    """Whether this is a CSV file."""
-    return root.is_file() and root.suffix.lower() == ".csv"
+    """Whether this is a table of videos, by its extension."""
+    return root.is_file() and root.suffix.lower() in _EXTENSIONS
 
 
 def read_csv(root: Path) -> Benchmark:
     """
-    Read a list of videos: `path,label` with an optional third column `group` that names the person or source video.
+    Read a table of videos: path, label, and an optional group that names the person or source video.
 
-    The label is real or fake, or 0 or 1 with 1 for fake. The first line counts as a header only if it names the
-    columns; it may then name `dataset`, `method`, `compression` and `split` as well. Paths start at the file's folder.
+    The label is real or fake, or 0 or 1 with 1 for fake. A header may name the columns, and then `dataset`, `method`,
+    `compression` and `split` as well; see [`read_table`] for names and separators. Relative paths start at the folder
+    of the file.
 
     Raises:
         EvaluationError: If a line is wrong.
     """
     try:
-        with root.open(encoding="utf-8-sig", newline="") as stream:
-            rows = [(number, row) for number, row in enumerate(csv.reader(stream), 1) if any(map(str.strip, row))]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise EvaluationError(f"{root}: cannot be read as CSV in UTF-8.") from error
-    if not rows:
+        table = read_table(root, required=("path", "label"))
+        samples = [_csv_sample(root, table, row) for row in table.rows if not is_clutter(row.cells["path"])]
+    except InputError as error:
+        raise EvaluationError(str(error)) from error
+    if not samples:
         raise EvaluationError(f"{root}: lists no video.")
-    names = [name.strip().lower() for name in rows[0][1]]
-    columns = _WITHOUT_HEADER
-    if {"path", "label"} <= {_COLUMNS.get(name, "") for name in names}:
-        columns = [_COLUMNS.get(name, name) for name in names]
-        rows = rows[1:]
-    samples = [_csv_sample(root, number, dict(zip(columns, row, strict=False))) for number, row in rows]
     return Benchmark(
         layout="csv",
         root=root,
         samples=samples,
         missing=[sample.key for sample in samples if not sample.path.is_file()],
+        notes=skipped_note([Path(row.cells["path"]) for row in table.rows if is_clutter(row.cells["path"])]),
         has_splits=any(sample.split == "test" for sample in samples),
     )
 
 
-def _csv_sample(root: Path, number: int, row: dict[str, str]) -> Sample:
-    row = {name: value.strip() for name, value in row.items()}
-    label, split = row.get("label", "").lower(), row.get("split") or None
-    if not row["path"] or label not in _LABELS:
-        raise EvaluationError(f"{root}, line {number}: want `path,label`, real or fake (0 or 1), got {label!r}.")
-    if split is not None and split not in SPLITS[:3]:
-        raise EvaluationError(f"{root}, line {number}: the split must be train, val or test, got {split!r}.")
-    path = root.parent / row["path"]
+def _csv_sample(root: Path, table: Table, row: Row) -> Sample:
+    cells = {role: text or None for role, text in row.cells.items()}
+    split = _SPLIT_OF.get((cells.get("split") or "").lower())
+    if cells.get("split") and split is None:
+        raise EvaluationError(
+            f"{root}, line {row.line}: the split must be train, val or test, got {cells['split']!r}."
+        )
+    path = Path(find_on_disk(root.parent / row.cells["path"]))
+    group = cells.get("group")
     return Sample(
-        key=row["path"],
+        key=row.cells["path"],
         path=path,
-        is_fake=_LABELS[label],
-        dataset=row.get("dataset") or root.stem,
-        method=row.get("method") or None,
-        compression=row.get("compression") or None,
+        is_fake=table.is_fake(row),
+        dataset=cells.get("dataset") or root.stem,
+        method=cells.get("method"),
+        compression=cells.get("compression"),
         split=split,
-        identities=(row["group"],) if row.get("group") else (),
+        identities=(group,) if group else (),
         images=(path,) if path.suffix.lower() in IMAGE_EXTENSIONS else (),
     )

@@ -10,7 +10,6 @@ import json
 import multiprocessing
 import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -19,9 +18,10 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..interrupts import deferred
 from ..scanning.detector import ENSEMBLE_THRESHOLD
 from ..scanning.files import write_atomically
-from ..scanning.processes import ProcessGroup
+from ..scanning.processes import ProcessGroup, worker_pool
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..scanning.store import PASSING_FAILURES
@@ -218,7 +218,9 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
             multiprocessing_context=context,
         )
         try:
-            for item in loader:
+            with deferred():
+                items = iter(loader)
+            for item in items:
                 done.add(item.task)
                 yield item
             return
@@ -238,7 +240,7 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
 
 def _read_apart(reading: _Reading, sample: Sample, context: Any) -> list[Item]:
     """What one sample gives, read in a process that may die of it."""
-    with ProcessPoolExecutor(1, context) as pool:
+    with worker_pool(1, context) as pool:
         try:
             return pool.submit(_read_all, reading, sample).result()
         except BrokenProcessPool as error:

@@ -117,6 +117,14 @@ def relative_key(path: Path, root: Path) -> str:
     return path.relative_to(root).as_posix()
 
 
+def skipped_note(paths: Sequence[Path]) -> list[str]:
+    """A note that counts files which are not samples; none where there is no such file."""
+    if not paths:
+        return []
+    plural = "s" if len(paths) > 1 else ""
+    return [f"skipped {len(paths)} file{plural} without a video or image, such as {paths[0].name}"]
+
+
 def people_in_common(first: Iterable[Sample], second: Iterable[Sample]) -> list[str]:
     """Identities that stand in both groups, sorted."""
     return sorted(_people(first) & _people(second))

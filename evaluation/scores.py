@@ -230,8 +230,11 @@ def read_csv_scores(file: Path) -> list[Score]:
     Raises:
         EvaluationError: If a row is wrong.
     """
-    with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-        rows = list(csv.DictReader(stream))
+    try:
+        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
+            rows = list(csv.DictReader(stream, strict=True))
+    except csv.Error as error:
+        raise EvaluationError(f"{file}: cannot be read as CSV in UTF-8 with commas ({error}).") from error
     scores = []
     for number, row in enumerate(rows, 2):
         values: dict[str, Any] = {name: as_written(value) if value else None for name, value in row.items() if name}

@@ -14,11 +14,13 @@ from typing import Any
 
 from transformers.utils import logging
 
+from ..console import print_json
+from ..interrupts import unfinished
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
-from ..scanning.settings import ScanSettings
+from ..scanning.settings import ScanSettings, check_threshold
 from .calibration import HALF, calibrate, hold_out
 from .corruptions import KINDS, grid
 from .datasets import open_benchmark
@@ -80,6 +82,7 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
     corruptions = grid(arguments.kind or KINDS) if arguments.robustness or arguments.kind else []
     with ExitStack() as stack:
         stack.callback(processes.close)
+        stack.enter_context(unfinished())
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
         run = describe(judge, root=plan.whole.root, layout=plan.whole.layout, seed=arguments.seed)
         options: dict[str, Any] = {"processes": processes, "description": run}
@@ -207,19 +210,27 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
         return DEFAULT_THRESHOLD, {}
     try:
         run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        return float(run["threshold"]), run
+        threshold = float(run["threshold"])
+        check_threshold(threshold)
+        return threshold, run
     except (ValueError, TypeError, KeyError) as error:
         raise EvaluationError(f"{file}: is damaged ({error}).") from error
 
 
 def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namespace) -> None:
-    """Print the report, and write it where there is an output folder: each file whole or not at all."""
-    if arguments.json:
-        print(json.dumps(report.to_dict(), indent=2, allow_nan=False))
-    else:
-        print_report(report)
-    if arguments.output is None:
-        return
+    """Write the report where there is an output folder, and print it whether that succeeds or not."""
+    try:
+        if arguments.output is not None:
+            _write(report, scores, arguments)
+    finally:
+        if arguments.json:
+            print_json(json.dumps(report.to_dict(), indent=2, allow_nan=False))
+        else:
+            print_report(report)
+
+
+def _write(report: Report, scores: Sequence[Score], arguments: argparse.Namespace) -> None:
+    """Each file whole or not at all."""
     arguments.output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=arguments.output, prefix=".unfinished-") as name:
         folder = Path(name)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
 from .evidence import Examination
-from .processes import ProcessGroup
+from .processes import ProcessGroup, worker_pool
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .store import ResultStore
@@ -159,20 +159,13 @@ def _examine_apart(plan: ScanPlan, detector: "Detector", path: str) -> Examinati
         return Examination(result=detector.refuse(path, as_video_error(path, error)))
 
 
-@contextlib.contextmanager
-def _pool(plan: ScanPlan, detector: "Detector", num_workers: int) -> Iterator[ProcessPoolExecutor]:
+def _pool(
+    plan: ScanPlan, detector: "Detector", num_workers: int
+) -> contextlib.AbstractContextManager[ProcessPoolExecutor]:
     # Forking a process that has used torch's threads can hang its child.
     context = multiprocessing.get_context("spawn")
     arguments = (list(plan.models), detector.device, plan.settings, plan.with_evidence, plan.workers)
-    with ProcessPoolExecutor(num_workers, context, _begin_worker, arguments) as pool:
-        try:
-            yield pool
-        except BaseException:
-            # Interrupted, broken, or nobody wants more: the videos in hand are given up.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
-            raise
+    return worker_pool(num_workers, context, _begin_worker, arguments)
 
 
 _worker: "tuple[Detector, bool] | None" = None
@@ -182,7 +175,7 @@ def _begin_worker(
     models: Sequence[str], device: str, settings: ScanSettings, with_evidence: bool, num_workers: int
 ) -> None:
     global _worker
-    # The parent decides what an interrupt means.
+    # The parent decides what an interrupt means; where signals cannot be blocked, it is ignored from here on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     import torch
 

@@ -3,13 +3,19 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .inputs import InputError, collect_inputs
+from ..console import print_json
+from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..interrupts import unfinished
+from .inputs import collect_inputs
+from .listing import InputError
+from .text import printable
 
 
 if TYPE_CHECKING:
@@ -17,8 +23,6 @@ if TYPE_CHECKING:
     from .evidence import Examination
     from .processes import ProcessGroup
     from .results import VideoResult
-
-OK, SOME_FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 EXAMPLES = """\
 examples:
@@ -43,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) addresses")
-    parser.add_argument("--list", action="append", default=[], metavar="FILE", help="text file, one path a line")
+    parser.add_argument(
+        "--list", action="append", default=[], metavar="FILE", help="text file with one path per line, or CSV"
+    )
     _add_judging(parser.add_argument_group("how to judge"))
     _add_writing(parser.add_argument_group("what to print and write"))
 
@@ -116,11 +122,9 @@ def run(arguments: argparse.Namespace) -> int:
             stack.callback(group.close)
             return _scan_and_show(arguments, plan, group)
         except (OutputError, WorkerError) as error:
-            print(f"deepfake-video: {error}", file=sys.stderr)
-            return SOME_FAILED
+            return report(error, FAILED)
         except ValueError as error:
-            print(f"deepfake-video: {error}", file=sys.stderr)
-            return USAGE
+            return report(error, USAGE)
 
 
 def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
@@ -129,6 +133,7 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
 
     if arguments.annotate and (len(paths) != 1 or arguments.output):
         raise InputError("--annotate is for a single video and goes without --output.")
+    _check_targets(arguments, paths)
     illustrated = bool(arguments.report or arguments.heatmaps)
     wants_timeline = bool(illustrated or arguments.annotate or arguments.output)
     return ScanPlan(
@@ -151,14 +156,37 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> "ScanPlan":
     )
 
 
+def _check_targets(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
+    """
+    Find out before the scan whether its files could be written, and whether one would overwrite another.
+
+    Raises:
+        OutputError: If one could not be written.
+        InputError: If one is an input, or two are the same file.
+    """
+    from .files import check_file_target, check_folder_target
+
+    sources = {os.path.realpath(path) for path in (*paths, *arguments.list)}
+    for option in ("report", "csv", "annotate"):
+        if (target := getattr(arguments, option)) is None:
+            continue
+        check_file_target(target)
+        if os.path.realpath(target) in sources:
+            raise InputError(f"--{option} {target}: is also an input or another output; choose another name.")
+        sources.add(os.path.realpath(target))
+    for folder in (arguments.output, arguments.heatmaps):
+        if folder is not None:
+            check_folder_target(folder)
+
+
 def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> int:
     examinations: list[Examination] = []
     failure: BaseException | None = None
     try:
         for examination in _scan(arguments, plan, group):
             examinations.append(examination)
-    except (KeyboardInterrupt, ValueError) as error:
-        # What is done is shown nevertheless; without anything done, the error is all there is to say.
+    except (KeyboardInterrupt, ValueError, BrokenPipeError) as error:
+        # What is done is written and shown nevertheless; without anything done, the error is all there is to say.
         if not examinations:
             raise
         failure = error
@@ -168,14 +196,16 @@ def _scan_and_show(arguments: argparse.Namespace, plan: "ScanPlan", group: "Proc
             return OK
     position = {path: number for number, path in enumerate(plan.paths)}
     examinations.sort(key=lambda examination: position[examination.result.path])
-    _print(arguments, [examination.result for examination in examinations])
-    _write(arguments, examinations)
+    try:
+        _write(arguments, examinations)
+    finally:
+        # A file that cannot be written is no reason to keep the results back.
+        _print(arguments, [examination.result for examination in examinations])
     if isinstance(failure, KeyboardInterrupt):
-        print(f"deepfake-video: interrupted, {len(examinations)} of {len(plan.paths)} are done", file=sys.stderr)
-        return INTERRUPTED
+        return report(f"interrupted, {len(examinations)} of {len(plan.paths)} are done", INTERRUPTED)
     if failure is not None:
         raise failure
-    return OK if all(examination.result.status == "ok" for examination in examinations) else SOME_FAILED
+    return OK if all(examination.result.status == "ok" for examination in examinations) else FAILED
 
 
 def _scan(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup") -> "Iterator[Examination]":
@@ -188,13 +218,13 @@ def _scan(arguments: argparse.Namespace, plan: "ScanPlan", group: "ProcessGroup"
         for examination in scan_many(plan, group=group, on_progress=progress.at_second):
             progress.video_done()
             if arguments.jsonl and group.size == 1:
-                print(examination.result.to_json(), flush=True)
+                print_json(examination.result.to_json())
             yield examination
 
 
 def _print(arguments: argparse.Namespace, results: "Sequence[VideoResult]") -> None:
     if arguments.json:
-        print("[" + ",\n".join(result.to_json() for result in results) + "]")
+        print_json("[" + ",\n".join(result.to_json() for result in results) + "]")
     elif not arguments.jsonl:
         from rich.console import Console
 
@@ -228,10 +258,12 @@ def _named_paths(arguments: argparse.Namespace) -> list[str]:
     if not arguments.paths and not arguments.list:
         return []
     inputs = collect_inputs(arguments.paths, arguments.list)
-    if inputs.num_others and not arguments.quiet:
-        print(f"{inputs.num_others} other files are no videos by their extension", file=sys.stderr)
-    if not inputs.paths:
-        raise InputError("the list names no video.")
+    notes = list(inputs.warnings)
+    if inputs.num_others:
+        plural = "s" if inputs.num_others > 1 else ""
+        notes.append(f"skipped {inputs.num_others} file{plural} without a video extension, or left by the system")
+    for note in notes if not arguments.quiet else inputs.warnings:
+        print(printable(note), file=sys.stderr)
     return inputs.paths
 
 
@@ -239,6 +271,6 @@ def _named_paths(arguments: argparse.Namespace) -> list[str]:
 def _sample_video() -> Iterator[str]:
     from .sample import write_sample_video
 
-    with tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
+    with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
         print("no video named: scoring a sample that is drawn on the spot", file=sys.stderr)
         yield str(write_sample_video(Path(folder) / "sample.mp4"))

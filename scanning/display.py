@@ -118,12 +118,12 @@ def _length(result: VideoResult) -> str:
 
 def _notes(results: Sequence[VideoResult]) -> list[str]:
     notes = [f"{printable(result.message)}" for result in results if result.message]
-    # What holds for every video is said once, the rest with the name of the video.
-    common = set.intersection(*(set(result.warnings) for result in results)) if results else set()
+    # A warning about the model is printed once, any other with the name of its video.
     for result in results:
-        name = printable(os.path.basename(result.path))
-        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning not in common]
-    notes += sorted(common)
+        name = printable(os.path.basename(result.path.rstrip("/")) or result.path)
+        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
+    if any(UNTRAINED_WARNING in result.warnings for result in results):
+        notes.append(UNTRAINED_WARNING)
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     notes.append(

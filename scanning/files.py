@@ -2,11 +2,16 @@
 """Files that are there as a whole or not at all, belong to one writer, and do nothing to who opens them."""
 
 import contextlib
+import errno
 import importlib
 import os
 import secrets
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
+
+from ..interrupts import deferred, unfinished
 
 
 _LOCKED_BYTE = (1 << 31) - 2
@@ -20,6 +25,37 @@ class OutputError(ValueError):
 
     def __init__(self, path: object, error: OSError) -> None:
         super().__init__(f"{path}: cannot be written ({error.strerror or error}).")
+
+
+def check_file_target(path: str | Path) -> None:
+    """
+    Find out before the work whether a file could be written at its end.
+
+    Raises:
+        OutputError: If its folder does not exist or cannot be written to, or the path is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise OutputError(path, IsADirectoryError(errno.EISDIR, "it is a folder; give the name of a file"))
+    if not path.parent.is_dir():
+        raise OutputError(path, FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}"))
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise OutputError(path, PermissionError(errno.EACCES, f"no permission to write to {path.parent}"))
+
+
+def check_folder_target(folder: str | Path) -> None:
+    """
+    Find out before the work whether a folder, made if it does not exist, could be written to.
+
+    Raises:
+        OutputError: If a part of the path is a file, or there is no permission.
+    """
+    folder = Path(folder)
+    existing = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
+    if not existing.is_dir():
+        raise OutputError(folder, NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder"))
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise OutputError(folder, PermissionError(errno.EACCES, f"no permission to write to {existing}"))
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -44,6 +80,42 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def new_folder(target: Path) -> Iterator[Path]:
+    """
+    A folder to fill, which takes the place of `target` as a whole when the block ends.
+
+    If the block fails or is interrupted, the folder is removed and what stood at `target` stays.
+
+    Args:
+        target: Where the folder ends up; replaced if it exists.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
+    with unfinished():
+        folder.mkdir()
+        try:
+            yield folder
+            with deferred():
+                _replace_folder(folder, target)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _replace_folder(folder: Path, target: Path) -> None:
+    if not os.path.lexists(target):
+        folder.rename(target)
+        return
+    aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
+    target.rename(aside)
+    try:
+        folder.rename(target)
+    except OSError:
+        aside.rename(target)
+        raise
+    shutil.rmtree(aside, ignore_errors=True)
 
 
 def lock(stream: IO[Any]) -> None:

@@ -14,6 +14,7 @@ from safetensors import SafetensorError
 from transformers import initialization as init
 
 from ..configuration_deepfake import DeepfakeConfig
+from ..folder_type import describe_other_model
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .inference import Dtype, Engine, prepare_for_inference
@@ -179,12 +180,8 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
         raise ModelLoadError(f"{name}: the folder holds no readable config.json ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         raise ModelLoadError(f"{name}: config.json is not JSON.") from error
-    model_type = content.get("model_type") if isinstance(content, dict) else None
-    if model_type != DeepfakeConfig.model_type:
-        raise ModelLoadError(
-            f"{name}: config.json describes a model of type {str(model_type)[:80]!r}, "
-            f"not {DeepfakeConfig.model_type!r}; a legacy checkpoint is made usable by: deepfake-video convert"
-        )
+    if problem := describe_other_model(content):
+        raise ModelLoadError(f"{name}: {problem}")
     try:
         config = DeepfakeConfig.from_dict(content)
     except _WRONG_VALUES as error:

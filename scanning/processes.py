@@ -1,11 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One piece of work by several processes of `accelerate launch` or `torchrun`: who does what, and how they meet."""
+"""Work by several processes: those of `accelerate launch` or `torchrun`, and workers that this one starts."""
 
+import multiprocessing
 import os
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
+
+from ..interrupts import deferred, unfinished
 
 
 T = TypeVar("T")
@@ -71,3 +75,34 @@ class ProcessGroup:
         """Leave the group; torch warns otherwise."""
         if self._state is not None:
             self._state.destroy_process_group()
+
+
+class _DeafPool(ProcessPoolExecutor):
+    """A pool whose processes, which `submit` starts, never see an interrupt."""
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
+        with deferred():
+            return super().submit(fn, *args, **kwargs)
+
+
+@contextmanager
+def worker_pool(
+    num_workers: int, context: Any, initializer: Callable[..., object] | None = None, arguments: Sequence[Any] = ()
+) -> Iterator[ProcessPoolExecutor]:
+    """
+    Worker processes that end with the block; where an error or an interrupt ends it, at once.
+
+    Args:
+        num_workers: Number of processes.
+        context: A context of `multiprocessing`.
+        initializer: Called in each process as it starts.
+        arguments: Arguments of the initializer.
+    """
+    with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
+        try:
+            yield pool
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in multiprocessing.active_children():
+                process.terminate()
+            raise

@@ -7,6 +7,17 @@ from typing import Any, Literal
 from ..video_fetching import VideoLimits
 
 
+def check_threshold(threshold: float | None) -> None:
+    """
+    Check a threshold, which may be 0, where everything is called fake, and 1.
+
+    Raises:
+        ValueError: If it is not a number from 0 to 1.
+    """
+    if threshold is not None and not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"the threshold must lie between 0 and 1, got {threshold}.")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings:
     """
@@ -42,8 +53,7 @@ class ScanSettings:
     def __post_init__(self) -> None:
         if self.num_frames is not None and not 1 <= self.num_frames <= 10_000:
             raise ValueError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
-        if self.threshold is not None and not 0.0 <= self.threshold <= 1.0:
-            raise ValueError(f"the threshold must lie between 0 and 1, got {self.threshold}.")
+        check_threshold(self.threshold)
         if self.batch_size is not None and not 1 <= self.batch_size <= 10_000:
             raise ValueError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
 

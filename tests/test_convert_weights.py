@@ -350,7 +350,7 @@ class TestCommand:
             [sys.executable, *way, str(tmp_path / "none.pt"), "--inspect"], capture_output=True, text=True, check=False
         )
         assert done.returncode == 1
-        assert done.stderr.startswith("error: ")
+        assert done.stderr.startswith("deepfake-video: ")
         assert "none.pt" in done.stderr
 
     def test_the_file_alone_says_how_to_install(self, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from test_browser import keep_screenshot
 
 from browser import DESKTOP, PHONE, open_tab, skip
 from deepfake_video import app
+from deepfake_video.scanning.results import ModelIdentity
 from drawn_faces import redness_detector, write_people
 
 
@@ -41,21 +43,80 @@ def address(folder, gradio):
 
 def test_it_answers_as_predict_does(folder, gradio):
     examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
-    message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder)
+    message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder / "report.html")
     assert "Judged fake" in message.value
     assert f"{examination.result.fake_probability:.2f}" in message.value
     assert label.value["label"] == examination.result.label
     assert timeline["fake probability"].tolist() == [e.fake_probability for e in examination.result.timeline]
-    assert Path(report.value["path"]).read_text(encoding="utf-8").startswith("<!DOCTYPE html>")
+    page = Path(report.value["path"]).read_text(encoding="utf-8")
+    assert page.startswith("<!DOCTYPE html>")
+    assert "edited.mp4" in page
+    assert str(folder) not in page
     assert thumbnails
     assert len(pictures) == 2 * len(examination.evidence.heatmaps)
 
 
 def test_what_cannot_be_judged_has_a_message_and_nothing_else(folder, gradio):
-    outputs = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder)
+    outputs = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
     assert "Could not be judged" in outputs[0].value
     assert not any(part.visible for part in outputs[1:4])
     assert outputs[4:] == [None, None, None]
+
+
+def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
+    result = app.without_paths(redness_detector().examine(folder / "broken.mp4").result)
+    assert result.path == "broken.mp4"
+    assert result.message.startswith("broken.mp4: ")
+    assert str(folder) not in result.to_json()
+
+
+def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
+    result = redness_detector().examine(folder / "broken.mp4").result
+    result = replace(result, model=ModelIdentity(id=f"{folder} + user/model"))
+    assert app.without_paths(result).model.id == f"{folder.name} + user/model"
+
+
+def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    served = app.ServedFiles()
+
+    def put(name: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"")
+        return path
+
+    def give(visitor: str, upload: str) -> None:
+        report = put(f"report-{visitor}.html")
+        put(f"cache/0/{report.name}")
+        served.add(visitor, str(put(f"cache/{upload}")), report)
+
+    def left() -> set[str]:
+        return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
+
+    give("a", "1/clip.mp4")
+    give("b", "1/clip.mp4")
+    served.remove("a")
+    assert left() == {"report-b.html", "cache/0/report-b.html", "cache/1/clip.mp4"}
+    served.remove("b", but=str(tmp_path / "cache/1/clip.mp4"))
+    assert left() == {"cache/1/clip.mp4"}
+    give("b", "1/clip.mp4")
+    served.remove("b")
+    assert left() == set()
+    give("c", f"2/{app.EXAMPLE_NAME}")
+    elsewhere = put("elsewhere/clip.mp4")
+    served.add("c", str(elsewhere), put("report-d.html"))
+    served.remove("c")
+    assert left() == {f"cache/2/{app.EXAMPLE_NAME}", "elsewhere/clip.mp4"}
+
+
+def test_a_visitor_leaves_no_file_behind(folder, address, gradio):
+    gradio_client = pytest.importorskip("gradio_client")
+    client = gradio_client.Client(address, verbose=False)
+    client.predict(gradio_client.handle_file(folder / "edited.mp4"), api_name="/predict")
+    assert list(folder.glob("report-*.html"))
+    client.predict(None, api_name="/predict")
+    assert not list(folder.glob("report-*.html"))
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])

@@ -22,7 +22,7 @@ from deepfake_video.hub_folder import save_hub_folder
 from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.inputs import InputError, collect_inputs
+from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
 from deepfake_video.scanning.reading import read_open_video
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
@@ -296,12 +296,6 @@ def test_patterns_folders_and_lists_are_expanded_once_each(tmp_path):
     assert inputs.num_others == 2
 
 
-def test_a_list_that_is_no_text_is_refused(tmp_path):
-    (tmp_path / "list.txt").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(InputError, match="UTF-8"):
-        collect_inputs([], [str(tmp_path / "list.txt")])
-
-
 def spoil(folder: Path, change) -> None:
     tensors = load_file(folder / "model.safetensors")
     change(tensors)
@@ -330,13 +324,21 @@ def test_weights_that_do_not_fit_are_refused_by_name(change, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
+VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
+
+
 @pytest.mark.parametrize(
     ("config", "said"),
     [
+        (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert and train"),
+        ('{"architecture": "efficientnet_b0", "pretrained_cfg": {}}', r"timm model \(efficientnet_b0\)"),
+        ("{}", "names no model type"),
         ("{", "not JSON"),
         ("[]", "type"),
         ('{"model_type": "bert"}', "bert"),
         ('{"model_type": "deepfake_video", "num_frames": -1}', "num_frames"),
+        ('{"model_type": "deepfake_video", "threshold": NaN}', "threshold"),
+        ('{"model_type": "deepfake_video", "threshold": 1.01}', "threshold"),
         ('{"model_type": "deepfake_video", "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}', "fake"),
     ],
 )

@@ -107,7 +107,11 @@ def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "words"),
     [
-        (["--set", "stepps=3"], FAILED, "no such field"),
+        (["--set", "stepps=3"], FAILED, "no such field as 'stepps'; did you mean steps"),
+        (["--set", 'config={"backbone": "resnet50"}'], FAILED, "backbone 'resnet50' is unknown"),
+        (["--set", 'config={"poolign": "max"}'], FAILED, "no such field as 'poolign'; did you mean pooling"),
+        (["--set", 'processor={"face_margins": 1.0}'], FAILED, "'face_margins'; did you mean face_margin"),
+        (["--set", 'processor={"face_margin": "wide"}'], FAILED, "face_margin"),
         (["--set", "steps"], FAILED, "NAME=VALUE"),
         (["--set", "steps=-1"], FAILED, "steps"),
         (["--set", "preset=nothing"], FAILED, "no preset"),
@@ -119,11 +123,35 @@ def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
         (["--validation-data", "nowhere"], USAGE, "nowhere"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(data, recipe, tmp_path, capsys, options, code, words):
+def test_what_cannot_be_done_is_said_in_one_line_before_the_work(
+    data, recipe, tmp_path, capsys, monkeypatch, options, code, words
+):
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("the faces were cropped")
+
+    monkeypatch.setattr(session, "load_videos", load)
     assert train(data, recipe, tmp_path, *options) == code
     error = capsys.readouterr().err
     assert words in error
     assert len(error.strip().splitlines()) == 1
+
+
+def test_initial_weights_of_another_architecture_are_named_before_the_work(data, recipe, tmp_path, capsys):
+    other = tmp_path / "vit"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    (other / "model.safetensors").write_bytes(b"")
+    assert train(data, recipe, tmp_path / "run", "--set", f"initial={other}") == FAILED
+    error = capsys.readouterr().err
+    assert "vit: holds a Transformers model of the type 'vit' (ViTForImageClassification)" in error
+    assert len(error.splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_an_output_that_cannot_be_is_said_before_the_work(data, recipe, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert train(data, recipe, tmp_path / "file/run") == FAILED
+    assert "file is not a folder" in capsys.readouterr().err
 
 
 def test_an_unknown_recipe_and_data_that_are_not_there(data, tmp_path, capsys):
@@ -201,4 +229,4 @@ def test_a_tool_says_in_one_line_what_is_not_there(tool, words, tmp_path, monkey
     assert tool.main([*words, "--output", "output"]) == FAILED
     said = capsys.readouterr().err
     assert "Traceback" not in said
-    assert re.search(r"^error: .*none.*\n\Z", said, re.MULTILINE)
+    assert re.search(r"^deepfake-video: .*none.*\n\Z", said, re.MULTILINE)

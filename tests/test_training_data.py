@@ -151,3 +151,17 @@ def test_many_videos_without_faces_are_an_error(twenty, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "cache_crops", fail(3))
     with pytest.raises(TrainingError, match="3 of 20 videos have no face crops; the first: 0: no face"):
         load_videos(twenty, SETTINGS, tmp_path, workers=0)
+
+
+def test_what_a_data_set_skips_or_lacks_is_said(tmp_path):
+    for label in ("real", "fake"):
+        trees.put_clip(tmp_path / label / "a.mp4")
+    (tmp_path / "real/._a.mp4").touch()
+    (tmp_path / "list.csv").write_text("path,label,group,split\nreal/a.mp4,real,x,train\nreal/gone.mp4,real,y,train\n")
+    (tmp_path / "val.csv").write_text("path,label\nreal/a.mp4,real\nfake/a.mp4,fake\n._a.mp4,fake\n")
+    notes: list[str] = []
+    open_data([tmp_path / "list.csv"], [tmp_path / "val.csv"], share=0.3, seed=0, on_note=notes.append)
+    assert notes == [
+        f"{tmp_path / 'val.csv'}: skipped 1 file without a video or image, such as ._a.mp4",
+        f"{tmp_path / 'list.csv'}: 1 of the listed videos are missing, the first: real/gone.mp4",
+    ]

@@ -40,13 +40,23 @@ def test_an_unknown_name_lists_the_known_ones():
 
 
 @pytest.mark.parametrize(
-    "text", ["{", "[]", '{"preset": "tiny", "stepps": 3}', "{}", '{"preset": "tiny", "steps": 0}']
+    ("text", "said"),
+    [
+        ("{", "cannot be read as JSON"),
+        ("[]", "must be a JSON object, got list"),
+        ('{"preset": "tiny", "stepps": 3}', "no such field as 'stepps'; did you mean steps"),
+        ('{"preset": "tiny", "qqq": 3}', "no such field as 'qqq'; its fields are preset, config, .*split_seed"),
+        ("{}", "preset is missing"),
+        ('{"preset": "tiny", "steps": 0}', "steps must be at least 1"),
+    ],
 )
-def test_a_damaged_file_is_one_sentence(text, tmp_path):
+def test_a_damaged_file_is_one_sentence_that_names_the_cause(text, said, tmp_path):
     path = tmp_path / "mine.json"
     path.write_text(text)
-    with pytest.raises(TrainingError, match="is no recipe") as error:
+    with pytest.raises(TrainingError, match=said) as error:
         Recipe.read(path)
+    assert str(error.value).startswith(f"{path}: ")
+    assert "__init__" not in str(error.value)
     assert "\n" not in str(error.value)
 
 

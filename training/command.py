@@ -3,15 +3,13 @@
 
 import argparse
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from ..conversion.hub import add_push_options
+from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
 
-
-OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 DESCRIPTION = "Train a detector on data sets as they were downloaded, or on real faces alone, by a recipe."
 EXAMPLES = """\
@@ -62,18 +60,15 @@ def run(arguments: argparse.Namespace) -> int:
     """`deepfake-video train`; returns the exit code."""
     for path in (*arguments.data, *arguments.validation_data):
         if not path.exists():
-            print(f"error: {path}: there is no such folder or file.", file=sys.stderr)
-            return USAGE
+            return report(f"{path}: there is no such folder or file.", USAGE)
     if arguments.workers < 0 or (arguments.stop_after is not None and arguments.stop_after < 1):
-        print("error: --workers must be at least 0, and --stop-after at least 1.", file=sys.stderr)
-        return USAGE
+        return report("--workers must be at least 0, and --stop-after at least 1.", USAGE)
     try:
         from .session import train_and_save
 
         return exit_code(lambda: train_and_save(arguments))
     except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last validation.", file=sys.stderr)
-        return INTERRUPTED
+        return report("interrupted; the same command goes on from the last validation.", INTERRUPTED)
 
 
 def exit_code(work: Callable[[], int | None]) -> int:
@@ -81,8 +76,7 @@ def exit_code(work: Callable[[], int | None]) -> int:
     try:
         return work() or OK
     except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
+        return report(error, FAILED)
 
 
 def parse_changes(changes: list[str]) -> dict[str, Any]:

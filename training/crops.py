@@ -8,8 +8,9 @@ a batch wants are read.
 import hashlib
 import json
 import multiprocessing
+import signal
+import sys
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,9 +23,11 @@ from safetensors.torch import save
 
 from ..evaluation.reading import ImageSequence
 from ..evaluation.samples import Sample
+from ..exit_codes import FAILED
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..scanning.files import write_atomically
+from ..scanning.processes import worker_pool
 from ..video_decoding import VideoError, VideoReader
 from .copies import make_copies
 
@@ -122,8 +125,14 @@ def cache_crops(
         yield from zip(samples, map(_cache_one, jobs), strict=True)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+    with worker_pool(workers, context, _begin_worker) as pool:
         yield from zip(samples, pool.map(_cache_one, jobs, chunksize=4), strict=True)
+
+
+def _begin_worker() -> None:
+    torch.set_num_threads(1)
+    # A crop file that is being written when the parent gives up is removed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
 
 
 def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:

@@ -3,7 +3,7 @@
 
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,12 @@ class Video:
 
 
 def open_data(
-    roots: Sequence[Path], validation_roots: Sequence[Path], *, share: float, seed: int
+    roots: Sequence[Path],
+    validation_roots: Sequence[Path],
+    *,
+    share: float,
+    seed: int,
+    on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[list[Sample], list[Sample]]:
     """
     The samples to train on and those to validate on.
@@ -39,15 +44,23 @@ def open_data(
         validation_roots: Data sets that validate as a whole; with any, all of `roots` is for training.
         share: Of the identity groups.
         seed: Chooses the groups.
+        on_note: Called with each line about files that a data set skips or lacks.
 
     Raises:
         EvaluationError: If a data set cannot be read.
         TrainingError: If an identity would or might stand on both sides, or one side lacks a label.
     """
-    train: list[Sample] = []
-    validation = [sample for root in validation_roots for sample in open_benchmark(root).present]
-    for root in roots:
+
+    def open_root(root: Path) -> Benchmark:
         benchmark = open_benchmark(root)
+        for note in [*benchmark.notes, *_missing_note(benchmark)]:
+            on_note(f"{root}: {note}")
+        return benchmark
+
+    train: list[Sample] = []
+    validation = [sample for root in validation_roots for sample in open_root(root).present]
+    for root in roots:
+        benchmark = open_root(root)
         first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
         train += first
         validation += second
@@ -62,6 +75,12 @@ def open_data(
     if not any(not sample.is_fake for sample in train):
         raise TrainingError("training needs real videos or faces; fakes can be made of them, not the other way round.")
     return train, validation
+
+
+def _missing_note(benchmark: Benchmark) -> list[str]:
+    if not benchmark.missing:
+        return []
+    return [f"{len(benchmark.missing)} of the listed videos are missing, the first: {benchmark.missing[0]}"]
 
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:

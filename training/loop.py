@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import shutil
+import signal
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -116,7 +117,7 @@ def train(
             rest,
             recipe.batch_pairs // accelerator.num_processes,
             num_workers=0 if recipe.feature_pairs else workers,
-            worker_init_fn=_one_thread,
+            worker_init_fn=_begin_worker,
             persistent_workers=False,
             # Its own: a loader draws from torch's generator where it begins, and a training that goes on begins again.
             generator=torch.Generator(),
@@ -382,7 +383,9 @@ def _digest(*sides: Sequence[Video]) -> str:
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 
-def _one_thread(_: int) -> None:
+def _begin_worker(_: int) -> None:
+    # The parent decides what an interrupt means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     torch.set_num_threads(1)
 
 

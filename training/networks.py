@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The network that a training starts from."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -9,11 +10,11 @@ from torch import nn
 
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
+from ..folder_type import describe_other_model
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakePreTrainedModel
-from .recipe import Recipe, TrainingError
+from .recipe import IMAGENET, Recipe, TrainingError
 
 
-IMAGENET = "imagenet"
 # sigmoid(4) = .98: a squeeze-and-excitation that the weights do not know lets its channels pass.
 _OPEN_GATE = 4.0
 
@@ -57,10 +58,20 @@ def _load_frame_classifier(scorer: nn.Linear, weights: Mapping[str, torch.Tensor
     scorer.load_state_dict(taken)
 
 
+def _check_type(folder: Path) -> None:
+    try:
+        problem = describe_other_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise TrainingError(f"{folder}: holds no readable config.json ({error}).") from error
+    if problem:
+        raise TrainingError(f"{folder}: {problem}")
+
+
 def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
     """Whether all of the network was there, and not its backbone alone."""
     backbone = network.base_model.frame_encoder.backbone
     if path.is_dir():
+        _check_type(path)
         weights = read_checkpoint(path / "model.safetensors").tensors
         shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
         if shapes == {key: tensor.shape for key, tensor in weights.items()}:

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A recipe: every choice of a training but the data, in one JSON file."""
 
+import difflib
 import json
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +16,7 @@ from .crops import CropSettings
 
 
 RECIPES = Path(__file__).parent / "recipes"
+IMAGENET = "imagenet"
 SELF_BLENDED, MANIPULATED, FAULTY = "self-blended", "manipulated", "faulty"
 PERMUTED, STALLED = "permuted", "stalled"
 # A training that goes on may become longer or shorter, and what is kept of it is decided at the end.
@@ -29,6 +32,14 @@ class TrainingError(ValueError):
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_names(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
+            raise TrainingError(f"{where}: there is no such field as {name!r}; {hint}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,10 +205,45 @@ class Recipe:
             known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.json")))
             raise TrainingError(f"{name}: there is no such recipe, neither as a file nor here: {known}.")
         try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-            return cls(**values)
-        except (OSError, ValueError, TypeError) as error:
-            raise TrainingError(f"{path}: is no recipe ({error}).") from error
+            values = json.loads(path.read_text(encoding="utf-8-sig"))
+        except (OSError, ValueError) as error:
+            raise TrainingError(f"{path}: cannot be read as JSON ({error}).") from error
+        if not isinstance(values, dict):
+            raise TrainingError(f"{path}: a recipe must be a JSON object, got {type(values).__name__}.")
+        try:
+            if "preset" not in values:
+                raise TrainingError("recipe: preset is missing.")
+            return cls(**cls.check_names(values))
+        except TrainingError as error:
+            raise TrainingError(f"{path}: {error}") from error
+
+    @classmethod
+    def check_names(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        """
+        The same values.
+
+        Raises:
+            TrainingError: If a recipe has no field of one of these names.
+        """
+        known = [known.name for known in fields(cls)]
+        _check_names("recipe", values, known)
+        return values
+
+    def check_model(self) -> None:
+        """
+        Find out before the data are prepared whether the network and its processor can be made.
+
+        Raises:
+            ValueError: If the backbone or another choice is unknown, or the initial weights are not found.
+        """
+        try:
+            config, processor = self.make_config(), self.make_processor()
+        except (ValueError, TypeError) as error:
+            raise TrainingError(f"recipe: {' '.join(str(error).split())}") from error
+        _check_names("recipe: config", self.config, [known.name for known in fields(config)])
+        _check_names("recipe: processor", self.processor, list(processor.choices()))
+        if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
+            raise TrainingError(f"recipe: initial: there is no such folder or file as {self.initial}.")
 
     @property
     def num_pairs(self) -> int:

@@ -5,7 +5,6 @@ import argparse
 import hashlib
 import json
 import platform
-import shutil
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -22,9 +21,12 @@ from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
+from ..exit_codes import FAILED, OK, report
 from ..hub_folder import save_hub_folder
+from ..scanning.files import check_folder_target, new_folder
 from ..scanning.processes import ProcessGroup
-from .command import FAILED, OK, parse_changes
+from ..scanning.text import printable
+from .command import parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train
 from .model_card import write_model_card
@@ -46,15 +48,21 @@ def train_and_save(arguments: argparse.Namespace) -> int:
     if arguments.push:
         check_repo_id(arguments.push)
     recipe = Recipe.read(arguments.recipe)
-    try:
-        recipe = replace(recipe, **parse_changes(arguments.changes))
-    except TypeError as error:
-        raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
+    recipe = replace(recipe, **Recipe.check_names(parse_changes(arguments.changes)))
+    recipe.check_model()
     if recipe.trains == "head" and recipe.initial is None:
         raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
+    for folder in (arguments.output, arguments.cache or arguments.output):
+        check_folder_target(folder)
+    # Initial weights that do not fit are found here, not after hours of cropping; the training makes its own.
+    make_network(recipe)
     arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
-        arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed
+        arguments.data,
+        arguments.validation_data,
+        share=recipe.validation_share,
+        seed=recipe.split_seed,
+        on_note=lambda note: None if arguments.quiet else print(printable(note), file=sys.stderr),
     )
     group = ProcessGroup(arguments.device)
     try:
@@ -106,8 +114,7 @@ def _train_in(
                 )
             )
         except ConversionError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return FAILED
+            return report(error, FAILED)
     return OK
 
 
@@ -148,14 +155,10 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
             "transformers": transformers.__version__,
         },
     }
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
-    (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_model_card(unfinished, record, config)
-    if folder.exists():
-        shutil.rmtree(folder)
-    unfinished.rename(folder)
+    with new_folder(folder) as unfinished:
+        save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
+        (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_model_card(unfinished, record, config)
     return record
 
 

@@ -1,0 +1,43 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a folder with a `config.json` holds that is no model of this package."""
+
+from typing import Any
+
+
+MODEL_TYPE = "deepfake_video"
+_MAX_CHARACTERS = 80
+
+
+def describe_other_model(config: Any) -> str | None:
+    """
+    What kind of model a `config.json` describes and what to do with it.
+
+    Args:
+        config: Content of the file.
+
+    Returns:
+        A clause that follows the name of the folder; `None` for a model of this package.
+    """
+    content = config if isinstance(config, dict) else {}
+    model_type = content.get("model_type")
+    if model_type == MODEL_TYPE:
+        return None
+    wanted = f"give a folder of the type {MODEL_TYPE!r}, as deepfake-video convert and train write it"
+    if model_type is not None:
+        names = content.get("architectures")
+        first = names[0] if isinstance(names, list) and names else None
+        classes = f" ({_shown(first)})" if isinstance(first, str) else ""
+        return (
+            f"holds a Transformers model of the type {_shown(model_type)!r}{classes}, which is not a model of this "
+            f"package; run it with Transformers' own pipeline, or {wanted}."
+        )
+    if "pretrained_cfg" in content:
+        return (
+            f"holds a timm model ({_shown(content.get('architecture'))}), which is not a model of this package; "
+            f"try deepfake-video convert on its weights file, or {wanted}."
+        )
+    return f"holds a config.json that names no model type; {wanted}."
+
+
+def _shown(value: object) -> str:
+    return "".join(character if character.isprintable() else "\ufffd" for character in str(value)[:_MAX_CHARACTERS])

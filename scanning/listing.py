@@ -1,0 +1,339 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists and tables of videos, as text editors, spreadsheets and pandas write them."""
+
+import codecs
+import csv
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+from .files import as_written
+
+
+TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
+MAX_BYTES = 256 << 20
+DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
+# The role of a column, by the names that it goes by.
+ROLES = {
+    "path": ("path", "file", "filepath", "filename", "video", "videopath", "videofile", "videoname"),
+    "label": ("label", "target", "class", "isfake", "fake"),
+    "group": ("group", "identity", "subject", "person"),
+    "dataset": ("dataset",),
+    "method": ("method",),
+    "compression": ("compression",),
+    "split": ("split",),
+}
+_ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+_WITHOUT_HEADER = ("path", "label", "group")
+_LABELS = {"real": False, "fake": True, "0": False, "1": True, "0.0": False, "1.0": True}
+# A truth value says whether a video is fake only in a column of such a name.
+_TRUTHS = {"false": False, "true": True}
+_TRUTH_COLUMNS = ("isfake", "fake")
+# Longer marks first: that of UTF-32 begins like that of UTF-16.
+_BYTE_ORDER_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_CLUTTER_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
+_CLUTTER_FOLDER = "__MACOSX"
+
+
+class InputError(ValueError):
+    """Videos cannot be found as typed or listed; the sentence names the file, the line and the cause."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """
+    One row of a table.
+
+    Attributes:
+        line: Line of the file that the row starts on, from 1.
+        cells: Content by role, stripped; an empty or absent cell is "".
+    """
+
+    line: int
+    cells: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Table:
+    """
+    A table of videos.
+
+    Attributes:
+        file: Path of the table.
+        columns: Name of each column in the header by role; the role itself where there is no header.
+        rows: Rows that are not empty.
+    """
+
+    file: Path
+    columns: dict[str, str]
+    rows: list[Row]
+
+    def is_fake(self, row: Row) -> bool:
+        """
+        The label of a row.
+
+        Raises:
+            InputError: If the cell is neither real nor fake.
+        """
+        text = row.cells["label"].lower()
+        # Spreadsheets of many countries write 1,0 for 1.0.
+        number = text.replace(",", ".")
+        column = self.columns["label"]
+        if number in _LABELS:
+            return _LABELS[number]
+        if _plain(column) in _TRUTH_COLUMNS and text in _TRUTHS:
+            return _TRUTHS[text]
+        hint = "; true and false need a column named is_fake" if text in _TRUTHS else ""
+        raise InputError(
+            f"{self.file}, line {row.line}: the label must be real or fake, or 0 or 1 (1 is fake), got "
+            f"{row.cells['label']!r} in the column {column!r}{hint}."
+        )
+
+
+def is_clutter(path: str | Path) -> bool:
+    """Whether an operating system left this file beside the videos, such as `._clip.mp4`, `.DS_Store`, `Thumbs.db`."""
+    parts = Path(path).parts
+    name = parts[-1].lower() if parts else ""
+    return name.startswith("._") or name in _CLUTTER_NAMES or _CLUTTER_FOLDER in parts
+
+
+def find_on_disk(path: str | Path) -> str:
+    """
+    The path under which a file exists, whether its name is stored composed (NFC) or decomposed (NFD).
+
+    macOS stores "é" as two characters, most other programs as one; both look alike.
+
+    Args:
+        path: A path as it was typed or listed.
+
+    Returns:
+        The path itself if it exists or if nothing of that name does.
+
+    Raises:
+        InputError: If two different files have this name.
+    """
+    path = os.fspath(path)
+    if path.isascii() or os.path.lexists(path):
+        return path
+    parts = Path(path).parts
+    found = Path(parts[0]) if Path(path).is_absolute() else Path()
+    for part in parts[1:] if Path(path).is_absolute() else parts:
+        if os.path.lexists(found / part):
+            found /= part
+            continue
+        try:
+            entries = [name for name in os.listdir(found) if _composed(name) == _composed(part)]
+        except OSError:
+            return path
+        if len(entries) > 1:
+            raise InputError(f"{path}: two files have this name, one composed and one decomposed; rename one of them.")
+        if not entries:
+            return path
+        found /= entries[0]
+    return str(found)
+
+
+def read_paths(file: str | Path) -> list[str]:
+    """
+    The paths of a list: a text file with one path per line, or a table with a column of paths.
+
+    A table is a file that ends in .csv or .tsv, or whose first line is a header. Its relative paths start at the
+    folder of the file; those of a text file at the working directory.
+
+    Raises:
+        InputError: If it cannot be read.
+    """
+    file = Path(file)
+    text = read_text(file)
+    if file.suffix.lower() in TABLE_EXTENSIONS or _has_header(text):
+        table = parse_table(file, text, required=("path",))
+        return [
+            path if "://" in path else os.path.join(file.parent, path)
+            for path in (r.cells["path"] for r in table.rows)
+        ]
+    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
+    return [_unquoted(line) for line in lines if line]
+
+
+def read_table(file: str | Path, *, required: Collection[str]) -> Table:
+    """
+    Read a table of videos with comma, semicolon or tab between the cells.
+
+    The first row is a header if it names the required columns; see `ROLES` for the names. Without a header the
+    columns are path, label and an optional group.
+
+    Args:
+        file: A text file in UTF-8, or in UTF-16 with a byte order mark.
+        required: Roles that every row must fill.
+
+    Raises:
+        InputError: If it cannot be read, or what it means is not certain.
+    """
+    file = Path(file)
+    return parse_table(file, read_text(file), required=required)
+
+
+def read_text(file: Path) -> str:
+    """
+    The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Raises:
+        InputError: If it cannot be read or is in another encoding.
+    """
+    try:
+        if file.stat().st_size > MAX_BYTES:
+            raise InputError(f"{file}: has more than {MAX_BYTES >> 20} MiB, too much for a list of videos.")
+        content = file.read_bytes()
+    except OSError as error:
+        raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    if content.startswith(b"PK\x03\x04"):
+        raise InputError(f"{file}: is a workbook or archive, not a text file; save it as CSV (UTF-8).")
+    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        where = f"line {line} is" if encoding.startswith("utf-8") else "it is"
+        raise InputError(f"{file}: {where} not {encoding[:6].upper()} text; save the file as UTF-8.") from error
+    if "\0" in text:
+        raise InputError(f"{file}: looks like UTF-16 without a byte order mark, or is no text; save it as UTF-8.")
+    return text
+
+
+def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
+    """[`read_table`] of a text that was read from `file`."""
+    text, delimiter = _declared_delimiter(text)
+    delimiters = [delimiter] if delimiter else list(DELIMITERS)
+    firsts = {delimiter: _first_row(text, delimiter) for delimiter in delimiters}
+    if not text.strip("".join([*DELIMITERS, " \r\n"])):
+        raise InputError(f"{file}: lists no video.")
+    if not any(firsts.values()):
+        raise InputError(f"{file}: the first row cannot be read; a double quote in it is not closed.")
+    for delimiter, names in firsts.items():
+        if set(required) <= set(map(_role, names)):
+            columns = _columns(file, names)
+            return Table(file, columns, _rows(file, text, delimiter, [*map(_role, names)], required)[1:])
+    for delimiter, cells in firsts.items():
+        if _is_labelled(cells) or (list(required) == ["path"] and _is_single(text)):
+            columns = {role: role for role in _WITHOUT_HEADER[: max(2, len(cells))]}
+            return Table(file, columns, _rows(file, text, delimiter, list(_WITHOUT_HEADER), required))
+    raise InputError(f"{file}: {_what_is_missing(firsts, required)}.")
+
+
+def _what_is_missing(firsts: dict[str, list[str]], required: Collection[str]) -> str:
+    """Why the first row is neither a header nor a video with its label."""
+    cells = max(firsts.values(), key=lambda names: (sum(_role(name) != "" for name in names), len(names)))
+    absent = [role for role in required if role not in map(_role, cells)]
+    shown = ", ".join(repr(cell) for cell in cells[:8])
+    if len(absent) == len(required):
+        needed = " and ".join(required)
+        return f"line 1 ({shown}) is neither a header that names {needed} nor a path followed by real or fake"
+    names = ", ".join(dict.fromkeys(("is_fake" if name == "isfake" else name) for name in ROLES[absent[0]]))
+    return f"the header ({shown}) has no column for the {absent[0]}; name it one of {names}"
+
+
+def _columns(file: Path, names: list[str]) -> dict[str, str]:
+    columns: dict[str, str] = {}
+    for name in names:
+        role = _role(name)
+        if role in columns:
+            raise InputError(
+                f"{file}: the columns {columns[role]!r} and {name!r} both mean the {role}; remove or rename one."
+            )
+        if role:
+            columns[role] = name
+    return columns
+
+
+def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Collection[str]) -> list[Row]:
+    """All rows that are not empty, the header among them."""
+    rows: list[Row] = []
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = [cell.strip() for cell in next(reader)]
+        except StopIteration:
+            return rows
+        except csv.Error as error:
+            raise InputError(f"{file}, line {line}: the row that starts here cannot be read ({error}).") from error
+        while cells and not cells[-1]:
+            cells.pop()
+        if not cells:
+            continue
+        if len(cells) > len(roles):
+            raise InputError(
+                f"{file}, line {line}: has {len(cells)} cells for {len(roles)} columns; put a cell that contains a "
+                f"{DELIMITERS.get(delimiter, delimiter)} in double quotes."
+            )
+        content = dict.fromkeys(roles, "") | dict(zip(roles, cells, strict=False))
+        if absent := [role for role in required if not content.get(role)]:
+            raise InputError(f"{file}, line {line}: the {absent[0]} is missing.")
+        content.pop("", None)
+        content["path"] = _as_listed(file, content["path"])
+        rows.append(Row(line, content))
+
+
+def _as_listed(file: Path, path: str) -> str:
+    """The path of a cell, without the apostrophe that keeps a spreadsheet from taking it for a formula."""
+    return path if os.path.lexists(file.parent / path) else as_written(path)
+
+
+def _first_row(text: str, delimiter: str) -> list[str]:
+    try:
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        return next(([cell.strip() for cell in row] for row in rows if any(map(str.strip, row))), [])
+    except csv.Error:
+        return []
+
+
+def _declared_delimiter(text: str) -> tuple[str, str]:
+    """The text without a first line `sep=;`, by which Excel is told the separator, and that separator or ""."""
+    match = re.match(r'"?sep=([,;\t])"?\r?\n', text, re.IGNORECASE)
+    # The line is emptied and not cut off: the numbers of the others stay.
+    return ("\n" + text[match.end() :], match[1]) if match else (text, "")
+
+
+def _has_header(text: str) -> bool:
+    """Whether the first line names a column of paths beside another known column."""
+    text, _ = _declared_delimiter(text)
+    rows = (set(map(_role, _first_row(text, delimiter))) - {""} for delimiter in DELIMITERS)
+    return any("path" in roles and len(roles) > 1 for roles in rows)
+
+
+def _is_labelled(cells: list[str]) -> bool:
+    return 2 <= len(cells) <= len(_WITHOUT_HEADER) and cells[1].lower().replace(",", ".") in _LABELS
+
+
+def _is_single(text: str) -> bool:
+    """Whether no line holds any separator, so that each is a path."""
+    return not any(delimiter in text for delimiter in DELIMITERS)
+
+
+def _role(name: str) -> str:
+    return _ROLE_OF.get(_plain(name), "")
+
+
+def _plain(name: str) -> str:
+    """`Video Path`, `video_path` and `video-path` are one name."""
+    return re.sub(r"[\s_-]+", "", name.lower())
+
+
+def _unquoted(line: str) -> str:
+    """A path without the quotes that Windows puts around it when it is copied."""
+    is_quoted = len(line) > 2 and line[0] == line[-1] == '"'
+    return line[1:-1] if is_quoted and not os.path.lexists(line) else line
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

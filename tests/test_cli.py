@@ -1,0 +1,388 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What all commands share: usage, exit codes, interrupts, and a standard output that takes every character."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deepfake_video import cli, console
+from deepfake_video.cli import main
+from deepfake_video.scanning.display import print_table
+from deepfake_video.scanning.files import OutputError, check_file_target, check_folder_target, new_folder
+from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
+from deepfake_video.scanning.sample import write_sample_video
+
+
+COMMANDS = {
+    "predict": ["clip.mp4"],
+    "demo": [],
+    "evaluate": ["data"],
+    "train": ["data", "--recipe", "frames", "--output", "run"],
+    "convert": ["model.pt", "--inspect"],
+    "push": ["folder", "--repo-id", "me/model"],
+    "export": ["folder", "--output", "model.onnx"],
+}
+needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_mistyped_option_shows_the_usage_of_its_command(command, capsys):
+    with pytest.raises(SystemExit) as error:
+        main([command, *COMMANDS[command], "--no-such-option"])
+    said = capsys.readouterr().err
+    assert error.value.code == 2
+    assert said.startswith(f"usage: deepfake-video {command} ")
+    assert "unrecognized arguments: --no-such-option" in said
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_an_interrupt_is_one_line_and_130(command, capsys, monkeypatch):
+    def interrupt(arguments: object) -> int:
+        raise KeyboardInterrupt
+
+    build = cli.build_parser
+
+    def build_parser() -> object:
+        parser = build()
+        for action in parser._subparsers._group_actions:
+            action.choices[command].set_defaults(run=interrupt)
+        return parser
+
+    monkeypatch.setattr(cli, "build_parser", build_parser)
+    assert main([command, *COMMANDS[command]]) == 130
+    assert capsys.readouterr().err == "deepfake-video: interrupted.\n"
+
+
+def run_and_interrupt(script: str, *, ready: str = "ready") -> subprocess.CompletedProcess[str]:
+    """Run a script in a process group of its own, as a terminal does, and interrupt the group once it is ready."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline().strip() == ready
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        if process.poll() is None:
+            process.kill()
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
+IN_A_COMMAND = """
+import contextlib, sys, time
+from deepfake_video import cli, interrupts
+def command():
+    {body}
+def work():
+    print("ready", flush=True)
+    time.sleep(30)
+    return 0
+cli.main = command
+sys.exit(cli.entry())
+"""
+
+
+@needs_posix
+@pytest.mark.parametrize(
+    "body",
+    [
+        "return work()",
+        # A library that turns an interrupt into an error of its own.
+        "\n    try: work()\n    except KeyboardInterrupt as error: raise ImportError('numpy') from error",
+        # One that swallows it.
+        "\n    try: work()\n    except KeyboardInterrupt: return 0",
+    ],
+    ids=["plain", "turned", "swallowed"],
+)
+def test_an_interrupt_is_never_lost_in_a_library(body):
+    done = run_and_interrupt(IN_A_COMMAND.format(body=body))
+    assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
+
+
+@needs_posix
+def test_an_interrupt_in_a_finaliser_is_raised_again():
+    body = """
+    class Slow:
+        def __del__(self):
+            print("ready", flush=True)
+            time.sleep(30)
+    Slow()
+    time.sleep(30)
+    return 0"""
+    started = time.monotonic()
+    done = run_and_interrupt(IN_A_COMMAND.format(body=body))
+    assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
+    assert time.monotonic() - started < 25
+
+
+@needs_posix
+@pytest.mark.parametrize("has_more", [False, True], ids=["at once", "after the import"])
+def test_an_interrupt_does_not_unwind_a_library_that_is_being_loaded(has_more, tmp_path):
+    (tmp_path / "library.py").write_text(
+        "import time\nprint('ready', flush=True)\n"
+        "try:\n    time.sleep(3)\nexcept BaseException:\n    print('unwound', flush=True)\n    raise\n"
+    )
+    body = f"""
+    sys.path.insert(0, {str(tmp_path)!r})
+    try:
+        with interrupts.unfinished() if {has_more} else contextlib.nullcontext():
+            import library
+            time.sleep(30)
+    finally:
+        print("cleaned up", flush=True)"""
+    done = run_and_interrupt(IN_A_COMMAND.format(body=body))
+    assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
+    assert done.stdout == ("cleaned up\n" if has_more else "")
+
+
+IN_WORKERS = """
+import multiprocessing, sys, time
+from deepfake_video import cli
+from deepfake_video.scanning.processes import worker_pool
+def command():
+    with worker_pool(2, multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(time.sleep, 30) for _ in range(4)]
+        print("ready", flush=True)
+        [future.result() for future in futures]
+if __name__ == "__main__":
+    cli.main = command
+    sys.exit(cli.entry())
+"""
+
+
+@needs_posix
+def test_workers_that_are_starting_do_not_answer_an_interrupt():
+    started = time.monotonic()
+    done = run_and_interrupt(IN_WORKERS)
+    assert (done.returncode, done.stderr) == (130, "deepfake-video: interrupted.\n")
+    assert time.monotonic() - started < 25
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["predict", "a.mp4", "--model", "{}"],
+        ["evaluate", "d.csv", "--model", "{}"],
+        ["export", "{}", "--output", "m.onnx"],
+        ["push", "{}", "--repo-id", "me/model", "--dry-run"],
+    ],
+    ids=lambda command: command[0],
+)
+def test_a_folder_of_another_architecture_is_called_what_it_is(command, tmp_path, monkeypatch, capsys):
+    other = tmp_path / "vit"
+    other.mkdir()
+    (other / "config.json").write_text('{"model_type": "vit", "architectures": ["ViTForImageClassification"]}')
+    (other / "model.safetensors").write_bytes(b"")
+    write_sample_video(tmp_path / "a.mp4", num_frames=4)
+    (tmp_path / "d.csv").write_text("a.mp4,real\n")
+    monkeypatch.chdir(tmp_path)
+    assert main([word.format(other) for word in command]) in (1, 2)
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert "holds a Transformers model of the type 'vit' (ViTForImageClassification)" in error
+    assert str(other) in error
+    assert "deepfake-video convert and train" in error
+
+
+HOSTILE = "caf\u00e9 \u4e2d \U0001f3ac" + os.fsdecode(b"\xff") + ".mp4"
+
+
+def run_predict(folder: Path, *options: str, encoding: str) -> subprocess.CompletedProcess[bytes]:
+    environment = {**os.environ, "PYTHONIOENCODING": encoding, "PYTHONUTF8": "0"}
+    command = [sys.executable, "-m", "deepfake_video.cli", "predict", HOSTILE, *options, "--csv", "r.csv", "--quiet"]
+    return subprocess.run(command, capture_output=True, cwd=folder, env=environment, timeout=120, check=False)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="such names do not exist on Windows")
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252", "utf-8", "ascii:strict"])
+@pytest.mark.parametrize("option", ["--json", "--jsonl", None])
+def test_no_encoding_of_standard_output_loses_a_result(tmp_path, encoding, option):
+    (tmp_path / HOSTILE).write_bytes(b"no video")
+    done = run_predict(tmp_path, *([option] if option else []), encoding=encoding)
+    assert done.returncode == 1
+    assert done.stderr == b""
+    assert (tmp_path / "r.csv").stat().st_size > 100
+    if option:
+        found = json.loads(done.stdout.decode("utf-8" if encoding == "utf-8" else "ascii"))
+        result = found[0] if option == "--json" else found
+        assert os.fsencode(result["path"]) == os.fsencode(HOSTILE)
+    else:
+        assert done.stdout.decode(encoding.partition(":")[0])
+
+
+def test_files_are_written_before_anything_is_printed(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+
+    def fail(*_: object) -> None:
+        assert (tmp_path / "r.csv").exists()
+        raise BrokenPipeError
+
+    monkeypatch.setattr(console, "print_json", fail)
+    monkeypatch.setattr("deepfake_video.scanning.command.print_json", fail)
+    monkeypatch.setattr(os, "dup2", lambda *_: None)
+    assert main(["predict", str(tmp_path / "a.mp4"), "--json", "--csv", str(tmp_path / "r.csv"), "--quiet"]) == 1
+    assert (tmp_path / "r.csv").exists()
+
+
+THRESHOLDS = ["nan", "inf", "-0.01", "1.01"]
+
+
+@pytest.mark.parametrize("threshold", THRESHOLDS)
+@pytest.mark.parametrize(
+    "command", [["predict", "{0}"], ["evaluate", "{1}"], ["evaluate", "--scores", "{2}"]], ids=str
+)
+def test_a_threshold_out_of_range_is_refused(command, threshold, tmp_path, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    (tmp_path / "d.csv").write_text("a.mp4,real\n")
+    (tmp_path / "s.csv").write_text("key,label,fake_probability\na,real,0.1\nb,fake,0.9\n")
+    files = [str(tmp_path / name) for name in ("a.mp4", "d.csv", "s.csv")]
+    arguments = [word.format(*files) for word in command]
+    assert main([*arguments, f"--threshold={threshold}"]) == 2
+    error = capsys.readouterr().err
+    assert "threshold must lie between 0 and 1" in error
+    assert len(error.splitlines()) == 1
+
+
+@pytest.mark.parametrize("threshold", ["NaN", "1.5", "-1"])
+def test_a_saved_threshold_out_of_range_is_refused(threshold, tmp_path, capsys):
+    (tmp_path / "scores-0.jsonl").write_text(
+        '{"key": "a", "label": "real", "dataset": "d", "fake_probability": 0.1}\n'
+    )
+    (tmp_path / "run.json").write_text(f'{{"threshold": {threshold}}}')
+    assert main(["evaluate", "--scores", str(tmp_path)]) == 2
+    assert "threshold" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"key,label,fake_probability\na\n",
+        "key,label,fake_probability\na,real,0.1\n".encode("utf-16"),
+        b'key,label,fake_probability\n"a,real,0.1\n',
+    ],
+    ids=["short row", "utf-16", "open quote"],
+)
+def test_a_damaged_table_of_scores_is_one_sentence(content, tmp_path, capsys):
+    (tmp_path / "s.csv").write_bytes(content)
+    assert main(["evaluate", "--scores", str(tmp_path / "s.csv")]) == 2
+    error = capsys.readouterr().err
+    assert "s.csv" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_targets_are_checked_by_what_is_there(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    check_file_target(tmp_path / "new")
+    check_file_target(tmp_path / "file")
+    check_folder_target(tmp_path / "new/deep")
+    with pytest.raises(OutputError, match="it is a folder"):
+        check_file_target(tmp_path)
+    with pytest.raises(OutputError, match=r"there is no folder .*missing"):
+        check_file_target(tmp_path / "missing/new")
+    for path in (tmp_path / "file", tmp_path / "file/new"):
+        with pytest.raises(OutputError, match="file is not a folder"):
+            check_folder_target(path)
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    for check in (check_file_target, check_folder_target):
+        with pytest.raises(OutputError, match="no permission"):
+            check(tmp_path / "new")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--report", "missing/r.html"],
+        ["--csv", "."],
+        ["--annotate", "missing/a.mp4"],
+        ["--output", "a.mp4"],
+        ["--heatmaps", "a.mp4/maps"],
+        ["--annotate", "a.mp4"],
+        ["--csv", "list.txt"],
+        ["--csv", "x", "--report", "./x"],
+    ],
+    ids=str,
+)
+def test_an_output_that_cannot_be_is_said_before_the_scan(options, tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    (tmp_path / "list.txt").write_text("a.mp4\n")
+    monkeypatch.chdir(tmp_path)
+
+    def scan(*_: object) -> None:
+        raise AssertionError("the scan began")
+
+    monkeypatch.setattr("deepfake_video.scanning.command._scan_and_show", scan)
+    assert main(["predict", "--list", "list.txt", *options]) in (1, 2)
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert options[1] in error or options[-1] in error
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "list.txt"]
+
+
+@pytest.mark.parametrize("option", ["--output", "--calibrate"])
+def test_an_evaluation_says_so_too(option, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert main(["evaluate", str(tmp_path), option, str(tmp_path / "file/new")]) == 2
+    assert "is not a folder" in capsys.readouterr().err
+
+
+def test_an_empty_folder_is_named_and_the_others_are_scored(tmp_path, capsys):
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full/a.mp4").write_bytes(b"no video")
+    assert main(["predict", str(tmp_path / "empty"), str(tmp_path / "full"), "--json", "--quiet"]) == 1
+    captured = capsys.readouterr()
+    assert [Path(result["path"]).name for result in json.loads(captured.out)] == ["a.mp4"]
+    assert captured.err == f"{tmp_path / 'empty'}: the folder holds no video.\n"
+
+
+def result(name: str, *warnings: str) -> VideoResult:
+    return VideoResult(
+        path=f"folder/{name}",
+        status="no_face",
+        threshold=0.5,
+        message=f"folder/{name}: no face",
+        warnings=list(warnings),
+        settings={},
+        model=ModelIdentity(id="m"),
+    )
+
+
+def test_every_warning_of_a_video_names_it(capsys):
+    from rich.console import Console
+
+    few = "the video has only 3 frames"
+    for names in (["a.mp4"], ["a.mp4", "b.mp4"]):
+        print_table([result(name, few, UNTRAINED_WARNING) for name in names], Console(width=200))
+        out = capsys.readouterr().out
+        assert [line for line in out.splitlines() if few in line] == [f"{name}: {few}" for name in names]
+        assert out.count(UNTRAINED_WARNING) == 1
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_folder_takes_its_place_as_a_whole_or_not_at_all(tmp_path, error):
+    target = tmp_path / "model"
+    with new_folder(target) as folder:
+        (folder / "first").touch()
+
+    def fail() -> None:
+        with new_folder(target) as folder:
+            (folder / "second").touch()
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert [path.name for path in target.iterdir()] == ["first"]
+    with new_folder(target) as folder:
+        (folder / "third").touch()
+    assert [path.name for path in target.iterdir()] == ["third"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

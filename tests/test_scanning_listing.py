@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Lists and tables as Notepad, Excel and pandas write them, and what an operating system leaves beside videos."""
+
+import os
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from deepfake_video.evaluation.datasets import open_benchmark
+from deepfake_video.evaluation.samples import EvaluationError
+from deepfake_video.scanning import inputs as inputs_module
+from deepfake_video.scanning.inputs import collect_inputs
+from deepfake_video.scanning.listing import InputError, find_on_disk, is_clutter, read_paths, read_table
+
+
+BOTH = ("path", "label")
+TWO = [("a.mp4", False), ("b.mp4", True)]
+COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Zoë Müller.mp4") for form in ("NFC", "NFD"))
+
+
+def write(folder: Path, content: bytes | str, name: str = "videos.csv") -> Path:
+    file = folder / name
+    file.write_bytes(content.encode() if isinstance(content, str) else content)
+    return file
+
+
+def labelled(file: Path) -> list[tuple[str, bool]]:
+    table = read_table(file, required=BOTH)
+    return [(row.cells["path"], table.is_fake(row)) for row in table.rows]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-mark", "utf-16-be-mark", "utf-32"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_list_is_read_in_every_encoding_that_declares_itself(tmp_path, encoding, end):
+    text = end.join(["a.mp4", "", "ö 🎬.mp4", ""])
+    if encoding.endswith("-mark"):
+        content = ("\ufeff" + text).encode(encoding.removesuffix("-mark"))
+    else:
+        content = text.encode(encoding)
+    assert read_paths(write(tmp_path, content, "list.txt")) == ["a.mp4", "ö 🎬.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"a.mp4\nZo\xeb.mp4\n", "line 2 is not UTF-8"),
+        ("a.mp4\n".encode("utf-16-le"), "UTF-16 without a byte order mark"),
+        (b"\xff\xfe\x00", "UTF-16"),
+        (b"PK\x03\x04" + bytes(20), "save it as CSV"),
+    ],
+    ids=["cp1252", "no mark", "half a character", "workbook"],
+)
+def test_a_list_in_an_encoding_that_is_not_certain_is_refused_by_its_cause(tmp_path, content, said):
+    file = write(tmp_path, content, "list.txt")
+    with pytest.raises(InputError, match=said) as error:
+        read_paths(file)
+    assert str(error.value).startswith(f"{file}: ")
+
+
+def test_a_path_that_windows_copied_in_quotes_is_the_path(tmp_path):
+    assert read_paths(write(tmp_path, '"C:\\my clips\\a.mp4"\r\n', "list.txt")) == ["C:\\my clips\\a.mp4"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path,label\na.mp4,real\nb.mp4,fake\n",
+        "a.mp4,real\nb.mp4,fake\n",
+        "a.mp4;0;anna\nb.mp4;1\n",
+        "path;label\r\na.mp4;REAL\r\nb.mp4;FAKE\r\n",
+        "path\tlabel\na.mp4\t0\nb.mp4\t1\n",
+        "filename,label\na.mp4,0.0\nb.mp4,1.0\n",
+        "path;label\na.mp4;0,0\nb.mp4;1,0\n",
+        "video_path,target\na.mp4,real\nb.mp4,fake\n",
+        "Video Path;Class;Identity\na.mp4;Real;anna\nb.mp4;Fake;anna\n",
+        "file,is_fake\na.mp4,FALSE\nb.mp4,True\n",
+        "sep=;\r\npath;label\r\na.mp4;real\r\nb.mp4;fake\r\n",
+        ",path,label\n0,a.mp4,0\n1,b.mp4,1\n",
+        "Unnamed: 0,path,label\n0,a.mp4,0\n1,b.mp4,1\n",
+        "\n\npath,label\n\na.mp4,real\n,,\nb.mp4,fake,,\n",
+        'label;note;path\nreal;"two\nlines; and a ""word""";a.mp4\nfake;;b.mp4\n',
+    ],
+)
+def test_a_table_is_read_whatever_wrote_it(tmp_path, content):
+    assert labelled(write(tmp_path, content)) == TWO
+
+
+@pytest.mark.parametrize("options", [{}, {"sep": ";", "decimal": ","}, {"sep": "\t"}, {"encoding": "utf-16"}], ids=str)
+@pytest.mark.parametrize("index", [True, False])
+def test_a_table_of_pandas_is_read(tmp_path, options, index):
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.DataFrame({"video": ["a;,.mp4", 'b"\t.mp4'], "label": [0.0, 1.0], "split": [None, "test"]})
+    frame.to_csv(tmp_path / "p.csv", index=index, **options)
+    assert labelled(tmp_path / "p.csv") == [("a;,.mp4", False), ('b"\t.mp4', True)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ("path,label\na.mp4,real\nb.mp4\n", "line 3: the label is missing"),
+        ("label,path\nreal,a.mp4\nfake\n", "line 3: the path is missing"),
+        ('path,label,note\na.mp4,real,"two\nlines"\nb.mp4\n', "line 4: the label is missing"),
+        ("path,label\na,b.mp4,real\n", "line 2: has 3 cells for 2 columns; .* comma in double quotes"),
+        ('path,label\n"a.mp4,real\nb.mp4,fake\n', "line 2: the row that starts here cannot be read"),
+        ("path,label\na.mp4,perhaps\n", "line 2: .* got 'perhaps' in the column 'label'"),
+        ("path,label\na.mp4,true\n", "line 2: .*is_fake"),
+        ("path,filename,label\nx,a.mp4,real\n", "'path' and 'filename' both mean the path"),
+        ("label,is_fake,path\n0,1,a.mp4\n", "'label' and 'is_fake' both mean the label"),
+        ("path,verdict\na.mp4,real\n", "no column for the label"),
+        ("clip,verdict\na.mp4,real\n", "neither a header"),
+        ("a.mp4|real\n", "neither a header"),
+        ("0,a.mp4,1\n", "neither a header"),
+        ('"path,label\na.mp4,real\n', "first row .* double quote"),
+        ("", "lists no video"),
+        ("\n ,\n", "lists no video"),
+    ],
+)
+def test_a_table_that_is_not_certain_is_refused_by_its_cause(tmp_path, content, said):
+    file = write(tmp_path, content)
+    for read in (labelled, open_benchmark):
+        with pytest.raises((InputError, EvaluationError), match=said) as error:
+            read(file)
+        assert str(error.value).startswith(str(file))
+        assert "\n" not in str(error.value).replace(str(file), "")
+
+
+def test_a_table_names_the_videos_of_a_scan_relative_to_itself(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    with_header = write(tmp_path, "label;video\nreal;a.mp4\nfake;https://example.org/b.mp4\n")
+    assert read_paths(with_header) == [str(tmp_path / "a.mp4"), "https://example.org/b.mp4"]
+    assert read_paths(write(tmp_path, "path\na.mp4\n")) == [str(tmp_path / "a.mp4")]
+    assert read_paths(write(tmp_path, "a.mp4\nb.mp4\n")) == [str(tmp_path / name) for name in ("a.mp4", "b.mp4")]
+    # Excel calls a table in UTF-16 with tabs "Unicode text" and gives it the extension of a list.
+    unicode_text = write(tmp_path, "label\tvideo\r\nreal\ta.mp4\r\n".encode("utf-16"), "table.txt")
+    assert read_paths(unicode_text) == [str(tmp_path / "a.mp4")]
+    assert open_benchmark(unicode_text).missing == []
+
+
+def test_a_name_that_was_guarded_against_formulas_is_the_name(tmp_path):
+    (tmp_path / "=a.mp4").touch()
+    assert read_paths(write(tmp_path, "path,label\n'=a.mp4,real\n")) == [str(tmp_path / "=a.mp4")]
+
+
+@pytest.mark.parametrize(("listed", "stored"), [(COMPOSED, DECOMPOSED), (DECOMPOSED, COMPOSED)], ids=["nfc", "nfd"])
+def test_a_composed_and_a_decomposed_name_are_one(tmp_path, listed, stored):
+    folder = tmp_path / unicodedata.normalize("NFD" if stored == DECOMPOSED else "NFC", "Übung")
+    folder.mkdir()
+    (folder / stored).touch()
+    typed = str(tmp_path / unicodedata.normalize("NFC" if listed == COMPOSED else "NFD", "Übung") / listed)
+    assert listed != stored
+    assert find_on_disk(typed) == str(folder / stored)
+    assert collect_inputs([typed]).paths == [str(folder / stored)]
+    assert collect_inputs([typed.replace("ller", "*")]).paths == [str(folder / stored)]
+    assert collect_inputs([], [str(write(tmp_path, typed, "list.txt"))]).paths == [str(folder / stored)]
+    benchmark = open_benchmark(write(tmp_path, f"path,label\n{typed},real\n"))
+    assert benchmark.missing == []
+    assert benchmark.samples[0].path == folder / stored
+
+
+def test_two_files_that_look_alike_are_not_confused(tmp_path):
+    for name in (COMPOSED, DECOMPOSED):
+        (tmp_path / name).touch()
+    assert [find_on_disk(tmp_path / name) for name in (COMPOSED, DECOMPOSED)] == [
+        str(tmp_path / name) for name in (COMPOSED, DECOMPOSED)
+    ]
+    mixed = COMPOSED.replace("ë", unicodedata.normalize("NFD", "ë"))
+    with pytest.raises(InputError, match="two files have this name"):
+        find_on_disk(tmp_path / mixed)
+
+
+CLUTTER = ("._a.mp4", ".DS_Store", "Thumbs.db", "desktop.ini", "__MACOSX/a.mp4", "__MACOSX/._a.mp4")
+
+
+@pytest.mark.parametrize("name", CLUTTER)
+def test_what_an_operating_system_leaves_is_no_video(name):
+    assert is_clutter(name)
+    assert not is_clutter(f"_{name.rpartition('/')[2]}")
+
+
+def test_clutter_is_passed_over_and_counted_in_a_scan(tmp_path):
+    for name in ("a.mp4", "notes.txt", *CLUTTER):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = collect_inputs([str(tmp_path)])
+    assert (found.paths, found.num_others) == ([str(tmp_path / "a.mp4")], 7)
+    listed = write(tmp_path, "\n".join(str(tmp_path / name) for name in ("a.mp4", "._a.mp4")), "list.txt")
+    found = collect_inputs([], [str(listed)])
+    assert (found.paths, found.num_others) == ([str(tmp_path / "a.mp4")], 1)
+    # Typed by name, it is what was asked for.
+    assert collect_inputs([str(tmp_path / "._a.mp4")]).paths == [str(tmp_path / "._a.mp4")]
+
+
+@pytest.mark.parametrize(
+    ("real", "fake"),
+    [
+        ("real", "fake"),
+        ("Celeb-real", "Celeb-synthesis"),
+        ("original_sequences/youtube/c23/videos", "manipulated_sequences/Deepfakes/c23/videos"),
+    ],
+)
+def test_clutter_is_passed_over_and_counted_in_a_data_set(tmp_path, real, fake):
+    for folder in (real, fake):
+        (tmp_path / folder).mkdir(parents=True)
+        for name in ("000_001.mp4", "._000_001.mp4"):
+            (tmp_path / folder / name).touch()
+    benchmark = open_benchmark(tmp_path)
+    assert sorted(sample.key for sample in benchmark.samples) == sorted(f"{f}/000_001.mp4" for f in (real, fake))
+    assert [note for note in benchmark.notes if "skipped" in note] == [
+        "skipped 2 files without a video or image, such as ._000_001.mp4"
+    ]
+
+
+def test_clutter_is_passed_over_and_counted_in_a_table(tmp_path):
+    (tmp_path / "a.mp4").touch()
+    benchmark = open_benchmark(write(tmp_path, "path,label\na.mp4,real\n._a.mp4,real\n"))
+    assert [sample.key for sample in benchmark.samples] == ["a.mp4"]
+    assert benchmark.notes == ["skipped 1 file without a video or image, such as ._a.mp4"]
+
+
+def test_an_empty_folder_is_a_warning_while_others_hold_videos(tmp_path):
+    for name in ("empty", "full"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "full/a.mp4").touch()
+    found = collect_inputs([str(tmp_path / "empty"), str(tmp_path / "full")])
+    assert found.paths == [str(tmp_path / "full/a.mp4")]
+    assert found.warnings == [f"{tmp_path / 'empty'}: the folder holds no video."]
+    with pytest.raises(InputError, match="empty: the folder holds no video"):
+        collect_inputs([str(tmp_path / "empty")])
+
+
+def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "a.mp4").touch()
+    (tmp_path / "locked").mkdir()
+    scandir = os.scandir
+
+    def refuse(path: str) -> object:
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(inputs_module.os, "scandir", refuse)
+    found = collect_inputs([str(tmp_path)])
+    assert found.paths == [str(tmp_path / "a.mp4")]
+    assert found.warnings == [f"{tmp_path / 'locked'}: the folder cannot be read (Permission denied)."]
