@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
+from ..scanning.fingerprint import RUN_NAME, RunMismatchError, lock_folder
 from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import ScanSettings
@@ -24,16 +25,20 @@ from .corruptions import KINDS, grid
 from .datasets import open_benchmark
 from .judging import Judge
 from .plots import write_plots
-from .report import Report, list_unscored, make_rows, make_warnings, model_index, robustness_table
-from .runner import RUN_NAME, Work, describe, evaluate
+from .report import Report, list_unscored, make_rows, make_warnings, model_index, robustness_table, seen_line
+from .run_folder import describe
+from .runner import Work, evaluate
 from .samples import Benchmark, EvaluationError, Sample
-from .scores import CSV_NAME, Score, read_scores, write_csv_scores
+from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores, write_csv_scores
 from .tables import print_report, report_text
 
 
 MAX_LISTED = 20
 MISSING_NAME = "missing.txt"
+# Parts of a run's folder: scores that calibrate, and tables of what is left to evaluate then.
+HELD_OUT, CALIBRATED = "held-out", "calibrated"
 DEFAULT_THRESHOLD = 0.5
+NO_RUN = "no run.json says which checkpoint made these scores"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +86,15 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
     with ExitStack() as stack:
         stack.callback(processes.close)
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
+        stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
         run = describe(judge, root=plan.whole.root, layout=plan.whole.layout, seed=arguments.seed)
         options: dict[str, Any] = {"processes": processes, "description": run}
         options |= {"workers": arguments.workers, "quiet": arguments.quiet}
         held_out: list[Score] = []
         if plan.held_out:
-            held_out = evaluate(judge, Work(samples=plan.held_out), folder=folder / "held-out", **options)
-        work = Work(samples=plan.evaluated, corruptions=corruptions, seed=arguments.seed)
+            part = Work(samples=plan.held_out, whole=plan.whole.samples)
+            held_out = evaluate(judge, part, folder=folder / HELD_OUT, **options)
+        work = Work(samples=plan.evaluated, whole=plan.whole.samples, corruptions=corruptions, seed=arguments.seed)
         scores = evaluate(judge, work, folder=folder, **options)
         if not processes.is_first:
             return False
@@ -122,11 +129,19 @@ def _make_report(
     rows = make_rows(clean, judge.threshold, resamples=arguments.bootstrap, seed=arguments.seed)
     dataset = ", ".join(sorted({score.dataset for score in clean}))
     calibration: dict[str, Any] | None = None
+    few: list[str] = []
     if plan.held_out:
-        model, folder = judge.models[0], arguments.calibrate
-        calibration = asdict(
-            calibrate(held_out, clean, model=model, dataset=dataset, split=plan.held_out_name, folder=folder)
+        fitted = calibrate(
+            held_out,
+            clean,
+            model=judge.models[0],
+            dataset=dataset,
+            split=plan.held_out_name,
+            folder=arguments.calibrate,
+            samples=plan.held_out,
         )
+        calibration = asdict(fitted)
+        few = [fitted.warning] if fitted.warning else []
     return Report(
         dataset=dataset,
         split=plan.split,
@@ -135,7 +150,7 @@ def _make_report(
         rows=rows,
         robustness=robustness_table(scores) if len(clean) < len(scores) else {},
         unscored=list_unscored([*scores, *held_out]),
-        warnings=[*judge.warnings, *plan.whole.notes, *make_warnings(rows)],
+        warnings=[*judge.warnings, *plan.whole.notes, *few, *seen_line(clean), *make_warnings(rows)],
         calibration=calibration,
     )
 
@@ -157,6 +172,7 @@ def rescore(arguments: argparse.Namespace) -> bool:
         if not scores:
             raise ValueError(f"{arguments.scores}: no score belongs to the split {arguments.split!r}.")
     threshold, run = _saved_run(arguments.scores)
+    assumed = [] if run or arguments.threshold is not None else [f"the threshold {threshold:g} is assumed: {NO_RUN}"]
     threshold = threshold if arguments.threshold is None else arguments.threshold
     clean = [score for score in scores if score.corruption is None]
     if not clean:
@@ -171,10 +187,30 @@ def rescore(arguments: argparse.Namespace) -> bool:
         rows=rows,
         robustness=robustness_table(scores) if len(clean) < len(scores) else {},
         unscored=list_unscored(scores),
-        warnings=[*([] if run.get("is_trained", True) else [UNTRAINED_WARNING]), *make_warnings(rows)],
+        warnings=[
+            *([] if run.get("is_trained", True) else [UNTRAINED_WARNING]),
+            *assumed,
+            *seen_line(clean),
+            *make_warnings(rows),
+        ],
     )
+    _check_output(arguments)
     _publish(report, scores, arguments)
     return bool(report.unscored)
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        RunMismatchError: If tables of saved scores would replace those of another run.
+    """
+    output, source = arguments.output, arguments.scores
+    if output is None or not (output / RUN_NAME).is_file() or output.resolve() == source.resolve():
+        return
+    raise RunMismatchError(
+        f"{output}: holds another run than {source}, whose tables would stand beside its scores; choose another "
+        "--output."
+    )
 
 
 def _announce(plan: _Plan, output: Path | None) -> None:
@@ -202,8 +238,9 @@ def _announce(plan: _Plan, output: Path | None) -> None:
 
 def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     """The stored threshold and the description of the run that a folder comes from."""
-    file = path / RUN_NAME
-    if not file.is_file():
+    is_of_run = path.is_dir() or path.name == CSV_NAME or path.match(LINES_PATTERN)
+    file = (path if path.is_dir() else path.parent) / RUN_NAME
+    if not is_of_run or not file.is_file():
         return DEFAULT_THRESHOLD, {}
     try:
         run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -220,8 +257,10 @@ def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namesp
         print_report(report)
     if arguments.output is None:
         return
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.output, prefix=".unfinished-") as name:
+    # What calibrates is missing from these tables: they must not replace those of a run over everything.
+    output: Path = arguments.output / CALIBRATED if report.calibration else arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as name:
         folder = Path(name)
         report.write_json(folder / "metrics.json")
         (folder / "table.txt").write_text(report_text(report), encoding="utf-8")
@@ -234,7 +273,7 @@ def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namesp
             clean = [score for score in scores if score.corruption is None]
             write_plots(report, clean, folder, image_format=image_format)
         for file in sorted(folder.iterdir()):
-            file.replace(arguments.output / file.name)
+            file.replace(output / file.name)
     if not arguments.quiet:
         hint = "" if image_format != "none" else "; for plots: pip install 'deepfake-video[plots]'"
-        print(f"written to {arguments.output}{hint}", file=sys.stderr)
+        print(f"written to {output}{hint}", file=sys.stderr)

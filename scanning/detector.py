@@ -11,13 +11,14 @@ import torch
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
+from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
+from .fingerprint import describe_function
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import ReadVideo, as_video_error, read_open_video
+from .reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, ModelIdentity, VideoResult
 from .settings import ScanSettings
-from .timeline import make_timeline
 
 
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
@@ -30,6 +31,9 @@ CLIPS_PER_PASS = 8
 class Detector:
     """
     One or several loaded models that score videos alike.
+
+    The score of an ensemble is the mean of the calibrated probabilities that its models give alone, each with its own
+    preprocessing and face search; its label is decided at 0.5, which is each calibrated model's own threshold.
 
     Args:
         models: Folders or Hub ids; none takes the packaged checkpoint.
@@ -111,11 +115,10 @@ class Detector:
         with_evidence: bool,
         on_progress: Callable[[float], None],
     ) -> Examination:
-        seen = [face.track for face in video.faces]
         times = reader.timestamps_s
         try:
-            windows = make_timeline(
-                reader, seen, self.models, self.settings, lambda index: on_progress(float(times[index]))
+            windows = ensemble_timeline(
+                reader, video, self.models, self.settings, lambda index: on_progress(float(times[index]))
             )
             evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
         except VideoError as error:
@@ -129,41 +132,79 @@ class Detector:
         """The result of a video that could not be read."""
         return VideoResult(path=str(path), status=error.reason, message=str(error), **self._common(self.warnings))
 
-    def would_repeat(self, result: VideoResult) -> bool:
-        """Whether a stored result was made by these models with these settings."""
-        common = self._common([])
-        return all(getattr(result, name) == common[name] for name in ("threshold", "settings", "model"))
+    def describe(self) -> dict[str, Any]:
+        """All that decides about a result, for a folder that keeps results of one function only."""
+        return {**describe_function(self.models, self.settings), "threshold": self.threshold}
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """The result of a video that was read, here or in another process."""
-        # (models, faces) -> (faces,): the mean of the probabilities over the ensemble
-        probabilities = np.mean(
-            [self.clip_probabilities(*pair) for pair in zip(self.models, video.clips, strict=True)], axis=0
-        )
+        return self.join(video, self.opinions(video))
+
+    def opinions(self, video: ReadVideo) -> list[Opinion]:
+        """What each model alone says of a video that was read."""
+        return [
+            self._opinion(self.clip_probabilities(model, clips), faces)
+            for model, clips, faces in zip(self.models, video.clips, video.faces, strict=True)
+        ]
+
+    def _opinion(self, probabilities: list[float], seen: Sequence[SeenFace]) -> Opinion:
         faces = [
             FaceResult(
                 track_id=face.track.track_id,
-                fake_probability=float(probability),
+                fake_probability=probability,
                 coverage=face.coverage,
                 first_s=face.first_s,
                 last_s=face.last_s,
             )
-            for face, probability in zip(video.faces, probabilities, strict=False)
+            for face, probability in zip(seen, probabilities, strict=False)
         ]
-        probability, decisive = self._aggregate(faces) if faces else (float(probabilities[0]), 0)
-        analyzed = np.concatenate([clips[decisive].frame_indices for clips in video.clips])
+        probability, decisive = self._aggregate(faces) if faces else (probabilities[0], 0)
+        return Opinion(
+            faces=faces,
+            probabilities=probabilities,
+            fake_probability=probability,
+            decisive=decisive,
+            is_mean=bool(faces) and self.settings.face_aggregation == "mean",
+        )
+
+    def join(self, video: ReadVideo, opinions: Sequence[Opinion]) -> VideoResult:
+        """The result of a video by what each model says of it."""
+        probability = self.average([(m, None, opinion.fake_probability) for m, opinion in enumerate(opinions)])
+        faces = []
+        for person in video.people:
+            said = [
+                (m, i, face)
+                for m, opinion in enumerate(opinions)
+                for i, face in enumerate(opinion.faces)
+                if face.track_id == person.track.track_id
+            ]
+            mean = self.average([(m, i, face.fake_probability) for m, i, face in said])
+            faces.append(replace(said[0][2], fake_probability=mean))
+        analyzed = [
+            clips[opinion.decisive].frame_indices for clips, opinion in zip(video.clips, opinions, strict=True)
+        ]
         return VideoResult(
             path=video.path,
             status="ok",
             label="fake" if probability >= self.threshold else "real",
             fake_probability=probability,
             duration_s=video.duration_s,
-            frames_analyzed=len(np.unique(analyzed)),
+            frames_analyzed=len(np.unique(np.concatenate(analyzed))),
             face_coverage=video.face_coverage,
             faces=faces,
             sha256=video.sha256,
             **self._common([*self.warnings, *video.warnings]),
         )
+
+    def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
+        """
+        What several models say together: the mean.
+
+        Args:
+            probabilities: For each model its number, the number of the clip, or `None` for the video, and the fake
+                probability.
+        """
+        return float(np.mean([probability for _, _, probability in probabilities]))
 
     @torch.inference_mode()
     def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:

@@ -25,10 +25,12 @@ from ..evaluation.samples import Sample
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..scanning.files import write_atomically
+from ..scanning.fingerprint import hash_files
+from ..scanning.results import RESULT_VERSION
 from ..video_decoding import VideoError, VideoReader
 
 
-FORMAT = 1
+FORMAT = 2
 # A face stands in the middle of its crop; nothing smaller is looked for.
 _LANDMARK_SIDE = 128
 
@@ -72,10 +74,12 @@ class CachedCrops:
     Attributes:
         path: The safetensors file: `frames` (T, S, S, 3) uint8, `landmarks` (T, 5, 2) in pixels, NaN where unknown.
         frame_indices: Which frame of the video each crop is, ascending.
+        sha256: Of the video file, or of the images one after the other.
     """
 
     path: Path
     frame_indices: tuple[int, ...]
+    sha256: str | None = None
 
     def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Frames `(length, S, S, 3)` uint8 and landmarks `(length, 5, 2)` float32 from a position on."""
@@ -109,14 +113,21 @@ def cache_crops(
 def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
     sample, settings, folder = job
     try:
-        name = _content_hash(sample, settings)
+        sha256 = hash_files(sample.files)
+        if sha256 is None:
+            # Says what is wrong with it.
+            _make(sample, settings)
+            return f"{sample.path}: cannot be read"
+        # Crops that another version of this package would make otherwise have another name.
+        key = json.dumps([FORMAT, RESULT_VERSION, asdict(settings), sha256])
+        name = hashlib.sha256(key.encode()).hexdigest()
         # Two letters a folder: no folder of a hundred thousand files.
         path = folder / name[:2] / f"{name[2:]}.safetensors"
-        cached = _open_cached(path)
+        cached = _open_cached(path, sha256)
         if cached is None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, _make(sample, settings))
-            cached = _open_cached(path)
+            cached = _open_cached(path, sha256)
         return cached or f"{path}: what was just written there cannot be read"
     except VideoError as error:
         return str(error)
@@ -124,21 +135,12 @@ def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
         return f"{sample.path}: {error.strerror or error}"
 
 
-def _open_cached(path: Path) -> CachedCrops | None:
+def _open_cached(path: Path, sha256: str) -> CachedCrops | None:
     try:
         with safe_open(path, "np") as file:
-            return CachedCrops(path, tuple(json.loads(file.metadata()["frame_indices"])))
+            return CachedCrops(path, tuple(json.loads(file.metadata()["frame_indices"])), sha256)
     except (OSError, SafetensorError):
         return None
-
-
-def _content_hash(sample: Sample, settings: CropSettings) -> str:
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings)]).encode())
-    for path in sample.images or (sample.path,):
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _make(sample: Sample, settings: CropSettings) -> bytes:

@@ -20,10 +20,13 @@ from .. import __version__
 from ..conversion.errors import ConversionError
 from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
+from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..hub_folder import save_hub_folder
+from ..scanning.fingerprint import lock_folder
 from ..scanning.processes import ProcessGroup
+from ..scanning.terms import copy_terms, licence_of, model_folder_of
 from .command import FAILED, OK, parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train
@@ -32,7 +35,7 @@ from .networks import make_network
 from .recipe import Recipe, TrainingError
 
 
-MODEL_NAME, RECORD_NAME = "model", "training.json"
+MODEL_NAME = "model"
 
 
 def train_and_save(arguments: argparse.Namespace) -> int:
@@ -52,13 +55,13 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         raise TrainingError(f"--set: a recipe has no such field ({error}).") from error
     if recipe.trains == "head" and recipe.initial is None:
         raise TrainingError('recipe: trains "head" goes with initial, which names what is kept: --set initial=FOLDER.')
-    arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
         arguments.data, arguments.validation_data, share=recipe.validation_share, seed=recipe.split_seed
     )
     group = ProcessGroup(arguments.device)
     try:
-        return _train_in(group, recipe, samples, arguments)
+        with lock_folder(arguments.output, group.rank, work="training"):
+            return _train_in(group, recipe, samples, arguments)
     finally:
         group.close()
 
@@ -130,6 +133,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     config.is_trained, config.temperature = True, factor
     config.threshold = fit_threshold(probabilities, outcome.is_fake)
     estimates = estimate(probabilities, outcome.is_fake, config.threshold, seed=recipe.seed)
+    initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
     record = {
         "recipe": {**recipe.to_dict(), "initial": _initial_name(recipe)},
         "steps": outcome.progress.step,
@@ -138,6 +142,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
         "training_data": dict(_groups(sides[0])),
         "validation_data": dict(_groups(sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
+        "videos": _list_videos(sides, initial),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,
         "threshold": config.threshold,
@@ -151,12 +156,25 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     unfinished = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
-    (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-    write_model_card(unfinished, record, config)
+    (unfinished / TRAINING_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    # What binds the initial weights binds those that are made of them.
+    licence = {} if initial is None else licence_of(initial)
+    terms = [] if initial is None else copy_terms(initial, unfinished)
+    write_model_card(unfinished, record, config, licence=licence, terms=terms)
     if folder.exists():
         shutil.rmtree(folder)
     unfinished.rename(folder)
     return record
+
+
+def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict[str, Any]:
+    """What was trained and validated on, here and before the initial weights were stored."""
+    earlier = read_lists(initial)
+    videos: dict[str, Any] = {}
+    for part, side in zip(("training", "validation"), sides, strict=True):
+        own = list_videos((video.sample, video.crops.sha256) for video in side)
+        videos[part] = merge_lists([earlier[part], own]) if part in earlier else own
+    return videos
 
 
 def _initial_name(recipe: Recipe) -> str | None:
