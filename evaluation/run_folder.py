@@ -8,7 +8,7 @@ from typing import Any
 
 from ..scanning.detector import ENSEMBLE_THRESHOLD
 from ..scanning.files import write_atomically
-from ..scanning.fingerprint import claim_folder, describe_function, same_files
+from ..scanning.fingerprint import check_files, claim_folder, describe_function
 from ..scanning.processes import ProcessGroup
 from ..scanning.store import PASSING_FAILURES
 from .judging import Judge
@@ -74,20 +74,17 @@ def take_up(
     """
     # Every process reads its own disk, which on several machines need not be the same.
     own = [score for file in sorted(folder.glob(LINES_PATTERN)) for score in read_lines(file)]
-    claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), may_write=processes.is_first)
+    claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), wait=processes.wait)
     known = {sample.key: sample for sample in samples}
     earlier = [
         refresh(score, known[score.key], judge) for score in unique(processes.gather(own)) if score.key in known
     ]
-    asked = [score for score in earlier if score.task in wanted]
-    holding = {score.task for score in processes.gather(_holding(processes.share(asked), known))}
-    kept = [score for score in asked if score.task in holding]
+    holding = unique(processes.gather(_holding(processes.share(earlier), known)))
     processes.wait()
     if processes.is_first:
-        others = [score for score in earlier if score.task not in wanted]
-        _replace_lines(folder, [*others, *kept])
+        _replace_lines(folder, holding)
     processes.wait()
-    return kept
+    return [score for score in holding if score.task in wanted]
 
 
 def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
@@ -100,12 +97,20 @@ def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
 
 
 def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score]:
-    """Those that were made of the bytes that are there today."""
-    return [
-        score
-        for score in scores
-        if score.status not in PASSING_FAILURES and same_files(known[score.key].files, score.sha256, score.stamp)
-    ]
+    """Those that were made of the bytes that are there today, with the stamps of today."""
+    holding = []
+    checked: dict[tuple[str, str | None], tuple[bool, str | None]] = {}
+    for score in scores:
+        if score.status in PASSING_FAILURES:
+            continue
+        # Its corruptions are of the same bytes.
+        file = (score.key, score.sha256)
+        if file not in checked:
+            checked[file] = check_files(known[score.key].files, score.sha256, score.stamp)
+        is_same, stamp = checked[file]
+        if is_same:
+            holding.append(replace(score, stamp=stamp))
+    return holding
 
 
 def _replace_lines(folder: Path, scores: Iterable[Score]) -> None:

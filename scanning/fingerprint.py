@@ -18,7 +18,7 @@ import json
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -80,7 +80,7 @@ def claim_folder(
     *,
     has_results: bool,
     compared: Sequence[str] | None = None,
-    may_write: bool = True,
+    wait: Callable[[], None] = lambda: None,
 ) -> None:
     """
     Write down by which function the results in a folder are made, or check that it is the same.
@@ -92,12 +92,19 @@ def claim_folder(
         description: What must be the same; see [`describe_function`].
         has_results: Whether results are there already.
         compared: Names in the description that must be the same; all if not given.
-        may_write: Whether a missing description is written: by one of several processes.
+        wait: Returns when every process of the run has called it.
 
     Raises:
         RunMismatchError: If the folder holds results of another function, or of an unknown one.
         OutputError: If the description cannot be written.
     """
+    _claim(folder, description, has_results, compared)
+    wait()
+    # Of several processes that found no description, each has written its own: now all see the same one.
+    _claim(folder, description, has_results, compared)
+
+
+def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, compared: Sequence[str] | None) -> None:
     file = folder / RUN_NAME
     wanted = json.loads(json.dumps(description))
     try:
@@ -112,8 +119,7 @@ def claim_folder(
                 f"{folder}: holds results of an earlier version that does not say how they were made; choose another "
                 "--output."
             ) from None
-        if may_write:
-            write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
+        write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
         return
     except (OSError, ValueError, AttributeError) as error:
         raise RunMismatchError(f"{file}: is damaged ({error}); choose another --output.") from error
@@ -213,10 +219,22 @@ def stamp_files(paths: Sequence[str | Path], *, began_ns: int | None = None) -> 
     return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()
 
 
-def same_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | None) -> bool:
-    """Whether the files hold what had this hash and this stamp."""
+def check_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | None) -> tuple[bool, str | None]:
+    """
+    Whether files still hold what a result was made of; they are read only where the stamp does not tell.
+
+    Args:
+        paths: The files of one video.
+        sha256: Hash of the content that was read, if it is known.
+        stamp: What [`stamp_files`] gave then.
+
+    Returns:
+        Whether they do, and the stamp of today.
+    """
     if sha256 is None:
-        return False
-    if stamp is not None and stamp_files(paths) == stamp:
-        return True
-    return hash_files(paths) == sha256
+        return False, None
+    # Taken before the files are read: what changes afterwards has another one.
+    today = stamp_files(paths)
+    if today is not None and today == stamp:
+        return True, today
+    return hash_files(paths) == sha256, today

@@ -27,7 +27,7 @@ from typing import Any
 from ..video_fetching import is_url
 from .evidence import Evidence
 from .files import OutputError, write_atomically
-from .fingerprint import claim_folder, hash_files, lock_folder, stamp_files
+from .fingerprint import check_files, claim_folder, lock_folder, stamp_files
 from .results import VideoResult
 
 
@@ -81,7 +81,7 @@ class ResultStore:
         wanted = set(paths)
         earlier = {result.path: result for result in self._read_all()}
         stamps = self._read_stamps()
-        claim_folder(self.folder, self._function, has_results=bool(earlier), may_write=self._rank == 0)
+        claim_folder(self.folder, self._function, has_results=bool(earlier), wait=wait)
         kept: dict[str, VideoResult] = {}
         for path, result in earlier.items():
             if path in wanted and self._holds(result, stamps):
@@ -162,17 +162,12 @@ class ResultStore:
             return False
         if is_url(result.path):
             return True
-        if result.sha256 is None:
-            return False
-        # Taken before the file is read: what changes afterwards has another one.
-        stamp = stamp_files([result.path])
-        if stamp is not None and stamps.get(result.path) == (result.sha256, stamp):
-            return True
-        if hash_files([result.path]) != result.sha256:
-            return False
-        if stamp is not None:
+        known = stamps.get(result.path)
+        stored = known[1] if known is not None and known[0] == result.sha256 else None
+        is_same, stamp = check_files([result.path], result.sha256, stored)
+        if is_same and stamp is not None and result.sha256 is not None:
             stamps[result.path] = (result.sha256, stamp)
-        return True
+        return is_same
 
     def _read_all(self) -> Iterator[VideoResult]:
         """Every whole line of all processes, the later ones of a path after the earlier ones."""

@@ -17,7 +17,7 @@ def write_model_card(
     record: dict[str, Any],
     config: DeepfakeConfig,
     *,
-    licence: Mapping[str, str] | None = None,
+    licence: Mapping[str, Any] | None = None,
     terms: Sequence[str] = (),
 ) -> None:
     """
@@ -64,7 +64,7 @@ def write_model_card(
     ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
 
 
-def _licence(record: dict[str, Any], licence: Mapping[str, str] | None, terms: Sequence[str]) -> list[str]:
+def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: Sequence[str]) -> list[str]:
     """The section on the licence, if the initial weights have one."""
     if not licence and not terms:
         return []
