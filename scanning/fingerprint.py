@@ -140,7 +140,8 @@ def _differences(known: Any, wanted: Any, name: str = "", model: str = "") -> It
     elif isinstance(known, dict) and isinstance(wanted, dict):
         for key in {**known, **wanted}:
             if key not in _NAMES:
-                yield from _differences(known.get(key), wanted.get(key), key, model)
+                shown = f"{name}[{key}]" if key.isdecimal() else key
+                yield from _differences(known.get(key), wanted.get(key), shown, model)
     elif known != wanted:
         plain = name.replace("result_version", "version of the results")
         yield f"{plain}{model} ({_shown(known)}, now {_shown(wanted)})"
