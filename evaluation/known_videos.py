@@ -30,11 +30,11 @@ def list_videos(videos: Iterable[tuple[Sample, str | None]]) -> dict[str, Any]:
         videos: Samples with the SHA-256 of their files in hexadecimal, where it is known.
 
     Returns:
-        The number of videos, and the sorted first 6 bytes of the SHA-256 of each `dataset: key` and of each content,
-        joined and in base64.
+        The number of videos, and the sorted first 6 bytes of the SHA-256 of each content, and of each `dataset: key`
+        that says which video it is, joined and in base64.
     """
     listed = list(videos)
-    keys = {_short(hashlib.sha256(_name(sample).encode("utf-8", "surrogateescape")).digest()) for sample, _ in listed}
+    keys = {_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256}
     contents = {_short(bytes.fromhex(sha256)) for _, sha256 in listed if sha256}
     return {"count": len(listed), "keys": _join(keys), "contents": _join(contents)}
 
@@ -43,7 +43,7 @@ def merge_lists(lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """One list of several, such as those of the trainings that went before; a video may stand in several."""
     keys = set().union(*(_split(part.get("keys")) for part in lists))
     contents = set().union(*(_split(part.get("contents")) for part in lists))
-    return {"count": len(keys), "keys": _join(keys), "contents": _join(contents)}
+    return {"count": max(len(keys), len(contents)), "keys": _join(keys), "contents": _join(contents)}
 
 
 def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
@@ -91,7 +91,7 @@ class KnownVideos:
             sample: The video.
             sha256: Of its content, if it could be read.
         """
-        key = _short(hashlib.sha256(_name(sample).encode("utf-8", "surrogateescape")).digest())
+        key = _hash_name(sample)
         content = _short(bytes.fromhex(sha256)) if sha256 else None
         for part in PARTS:
             contents = self._contents.get(part, set())
@@ -103,8 +103,8 @@ class KnownVideos:
         return None
 
 
-def _name(sample: Sample) -> str:
-    return f"{sample.dataset}: {sample.key}"
+def _hash_name(sample: Sample) -> bytes:
+    return _short(hashlib.sha256(f"{sample.dataset}: {sample.key}".encode("utf-8", "surrogateescape")).digest())
 
 
 def _short(digest: bytes) -> bytes:
