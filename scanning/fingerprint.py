@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 RUN_NAME = "run.json"
 # Clocks of file systems are coarse (FAT: 2 s): a file that changed later than this before a scan has no stamp.
 _STAMP_MARGIN_NS = 3_000_000_000
-# Parts of a configuration that say nothing about what the network computes.
-_NO_CHOICES = {"_name_or_path", "architectures", "auto_map", "dtype", "model_type", "transformers_version"}
+# Parts of a configuration that say nothing about what the network computes, or say it again.
+_NO_CHOICES = {"_name_or_path", "architectures", "auto_map", "dtype", "label2id", "model_type", "transformers_version"}
 # Parts of a description by which a model is named, not known.
 _NAMES = {"id", "revision"}
 _MAX_DIFFERENCES, _MAX_SHOWN = 3, 60

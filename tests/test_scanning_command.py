@@ -116,7 +116,7 @@ def test_a_scan_goes_on_where_it_ended(folder, model, tmp_path, capsys, monkeypa
     ("options", "said"),
     [
         (["--no-timeline"], "another timeline (true, now false)"),
-        (["--num-frames", "5"], "another num_frames (20, now 5)"),
+        (["--num-frames", "5"], "another num_frames (4, now 5)"),
         (["--threshold", "0.7"], "another threshold (0.5, now 0.7)"),
         (["--faces", "none"], "another faces (auto, now none)"),
         (["--dtype", "bfloat16"], "another dtype (float32, now bfloat16)"),
@@ -133,6 +133,9 @@ def test_other_settings_are_another_scan(folder, model, tmp_path, capsys, option
     assert not (tmp_path / "run" / "results.jsonl").exists()
 
 
+SWAPPED = {"id2label": {"0": "fake", "1": "real"}, "label2id": {"fake": 0, "real": 1}}
+
+
 def change(file: Path, **values: object) -> None:
     file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
 
@@ -147,7 +150,7 @@ def change(file: Path, **values: object) -> None:
             "another image_mean ([0.485, ",
         ),
         ("config.json", {"temperature": 2.0}, "another temperature (1.0, now 2.0)"),
-        ("config.json", {"id2label": {"0": "fake", "1": "real"}}, "another id2label (null, now {"),
+        ("config.json", SWAPPED, "another id2label[0] (real, now fake), id2label[1] (fake, now real)"),
     ],
     ids=["margin", "normalisation", "temperature", "labels"],
 )
@@ -176,7 +179,7 @@ def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):
     assert main([*arguments, "--model", model]) == 0
     shutil.copytree(model, tmp_path / "moved")
     monkeypatch.setattr(Detector, "examine", None)
-    assert main([*arguments, "--model", str(tmp_path / "moved"), "--num-frames", "20"]) == 0
+    assert main([*arguments, "--model", str(tmp_path / "moved"), "--num-frames", "4"]) == 0
 
 
 def test_several_workers_give_the_same_results(folder, model, tmp_path):
