@@ -152,7 +152,7 @@ def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
 
     # what set the temperature is no longer an unseen video
     assert main(["evaluate", str(root), "--model", str(tmp_path / "new"), *fixed[:-1], str(tmp_path / "again")]) == 0
-    assert "20 of 40 videos were seen in calibration" in capsys.readouterr().out
+    assert "videos were seen in calibration, so their numbers are optimistic" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("num_real", "num_fake", "is_few"), [(50, 50, False), (49, 500, True), (500, 49, True)])
