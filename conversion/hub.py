@@ -9,14 +9,16 @@ from pathlib import Path
 
 from ..exit_codes import FAILED, OK, report
 from ..folder_type import describe_other_model
+from ..scanning.terms import TERMS_NAMES
 from .errors import ConversionError, shown
 
 
 # What a model folder is made of; nothing else ever leaves the machine.
 _PUBLISHABLE = re.compile(
     r"(config|preprocessor_config|video_preprocessor_config|model\.safetensors\.index)\.json"
-    r"|model(-\d{5}-of-\d{5})?\.safetensors|README\.md|LICENSE(\.txt|\.md)?|\.gitattributes"
+    r"|model(-\d{5}-of-\d{5})?\.safetensors|README\.md|\.gitattributes"
     r"|(configuration|modeling|image_processing)_deepfake\.py|(video|face)_\w+\.py"
+    rf"|{'|'.join(map(re.escape, TERMS_NAMES))}"
 )
 _REQUIRED = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 _DESCRIPTION = "Publish a model folder on the Hugging Face Hub in one commit."

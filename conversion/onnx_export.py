@@ -84,6 +84,7 @@ def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Expor
         output.parent.mkdir(parents=True, exist_ok=True)
         with unfinished():
             _export(model, temporary)
+            _store_terms(folder, temporary)
             differences = _compare(model, temporary)
             temporary.replace(output)
     except OSError as error:
@@ -129,6 +130,22 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     example = torch.zeros(*_EXAMPLE, 3, size, size)
     names = ("pixel_values_videos", "logits")
     write_graph(Logits(), example, path, names=names, free=("batch", "frames", None, None, None))
+
+
+def _store_terms(folder: Path, path: Path) -> None:
+    """Put the card and the terms of the model into the metadata of the graph: a single file has nothing beside it."""
+    import onnx
+
+    from ..scanning.terms import TermsError, find_card, find_terms
+
+    try:
+        files = [*find_terms(folder), *filter(None, [find_card(folder)])]
+    except TermsError as error:
+        raise ConversionError(str(error), reason="export") from error
+    if files:
+        graph = onnx.load(str(path))
+        onnx.helper.set_model_props(graph, {file.name: file.read_text("utf-8", "replace") for file in files})
+        onnx.save(graph, str(path))
 
 
 def write_graph(

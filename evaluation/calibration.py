@@ -6,25 +6,27 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..hub_folder import save_hub_folder
 from ..scanning.files import new_folder
 from ..scanning.models import LoadedModel, load_stored_model
+from ..scanning.terms import copy_terms, find_card
 from .judging import PROBABILITY_EPSILON
+from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
 
 
-RECORD_NAME = "calibration.json"
 # Name of the part that calibrates where there is no official validation split.
 HALF = "one half of the people"
 # Where the classes are apart, no temperature is low enough, and where the scores say nothing, none high enough.
 MIN_FACTOR, MAX_FACTOR = 0.05, 20.0
-# What comes along from the folder of the checkpoint.
-_COMPANIONS = ("README.md", "LICENSE", "NOTICE")
+# Of either class; fewer videos leave the temperature and the threshold to chance.
+MIN_VIDEOS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,7 @@ class Calibration:
         dataset: Name of the data.
         split: Which part of it.
         num_videos: Scored videos behind it.
+        num_real: Real ones among them.
         temperature: For the configuration; divides the video logits.
         threshold: For the configuration; of the probabilities at this temperature.
         ece: Expected calibration error before and after, by the part of the data.
@@ -45,10 +48,22 @@ class Calibration:
     dataset: str
     split: str
     num_videos: int
+    num_real: int
     temperature: float
     threshold: float
     ece: dict[str, tuple[float, float]]
     folder: str
+
+    @property
+    def warning(self) -> str | None:
+        """What a reader of the numbers should know, if they rest on few videos."""
+        num_fake = self.num_videos - self.num_real
+        if min(self.num_real, num_fake) >= MIN_VIDEOS:
+            return None
+        return (
+            f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
+            "either kind, temperature and threshold may be far off on other videos"
+        )
 
 
 def hold_out(
@@ -155,6 +170,7 @@ def calibrate(
     dataset: str,
     split: str,
     folder: Path,
+    samples: Sequence[Sample] = (),
 ) -> Calibration:
     """
     Fit on one part, judge on both, and write the new checkpoint.
@@ -166,6 +182,7 @@ def calibrate(
         dataset: Name of the data.
         split: Name of the part to fit on.
         folder: The new checkpoint; must not exist.
+        samples: What `held_out` are the scores of; the new checkpoint lists them.
 
     Raises:
         EvaluationError: If too little could be scored, or the folder exists.
@@ -181,12 +198,15 @@ def calibrate(
         dataset=dataset,
         split=split,
         num_videos=len(is_fake),
+        num_real=int((~is_fake).sum()),
         temperature=float(model.network.config.temperature) * factor,
         threshold=fit_threshold(apply_temperature(probabilities, factor), is_fake),
         ece=ece,
         folder=str(folder),
     )
-    _write_checkpoint(model, calibration, folder)
+    hashes = {score.key: score.sha256 for score in held_out}
+    videos = list_videos((sample, hashes.get(sample.key)) for sample in samples)
+    _write_checkpoint(model, calibration, videos, folder)
     return calibration
 
 
@@ -210,17 +230,35 @@ def check_new_folder(folder: Path) -> None:
         raise EvaluationError(f"{folder}: exists; --calibrate writes a new folder and changes none.")
 
 
-def _write_checkpoint(model: LoadedModel, calibration: Calibration, folder: Path) -> None:
+def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
     check_new_folder(folder)
     # The network in hand is in a form for computing, not for saving.
-    stored = load_stored_model(model.identity)
+    stored = load_stored_model(model)
     config = stored.network.config
     config.temperature, config.threshold = calibration.temperature, calibration.threshold
+    earlier = read_lists(model.folder).get("calibration")
     record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
+    record["videos"] = {"calibration": videos if earlier is None else merge_lists([earlier, videos])}
     text = json.dumps({"model": asdict(model.identity), **record}, indent=2)
     with new_folder(folder) as unfinished:
         save_hub_folder(stored.network, stored.processor, unfinished)
-        (unfinished / RECORD_NAME).write_text(text + "\n", encoding="utf-8")
-        for name in _COMPANIONS:
-            if (source := Path(model.identity.id) / name).is_file():
-                shutil.copyfile(source, unfinished / name)
+        (unfinished / CALIBRATION_NAME).write_text(text + "\n", encoding="utf-8")
+        if model.folder is not None:
+            _copy_companions(model.folder, unfinished, calibration)
+
+
+def _copy_companions(source: Path, target: Path, calibration: Calibration) -> None:
+    """What belongs to the weights: their terms, the record of their training, and the card with a section more."""
+    copy_terms(source, target)
+    if (source / TRAINING_NAME).is_file():
+        shutil.copyfile(source / TRAINING_NAME, target / TRAINING_NAME)
+    card = find_card(source)
+    if card is None:
+        return
+    num_fake = calibration.num_videos - calibration.num_real
+    section = (
+        f"\n## Calibration\n\nCalibrated anew on {calibration.num_real} real and {num_fake} fake videos of "
+        f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, threshold "
+        f"{calibration.threshold:.4g}. Sensitivity, specificity and calibration errors above were measured before.\n"
+    )
+    (target / card.name).write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")

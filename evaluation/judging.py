@@ -2,16 +2,18 @@
 """The score of a video as `predict` gives it, and beside it what an evaluation needs: the frames behind the score."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
 from ..scanning.detector import Detector
+from ..scanning.ensemble import Opinion
 from ..scanning.framewise import fake_margin, sigmoid
 from ..scanning.reading import ReadVideo
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
+from .known_videos import KnownVideos
 
 
 Ensemble = Literal["probabilities", "logits"]
@@ -62,6 +64,8 @@ class Judge(Detector):
     ) -> None:
         super().__init__(models, device=device, settings=settings)
         self.ensemble = ensemble
+        self.known_videos = KnownVideos([model.folder for model in self.models])
+        self._opinions: list[Opinion] = []
         # Of each model: the outputs for the clips of the video in hand, (faces, T, labels) and (faces, labels).
         self._outputs: list[list[Any]] = [[] for _ in self.models]
         for model, outputs in zip(self.models, self._outputs, strict=True):
@@ -71,43 +75,40 @@ class Judge(Detector):
         """Judge a video that was read; the networks run once for the score and for its frames."""
         for outputs in self._outputs:
             outputs.clear()
-        result = self.judge(video)
-        if self.ensemble == "logits" and len(self.models) > 1:
-            result = self._by_logits(result)
-        decisive = self._aggregate(result.faces)[1] if result.faces else 0
-        indices, probabilities = self._frames(video, decisive)
-        weights = dict.fromkeys(indices, 0.0)
-        track_id = result.faces[decisive].track_id if result.faces else None
-        for frame in result.frames:
-            if frame.track_id == track_id:
-                weights[frame.index] += frame.weight / len(self.models)
-        return Judgement(result, indices, probabilities, list(weights.values()))
+        self._opinions = self.opinions(video)
+        return Judgement(self.join(video, self._opinions), *self._frames(video))
 
-    def _by_logits(self, result: VideoResult) -> VideoResult:
-        """The same result with the mean of the logits in place of the mean of the probabilities."""
-        margins = [
-            np.concatenate([fake_margin(output.logits, model.fake_index) for output in outputs])
-            for model, outputs in zip(self.models, self._outputs, strict=True)
-        ]
-        probabilities = sigmoid(np.mean(margins, axis=0))  # (faces,)
-        faces = [
-            replace(face, fake_probability=float(probability))
-            for face, probability in zip(result.faces, probabilities, strict=False)
-        ]
-        probability = self._aggregate(faces)[0] if faces else float(probabilities[0])
-        label = "fake" if probability >= self.threshold else "real"
-        return replace(result, faces=faces, fake_probability=probability, label=label)
+    def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
+        """The mean of the probabilities, or the probability at the mean of the logits."""
+        if self.ensemble != "logits" or len(self.models) == 1:
+            return super().average(probabilities)
+        return float(sigmoid(np.mean([self._logit(*said) for said in probabilities])))
 
-    def _frames(self, video: ReadVideo, face: int) -> tuple[list[int], list[float]]:
-        """Each distinct frame of one face, averaged over the models that saw it as the ensemble averages."""
+    def _logit(self, model: int, clip: int | None, probability: float) -> float:
+        """Of a clip or a video, from the network's own logits: a float32 probability close to 1 says too little."""
+        opinion = self._opinions[model]
+        if clip is None and opinion.is_mean:
+            kept = min(max(probability, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
+            return float(np.log(kept) - np.log1p(-kept))
+        margins = [fake_margin(output.logits, self.models[model].fake_index) for output in self._outputs[model]]
+        return float(np.concatenate(margins)[opinion.decisive if clip is None else clip])
+
+    def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:
+        """The distinct frames of the decisive faces: index, fake probability averaged as the ensemble averages, over
+        the models that saw the frame, and share in what was judged."""
         margins: dict[int, list[float]] = {}
-        for model, outputs, clips in zip(self.models, self._outputs, video.clips, strict=True):
-            of_face = np.concatenate([fake_margin(output.frame_logits, model.fake_index) for output in outputs])[face]
+        weights: dict[int, float] = {}
+        for clips, opinion in zip(video.clips, self._opinions, strict=True):
+            clip, of_clip = clips[opinion.decisive], opinion.margins[opinion.decisive]
+            indices, first, counts = np.unique(clip.frame_indices, return_index=True, return_counts=True)
             # A frame that fills a short clip several times is one frame.
-            of_frame = dict(zip(clips[face].frame_indices.tolist(), of_face.tolist(), strict=True))
-            for index, margin in of_frame.items():
-                margins.setdefault(index, []).append(margin)
-        indices = sorted(margins)
+            for index, position, count in zip(indices.tolist(), first.tolist(), counts.tolist(), strict=True):
+                margins.setdefault(index, []).append(float(of_clip[position]))
+                share = count / len(clip.frame_indices) / len(self.models)
+                weights[index] = weights.get(index, 0.0) + share
+        ordered = sorted(margins)
         if self.ensemble == "logits":
-            return indices, [float(sigmoid(np.mean(margins[index]))) for index in indices]
-        return indices, [float(np.mean(sigmoid(np.array(margins[index])))) for index in indices]
+            probabilities = [float(sigmoid(np.mean(margins[index]))) for index in ordered]
+        else:
+            probabilities = [float(np.mean(sigmoid(np.array(margins[index])))) for index in ordered]
+        return ordered, probabilities, [weights[index] for index in ordered]

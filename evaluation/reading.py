@@ -110,7 +110,7 @@ def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], se
         sha256="",
         warnings=[],
         face_coverage=None,
-        faces=[],
+        faces=[[] for _ in processors],
         clips=clips,
         times_s=times_of(clips, source.timestamps_s),
     )

@@ -13,12 +13,15 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from .. import __version__
 from .corruptions import LEVELS, Corruption
+from .known_videos import PARTS
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate, estimate, measure
 from .scores import Score
 
 
 SCHEMA_VERSION = 1
 EVERYTHING = "all videos"
+# Videos that a line names; scores.csv names all.
+MAX_SEEN = 5
 # From this many real videos on, 1 % of them is a video.
 MIN_REALS_FOR_FPR = 100
 # Names of the metrics on a model card.
@@ -50,7 +53,7 @@ class Row:
     """
 
     name: str
-    kind: Literal["all", "dataset", "method", "compression"]
+    kind: Literal["all", "dataset", "method", "compression", "seen"]
     level: Literal["video", "frame"]
     num_real: int
     num_fake: int
@@ -122,6 +125,8 @@ def make_rows(scores: Sequence[Score], threshold: float, *, resamples: int = 100
     """
     Rows for everything, each data set, each method and each compression, where there are several of a kind.
 
+    Where the model was trained, validated or calibrated on some of the videos, these and the others have rows too.
+
     A method stands against the real videos of its data set, in the compressions that it has.
 
     Args:
@@ -158,6 +163,11 @@ def group_scores(scores: Sequence[Score]) -> Iterable[tuple[str, str, list[Score
             yield "method", method if len(datasets) == 1 else f"{dataset}, {method}", fakes + reals
     for compression in _distinct(score.compression for score in scores):
         yield "compression", compression, [score for score in scores if score.compression == compression]
+    parts = {part: [score for score in scores if score.seen == part] for part in (*PARTS, None)}
+    if parts[None] != list(scores):
+        for part, seen in parts.items():
+            if seen:
+                yield "seen", "not seen before" if part is None else f"seen in {part}", seen
 
 
 def _distinct(names: Iterable[str | None]) -> list[str]:
@@ -238,6 +248,19 @@ def make_warnings(rows: Sequence[Row]) -> list[str]:
     if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
         warnings.append(f"TPR at 1 % FPR is the TPR without any false alarm: real videos are only {whole.num_real}")
     return warnings
+
+
+def seen_line(scores: Sequence[Score]) -> list[str]:
+    """How many videos of each part the model has seen, and which, if it has seen any."""
+    lines = []
+    for part in PARTS:
+        keys = sorted(score.key for score in scores if score.seen == part)
+        if keys:
+            listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
+            lines.append(
+                f"{len(keys)} of {len(scores)} videos were seen in {part}, so their numbers are optimistic: {listed}"
+            )
+    return lines
 
 
 def model_index(report: Report, model_name: str) -> str:

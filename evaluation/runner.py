@@ -6,9 +6,9 @@ what it finishes to a file of its own. There is no padding, so there are no dupl
 another number of processes left behind is found by the task, not by the file.
 """
 
-import json
 import multiprocessing
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
@@ -19,22 +19,20 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..interrupts import deferred
-from ..scanning.detector import ENSEMBLE_THRESHOLD
-from ..scanning.files import write_atomically
+from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.processes import ProcessGroup, worker_pool
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
-from ..scanning.store import PASSING_FAILURES
 from ..video_fetching import VideoError
 from .corruptions import Corruption
 from .judging import Judge
 from .progress import EvaluationProgress
 from .reading import read_corrupted, read_sample
-from .samples import EvaluationError, Sample
-from .scores import LINES_PATTERN, Score, ScoreLog, read_lines, unique
+from .run_folder import take_up
+from .samples import Sample
+from .scores import Score, ScoreLog, unique
 
 
-RUN_NAME = "run.json"
 MAX_WORKERS = 8
 # Videos that a worker may read ahead: with the frames of one each, this bounds the memory.
 READ_AHEAD = 2
@@ -42,11 +40,22 @@ READ_AHEAD = 2
 
 @dataclass(frozen=True)
 class Item:
-    """What a worker hands over: one task, read or failed."""
+    """
+    What a worker hands over: one task, read or failed.
+
+    Attributes:
+        sample: What was read.
+        corruption: How it is degraded.
+        video: What is to be judged, or why it cannot be.
+        sha256: Of the files of the sample.
+        stamp: Of the files of the sample, see `scanning.fingerprint`.
+    """
 
     sample: Sample
     corruption: Corruption | None
     video: ReadVideo | VideoError
+    sha256: str | None = None
+    stamp: str | None = None
 
     @property
     def task(self) -> tuple[str, str | None]:
@@ -61,11 +70,13 @@ class Work:
 
     Attributes:
         samples: The videos.
+        whole: All of the data set, of which other parts may be evaluated into the same folder; none for `samples`.
         corruptions: Each video is scored with each of these too.
         seed: Of the corruptions.
     """
 
     samples: Sequence[Sample]
+    whole: Sequence[Sample] = ()
     corruptions: Sequence[Corruption] = ()
     seed: int = 0
 
@@ -82,6 +93,7 @@ class _Reading(IterableDataset[Item]):
     processors: list[DeepfakeVideoProcessor]
     settings: ScanSettings
     finished: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
+    began_ns: int = field(default_factory=time.time_ns)
 
     def __iter__(self) -> Iterator[Item]:
         worker = get_worker_info()
@@ -92,8 +104,12 @@ class _Reading(IterableDataset[Item]):
     def read(self, sample: Sample) -> Iterator[Item]:
         """Every open task of a sample, read or failed."""
         settled = set(self.finished)
+        known: dict[str, Any] = {}
         try:
             for item in self._read(sample):
+                if not known:
+                    known = self._identify(item)
+                item = replace(item, **known)
                 settled.add(item.task)
                 yield item
         except Exception as error:
@@ -102,7 +118,13 @@ class _Reading(IterableDataset[Item]):
             for corruption in (None, *self.work.corruptions):
                 item = Item(sample, corruption, failure)
                 if item.task not in settled:
-                    yield item
+                    yield replace(item, **(known or self._identify(item)))
+
+    def _identify(self, item: Item) -> dict[str, Any]:
+        """Which bytes it was that were read, or that could not be."""
+        files = item.sample.files
+        read = item.video.sha256 if isinstance(item.video, ReadVideo) else ""
+        return {"sha256": read or hash_files(files), "stamp": stamp_files(files, began_ns=self.began_ns)}
 
     def _read(self, sample: Sample) -> Iterator[Item]:
         open_tasks = set(self.work.tasks_of(sample)) - self.finished
@@ -133,23 +155,24 @@ def evaluate(
         judge: The loaded models.
         work: What to score.
         processes: That share the work; each returns all scores.
-        folder: Holds the lines; a run that was killed goes on from there.
-        description: What decides the scores; a folder with another one is refused.
+        folder: Holds the lines; a run that was killed goes on from there. Locked by the caller.
+        description: See [`describe`]; a folder of other scores is refused.
         workers: Reading processes for each computing one; 0 reads and computes in turns.
         quiet: Whether to say nothing about progress.
 
     Raises:
-        EvaluationError: If the folder belongs to another run or is damaged.
-        OSError: If the folder cannot be written.
+        RunMismatchError: If the folder belongs to another run.
+        EvaluationError: If it is damaged.
+        OSError: If it cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {task for sample in work.samples for task in work.tasks_of(sample)}
-    _check_description(folder, description, is_main=processes.is_first)
-    before = _scored_before(folder, wanted, processes)
+    whole = work.whole or work.samples
+    before = take_up(folder, whole, wanted, description, judge=judge, processes=processes)
     finished = frozenset(score.task for score in before)
     pending = [sample for sample in work.samples if not finished.issuperset(work.tasks_of(sample))]
-    own = Work(samples=processes.share(pending), corruptions=work.corruptions, seed=work.seed)
-    reading = _Reading(own, judge.processors, judge.settings, finished)
+    own = replace(work, samples=processes.share(pending))
+    reading = _Reading(replace(own, whole=()), judge.processors, judge.settings, finished)
     total = sum(task not in finished for sample in own.samples for task in own.tasks_of(sample))
     scores: list[Score] = []
     is_quiet = quiet or not processes.is_first
@@ -165,23 +188,17 @@ def evaluate(
     return unique(processes.gather([*before, *scores]))
 
 
-def _scored_before(folder: Path, wanted: set[tuple[str, str | None]], processes: ProcessGroup) -> list[Score]:
-    """What an earlier run finished, but for failures that may pass, the same on every process."""
-    # Every process reads its own disk, which on several machines need not be the same.
-    own = [score for file in sorted(folder.glob(LINES_PATTERN)) for score in read_lines(file)]
-    found = unique(processes.gather(own))
-    return [score for score in found if score.task in wanted and score.status not in PASSING_FAILURES]
-
-
 def _score(judge: Judge, item: Item) -> Score:
     corruption = None if item.corruption is None else str(item.corruption)
-    if isinstance(item.video, VideoError):
-        return Score.of(item.sample, corruption, status=item.video.reason, message=str(item.video))
+    known: dict[str, Any] = {"sha256": item.sha256, "stamp": item.stamp}
+    known["seen"] = judge.known_videos.seen(item.sample, item.sha256)
     try:
+        if isinstance(item.video, VideoError):
+            raise item.video
         judgement = judge.judge_frames(item.video)
     except ValueError as error:
         failure = as_video_error(item.sample.path, error)
-        return Score.of(item.sample, corruption, status=failure.reason, message=str(failure))
+        return Score.of(item.sample, corruption, status=failure.reason, message=str(failure), **known)
     return Score.of(
         item.sample,
         corruption,
@@ -190,6 +207,7 @@ def _score(judge: Judge, item: Item) -> Score:
         frame_indices=tuple(judgement.frame_indices),
         frame_probabilities=tuple(judgement.frame_probabilities),
         frame_weights=tuple(judgement.frame_weights),
+        **known,
     )
 
 
@@ -255,44 +273,3 @@ def _read_all(reading: _Reading, sample: Sample) -> list[Item]:
 
 def _unchanged(item: Any) -> Any:
     return item
-
-
-def _check_description(folder: Path, description: dict[str, Any], *, is_main: bool) -> None:
-    """A folder belongs to one set of choices: scores of two must never stand in one table."""
-    file = folder / RUN_NAME
-    if not file.exists():
-        if is_main:
-            write_atomically(file, json.dumps(description, indent=2).encode())
-        return
-    try:
-        known = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EvaluationError(f"{file}: is damaged; choose another --output.") from error
-    description = json.loads(json.dumps(description))
-    changed = [name for name in {**known, **description} if known.get(name) != description.get(name)]
-    if changed:
-        raise EvaluationError(
-            f"{folder}: holds scores that were made with another {', '.join(changed)}; choose another --output."
-        )
-
-
-def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
-    """What decides the scores of a run, for [`evaluate`], and the threshold that the checkpoint stores."""
-    configs = [model.network.config for model in judge.models]
-    return {
-        "dataset": str(root.resolve()),
-        "layout": layout,
-        "models": judge.identity.id,
-        "weights_sha256": judge.identity.weights_sha256,
-        "is_trained": all(config.is_trained for config in configs),
-        "temperatures": [float(config.temperature) for config in configs],
-        "threshold": float(configs[0].threshold) if len(configs) == 1 else ENSEMBLE_THRESHOLD,
-        "frame_sampling": [processor.frame_sampling for processor in judge.processors],
-        "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
-        "faces": judge.settings.faces,
-        "face_aggregation": judge.settings.face_aggregation,
-        "ensemble": judge.ensemble,
-        "dtype": judge.settings.dtype,
-        "engine": judge.settings.engine,
-        "seed": seed,
-    }

@@ -45,6 +45,11 @@ class Sample:
     images: tuple[Path, ...] = ()
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """What is read of it: the face images, or the video file."""
+        return self.images or (self.path,)
+
+    @property
     def label(self) -> str:
         """ "real" or "fake"."""
         return "fake" if self.is_fake else "real"

@@ -17,7 +17,7 @@ from .samples import EvaluationError, Sample
 LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
 # The frames stand in the lines only: a table of them helps nobody.
-_NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights")
+_NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,9 @@ class Score:
         frame_probabilities: Fake probability of each of them, before any temperature.
         frame_weights: Share of each of them in the clip that was judged: the score of a frame classifier follows from
             these and its checkpoint's temperature by the rule in the README.
+        seen: "training", "validation" or "calibration" if a model's record lists the sample there.
+        sha256: Of the file, or of the images one after the other; `None` if one could not be read.
+        stamp: By which files that did not change are known without reading them, see `scanning.fingerprint`.
 
     Raises:
         ValueError: If there is a probability without a score or outside [0, 1].
@@ -64,6 +67,9 @@ class Score:
     frame_indices: tuple[int, ...] = ()
     frame_probabilities: tuple[float, ...] = ()
     frame_weights: tuple[float, ...] = ()
+    seen: str | None = None
+    sha256: str | None = None
+    stamp: str | None = None
 
     def __post_init__(self) -> None:
         if self.label not in ("real", "fake"):
@@ -117,6 +123,10 @@ class Score:
         except TypeError as error:
             raise ValueError(f"a score must have a key and a label ({error})") from error
 
+    def to_line(self) -> bytes:
+        """The score as a line of JSON."""
+        return json.dumps(asdict(self), allow_nan=False).encode() + b"\n"
+
 
 class ScoreLog:
     """
@@ -155,7 +165,7 @@ class ScoreLog:
         Raises:
             OSError: If the disk is full; what is finished stays.
         """
-        self._stream.write(json.dumps(asdict(score), allow_nan=False).encode() + b"\n")
+        self._stream.write(score.to_line())
         self._stream.flush()
         os.fsync(self._stream.fileno())
 

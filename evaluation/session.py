@@ -18,6 +18,7 @@ from ..console import print_json
 from ..interrupts import unfinished
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
+from ..scanning.fingerprint import RUN_NAME, RunMismatchError, lock_folder
 from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import ScanSettings, check_threshold
@@ -26,16 +27,20 @@ from .corruptions import KINDS, grid
 from .datasets import open_benchmark
 from .judging import Judge
 from .plots import write_plots
-from .report import Report, list_unscored, make_rows, make_warnings, model_index, robustness_table
-from .runner import RUN_NAME, Work, describe, evaluate
+from .report import Report, list_unscored, make_rows, make_warnings, model_index, robustness_table, seen_line
+from .run_folder import describe
+from .runner import Work, evaluate
 from .samples import Benchmark, EvaluationError, Sample
-from .scores import CSV_NAME, Score, read_scores, write_csv_scores
+from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores, write_csv_scores
 from .tables import print_report, report_text
 
 
 MAX_LISTED = 20
 MISSING_NAME = "missing.txt"
+# Parts of a run's folder: scores that calibrate, and tables of what is left to evaluate then.
+HELD_OUT, CALIBRATED = "held-out", "calibrated"
 DEFAULT_THRESHOLD = 0.5
+NO_RUN = "no run.json says which checkpoint made these scores"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,13 +89,15 @@ def evaluate_dataset(arguments: argparse.Namespace) -> bool:
         stack.callback(processes.close)
         stack.enter_context(unfinished())
         folder = arguments.output or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
+        stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
         run = describe(judge, root=plan.whole.root, layout=plan.whole.layout, seed=arguments.seed)
         options: dict[str, Any] = {"processes": processes, "description": run}
         options |= {"workers": arguments.workers, "quiet": arguments.quiet}
         held_out: list[Score] = []
         if plan.held_out:
-            held_out = evaluate(judge, Work(samples=plan.held_out), folder=folder / "held-out", **options)
-        work = Work(samples=plan.evaluated, corruptions=corruptions, seed=arguments.seed)
+            part = Work(samples=plan.held_out, whole=plan.whole.samples)
+            held_out = evaluate(judge, part, folder=folder / HELD_OUT, **options)
+        work = Work(samples=plan.evaluated, whole=plan.whole.samples, corruptions=corruptions, seed=arguments.seed)
         scores = evaluate(judge, work, folder=folder, **options)
         if not processes.is_first:
             return False
@@ -125,11 +132,19 @@ def _make_report(
     rows = make_rows(clean, judge.threshold, resamples=arguments.bootstrap, seed=arguments.seed)
     dataset = ", ".join(sorted({score.dataset for score in clean}))
     calibration: dict[str, Any] | None = None
+    few: list[str] = []
     if plan.held_out:
-        model, folder = judge.models[0], arguments.calibrate
-        calibration = asdict(
-            calibrate(held_out, clean, model=model, dataset=dataset, split=plan.held_out_name, folder=folder)
+        fitted = calibrate(
+            held_out,
+            clean,
+            model=judge.models[0],
+            dataset=dataset,
+            split=plan.held_out_name,
+            folder=arguments.calibrate,
+            samples=plan.held_out,
         )
+        calibration = asdict(fitted)
+        few = [fitted.warning] if fitted.warning else []
     return Report(
         dataset=dataset,
         split=plan.split,
@@ -138,7 +153,7 @@ def _make_report(
         rows=rows,
         robustness=robustness_table(scores) if len(clean) < len(scores) else {},
         unscored=list_unscored([*scores, *held_out]),
-        warnings=[*judge.warnings, *plan.whole.notes, *make_warnings(rows)],
+        warnings=[*judge.warnings, *plan.whole.notes, *few, *seen_line(clean), *make_warnings(rows)],
         calibration=calibration,
     )
 
@@ -160,6 +175,7 @@ def rescore(arguments: argparse.Namespace) -> bool:
         if not scores:
             raise ValueError(f"{arguments.scores}: no score belongs to the split {arguments.split!r}.")
     threshold, run = _saved_run(arguments.scores)
+    assumed = [] if run or arguments.threshold is not None else [f"the threshold {threshold:g} is assumed: {NO_RUN}"]
     threshold = threshold if arguments.threshold is None else arguments.threshold
     clean = [score for score in scores if score.corruption is None]
     if not clean:
@@ -174,10 +190,30 @@ def rescore(arguments: argparse.Namespace) -> bool:
         rows=rows,
         robustness=robustness_table(scores) if len(clean) < len(scores) else {},
         unscored=list_unscored(scores),
-        warnings=[*([] if run.get("is_trained", True) else [UNTRAINED_WARNING]), *make_warnings(rows)],
+        warnings=[
+            *([] if run.get("is_trained", True) else [UNTRAINED_WARNING]),
+            *assumed,
+            *seen_line(clean),
+            *make_warnings(rows),
+        ],
     )
+    _check_output(arguments)
     _publish(report, scores, arguments)
     return bool(report.unscored)
+
+
+def _check_output(arguments: argparse.Namespace) -> None:
+    """
+    Raises:
+        RunMismatchError: If tables of saved scores would replace those of another run.
+    """
+    output, source = arguments.output, arguments.scores
+    if output is None or not (output / RUN_NAME).is_file() or output.resolve() == source.resolve():
+        return
+    raise RunMismatchError(
+        f"{output}: holds another run than {source}, whose tables would stand beside its scores; choose another "
+        "--output."
+    )
 
 
 def _announce(plan: _Plan, output: Path | None) -> None:
@@ -205,8 +241,9 @@ def _announce(plan: _Plan, output: Path | None) -> None:
 
 def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     """The stored threshold and the description of the run that a folder comes from."""
-    file = path / RUN_NAME
-    if not file.is_file():
+    is_of_run = path.is_dir() or path.name == CSV_NAME or path.match(LINES_PATTERN)
+    file = (path if path.is_dir() else path.parent) / RUN_NAME
+    if not is_of_run or not file.is_file():
         return DEFAULT_THRESHOLD, {}
     try:
         run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
@@ -221,7 +258,9 @@ def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namesp
     """Write the report where there is an output folder, and print it whether that succeeds or not."""
     try:
         if arguments.output is not None:
-            _write(report, scores, arguments)
+            # What calibrates is missing from these tables: they must not replace those of a run over everything.
+            folder = arguments.output / CALIBRATED if report.calibration else arguments.output
+            _write(report, scores, folder, arguments)
     finally:
         if arguments.json:
             print_json(json.dumps(report.to_dict(), indent=2, allow_nan=False))
@@ -229,10 +268,10 @@ def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namesp
             print_report(report)
 
 
-def _write(report: Report, scores: Sequence[Score], arguments: argparse.Namespace) -> None:
+def _write(report: Report, scores: Sequence[Score], output: Path, arguments: argparse.Namespace) -> None:
     """Each file whole or not at all."""
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=arguments.output, prefix=".unfinished-") as name:
+    output.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as name:
         folder = Path(name)
         report.write_json(folder / "metrics.json")
         (folder / "table.txt").write_text(report_text(report), encoding="utf-8")
@@ -245,7 +284,7 @@ def _write(report: Report, scores: Sequence[Score], arguments: argparse.Namespac
             clean = [score for score in scores if score.corruption is None]
             write_plots(report, clean, folder, image_format=image_format)
         for file in sorted(folder.iterdir()):
-            file.replace(arguments.output / file.name)
+            file.replace(output / file.name)
     if not arguments.quiet:
         hint = "" if image_format != "none" else "; for plots: pip install 'deepfake-video[plots]'"
-        print(f"written to {arguments.output}{hint}", file=sys.stderr)
+        print(f"written to {output}{hint}", file=sys.stderr)

@@ -93,13 +93,15 @@ def scan_many(
         yield from _examine_all(plan, detector, group.share(paths), on_progress)
         return
     with ResultStore(
-        plan.output, is_current=detector.would_repeat, needs_pictures=plan.with_evidence, rank=group.rank
+        plan.output, function=detector.describe(), needs_pictures=plan.with_evidence, rank=group.rank
     ) as store:
         kept = store.begin(paths, group.wait)
         share = group.share(paths)
         for path in share:
             if path in kept:
-                yield Examination(result=kept[path], evidence=store.pictures(path) if plan.with_evidence else None)
+                yield Examination(
+                    result=kept[path], evidence=store.pictures(kept[path]) if plan.with_evidence else None
+                )
         for examination in _examine_all(plan, detector, [path for path in share if path not in kept], on_progress):
             store.add(examination.result, examination.evidence)
             yield examination

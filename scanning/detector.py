@@ -11,14 +11,15 @@ import torch
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
+from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
+from .fingerprint import describe_function
 from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import ReadVideo, as_video_error, read_open_video
+from .reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .settings import ScanSettings
-from .timeline import make_timeline
 
 
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
@@ -31,6 +32,9 @@ CLIPS_PER_PASS = 8
 class Detector:
     """
     One or several loaded models that score videos alike.
+
+    The score of an ensemble is the mean of the calibrated probabilities that its models give alone, each with its own
+    preprocessing and face search; its label is decided at 0.5, which is each calibrated model's own threshold.
 
     Args:
         models: Folders or Hub ids; none takes the packaged checkpoint.
@@ -112,11 +116,10 @@ class Detector:
         with_evidence: bool,
         on_progress: Callable[[float], None],
     ) -> Examination:
-        seen = [face.track for face in video.faces]
         times = reader.timestamps_s
         try:
-            windows = make_timeline(
-                reader, seen, self.models, self.settings, lambda index: on_progress(float(times[index]))
+            windows = ensemble_timeline(
+                reader, video, self.models, self.settings, lambda index: on_progress(float(times[index]))
             )
             evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
         except VideoError as error:
@@ -130,46 +133,87 @@ class Detector:
         """The result of a video that could not be read."""
         return VideoResult(path=str(path), status=error.reason, message=str(error), **self._common(self.warnings))
 
-    def would_repeat(self, result: VideoResult) -> bool:
-        """Whether a stored result was made by these models with these settings."""
-        common = self._common([])
-        return all(getattr(result, name) == common[name] for name in ("threshold", "settings", "model"))
+    def describe(self) -> dict[str, Any]:
+        """All that decides about a result, for a folder that keeps results of one function only."""
+        return {**describe_function(self.models, self.settings), "threshold": self.threshold}
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """The result of a video that was read, here or in another process."""
-        judged = [self.judge_clips(*pair) for pair in zip(self.models, video.clips, strict=True)]
-        # (models, faces) -> (faces,): the mean of the probabilities over the ensemble
-        probabilities = np.mean([of_model for of_model, _ in judged], axis=0)
+        return self.join(video, self.opinions(video))
+
+    def opinions(self, video: ReadVideo) -> list[Opinion]:
+        """What each model alone says of a video that was read."""
+        return [
+            self._opinion(*self.judge_clips(model, clips), faces)
+            for model, clips, faces in zip(self.models, video.clips, video.faces, strict=True)
+        ]
+
+    def _opinion(self, probabilities: list[float], margins: list[np.ndarray], seen: Sequence[SeenFace]) -> Opinion:
         faces = [
             FaceResult(
                 track_id=face.track.track_id,
-                fake_probability=float(probability),
+                fake_probability=probability,
                 coverage=face.coverage,
                 first_s=face.first_s,
                 last_s=face.last_s,
             )
-            for face, probability in zip(video.faces, probabilities, strict=False)
+            for face, probability in zip(seen, probabilities, strict=False)
         ]
-        probability, decisive = self._aggregate(faces) if faces else (float(probabilities[0]), 0)
-        counted = [decisive]
-        if faces and self.settings.face_aggregation == "mean":
-            counted = self._counted(faces)
-        analyzed = np.concatenate([clips[i].frame_indices for clips in video.clips for i in counted])
+        probability, decisive = self._aggregate(faces) if faces else (probabilities[0], 0)
+        is_mean = bool(faces) and self.settings.face_aggregation == "mean"
+        return Opinion(
+            faces=faces,
+            probabilities=probabilities,
+            margins=margins,
+            fake_probability=probability,
+            decisive=decisive,
+            counted=self._counted(faces) if is_mean else [decisive],
+            is_mean=is_mean,
+        )
+
+    def join(self, video: ReadVideo, opinions: Sequence[Opinion]) -> VideoResult:
+        """The result of a video by what each model says of it."""
+        probability = self.average([(m, None, opinion.fake_probability) for m, opinion in enumerate(opinions)])
+        faces = []
+        for person in video.people:
+            said = [
+                (m, i, face)
+                for m, opinion in enumerate(opinions)
+                for i, face in enumerate(opinion.faces)
+                if face.track_id == person.track.track_id
+            ]
+            mean = self.average([(m, i, face.fake_probability) for m, i, face in said])
+            faces.append(replace(said[0][2], fake_probability=mean))
+        analyzed = [
+            clips[i].frame_indices
+            for clips, opinion in zip(video.clips, opinions, strict=True)
+            for i in opinion.counted
+        ]
         return VideoResult(
             path=video.path,
             status="ok",
             label="fake" if probability >= self.threshold else "real",
             fake_probability=probability,
             duration_s=video.duration_s,
-            frames_analyzed=len(np.unique(analyzed)),
+            frames_analyzed=len(np.unique(np.concatenate(analyzed))),
             face_coverage=video.face_coverage,
             faces=faces,
-            decisive_track_id=faces[decisive].track_id if len(counted) == 1 and faces else None,
-            frames=_frames(video, [margins for _, margins in judged]),
+            decisive_track_id=_decisive_track_id(opinions),
+            frames=_frames(video, opinions),
             frame_rules=[frame_rule(model.network.config) for model in self.models],
             sha256=video.sha256,
             **self._common([*self.warnings, *video.warnings]),
         )
+
+    def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
+        """
+        What several models say together: the mean.
+
+        Args:
+            probabilities: For each model its number, the number of the clip, or `None` for the video, and the fake
+                probability.
+        """
+        return float(np.mean([probability for _, _, probability in probabilities]))
 
     def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, as `pipeline` computes it."""
@@ -213,15 +257,23 @@ class Detector:
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
 
 
-def _frames(video: ReadVideo, margins: list[list[np.ndarray]]) -> list[FrameScore]:
-    """Every frame that was judged, from the `margins` of each model, face and frame."""
-    tracks: Sequence[int | None] = [face.track.track_id for face in video.faces] or [None]
-    return [
-        frame
-        for model, (clips, of_model) in enumerate(zip(video.clips, margins, strict=True))
-        for track_id, clip, of_clip in zip(tracks, clips, of_model, strict=True)
-        for frame in list_frames(model, track_id, clip.frame_indices, of_clip, video.times_s)
-    ]
+def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:
+    """Whose face decided, where all models agree on one."""
+    decided = {
+        opinion.faces[opinion.decisive].track_id if opinion.faces and len(opinion.counted) == 1 else None
+        for opinion in opinions
+    }
+    return decided.pop() if len(decided) == 1 else None
+
+
+def _frames(video: ReadVideo, opinions: Sequence[Opinion]) -> list[FrameScore]:
+    """Every frame that was judged, by model and face."""
+    frames = []
+    for model, (clips, opinion) in enumerate(zip(video.clips, opinions, strict=True)):
+        tracks: Sequence[int | None] = [face.track_id for face in opinion.faces] or [None]
+        for track_id, clip, margins in zip(tracks, clips, opinion.margins, strict=True):
+            frames += list_frames(model, track_id, clip.frame_indices, margins, video.times_s)
+    return frames
 
 
 def scan(

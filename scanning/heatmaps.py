@@ -2,6 +2,7 @@
 """The Grad-CAM pictures of a report as PNG files."""
 
 import base64
+import glob
 import hashlib
 import io
 import re
@@ -37,6 +38,9 @@ def write_heatmaps(
     for result, pictures in zip(results, evidence, strict=True):
         identity = hashlib.sha256(result.path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         stem = re.sub(r"[^\w.-]", "_", Path(result.path).stem, flags=re.ASCII).lstrip("-.")[:80] or "video"
+        # What an earlier run drew of this video, perhaps by another model, must not stand among today's pictures.
+        for earlier in folder.glob(f"{glob.escape(stem)}-{identity}-*.png"):
+            earlier.unlink(missing_ok=True)
         for number, heatmap in enumerate(pictures.heatmaps if pictures else (), 1):
             for kind, jpeg in (("frame", heatmap.jpeg), ("overlay", heatmap.overlay_jpeg)):
                 stream = io.BytesIO()

@@ -36,7 +36,7 @@ def gather_evidence(
         reader: The open video.
         video: What was read of it.
         windows: Its timeline.
-        models: Those that judged; the first one is explained.
+        models: Those that judged; the first one that judges what a window shows, faces or whole frames, is explained.
         threshold: Windows below it are not explained, but for the worst one.
 
     Raises:
@@ -46,20 +46,27 @@ def gather_evidence(
     explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
     return Evidence(
         thumbnails=_thumbnails(reader, video),
-        heatmaps=[_explain(reader, window, models[0]) for window in explained],
+        heatmaps=[_explain(reader, window, _model_for(window, video, models)) for window in explained],
+    )
+
+
+def _model_for(window: Window, video: ReadVideo, models: Sequence[LoadedModel]) -> LoadedModel:
+    """The first model that judges faces, for a window of a face, or the first that judges whole frames."""
+    return next(
+        model for model, faces in zip(models, video.faces, strict=True) if bool(faces) == (window.boxes is not None)
     )
 
 
 def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
     thumbnails = []
-    for position, clip in enumerate(video.clips[0]):
+    shown = next((i for i, faces in enumerate(video.faces) if faces), 0)
+    for clip in video.clips[shown]:
         indices, first = np.unique(clip.frame_indices, return_index=True)
         chosen = np.unique(np.linspace(0, len(indices) - 1, min(NUM_THUMBNAILS, len(indices))).round().astype(int))
-        track_id = video.faces[position].track.track_id if video.faces else None
         thumbnails += [
             Thumbnail(
                 time_s=float(reader.timestamps_s[indices[i]]),
-                track_id=track_id,
+                track_id=None if clip.track is None else clip.track.track_id,
                 jpeg=to_jpeg(clip.frames[first[i]], THUMBNAIL_SIDE),
             )
             for i in chosen

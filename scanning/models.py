@@ -19,6 +19,7 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .inference import Dtype, Engine, prepare_for_inference
 from .results import DEFAULT_ID, ModelIdentity
+from .terms import CARD_NAME, TERMS_NAMES
 from .weights import read_weights
 
 
@@ -38,11 +39,21 @@ class ModelLoadError(ValueError):
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A network in evaluation mode with its preprocessing."""
+    """
+    A network in evaluation mode with its preprocessing.
+
+    Attributes:
+        network: The network.
+        processor: Its preprocessing.
+        identity: Which weights it has.
+        folder: Where its files lie: a local folder, the snapshot of a Hub repository, or the packaged checkpoint;
+            `None` for random weights.
+    """
 
     network: DeepfakeForVideoClassification
     processor: DeepfakeVideoProcessor
     identity: ModelIdentity
+    folder: Path | None = None
 
     @property
     def fake_index(self) -> int:
@@ -97,18 +108,17 @@ def load_model(
     return _load_stored(name, revision, prepare)
 
 
-def load_stored_model(identity: ModelIdentity) -> LoadedModel:
+def load_stored_model(model: LoadedModel) -> LoadedModel:
     """
     The checkpoint of a loaded model with its network as it is stored, on the CPU: for saving it again.
 
     Raises:
         ModelLoadError: If it is gone or changed.
     """
-    packaged = identity.id in (DEFAULT_ID, UNTRAINED_ID)
-    model = _load_stored(None if packaged else identity.id, identity.revision)
-    if model.identity.weights_sha256 != identity.weights_sha256:
-        raise ModelLoadError(f"{identity.id}: the weights changed meanwhile.")
-    return model
+    stored = _load_stored(None if model.folder is None else str(model.folder), None)
+    if stored.identity.weights_sha256 != model.identity.weights_sha256:
+        raise ModelLoadError(f"{model.identity.id}: the weights changed meanwhile.")
+    return stored
 
 
 def _load_stored(
@@ -126,12 +136,13 @@ def _load_stored(
     config, processor = read_choices(name, folder)
     network, digest = _read_network(name, folder, config)
     prepare(network)
-    identity = ModelIdentity(
-        id=DEFAULT_ID if folder == DEFAULT_CHECKPOINT else name,
-        revision=commit,
-        weights_sha256=digest,
-    )
-    return LoadedModel(network, processor, identity)
+    if folder.resolve() == DEFAULT_CHECKPOINT:
+        name = DEFAULT_ID
+    elif name in (DEFAULT_ID, UNTRAINED_ID):
+        # A folder of one's own that is called like ours.
+        name = f"./{name}"
+    identity = ModelIdentity(id=name, revision=commit, weights_sha256=digest)
+    return LoadedModel(network, processor, identity, folder)
 
 
 def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -146,7 +157,8 @@ def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise ModelLoadError(f"{name}: is no folder with a checkpoint; give one, or the id of a Hub repository.")
     try:
-        snapshot = snapshot_download(name, revision=revision, allow_patterns=["*.json", "*.safetensors"])
+        patterns = ["*.json", "*.safetensors", *TERMS_NAMES, CARD_NAME]
+        snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
             f"{name}: there is no such folder, and the Hub repository cannot be had, {_one_line(error)}"

@@ -3,12 +3,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from ..face_cropping import FaceTrack, find_face_tracks
+from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
+from ..face_tracking import MIN_IOU, box_iou
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnreadableError
 from .settings import ScanSettings
@@ -46,9 +47,11 @@ class ReadVideo:
         duration_s: When the last frame ends, in seconds on the player's clock.
         sha256: Of the file.
         warnings: What a reader of the score should know.
-        face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
-        faces: The main face first; empty without face cropping.
-        clips: For each model one clip a face, or one of the whole frames.
+        face_coverage: Share of the sampled frames with a detected face, of an ensemble the lowest of its models';
+            `None` without face cropping.
+        faces: For each model the faces that it judges, its main face first; none where it judges whole frames. A
+            person has the same `track_id` for all models.
+        clips: For each model one clip for each of its faces, or one of the whole frames.
         times_s: When each frame of the clips is shown, by its index.
     """
 
@@ -57,14 +60,23 @@ class ReadVideo:
     sha256: str
     warnings: list[str]
     face_coverage: float | None
-    faces: list[SeenFace]
+    faces: list[list[SeenFace]]
     clips: list[list[Clip]]
     times_s: dict[int, float]
+
+    @property
+    def people(self) -> list[SeenFace]:
+        """Every person once, as the first model sees them that does."""
+        first: dict[int, SeenFace] = {}
+        for of_model in self.faces:
+            for face in of_model:
+                first.setdefault(face.track.track_id, face)
+        return [first[track_id] for track_id in sorted(first)]
 
 
 def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
     """
-    Open a video, find the faces once for all models, and crop each model's clips.
+    Open a video and crop each model's clips: each model gets what it would get alone.
 
     Args:
         path: A file or http(s) address.
@@ -95,21 +107,21 @@ def read_open_video(
 ) -> ReadVideo:
     """[`read_video`] for a video that is open already."""
     sampled = [processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors]
-    every = np.unique(np.concatenate(sampled))
-    tracks = find_faces(reader, every, processors, settings)
+    tracks = _find_faces_for_each(reader, sampled, processors, settings)
     clips = [
-        _read_clips(processor, reader, indices, tracks, is_ensemble=len(processors) > 1)
-        for processor, indices in zip(processors, sampled, strict=True)
+        _read_clips(processor, reader, indices, of_model, is_ensemble=len(processors) > 1)
+        for processor, indices, of_model in zip(processors, sampled, tracks, strict=True)
     ]
+    cropped = [(found, indices) for found, indices in zip(tracks, sampled, strict=True) if found is not None]
     warnings = []
     if reader.num_frames < (wanted := max(map(len, sampled))):
         plural = "s" if reader.num_frames > 1 else ""
         few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} wanted"
         warnings.append(f"{few}; some were judged more than once")
-    coverage = None if tracks is None else _coverage(tracks, every)
-    if tracks and (turns := tracks[0].quarter_turns):
+    if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
         turned = f"faces are upright only with the picture turned by {90 * turns} degrees counterclockwise"
         warnings.append(f"{turned}: they are judged like that")
+    coverage = min((_coverage(found, np.unique(indices)) for found, indices in cropped), default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
     return ReadVideo(
@@ -118,7 +130,10 @@ def read_open_video(
         sha256=reader.sha256(),
         warnings=[*reader.warnings, *warnings],
         face_coverage=coverage,
-        faces=[_seen(reader, track, every) for track in tracks or ()],
+        faces=[
+            [_seen(reader, track, np.unique(indices)) for track in found or ()]
+            for found, indices in zip(tracks, sampled, strict=True)
+        ],
         clips=clips,
         times_s=times_of(clips, reader.timestamps_s),
     )
@@ -130,15 +145,79 @@ def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[
     return dict(zip(indices.tolist(), timestamps_s[indices].tolist(), strict=True))
 
 
+def _find_faces_for_each(
+    reader: VideoReader,
+    sampled: Sequence[np.ndarray],
+    processors: Sequence[DeepfakeVideoProcessor],
+    settings: ScanSettings,
+) -> list[list[FaceTrack] | None]:
+    """
+    The tracks of each model, found as it would find them alone; `None` for one that judges whole frames.
+
+    Models that search the same frames in the same way share one search.
+    """
+    searches: dict[tuple[bytes, FaceCropSettings], list[FaceTrack]] = {}
+    people: list[FaceTrack] = []
+    tracks: list[list[FaceTrack] | None] = []
+    for processor, indices in zip(processors, sampled, strict=True):
+        if not crops_faces(processor, settings):
+            tracks.append(None)
+            continue
+        frames = np.unique(indices)
+        key = (frames.tobytes(), search_settings(processor))
+        if key not in searches:
+            found = find_face_tracks(reader, frames, settings=search_settings(processor))
+            searches[key] = _number_alike(found, people)
+            known = {track.track_id for track in people}
+            people += [track for track in searches[key] if track.track_id not in known]
+        tracks.append(searches[key])
+    return tracks
+
+
+def crops_faces(processor: DeepfakeVideoProcessor, settings: ScanSettings) -> bool:
+    """Whether a model judges face crops, and not whole frames."""
+    return bool(processor.do_crop_faces) and settings.faces != "none"
+
+
+def search_settings(processor: DeepfakeVideoProcessor) -> FaceCropSettings:
+    """How a model's faces are searched, without what only says how they are cut out."""
+    plain = FaceCropSettings()
+    return replace(processor.face_settings(), margin=plain.margin, square=plain.square, padding=plain.padding)
+
+
+def _number_alike(found: Sequence[FaceTrack], people: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """The tracks of one search, in their order, under the numbers of the people whom other searches found."""
+    if not people:
+        return list(found)
+    free = {track.track_id: track for track in people}
+    newcomer = len(people)
+    numbered = []
+    for track in found:
+        overlap, number = max(((_overlap(track, other), -n) for n, other in free.items()), default=(0.0, 0))
+        if overlap > MIN_IOU:
+            del free[-number]
+            numbered.append(replace(track, track_id=-number))
+        else:
+            numbered.append(replace(track, track_id=newcomer))
+            newcomer += 1
+    return numbered
+
+
+def _overlap(track: FaceTrack, other: FaceTrack) -> float:
+    """Mean overlap of the boxes of one track with those of another at the same frames."""
+    sides = [np.interp(track.frame_indices, other.frame_indices, other.boxes[:, side]) for side in range(4)]
+    return float(np.mean([box_iou(*pair) for pair in zip(track.boxes, np.stack(sides, axis=1), strict=True)]))
+
+
 def find_faces(
     reader: VideoReader,
     indices: np.ndarray,
     processors: Sequence[DeepfakeVideoProcessor],
     settings: ScanSettings,
 ) -> list[FaceTrack] | None:
-    """Tracks on the frames of all models together; `None` where faces are not cropped."""
-    cropping = [processor for processor in processors if processor.do_crop_faces]
-    if settings.faces == "none" or not cropping:
+    """Tracks for models that search alike; `None` for models that judge whole frames."""
+    cropping = [processor for processor in processors if crops_faces(processor, settings)]
+    if not cropping:
         return None
     return find_face_tracks(reader, indices, settings=cropping[0].face_settings())
 
@@ -152,15 +231,7 @@ def _read_clips(
 ) -> list[Clip]:
     if tracks is None:
         return processor.read_clips(reader, indices, do_crop_faces=False, keep_frames=is_ensemble)
-    if is_ensemble:
-        tracks = [_restrict(track, indices) for track in tracks]
     return processor.crop_clips(reader, tracks, len(indices))
-
-
-def _restrict(track: FaceTrack, indices: np.ndarray) -> FaceTrack:
-    """The part of a track on one model's frames; all of it where the face stands on none of them."""
-    part = track.on_frames(indices)
-    return part if len(part.frame_indices) else track
 
 
 def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:

@@ -11,6 +11,9 @@ from ..video_fetching import FailureReason
 
 
 SCHEMA_VERSION = 2
+# Raise it with every change after which the same files, weights and settings give another score, warning, timeline or
+# face crop: the form may stay. Runs and face crops of another version are not gone on with.
+RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
 # Name of the packaged checkpoint.
 DEFAULT_ID = "default"

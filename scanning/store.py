@@ -4,6 +4,8 @@ The folder of a scan that can be killed and started again.
 
     results.jsonl        one line a video
     results-<n>.jsonl    the lines of the n-th process while several scan together; joined at the end
+    run.json             which function the results are made by; those of another one are refused
+    files-<n>.jsonl      stamps of the files, by which one that has not changed need not be read again
     pictures/            what a report shows of each video, one file a video
 
 A line is appended, with its line end, when a video is done. A start keeps the lines that still hold and drops the
@@ -16,18 +18,22 @@ import hashlib
 import io
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..video_fetching import is_url
 from .evidence import Evidence
-from .files import OutputError, lock, write_atomically
+from .files import OutputError, write_atomically
+from .fingerprint import check_files, claim_folder, lock_folder, stamp_files
 from .results import VideoResult
 
 
 RESULTS_NAME = "results.jsonl"
-# A failure that may pass: these videos are tried again.
-PASSING_FAILURES = {"not_found", "unreadable", "timeout"}
+# A failure that may pass, or that raising a limit mends: these videos are tried again.
+PASSING_FAILURES = {"not_found", "unreadable", "timeout", "too_large"}
 
 
 class ResultStore:
@@ -36,8 +42,8 @@ class ResultStore:
 
     Args:
         folder: Made if it does not exist.
+        function: Describes what makes the results, see [`describe_function`].
         rank: Which of several processes this is; the first one joins their results in [`finish`].
-        is_current: Whether a result of an earlier run was made with today's models and settings.
         needs_pictures: Whether a result without its pictures counts as unfinished.
 
     Raises:
@@ -45,27 +51,19 @@ class ResultStore:
     """
 
     def __init__(
-        self,
-        folder: str | Path,
-        *,
-        is_current: Callable[[VideoResult], bool],
-        needs_pictures: bool = False,
-        rank: int = 0,
+        self, folder: str | Path, *, function: Mapping[str, Any], needs_pictures: bool = False, rank: int = 0
     ) -> None:
         self.folder = Path(folder)
-        self._is_current = is_current
+        self._function = function
         self._needs_pictures = needs_pictures
         self._rank = rank
         self._file = self.folder / (f"results-{rank}.jsonl" if rank else RESULTS_NAME)
         self._stream: io.FileIO | None = None
+        self._began_ns = time.time_ns()
+        self._lock = lock_folder(self.folder, rank)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
             if needs_pictures:
                 (self.folder / "pictures").mkdir(exist_ok=True)
-            self._lock = (self.folder / f".lock-{rank}").open("wb")
-            lock(self._lock)
-        except BlockingIOError as error:
-            raise OutputError(self.folder, OSError(0, "another scan is writing there")) from error
         except OSError as error:
             raise OutputError(self.folder, error) from error
 
@@ -76,16 +74,25 @@ class ResultStore:
         Args:
             paths: What all processes together are to scan.
             wait: Returns when every process has called it.
+
+        Raises:
+            RunMismatchError: If the folder holds results of another function.
         """
         wanted = set(paths)
         earlier = {result.path: result for result in self._read_all()}
-        kept = {path: result for path, result in earlier.items() if path in wanted and self._holds(result)}
+        stamps = self._read_stamps()
+        claim_folder(self.folder, self._function, has_results=bool(earlier), wait=wait)
+        kept: dict[str, VideoResult] = {}
+        for path, result in earlier.items():
+            if path in wanted and self._holds(result, stamps):
+                kept[path] = result
         wait()
         if self._rank == 0:
             others = [result for path, result in earlier.items() if path not in wanted]
             self._replace_all([*others, *kept.values()])
+            self._replace_stamps(stamps)
         wait()
-        return kept
+        return {path: _as_kept(result) for path, result in kept.items()}
 
     def add(self, result: VideoResult, pictures: Evidence | None = None) -> None:
         """
@@ -94,8 +101,9 @@ class ResultStore:
         Raises:
             OutputError: If it cannot be written, such as on a full disk.
         """
+        stamp = None if is_url(result.path) else stamp_files([result.path], began_ns=self._began_ns)
         if pictures is not None:
-            content = json.dumps(pictures.to_dict()).encode()
+            content = json.dumps({"result": _digest(result), **pictures.to_dict()}).encode()
             write_atomically(self._pictures_file(result.path), content)
         try:
             if self._stream is None:
@@ -105,13 +113,18 @@ class ResultStore:
             if self._stream.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())
+            if stamp is not None and result.sha256 is not None:
+                # Nothing is lost with it but time, so nothing waits for the disk.
+                with (self.folder / f"files-{self._rank}.jsonl").open("a", encoding="utf-8") as stream:
+                    stream.write(json.dumps([result.path, result.sha256, stamp]) + "\n")
         except OSError as error:
             raise OutputError(self._file, error) from error
 
-    def pictures(self, path: str) -> Evidence | None:
-        """The pictures that were kept with a result, if they can be read."""
+    def pictures(self, result: VideoResult) -> Evidence | None:
+        """The pictures that were made with this very result, if they can be read."""
         try:
-            return Evidence.from_dict(json.loads(self._pictures_file(path).read_bytes()))
+            content = json.loads(self._pictures_file(result.path).read_bytes())
+            return Evidence.from_dict(content) if content["result"] == _digest(result) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -141,13 +154,20 @@ class ResultStore:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _holds(self, result: VideoResult) -> bool:
-        if result.status in PASSING_FAILURES or not self._is_current(result):
+    def _holds(self, result: VideoResult, stamps: dict[str, tuple[str, str]]) -> bool:
+        """Whether a result is still that of its file; a new stamp is added to `stamps` where the file was read."""
+        if result.status in PASSING_FAILURES:
             return False
-        if self._needs_pictures and result.status == "ok" and self.pictures(result.path) is None:
+        if self._needs_pictures and result.status == "ok" and self.pictures(result) is None:
             return False
-        # What an address leads to is not known without fetching it.
-        return is_url(result.path) or (result.sha256 is not None and _sha256(result.path) == result.sha256)
+        if is_url(result.path):
+            return True
+        known = stamps.get(result.path)
+        stored = known[1] if known is not None and known[0] == result.sha256 else None
+        is_same, stamp = check_files([result.path], result.sha256, stored)
+        if is_same and stamp is not None and result.sha256 is not None:
+            stamps[result.path] = (result.sha256, stamp)
+        return is_same
 
     def _read_all(self) -> Iterator[VideoResult]:
         """Every whole line of all processes, the later ones of a path after the earlier ones."""
@@ -173,6 +193,23 @@ class ResultStore:
         for file in self._result_files()[1:]:
             file.unlink()
 
+    def _read_stamps(self) -> dict[str, tuple[str, str]]:
+        """Hash and stamp of each file, by its path."""
+        stamps: dict[str, tuple[str, str]] = {}
+        for file in sorted(self.folder.glob("files-*.jsonl")):
+            for line in file.read_bytes().split(b"\n"):
+                with contextlib.suppress(ValueError, TypeError):
+                    path, sha256, stamp = json.loads(line)
+                    stamps[path] = (sha256, stamp)
+        return stamps
+
+    def _replace_stamps(self, stamps: Mapping[str, tuple[str, str]]) -> None:
+        first = self.folder / "files-0.jsonl"
+        lines = (json.dumps([path, *known]) + "\n" for path, known in stamps.items())
+        write_atomically(first, "".join(lines).encode())
+        for file in set(self.folder.glob("files-*.jsonl")) - {first}:
+            file.unlink()
+
     def _close_stream(self) -> None:
         if self._stream is not None:
             self._stream.close()
@@ -183,12 +220,13 @@ class ResultStore:
         return self.folder / "pictures" / f"{name}.json"
 
 
-def _sha256(path: str) -> str | None:
-    digest = hashlib.sha256()
-    try:
-        with open(path, "rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    except OSError:
-        return None
-    return digest.hexdigest()
+def _digest(result: VideoResult) -> str:
+    return hashlib.sha256(replace(result, warnings=[]).to_json().encode()).hexdigest()
+
+
+def _as_kept(result: VideoResult) -> VideoResult:
+    """The same with what cannot be known without fetching an address again."""
+    if not is_url(result.path):
+        return result
+    said = f"this is the result of {result.created}: the address was not fetched again"
+    return replace(result, warnings=[*result.warnings, said])

@@ -12,6 +12,8 @@ import deepfake_video
 from clips import join_clips
 from deepfake_video import scan
 from deepfake_video.cli import main
+from deepfake_video.evaluation.known_videos import KnownVideos, read_lists
+from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
 from deepfake_video.scanning.results import DEFAULT_TERMS, UNTRAINED_WARNING
 from deepfake_video.scanning.sample import write_sample_video
@@ -38,6 +40,18 @@ def test_it_says_that_it_is_trained_and_how():
         record["threshold"],
     )
     assert not any("/" in str(value) for value in record["recipe"].values())
+
+
+def test_it_lists_what_it_was_trained_on():
+    record = json.loads((DEFAULT_CHECKPOINT / "training.json").read_text(encoding="utf-8"))
+    lists = read_lists(DEFAULT_CHECKPOINT)
+    assert lists["training"]["count"] == sum(record["training_data"].values()) == 11_070
+    assert lists["validation"]["count"] == len(record["validation_videos"]) == 36
+    known = KnownVideos([DEFAULT_CHECKPOINT])
+    for name in record["validation_videos"]:
+        dataset, _, key = name.partition(": ")
+        sample = Sample(key=key, path=Path(key), is_fake=True, dataset=dataset)
+        assert known.seen(sample, None) == "validation"
 
 
 def test_card_and_package_name_both_licences():

@@ -11,6 +11,7 @@ import pytest
 from deepfake_video.cli import main
 from deepfake_video.evaluation.calibration import (
     MIN_FACTOR,
+    Calibration,
     apply_temperature,
     fit_temperature,
     fit_threshold,
@@ -133,6 +134,32 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
         assert fitted[key] == pytest.approx(
             float(apply_temperature(np.array(probability), config.temperature)), abs=1e-6
         )
+
+
+def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++", has_splits=False)
+    model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"
+    fixed = ["--workers", "0", "--bootstrap", "0", "--quiet", "--plots", "none", "--output", str(output)]
+    assert main(["evaluate", str(root), "--model", model, *fixed]) == 0
+    before = {file.name: file.read_bytes() for file in output.iterdir() if file.suffix in (".txt", ".json", ".csv")}
+    capsys.readouterr()
+    assert main(["evaluate", str(root), "--model", model, *fixed, "--calibrate", str(tmp_path / "new")]) == 0
+    assert "calibrated on only 4 real and 16 fake videos: with fewer than 50 of either kind" in capsys.readouterr().out
+    assert {name: (output / name).read_bytes() for name in before} == before
+    assert "table.txt" in {file.name for file in (output / "calibrated").iterdir()}
+    report = json.loads((output / "calibrated/metrics.json").read_text())
+    assert report["rows"][0]["num_real"] + report["rows"][0]["num_fake"] == 20
+
+    # what set the temperature is no longer an unseen video
+    assert main(["evaluate", str(root), "--model", str(tmp_path / "new"), *fixed[:-1], str(tmp_path / "again")]) == 0
+    assert "videos were seen in calibration, so their numbers are optimistic" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("num_real", "num_fake", "is_few"), [(50, 50, False), (49, 500, True), (500, 49, True)])
+def test_fewer_than_fifty_of_either_class_are_few(num_real, num_fake, is_few):
+    facts = {"dataset": "d", "split": "val", "temperature": 1.0, "threshold": 0.5, "ece": {}, "folder": "f"}
+    fitted = Calibration(num_videos=num_real + num_fake, num_real=num_real, **facts)
+    assert (fitted.warning is not None) == is_few
 
 
 def test_an_existing_folder_is_never_calibrated_into(capsys, tmp_path):

@@ -336,7 +336,8 @@ def test_a_run_of_two_processes_is_continued_by_one(data, models, reference, tmp
     (output / "scores-00001.jsonl").write_bytes(b"".join(lines[4:6]) + lines[6][:10])
     main(command(data, models[0], output))
     assert (output / "table.txt").read_text() == (reference / "table.txt").read_text()
-    assert len(read_lines(output / "scores-00000.jsonl")) == 5
+    assert len(read_lines(output / "scores-00000.jsonl")) == 7
+    assert not (output / "scores-00001.jsonl").exists()
 
 
 # --- the grid ---

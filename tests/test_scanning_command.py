@@ -17,7 +17,7 @@ from PIL import Image
 
 from clips import write_clip
 from deepfake_video.cli import main
-from deepfake_video.scanning import batch
+from deepfake_video.scanning import batch, fingerprint
 from deepfake_video.scanning.annotate import annotate_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
@@ -113,12 +113,74 @@ def test_a_scan_goes_on_where_it_ended(folder, model, tmp_path, capsys, monkeypa
     assert scores(lines(tmp_path / "run")) == scores(first)
 
 
-def test_other_settings_are_another_scan(folder, model, tmp_path):
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--no-timeline"], "another timeline (true, now false)"),
+        (["--num-frames", "5"], "another num_frames (4, now 5)"),
+        (["--threshold", "0.7"], "another threshold (0.5, now 0.7)"),
+        (["--faces", "none"], "another faces (auto, now none)"),
+        (["--dtype", "bfloat16"], "another dtype (float32, now bfloat16)"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_other_settings_are_another_scan(folder, model, tmp_path, capsys, options, said):
     arguments = ["predict", str(folder / "a.mp4"), "--model", model, "--output", str(tmp_path / "run"), "--quiet"]
-    main(arguments)
-    main([*arguments, "--no-timeline"])
-    (result,) = lines(tmp_path / "run")
-    assert result["timeline"] == []
+    (tmp_path / "run").mkdir()
+    detector = Detector([model], device="cpu", settings=ScanSettings(timeline=True))
+    (tmp_path / "run" / "run.json").write_text(json.dumps(detector.describe()))
+    assert main([*arguments, *options]) == 2
+    assert f"{tmp_path / 'run'} was made with {said}; choose another --output" in capsys.readouterr().err
+    assert not (tmp_path / "run" / "results.jsonl").exists()
+
+
+SWAPPED = {"id2label": {"0": "fake", "1": "real"}, "label2id": {"fake": 0, "real": 1}}
+
+
+def change(file: Path, **values: object) -> None:
+    file.write_text(json.dumps({**json.loads(file.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("video_preprocessor_config.json", {"face_margin": 1.15}, "another face_margin (1.3, now 1.15)"),
+        (
+            "video_preprocessor_config.json",
+            {"image_mean": [0.5, 0.5, 0.5]},
+            "another image_mean ([0.485, ",
+        ),
+        ("config.json", {"temperature": 2.0}, "another temperature (1.0, now 2.0)"),
+        ("config.json", SWAPPED, "another id2label[0] (real, now fake), id2label[1] (fake, now real)"),
+    ],
+    ids=["margin", "normalisation", "temperature", "labels"],
+)
+def test_a_model_that_was_changed_on_disk_is_another_one(folder, tmp_path, capsys, file, values, said):
+    model = save_tiny_model(tmp_path / "model")
+    arguments = ["predict", str(folder / "a.mp4"), "--model", model, "--output", str(tmp_path / "run1"), "--quiet"]
+    assert main([*arguments, "--no-timeline"]) == 0
+    before = (tmp_path / "run1" / "results.jsonl").read_bytes()
+    capsys.readouterr()
+    change(tmp_path / "model" / file, **values)
+    assert main([*arguments, "--no-timeline"]) == 2
+    assert f"{tmp_path / 'run1'} was made with {said}" in capsys.readouterr().err
+    assert (tmp_path / "run1" / "results.jsonl").read_bytes() == before
+
+
+def test_results_of_another_version_are_not_gone_on_with(folder, model, tmp_path, capsys, monkeypatch):
+    arguments = ["predict", str(folder / "a.mp4"), "--model", model, "--output", str(tmp_path / "run"), "--quiet"]
+    assert main([*arguments, "--no-timeline"]) == 0
+    monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
+    assert main([*arguments, "--no-timeline"]) == 2
+    assert "another version of the results (" in capsys.readouterr().err
+
+
+def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):
+    arguments = ["predict", str(folder / "a.mp4"), "--output", str(tmp_path / "run"), "--quiet", "--no-timeline"]
+    assert main([*arguments, "--model", model]) == 0
+    shutil.copytree(model, tmp_path / "moved")
+    monkeypatch.setattr(Detector, "examine", None)
+    assert main([*arguments, "--model", str(tmp_path / "moved"), "--num-frames", "4"]) == 0
 
 
 def test_several_workers_give_the_same_results(folder, model, tmp_path):
@@ -196,6 +258,14 @@ def test_heat_maps_are_pictures_beside_their_frames(folder, model, tmp_path):
     frame, tinted = (np.asarray(Image.open(tmp_path / "maps" / name)) for name in names)
     assert frame.shape == tinted.shape
     assert not np.array_equal(frame, tinted)
+
+    # What an earlier run drew of a video does not stand among the pictures of a later one.
+    old = tmp_path / "maps" / names[0].replace("-1-", "-3-")
+    other = tmp_path / "maps" / "b-00000000-1-frame.png"
+    for file in (old, other):
+        file.write_bytes(b"of another model")
+    main([*arguments, "--heatmaps", str(tmp_path / "maps")])
+    assert (old.exists(), other.exists()) == (False, True)
 
 
 def test_csv_has_one_row_a_video(folder, model, tmp_path):

@@ -174,7 +174,7 @@ def test_graphs_of_other_weights_or_padding_are_others():
 
 def test_what_is_saved_is_the_stored_network(tmp_path):
     folder = save_tiny_model(tmp_path / "model")
-    stored = load_stored_model(load_model(folder).identity)
+    stored = load_stored_model(load_model(folder))
     plain = DeepfakeForVideoClassification.from_pretrained(folder).state_dict()
     assert stored.network.state_dict().keys() == plain.keys()
     assert all(torch.equal(value, plain[key]) for key, value in stored.network.state_dict().items())
@@ -183,11 +183,11 @@ def test_what_is_saved_is_the_stored_network(tmp_path):
 def test_engine_and_type_stand_in_the_result(tmp_path):
     model, clip = save_tiny_model(tmp_path / "model"), write_people(tmp_path / "clip.mp4", seconds=1)
     plain = Detector([model], device="cpu")
+    assert plain.describe()["settings"]["dtype"] == "float32"
     short = Detector([model], device="cpu", settings=ScanSettings(dtype="bfloat16"))
     result = short.score(clip)
     assert (result.settings["dtype"], result.settings["engine"]) == ("bfloat16", "torch")
-    assert short.would_repeat(result)
-    assert not plain.would_repeat(result)
+    assert short.describe()["settings"]["dtype"] == "bfloat16"
 
 
 @pytest.mark.parametrize(("settings", "device"), [({"dtype": "bfloat16"}, "cpu"), ({}, "cuda")])

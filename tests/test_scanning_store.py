@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A scan that is killed and started again loses nothing and lists nothing twice."""
 
+import hashlib
 import json
 import os
 import random
@@ -15,8 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfake_video.scanning import fingerprint
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
 from deepfake_video.scanning.files import OutputError, as_written, harmless, write_atomically
+from deepfake_video.scanning.fingerprint import RunMismatchError
 from deepfake_video.scanning.results import (
     SCHEMA_VERSION,
     FaceResult,
@@ -29,6 +32,7 @@ from deepfake_video.scanning.results import (
 from deepfake_video.scanning.store import ResultStore
 
 
+FUNCTION = {"models": [{"id": "m", "preprocessing": {"face_margin": 1.3}}]}
 SHA256_OF_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -39,7 +43,7 @@ def result(path: object, **changes: object) -> VideoResult:
 
 
 def open_store(folder: Path, **options: object) -> ResultStore:
-    return ResultStore(folder, **{"is_current": lambda stored: stored.model.id == "m", **options})
+    return ResultStore(folder, **{"function": FUNCTION, **options})
 
 
 def listed(folder: Path) -> list[str]:
@@ -80,12 +84,11 @@ def test_a_torn_last_line_is_dropped(tmp_path, videos, torn):
 @pytest.mark.parametrize(
     "change",
     [
-        {"model": ModelIdentity(id="another")},
         {"sha256": "0" * 64},
         {"sha256": None},
         {"status": "timeout", "label": None, "fake_probability": None, "message": "slow"},
     ],
-    ids=["model", "file", "unknown file", "passing failure"],
+    ids=["file", "unknown file", "passing failure"],
 )
 def test_what_no_longer_holds_is_judged_again_and_not_listed_twice(tmp_path, videos, change):
     with open_store(tmp_path / "run") as store:
@@ -146,7 +149,132 @@ def test_a_result_without_its_pictures_is_unfinished(tmp_path, videos):
         store.add(result(videos[1]))
     with open_store(tmp_path / "run", needs_pictures=True) as store:
         assert list(store.begin(videos)) == [videos[0]]
-        assert store.pictures(videos[0]) == pictures
+        assert store.pictures(store.begin(videos)[videos[0]]) == pictures
+
+
+def test_pictures_of_an_earlier_result_are_not_shown_with_a_later_one(tmp_path, videos):
+    old = Evidence(thumbnails=[Thumbnail(time_s=0.5, track_id=0, jpeg="AA==")])
+    with open_store(tmp_path / "run", needs_pictures=True) as store:
+        store.begin(videos)
+        store.add(result(videos[0], fake_probability=0.9), old)
+    Path(videos[0]).write_bytes(b"another video")
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {}
+        store.add(result(videos[0], sha256=hash_of(b"another video")))
+    with open_store(tmp_path / "run", needs_pictures=True) as store:
+        assert store.begin(videos) == {}
+
+
+def hash_of(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def test_results_of_another_function_are_refused_by_name(tmp_path, videos):
+    with open_store(tmp_path / "run1") as store:
+        store.begin(videos)
+        store.add(result(videos[0]))
+    other = {"models": [{"id": "elsewhere", "preprocessing": {"face_margin": 1.15}}]}
+    with (
+        open_store(tmp_path / "run1", function=other) as store,
+        pytest.raises(RunMismatchError, match=r"run1 was made with another face_margin \(1\.3, now 1\.15\); choose"),
+    ):
+        store.begin(videos[1:])
+    with open_store(tmp_path / "run1") as store:
+        assert list(store.begin(videos)) == videos[:1]
+
+
+def test_results_that_do_not_say_how_they_were_made_are_refused(tmp_path, videos):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "results.jsonl").write_text(result(videos[0]).to_json() + "\n")
+    with open_store(folder) as store, pytest.raises(RunMismatchError, match="earlier version"):
+        store.begin(videos)
+    assert listed(folder) == videos[:1]
+
+
+def age(path: str, seconds: float = 3600.0) -> None:
+    """Set the time of modification back; nobody can set that of the status change."""
+    then = time.time() - seconds
+    os.utime(path, (then, then))
+
+
+@pytest.fixture
+def settled(videos, monkeypatch) -> list[str]:
+    """The same videos, old enough for a stamp."""
+    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    return videos
+
+
+def test_a_file_that_did_not_change_is_not_read_again(tmp_path, settled, monkeypatch):
+    with open_store(tmp_path / "run") as store:
+        store.begin(settled)
+        store.add(result(settled[0]))
+    monkeypatch.setattr(fingerprint, "hash_files", None)
+    with open_store(tmp_path / "run") as store:
+        assert list(store.begin(settled)) == settled[:1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="the time of status change is not kept there")
+@pytest.mark.parametrize("in_place", [True, False], ids=["rewritten", "replaced"])
+def test_a_file_of_the_same_size_and_time_that_holds_something_else_is_judged_anew(tmp_path, settled, in_place):
+    path = Path(settled[0])
+    path.write_bytes(b"one")
+    age(settled[0])
+    before = path.stat()
+    with open_store(tmp_path / "run") as store:
+        store.begin(settled)
+        store.add(result(path, sha256=hash_of(b"one")))
+    new = path if in_place else path.with_suffix(".new")
+    new.write_bytes(b"two")
+    os.utime(new, ns=(before.st_atime_ns, before.st_mtime_ns))
+    new.replace(path)
+    assert (path.stat().st_size, path.stat().st_mtime_ns) == (before.st_size, before.st_mtime_ns)
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(settled) == {}
+
+
+def test_a_file_that_was_only_copied_anew_keeps_its_result_and_is_read_once(tmp_path, settled, monkeypatch):
+    path = Path(settled[0])
+    with open_store(tmp_path / "run") as store:
+        store.begin(settled)
+        store.add(result(path))
+    path.unlink()
+    path.touch()
+    with open_store(tmp_path / "run") as store:
+        assert list(store.begin(settled)) == settled[:1]
+    monkeypatch.setattr(fingerprint, "hash_files", None)
+    with open_store(tmp_path / "run") as store:
+        assert list(store.begin(settled)) == settled[:1]
+
+
+def test_a_file_that_changed_while_it_was_judged_has_no_stamp(tmp_path, videos):
+    """The content that was read may be that of before, so the next start reads it."""
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        Path(videos[0]).write_bytes(b"changed")
+        store.add(result(videos[0]))
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {}
+
+
+def test_an_address_says_that_it_was_not_fetched_again(tmp_path):
+    address = "https://example.org/a.mp4"
+    with open_store(tmp_path / "run") as store:
+        store.begin([address])
+        store.add(result(address))
+    with open_store(tmp_path / "run") as store:
+        (kept,) = store.begin([address]).values()
+    assert "not fetched again" in kept.warnings[-1]
+    assert "not fetched again" not in (tmp_path / "run" / "results.jsonl").read_text()
+
+
+@pytest.mark.parametrize("status", ["too_large", "timeout", "unreadable"])
+def test_what_a_raised_limit_mends_is_tried_again(tmp_path, videos, status):
+    with open_store(tmp_path / "run") as store:
+        store.begin(videos)
+        store.add(result(videos[0], status=status, label=None, fake_probability=None, message="too much"))
+    with open_store(tmp_path / "run") as store:
+        assert store.begin(videos) == {}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no locks there")

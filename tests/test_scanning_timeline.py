@@ -213,7 +213,7 @@ def test_a_video_without_a_timeline_keeps_its_score(edited, monkeypatch):
     def fail(*_: object) -> None:
         raise VideoError("edited.mp4", "it cannot be read any further")
 
-    monkeypatch.setattr(detector_module, "make_timeline", fail)
+    monkeypatch.setattr(detector_module, "ensemble_timeline", fail)
     result = redness_detector(timeline=True).examine(edited).result
     assert (result.status, result.timeline) == ("ok", [])
     assert "there is no timeline: it cannot be read any further" in result.warnings

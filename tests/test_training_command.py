@@ -13,6 +13,7 @@ from transformers import AutoConfig, pipeline
 
 from deepfake_video.cli import main
 from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.scanning.fingerprint import lock_folder
 from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
 from deepfake_video.training.loop import read_log
@@ -64,6 +65,14 @@ def test_the_model_folder_is_calibrated_and_says_what_it_is(trained):
     card = (trained / "model/README.md").read_text()
     assert "## Data" in card
     assert "4 steps" in card
+
+
+def test_two_trainings_do_not_write_to_one_folder(data, recipe, tmp_path, capsys):
+    pytest.importorskip("fcntl")
+    with lock_folder(tmp_path / "run", work="training"):
+        assert train(data, recipe, tmp_path / "run") == FAILED
+    assert "another training is writing there" in capsys.readouterr().err
+    assert not (tmp_path / "run/crops").exists()
 
 
 def test_the_pipeline_loads_the_model(trained, tmp_path):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cached crops: one file a content and settings, made once, read in parts."""
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -63,6 +64,16 @@ def test_other_settings_are_other_files(change, tmp_path):
     sample = image_sample(tmp_path / "a")
     other = cache_one(sample, replace(SETTINGS, **change), tmp_path / "cache")
     assert other.path != cache_one(sample, SETTINGS, tmp_path / "cache").path
+
+
+def test_crops_of_another_version_are_other_files(tmp_path, monkeypatch):
+    sample = image_sample(tmp_path / "a")
+    one = cache_one(sample, SETTINGS, tmp_path / "cache")
+    monkeypatch.setattr(crops, "RESULT_VERSION", 10**6)
+    other = cache_one(sample, SETTINGS, tmp_path / "cache")
+    assert one.path != other.path
+    content = b"".join(path.read_bytes() for path in sample.images)
+    assert one.sha256 == other.sha256 == hashlib.sha256(content).hexdigest()
 
 
 def test_other_content_is_another_file(tmp_path):

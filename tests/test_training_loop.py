@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
 
 from deepfake_video.training import loop
@@ -89,6 +90,19 @@ def test_other_videos_than_those_that_it_began_with_are_refused(videos, tmp_path
     with pytest.raises(TrainingError, match="other videos"):
         run(tiny_recipe(), (videos[0][:-1], videos[1]), tmp_path)
     assert run(tiny_recipe(), (videos[0][::-1], videos[1]), tmp_path) is not None
+
+
+def test_other_initial_weights_than_those_that_it_began_with_are_refused(videos, tmp_path):
+    def write(seed: int) -> None:
+        backbone = make_network(tiny_recipe(seed=seed)).base_model.frame_encoder.backbone
+        save_file(backbone.state_dict(), tmp_path / "a.safetensors")
+
+    write(5)
+    recipe = tiny_recipe(initial=str(tmp_path / "a.safetensors"))
+    assert run(recipe, videos, tmp_path / "run", stop_after=2) is None
+    write(6)
+    with pytest.raises(TrainingError, match=r"began with other weights.*a\.safetensors gives has changed"):
+        run(recipe, videos, tmp_path / "run")
 
 
 @pytest.mark.parametrize("stop", [3, 4])

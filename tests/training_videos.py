@@ -69,7 +69,7 @@ def make_video(
         "identities": (str(number),),
         "original": f"real-{number}" if is_fake else None,
     }
-    return Video(Sample(**{**facts, **changes}), CachedCrops(path, tuple(range(frames)), copies))
+    return Video(Sample(**{**facts, **changes}), CachedCrops(path, tuple(range(frames)), num_copies=copies))
 
 
 def make_videos(folder: Path, numbers: range) -> list[Video]:

@@ -27,7 +27,9 @@ from ..exit_codes import FAILED
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..scanning.files import write_atomically
+from ..scanning.fingerprint import hash_files
 from ..scanning.processes import worker_pool
+from ..scanning.results import RESULT_VERSION
 from ..video_decoding import VideoError, VideoReader
 from .copies import make_copies
 
@@ -79,10 +81,12 @@ class CachedCrops:
         path: The safetensors file: `frames` (T, S, S, 3) uint8, `landmarks` (T, 5, 2) in pixels, NaN where unknown.
         frame_indices: Which frame of the video each crop is, ascending.
         num_copies: Re-encoded copies beside them, see [`~training.copies.make_copies`].
+        sha256: Of the video file, or of the images one after the other.
     """
 
     path: Path
     frame_indices: tuple[int, ...]
+    sha256: str | None = None
     num_copies: int = 0
 
     def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
@@ -138,14 +142,23 @@ def _begin_worker() -> None:
 def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
     sample, settings, folder = job
     try:
-        name = _content_hash(sample, settings)
+        sha256 = hash_files(sample.files)
+        if sha256 is None:
+            # Says what is wrong with it.
+            _make(sample, settings)
+            return f"{sample.path}: cannot be read"
+        # Crops that another version of this package would make otherwise have another name.
+        # What is drawn for the copies follows from the original's name.
+        origin = [sample.dataset, sample.original, sample.is_fake, sample.path.stem] if settings.copies else []
+        key = json.dumps([FORMAT, RESULT_VERSION, asdict(settings), sha256, origin])
+        name = hashlib.sha256(key.encode()).hexdigest()
         # Two letters a folder: no folder of a hundred thousand files.
         path = folder / name[:2] / f"{name[2:]}.safetensors"
-        cached = _open_cached(path)
+        cached = _open_cached(path, sha256)
         if cached is None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, _make(sample, settings))
-            cached = _open_cached(path)
+            cached = _open_cached(path, sha256)
         return cached or f"{path}: what was just written there cannot be read"
     except VideoError as error:
         return str(error)
@@ -153,25 +166,14 @@ def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
         return f"{sample.path}: {error.strerror or error}"
 
 
-def _open_cached(path: Path) -> CachedCrops | None:
+def _open_cached(path: Path, sha256: str) -> CachedCrops | None:
     try:
         with safe_open(path, "np") as file:
             indices = tuple(json.loads(file.metadata()["frame_indices"]))
             copies = file.get_slice("copies").get_shape()[0] if "copies" in file.keys() else 0  # noqa: SIM118
-            return CachedCrops(path, indices, copies)
+            return CachedCrops(path, indices, sha256, copies)
     except (OSError, SafetensorError):
         return None
-
-
-def _content_hash(sample: Sample, settings: CropSettings) -> str:
-    # What is drawn for the copies follows from the original's name.
-    origin = [sample.dataset, sample.original, sample.is_fake, sample.path.stem] if settings.copies else []
-    digest = hashlib.sha256(json.dumps([FORMAT, asdict(settings), origin]).encode())
-    for path in sample.images or (sample.path,):
-        with path.open("rb") as stream:
-            while block := stream.read(1 << 20):
-                digest.update(block)
-    return digest.hexdigest()
 
 
 def _make(sample: Sample, settings: CropSettings) -> bytes:

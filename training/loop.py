@@ -104,8 +104,9 @@ def train(
         raise TrainingError(
             f"batch_pairs ({recipe.batch_pairs}) must be a multiple of the {accelerator.num_processes} processes."
         )
+    initial = _digest_weights(network)
     run = TrainingRun(accelerator, network, recipe, folder, quiet=quiet)
-    run.resume(_digest(train_videos, validation_videos))
+    run.resume(_digest(train_videos, validation_videos), initial)
     drawn = TrainingPairs(train_videos, recipe)
     # One process computes the features; the others find them there.
     with accelerator.main_process_first():
@@ -155,7 +156,7 @@ class TrainingRun:
         quiet: bool,
     ) -> None:
         self.accelerator, self.recipe, self.folder, self.quiet = accelerator, recipe, folder, quiet
-        self.progress, self._data = Progress(), ""
+        self.progress, self._data, self._begun_from = Progress(), "", ""
         self.processor = recipe.make_processor()
         # Convolutions on a CPU are faster where the channels of a pixel lie together.
         network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -312,7 +313,8 @@ class TrainingRun:
         self.accelerator.save_state(str(fresh))
         self.accelerator.wait_for_everyone()
         if self.accelerator.is_main_process:
-            record = {"recipe": self.recipe.to_dict(), "data": self._data, "progress": asdict(self.progress)}
+            record = {"recipe": self.recipe.to_dict(), "data": self._data, "initial": self._begun_from}
+            record["progress"] = asdict(self.progress)
             write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
             state = self.folder / STATE_NAME
             shutil.rmtree(old, ignore_errors=True)
@@ -322,17 +324,18 @@ class TrainingRun:
             shutil.rmtree(old, ignore_errors=True)
         self.accelerator.wait_for_everyone()
 
-    def resume(self, data: str) -> None:
+    def resume(self, data: str, initial: str) -> None:
         """
         Go on where the folder's state stands, if it holds one.
 
         Args:
             data: Names what is trained and validated on.
+            initial: Names the weights that a training begins with today.
 
         Raises:
-            TrainingError: If the state is of another recipe or of other data.
+            TrainingError: If the state is of another recipe, of other data, or of other initial weights.
         """
-        self._data = data
+        self._data, self._begun_from = data, initial
         state = self.folder / STATE_NAME
         if not state.exists() and (old := self.folder / f".{STATE_NAME}.old").exists():
             state = old
@@ -348,8 +351,14 @@ class TrainingRun:
             )
         if record.get("data", data) != data:
             raise TrainingError(
-                f"{self.folder}: holds a training on other videos, or on the same ones divided otherwise; choose "
-                "another folder."
+                f"{self.folder}: holds a training on other videos, on the same ones divided otherwise, or on crops "
+                "that another version made; choose another folder."
+            )
+        if record.get("initial", initial) != initial:
+            source = self.recipe.initial or "the seed"
+            raise TrainingError(
+                f"{self.folder}: holds a training that began with other weights: what {source} gives has changed; "
+                "choose another folder."
             )
         self.accelerator.load_state(str(state))
         self.progress = Progress(**record["progress"])
@@ -381,6 +390,15 @@ def _digest(*sides: Sequence[Video]) -> str:
     """Names the videos of each side by what they hold, with their labels."""
     listed = [sorted((video.crops.path.name, video.sample.is_fake) for video in side) for side in sides]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def _digest_weights(network: nn.Module) -> str:
+    """Names the weights of a network, and by their names and shapes its architecture."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _begin_worker(_: int) -> None:

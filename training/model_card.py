@@ -2,6 +2,7 @@
 """The README.md of a trained folder: what it was trained on, how, and what was measured; nothing else is claimed."""
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from ..configuration_deepfake import DeepfakeConfig
 from ..conversion.model_card import LIMITS, snippet
 
 
-def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfig) -> None:
+def write_model_card(
+    folder: Path,
+    record: dict[str, Any],
+    config: DeepfakeConfig,
+    *,
+    licence: Mapping[str, Any] | None = None,
+    terms: Sequence[str] = (),
+) -> None:
     """
     Write `README.md` into the folder.
 
@@ -19,11 +27,14 @@ def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfi
         folder: The model folder.
         record: What `training.json` holds.
         config: Of the network.
+        licence: What the card of the initial weights says about theirs, as the metadata of a card.
+        terms: Names of the files in `folder` that hold the terms of the initial weights.
     """
     data = ModelCardData(
         library_name="transformers",
         pipeline_tag="video-classification",
         tags=["deepfake-detection", "custom_code"],
+        **(licence or {}),
     )
     rnn = f" and a {config.rnn_type.upper()}" if config.rnn_type != "none" else ", frame by frame"
     metrics = "\n".join(
@@ -40,6 +51,7 @@ def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfi
         + "\n\n"
         + _list("Validated on, with nobody in both as far as the data say who is seen", record["validation_data"])
         + "\n\nThe licence of these data binds the weights: state it here before you publish them.",
+        *_licence(record, licence, terms),
         f"## Training\n\n{record['steps']} steps, {record['seconds']} s, best at step {record['best_step']}; the "
         f"whole recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
         "## Measured\n\nOn the validation videos, which chose the step, the temperature "
@@ -50,6 +62,20 @@ def write_model_card(folder: Path, record: dict[str, Any], config: DeepfakeConfi
     ]
     # A card made of a string keeps the text as it is; only the block of data above it is generated.
     ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
+
+
+def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: Sequence[str]) -> list[str]:
+    """The section on the licence, if the initial weights have one."""
+    if not licence and not terms:
+        return []
+    stated = (licence or {}).get("license_name") or (licence or {}).get("license")
+    said = f" ({stated})" if stated else ""
+    where = f": see {', '.join(terms)} in this folder" if terms else ""
+    initial = record["recipe"]["initial"]
+    return [
+        f"## Licence\n\nThese weights were trained from those of {initial}, whose terms{said} bind them too{where}. "
+        "The data above may add terms of their own."
+    ]
 
 
 def _list(title: str, groups: dict[str, int]) -> str:

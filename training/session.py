@@ -19,12 +19,15 @@ from .. import __version__
 from ..conversion.errors import ConversionError
 from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
+from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..exit_codes import FAILED, OK, report
 from ..hub_folder import save_hub_folder
 from ..scanning.files import check_folder_target, new_folder
+from ..scanning.fingerprint import lock_folder
 from ..scanning.processes import ProcessGroup
+from ..scanning.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.text import printable
 from .command import parse_changes
 from .data import Video, load_videos, open_data
@@ -34,7 +37,7 @@ from .networks import make_network
 from .recipe import Recipe, TrainingError
 
 
-MODEL_NAME, RECORD_NAME = "model", "training.json"
+MODEL_NAME = "model"
 
 
 def train_and_save(arguments: argparse.Namespace) -> int:
@@ -56,7 +59,6 @@ def train_and_save(arguments: argparse.Namespace) -> int:
         check_folder_target(folder)
     # Initial weights that do not fit are found here, not after hours of cropping; the training makes its own.
     make_network(recipe)
-    arguments.output.mkdir(parents=True, exist_ok=True)
     samples = open_data(
         arguments.data,
         arguments.validation_data,
@@ -66,7 +68,8 @@ def train_and_save(arguments: argparse.Namespace) -> int:
     )
     group = ProcessGroup(arguments.device)
     try:
-        return _train_in(group, recipe, samples, arguments)
+        with lock_folder(arguments.output, group.rank, work="training"):
+            return _train_in(group, recipe, samples, arguments)
     finally:
         group.close()
 
@@ -137,6 +140,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     config.is_trained, config.temperature = True, factor
     config.threshold = fit_threshold(probabilities, outcome.is_fake)
     estimates = estimate(probabilities, outcome.is_fake, config.threshold, seed=recipe.seed)
+    initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
     record = {
         "recipe": {**recipe.to_dict(), "initial": _initial_name(recipe)},
         "steps": outcome.progress.step,
@@ -145,6 +149,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
         "training_data": dict(_groups(sides[0])),
         "validation_data": dict(_groups(sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
+        "videos": _list_videos(sides, initial),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,
         "threshold": config.threshold,
@@ -157,9 +162,22 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     }
     with new_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
-        (unfinished / RECORD_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        write_model_card(unfinished, record, config)
+        (unfinished / TRAINING_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        # What binds the initial weights binds those that are made of them.
+        licence = {} if initial is None else licence_of(initial)
+        terms = [] if initial is None else copy_terms(initial, unfinished)
+        write_model_card(unfinished, record, config, licence=licence, terms=terms)
     return record
+
+
+def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict[str, Any]:
+    """What was trained and validated on, here and before the initial weights were stored."""
+    earlier = read_lists(initial)
+    videos: dict[str, Any] = {}
+    for part, side in zip(("training", "validation"), sides, strict=True):
+        own = list_videos((video.sample, video.crops.sha256) for video in side)
+        videos[part] = merge_lists([earlier[part], own]) if part in earlier else own
+    return videos
 
 
 def _initial_name(recipe: Recipe) -> str | None:

@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The folder of an evaluation: what an earlier run left there, and what of it still holds."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..scanning.detector import ENSEMBLE_THRESHOLD
+from ..scanning.files import write_atomically
+from ..scanning.fingerprint import check_files, claim_folder, describe_function
+from ..scanning.processes import ProcessGroup
+from ..scanning.store import PASSING_FAILURES
+from .judging import Judge
+from .samples import Sample
+from .scores import LINES_PATTERN, Score, read_lines, unique
+
+
+Task = tuple[str, str | None]
+# Of a description, what decides about the scores; the rest is for the tables.
+_DECISIVE = ("dataset", "layout", "ensemble", "seed", "function")
+
+
+def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
+    """What decides the scores of a run, for [`take_up`], and what a table says about it."""
+    configs = [model.network.config for model in judge.models]
+    return {
+        "dataset": str(root.resolve()),
+        "layout": layout,
+        "models": judge.identity.id,
+        "weights_sha256": judge.identity.weights_sha256,
+        "is_trained": all(config.is_trained for config in configs),
+        "temperatures": [float(config.temperature) for config in configs],
+        "threshold": float(configs[0].threshold) if len(configs) == 1 else ENSEMBLE_THRESHOLD,
+        "frame_sampling": [processor.frame_sampling for processor in judge.processors],
+        "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
+        "faces": judge.settings.faces,
+        "face_aggregation": judge.settings.face_aggregation,
+        "ensemble": judge.ensemble,
+        "dtype": judge.settings.dtype,
+        "engine": judge.settings.engine,
+        "seed": seed,
+        "function": describe_function(judge.models, judge.settings),
+    }
+
+
+def take_up(
+    folder: Path,
+    samples: Iterable[Sample],
+    wanted: set[Task],
+    description: Mapping[str, Any],
+    *,
+    judge: Judge,
+    processes: ProcessGroup,
+) -> list[Score]:
+    """
+    The scores of an earlier run that still hold, the same on every process.
+
+    They hold if they were made by the same function on the same bytes. What a table says about a video besides its
+    score, such as label and split, comes from today's data set.
+
+    Args:
+        folder: Of the run; locked by the caller.
+        samples: All of the data set: scores of a part that is not evaluated today stay in the folder.
+        wanted: What is to be scored.
+        description: See [`describe`].
+        judge: Says which videos its models were trained on.
+        processes: That share the work.
+
+    Raises:
+        RunMismatchError: If the folder holds scores of another function or data set.
+        EvaluationError: If a line is damaged.
+        OutputError: If the folder cannot be written.
+    """
+    # Every process reads its own disk, which on several machines need not be the same.
+    own = [score for file in sorted(folder.glob(LINES_PATTERN)) for score in read_lines(file)]
+    claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), wait=processes.wait)
+    known = {sample.key: sample for sample in samples}
+    earlier = [
+        refresh(score, known[score.key], judge) for score in unique(processes.gather(own)) if score.key in known
+    ]
+    holding = unique(processes.gather(_holding(processes.share(earlier), known)))
+    processes.wait()
+    if processes.is_first:
+        _replace_lines(folder, holding)
+    processes.wait()
+    return [score for score in holding if score.task in wanted]
+
+
+def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
+    """A score with what is known of its sample today."""
+    today = Score.of(
+        sample, status="refreshed", sha256=score.sha256, seen=judge.known_videos.seen(sample, score.sha256)
+    )
+    found = ("corruption", "status", "fake_probability", "message", "face_coverage", "frame_indices")
+    return replace(today, **{name: getattr(score, name) for name in (*found, "frame_probabilities", "stamp")})
+
+
+def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score]:
+    """Those that were made of the bytes that are there today, with the stamps of today."""
+    holding = []
+    checked: dict[tuple[str, str | None], tuple[bool, str | None]] = {}
+    for score in scores:
+        if score.status in PASSING_FAILURES:
+            continue
+        # Its corruptions are of the same bytes.
+        file = (score.key, score.sha256)
+        if file not in checked:
+            checked[file] = check_files(known[score.key].files, score.sha256, score.stamp)
+        is_same, stamp = checked[file]
+        if is_same:
+            holding.append(replace(score, stamp=stamp))
+    return holding
+
+
+def _replace_lines(folder: Path, scores: Iterable[Score]) -> None:
+    first = folder / LINES_PATTERN.replace("*", "00000")
+    write_atomically(first, b"".join(score.to_line() for score in unique(scores)))
+    # Their lines are in the first file now; being killed here leaves them in both, and the next start joins them.
+    for file in set(folder.glob(LINES_PATTERN)) - {first}:
+        file.unlink()

@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+What a stored result was made by, the function, and what it was made of, the bytes of a file.
+
+A run folder holds results of one function only. `run.json` describes it: weights, configuration, preprocessing, labels
+and settings of every model, and the result version of this package. What cannot change a score is left out: the name
+of a model, the device, the batch size and the limits of reading.
+
+A file is known by its SHA-256. Reading a million files to find out that none has changed takes hours, so a result
+also keeps a stamp: size, times of modification and of status change, and inode. A file with the stamp that was
+stored is not read again. Anybody can set the time of modification, but not the time of status change, so a file that
+was replaced by one of the same size and time is noticed wherever the file system keeps that time: everywhere but on
+Windows and on FAT. Where the stamp differs, the hash decides.
+"""
+
+import hashlib
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from .files import OutputError, lock, write_atomically
+from .results import RESULT_VERSION
+from .settings import ScanSettings
+
+
+if TYPE_CHECKING:
+    from .models import LoadedModel
+
+RUN_NAME = "run.json"
+# Clocks of file systems are coarse (FAT: 2 s): a file that changed later than this before a scan has no stamp.
+_STAMP_MARGIN_NS = 3_000_000_000
+# Parts of a configuration that say nothing about what the network computes, or say it again.
+_NO_CHOICES = {"_name_or_path", "architectures", "auto_map", "dtype", "label2id", "model_type", "transformers_version"}
+# Parts of a description by which a model is named, not known.
+_NAMES = {"id", "revision"}
+_MAX_DIFFERENCES, _MAX_SHOWN = 3, 60
+
+
+class RunMismatchError(ValueError):
+    """A folder holds results of another function; the sentence names the folder and the difference."""
+
+
+def describe_function(models: Sequence["LoadedModel"], settings: ScanSettings) -> dict[str, Any]:
+    """
+    All that decides about a score, as plain values for JSON.
+
+    Args:
+        models: Those that judge together.
+        settings: The choices of the scan.
+    """
+    described = {
+        "result_version": RESULT_VERSION,
+        "settings": {name: value for name, value in settings.to_dict().items() if name != "num_frames"},
+        "models": [_describe_model(model, settings) for model in models],
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(described, default=str))
+    return plain
+
+
+def _describe_model(model: "LoadedModel", settings: ScanSettings) -> dict[str, Any]:
+    config, choices = model.network.config.to_diff_dict(), model.processor.choices()
+    choices["num_frames"] = settings.num_frames or model.processor.num_frames
+    return {
+        "id": model.identity.id,
+        "revision": model.identity.revision,
+        "weights": model.identity.weights_sha256,
+        "configuration": {name: value for name, value in config.items() if name not in _NO_CHOICES},
+        # What Transformers adds to all processors is unset in ours.
+        "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
+    }
+
+
+def claim_folder(
+    folder: Path,
+    description: Mapping[str, Any],
+    *,
+    has_results: bool,
+    compared: Sequence[str] | None = None,
+    wait: Callable[[], None] = lambda: None,
+) -> None:
+    """
+    Write down by which function the results in a folder are made, or check that it is the same.
+
+    The folder must be locked, see [`lock_folder`].
+
+    Args:
+        folder: The folder of a run.
+        description: What must be the same; see [`describe_function`].
+        has_results: Whether results are there already.
+        compared: Names in the description that must be the same; all if not given.
+        wait: Returns when every process of the run has called it.
+
+    Raises:
+        RunMismatchError: If the folder holds results of another function, or of an unknown one.
+        OutputError: If the description cannot be written.
+    """
+    _claim(folder, description, has_results, compared)
+    wait()
+    # Of several processes that found no description, each has written its own: now all see the same one.
+    _claim(folder, description, has_results, compared)
+
+
+def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, compared: Sequence[str] | None) -> None:
+    file = folder / RUN_NAME
+    wanted = json.loads(json.dumps(description))
+    try:
+        known = json.loads(file.read_bytes())
+        names = {**known, **wanted} if compared is None else compared
+        differences = [
+            difference for name in names for difference in _differences(known.get(name), wanted.get(name), name)
+        ]
+    except FileNotFoundError:
+        if has_results:
+            raise RunMismatchError(
+                f"{folder}: holds results of an earlier version that does not say how they were made; choose another "
+                "--output."
+            ) from None
+        write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
+        return
+    except (OSError, ValueError, AttributeError) as error:
+        raise RunMismatchError(f"{file}: is damaged ({error}); choose another --output.") from error
+    if differences:
+        more = len(differences) - _MAX_DIFFERENCES
+        listed = ", ".join(differences[:_MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
+        raise RunMismatchError(f"{folder} was made with another {listed}; choose another --output.")
+
+
+def _differences(known: Any, wanted: Any, name: str = "", model: str = "") -> Iterator[str]:
+    """Each value that differs, by its name: `face_margin (1.3, now 1.15)`."""
+    if name == "models" and isinstance(known, list) and isinstance(wanted, list):
+        if len(known) != len(wanted):
+            yield f"number of models ({len(known)}, now {len(wanted)})"
+            return
+        for number, pair in enumerate(zip(known, wanted, strict=True), 1):
+            yield from _differences(*pair, model=f" of model {number}" if len(wanted) > 1 else "")
+    elif isinstance(known, dict) and isinstance(wanted, dict):
+        for key in {**known, **wanted}:
+            if key not in _NAMES:
+                shown = f"{name}[{key}]" if key.isdecimal() else key
+                yield from _differences(known.get(key), wanted.get(key), shown, model)
+    elif known != wanted:
+        plain = name.replace("result_version", "version of the results")
+        yield f"{plain}{model} ({_shown(known)}, now {_shown(wanted)})"
+
+
+def _shown(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value)
+    if len(text) == 64 and all(character in "0123456789abcdef" for character in text):
+        return text[:12]
+    return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
+
+
+def lock_folder(folder: Path, rank: int = 0, *, work: str = "scan") -> IO[bytes]:
+    """
+    Make a folder where there is none, and keep other runs from writing to it until the returned stream is closed.
+
+    Args:
+        folder: The folder of a run.
+        rank: Number of this process among those of the run.
+        work: Kind of the other run, for the message.
+
+    Raises:
+        OutputError: If another run holds the folder, or it cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        stream = (folder / f".lock-{rank}").open("wb")
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    try:
+        lock(stream)
+    except OSError as error:
+        stream.close()
+        busy = OSError(0, f"another {work} is writing there")
+        raise OutputError(folder, busy if isinstance(error, BlockingIOError) else error) from error
+    return stream
+
+
+def hash_files(paths: Sequence[str | Path]) -> str | None:
+    """SHA-256 of the content of one file, or of several one after the other; `None` if one cannot be read."""
+    digest = hashlib.sha256()
+    try:
+        for path in paths:
+            # A pipe would wait for ever, and a device never end.
+            if not stat.S_ISREG(os.stat(path).st_mode):
+                return None
+            with open(path, "rb") as stream:
+                while block := stream.read(1 << 20):
+                    digest.update(block)
+    except (OSError, ValueError):
+        return None
+    return digest.hexdigest()
+
+
+def stamp_files(paths: Sequence[str | Path], *, began_ns: int | None = None) -> str | None:
+    """
+    What tells without reading them that files are those of before.
+
+    Args:
+        paths: The files.
+        began_ns: When the run began that reads them; now if not given.
+
+    Returns:
+        The stamp, or `None` if one is missing, or changed so late that the content that was read may be another.
+    """
+    latest = (time.time_ns() if began_ns is None else began_ns) - _STAMP_MARGIN_NS
+    parts = []
+    for path in paths:
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        if not stat.S_ISREG(found.st_mode) or max(found.st_mtime_ns, found.st_ctime_ns) > latest:
+            return None
+        parts.append(f"{found.st_size}-{found.st_mtime_ns}-{found.st_ctime_ns}-{found.st_ino}")
+    return parts[0] if len(parts) == 1 else hashlib.sha256(" ".join(parts).encode()).hexdigest()
+
+
+def check_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | None) -> tuple[bool, str | None]:
+    """
+    Whether files still hold what a result was made of; they are read only where the stamp does not tell.
+
+    Args:
+        paths: The files of one video.
+        sha256: Hash of the content that was read, if it is known.
+        stamp: What [`stamp_files`] gave then.
+
+    Returns:
+        Whether they do, and the stamp of today.
+    """
+    if sha256 is None:
+        return False, None
+    # Taken before the files are read: what changes afterwards has another one.
+    today = stamp_files(paths)
+    if today is not None and today == stamp:
+        return True, today
+    return hash_files(paths) == sha256, today

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files beside a model that say under which terms its weights may be used, and who copies them along."""
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+
+CARD_NAME = "README.md"
+_NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "TERMS", "TERMS_OF_USE", "USE_POLICY")
+# By these names alone: what else lies in a folder is not copied, published or downloaded.
+TERMS_NAMES = tuple(f"{name}{extension}" for name in _NAMES for extension in ("", ".txt", ".md"))
+_MAX_BYTES = 1 << 20
+
+
+class TermsError(ValueError):
+    """The terms of a model cannot be copied along; the sentence names the file."""
+
+
+def find_terms(folder: Path) -> list[Path]:
+    """
+    Licence, notice and terms of use in the folder of a model; nowhere else.
+
+    Args:
+        folder: A local folder, the snapshot of a Hub repository, or the packaged checkpoint.
+
+    Raises:
+        TermsError: If one of the files is no ordinary text file of this folder.
+    """
+    return [file for name in TERMS_NAMES if (file := _find(folder, name)) is not None]
+
+
+def find_card(folder: Path) -> Path | None:
+    """
+    The model card in the folder of a model, if it has one.
+
+    Raises:
+        TermsError: If it is no ordinary text file of this folder.
+    """
+    return _find(folder, CARD_NAME)
+
+
+def copy_terms(source: Path, target: Path) -> list[str]:
+    """
+    Copy licence, notice and terms of use of a model into the folder of one that is made from it.
+
+    Returns:
+        The names of the files.
+
+    Raises:
+        TermsError: If a file is no ordinary text file of its folder.
+        OSError: If it cannot be copied.
+    """
+    files = find_terms(source)
+    for file in files:
+        shutil.copyfile(file, target / file.name)
+    return [file.name for file in files]
+
+
+def licence_of(folder: Path) -> dict[str, Any]:
+    """
+    What the model card says about the licence: `license`, `license_name` and `license_link` as far as it has them.
+
+    Raises:
+        TermsError: If the card is no ordinary text file of its folder.
+    """
+    from huggingface_hub import ModelCard
+
+    card = find_card(folder)
+    if card is None:
+        return {}
+    try:
+        data = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+    except Exception:  # a card by hand: what YAML and its checks raise has no common class
+        return {}
+    names = ("license", "license_name", "license_link")
+    return {name: data[name] for name in names if isinstance(data.get(name), str)}
+
+
+def model_folder_of(path: Path) -> Path | None:
+    """The folder of a model by its own path or by that of its weights; `None` for a file that lies elsewhere."""
+    folder = path if path.is_dir() else path.parent
+    return folder if (folder / "config.json").is_file() else None
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    file = folder / name
+    if not file.is_file():
+        return None
+    # The files of a snapshot are links into the cache of their repository.
+    root = folder.resolve()
+    roots = (root, root.parent.parent) if root.parent.name == "snapshots" else (root,)
+    if not any(file.resolve().is_relative_to(allowed) for allowed in roots):
+        raise TermsError(f"{file}: is a link that leads out of the folder of the model; put the text itself there.")
+    if file.stat().st_size > _MAX_BYTES:
+        raise TermsError(f"{file}: is longer than 1 MiB, which no licence or card is.")
+    return file

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An evaluation that goes on: with scores of the same function on the same bytes, and with today's labels."""
+
+import csv
+import json
+import os
+from pathlib import Path
+
+import benchmark_trees as trees
+import pytest
+
+from deepfake_video.cli import main
+from deepfake_video.evaluation import runner
+from deepfake_video.evaluation.known_videos import KnownVideos, list_videos, merge_lists
+from deepfake_video.evaluation.samples import Sample
+from deepfake_video.evaluation.scores import read_scores
+from deepfake_video.scanning import fingerprint
+from deepfake_video.scanning.fingerprint import hash_files, lock_folder
+
+
+FIXED = ["--device", "cpu", "--workers", "0", "--bootstrap", "0", "--plots", "none", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return trees.save_model(tmp_path_factory.mktemp("model"), 1)
+
+
+@pytest.fixture
+def data(tmp_path) -> Path:
+    """A list of three videos beside them."""
+    root = trees.make_folder(tmp_path / "data", reals=2, fakes=2)
+    (root / "list.csv").write_text(
+        "path,label,split\nreal/0.mp4,real,test\nreal/1.mp4,real,test\nfake/0.mp4,fake,test\n"
+    )
+    return root
+
+
+def evaluate(data: Path, model: str, output: Path, *options: str) -> int:
+    return main(["evaluate", str(data / "list.csv"), "--model", model, "--output", str(output), *FIXED, *options])
+
+
+def rows(output: Path) -> dict[str, dict[str, str]]:
+    with (output / "scores.csv").open(encoding="utf-8") as stream:
+        return {row["key"]: row for row in csv.DictReader(stream)}
+
+
+def count_reads(monkeypatch) -> list[str]:
+    read: list[str] = []
+    original = runner.read_sample
+
+    def counted(sample, *arguments):
+        read.append(sample.key)
+        return original(sample, *arguments)
+
+    monkeypatch.setattr(runner, "read_sample", counted)
+    return read
+
+
+def test_labels_and_splits_are_those_of_today(data, model, tmp_path, monkeypatch):
+    output = tmp_path / "run"
+    assert evaluate(data, model, output) == 0
+    scored = {key: row["fake_probability"] for key, row in rows(output).items()}
+    text = (data / "list.csv").read_text().replace("real/1.mp4,real,test", "real/1.mp4,fake,test")
+    (data / "list.csv").write_text(text.replace("path,label,split", "path,label,split,method"))
+    read = count_reads(monkeypatch)
+    assert evaluate(data, model, output) == 0
+    assert read == []
+    today = rows(output)
+    assert {key: row["label"] for key, row in today.items()} == {
+        "fake/0.mp4": "fake",
+        "real/0.mp4": "real",
+        "real/1.mp4": "fake",
+    }
+    assert {key: row["fake_probability"] for key, row in today.items()} == scored
+    # What is kept for later says so too.
+    assert main(["evaluate", "--scores", str(output), "--output", str(tmp_path / "again"), *FIXED[4:]]) == 0
+    assert (tmp_path / "again/table.txt").read_text() == (output / "table.txt").read_text()
+
+
+def test_a_video_that_left_the_data_set_is_in_no_table(data, model, tmp_path):
+    output = tmp_path / "run"
+    evaluate(data, model, output)
+    lines = (data / "list.csv").read_text().splitlines(keepends=True)
+    (data / "list.csv").write_text("".join(line for line in lines if "real/1" not in line))
+    evaluate(data, model, output)
+    assert sorted(score.key for score in read_scores(output)) == ["fake/0.mp4", "real/0.mp4"]
+
+
+def test_scores_of_another_split_stay(data, model, tmp_path):
+    with (data / "list.csv").open("a") as stream:
+        stream.write("fake/1.mp4,fake,val\n")
+    output = tmp_path / "run"
+    evaluate(data, model, output, "--split", "val")
+    evaluate(data, model, output, "--split", "test")
+    assert {score.key: score.split for score in read_scores(output)}["fake/1.mp4"] == "val"
+    assert "fake/1.mp4" not in rows(output)
+
+
+@pytest.mark.parametrize("with_old_times", [True, False])
+def test_a_replaced_video_is_scored_anew(data, model, tmp_path, monkeypatch, with_old_times):
+    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    output, file = tmp_path / "run", data / "real/1.mp4"
+    evaluate(data, model, output)
+    before, found = rows(output)["real/1.mp4"], file.stat()
+    other = (data / "fake/1.mp4").read_bytes()
+    if with_old_times:
+        # The same size and time of modification, another content.
+        other = file.read_bytes()[:-1] + bytes([file.read_bytes()[-1] ^ 1])
+    file.write_bytes(other)
+    if with_old_times:
+        os.utime(file, ns=(found.st_atime_ns, found.st_mtime_ns))
+    read = count_reads(monkeypatch)
+    evaluate(data, model, output)
+    assert read == ["real/1.mp4"]
+    assert rows(output)["real/1.mp4"]["sha256"] == hash_files([file]) != before["sha256"]
+
+
+def test_a_broken_video_that_was_mended_is_scored(data, model, tmp_path):
+    output, file = tmp_path / "run", data / "real/1.mp4"
+    whole = file.read_bytes()
+    file.write_bytes(b"\x00\x00\x00\x18ftypisom" + bytes(99))
+    assert evaluate(data, model, output) == 1
+    file.write_bytes(whole)
+    assert evaluate(data, model, output) == 0
+    assert all(row["status"] == "ok" for row in rows(output).values())
+
+
+def test_a_replaced_face_image_is_scored_anew(model, tmp_path, monkeypatch):
+    root = trees.make_image_folder(tmp_path / "faces")
+    command = ["evaluate", str(root), "--model", model, "--output", str(tmp_path / "run"), *FIXED]
+    assert main(command) == 0
+    trees.put_images(root / "real/000", 1, shade=99)
+    read = count_reads(monkeypatch)
+    assert main(command) == 0
+    assert read == ["real/000"]
+
+
+def test_what_did_not_change_is_not_read_again(data, model, tmp_path, monkeypatch):
+    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    evaluate(data, model, tmp_path / "run")
+    monkeypatch.setattr(fingerprint, "hash_files", None)
+    monkeypatch.setattr(runner, "read_sample", None)
+    assert evaluate(data, model, tmp_path / "run") == 0
+
+
+@pytest.mark.parametrize(
+    ("file", "values", "said"),
+    [
+        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "another channel_order (rgb, now bgr)"),
+        ("config.json", {"temperature": 2.0}, "another temperature (1.0, now 2.0)"),
+    ],
+    ids=["preprocessing", "temperature"],
+)
+def test_scores_of_another_function_are_refused_by_name(data, tmp_path, capsys, file, values, said):
+    model = trees.save_model(tmp_path / "model", 2)
+    evaluate(data, model, tmp_path / "run1")
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run1").iterdir()}
+    capsys.readouterr()
+    content = json.loads((tmp_path / "model" / file).read_text())
+    (tmp_path / "model" / file).write_text(json.dumps({**content, **values}))
+    assert evaluate(data, model, tmp_path / "run1") == 2
+    assert f"{tmp_path / 'run1'} was made with {said}; choose another --output" in capsys.readouterr().err
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run1").iterdir()} == before
+
+
+def test_scores_of_another_version_are_refused(data, model, tmp_path, capsys, monkeypatch):
+    evaluate(data, model, tmp_path / "run")
+    monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
+    assert evaluate(data, model, tmp_path / "run") == 2
+    assert "another version of the results" in capsys.readouterr().err
+
+
+def test_two_evaluations_do_not_write_to_one_folder(data, model, tmp_path, capsys):
+    pytest.importorskip("fcntl")
+    with lock_folder(tmp_path / "run", work="evaluation"):
+        assert evaluate(data, model, tmp_path / "run") == 2
+    assert "another evaluation is writing there" in capsys.readouterr().err
+    assert not (tmp_path / "run/run.json").exists()
+
+
+def test_tables_of_saved_scores_do_not_replace_those_of_another_run(data, model, tmp_path, capsys):
+    evaluate(data, model, tmp_path / "one")
+    evaluate(data, model, tmp_path / "two", "--frames", "3")
+    before = (tmp_path / "two/table.txt").read_text()
+    capsys.readouterr()
+    assert main(["evaluate", "--scores", str(tmp_path / "one"), "--output", str(tmp_path / "two"), *FIXED[4:]]) == 2
+    assert "holds another run" in capsys.readouterr().err
+    assert (tmp_path / "two/table.txt").read_text() == before
+
+
+def test_scores_without_their_run_say_that_the_threshold_is_assumed(data, tmp_path, capsys):
+    model = trees.save_model(tmp_path / "model", 1, threshold=0.9)
+    evaluate(data, model, tmp_path / "run")
+    capsys.readouterr()
+    for path, said in ((tmp_path / "run/scores.csv", "threshold 0.9"), (tmp_path / "list.csv", "0.5 is assumed")):
+        if not path.exists():
+            path.write_bytes((tmp_path / "run/scores.csv").read_bytes())
+        main(["evaluate", "--scores", str(path), *FIXED[4:6]])
+        assert said in capsys.readouterr().out
+
+
+# --- what a checkpoint has seen ---
+
+
+def record(model: str, **videos: object) -> None:
+    (Path(model) / "training.json").write_text(json.dumps({"videos": videos}))
+
+
+def sample_of(path: Path, root: Path, dataset: str) -> Sample:
+    return Sample(key=path.relative_to(root).as_posix(), path=path, is_fake=True, dataset=dataset)
+
+
+def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsys):
+    model = trees.save_model(tmp_path / "model", 1)
+    # The same content under another name in another data set.
+    file = data / "fake/0.mp4"
+    trained = list_videos([(sample_of(file, data / "fake", "elsewhere"), hash_files([file]))])
+    record(model, training=trained)
+    assert evaluate(data, model, tmp_path / "run") == 0
+    table = (tmp_path / "run/table.txt").read_text()
+    assert "1 of 3 videos were seen in training, so their numbers are optimistic: fake/0.mp4" in table
+    counts = {line[:16].strip(): line.split()[3:5] for line in table.splitlines()}
+    assert (counts["seen in training"], counts["not seen before"]) == (["0", "1"], ["2", "0"])
+    assert {key: row["seen"] for key, row in rows(tmp_path / "run").items()} == {
+        "fake/0.mp4": "training",
+        "real/0.mp4": "",
+        "real/1.mp4": "",
+    }
+    capsys.readouterr()
+    main(["evaluate", "--scores", str(tmp_path / "run"), *FIXED[4:]])
+    assert "1 of 3 videos were seen in training" in capsys.readouterr().out
+
+
+def test_nothing_is_said_where_nothing_was_seen(data, model, tmp_path):
+    evaluate(data, model, tmp_path / "run")
+    assert "seen" not in (tmp_path / "run/table.txt").read_text()
+
+
+def test_a_published_name_counts_in_any_compression_of_its_place_and_a_private_one_does_not(tmp_path):
+    file = trees.put_clip(tmp_path / "real/0.mp4")
+    for dataset, expected in (("FaceForensics++", "training"), ("videos", None)):
+        known = list_videos([(sample_of(file, tmp_path, dataset), "00" * 32)])
+        folder = tmp_path / dataset
+        folder.mkdir()
+        record(str(folder), training=known)
+        assert KnownVideos([folder]).seen(sample_of(file, tmp_path, dataset), hash_files([file])) == expected
+
+
+def test_records_of_before_list_the_validation_videos_by_name(tmp_path):
+    file = trees.put_clip(tmp_path / "real/0.mp4")
+    (tmp_path / "training.json").write_text(json.dumps({"validation_videos": ["mine: real/0.mp4"]}))
+    known = KnownVideos([tmp_path])
+    assert known.seen(sample_of(file, tmp_path, "mine"), None) == "validation"
+    assert known.seen(sample_of(file, tmp_path, "others"), None) is None
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"videos": 3}', '{"videos": {"training": {"keys": 3, "contents": "&"}}}', "\ud800"]
+)
+def test_a_damaged_record_lists_nothing(tmp_path, content):
+    (tmp_path / "training.json").write_text(content, errors="surrogatepass")
+    assert KnownVideos([tmp_path, None]).seen(sample_of(tmp_path / "a", tmp_path, "d"), "ab" * 32) is None
+
+
+def test_lists_are_short_and_join(tmp_path):
+    many = [(Sample(key=str(i), path=tmp_path, is_fake=False, dataset="d"), f"{i:064x}"[::-1]) for i in range(1000)]
+    first, second = list_videos(many[:700]), list_videos(many[300:])
+    assert (first["count"], len(first["contents"])) == (700, 700 * 8)
+    assert merge_lists([first, second]) == list_videos(many)
