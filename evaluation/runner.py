@@ -19,7 +19,7 @@ from typing import Any
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..image_processing_deepfake import DeepfakeVideoProcessor
-from ..scanning.detector import ENSEMBLE_THRESHOLD
+from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.files import write_atomically
 from ..scanning.processes import ProcessGroup
 from ..scanning.reading import ReadVideo, as_video_error, read_video
@@ -274,7 +274,7 @@ def _check_description(folder: Path, description: dict[str, Any], *, is_main: bo
 
 
 def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
-    """What decides the scores of a run, for [`evaluate`], and the threshold that the checkpoint stores."""
+    """What decides the scores of a run, for [`evaluate`], and the threshold of its decision."""
     configs = [model.network.config for model in judge.models]
     return {
         "dataset": str(root.resolve()),
@@ -283,7 +283,8 @@ def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, A
         "weights_sha256": judge.identity.weights_sha256,
         "is_trained": all(config.is_trained for config in configs),
         "temperatures": [float(config.temperature) for config in configs],
-        "threshold": float(configs[0].threshold) if len(configs) == 1 else ENSEMBLE_THRESHOLD,
+        "fake_biases": [float(config.fake_bias) for config in configs],
+        "threshold": DECISION_THRESHOLD,
         "frame_sampling": [processor.frame_sampling for processor in judge.processors],
         "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
         "faces": judge.settings.faces,
