@@ -381,7 +381,14 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         )
 
 
-@auto_docstring(custom_intro="Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.")
+@auto_docstring(
+    custom_intro="""
+    Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.
+
+    The `video-classification` pipeline gives it the crops of the main face alone. The command `deepfake-video predict`
+    judges every person and reports the highest score; with one person in the video both agree.
+    """
+)
 class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__(config)

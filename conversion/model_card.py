@@ -16,6 +16,8 @@ LIMITS = (
     "Detectors lose accuracy on strong compression, small or turned faces, and on generators that their training data "
     "did not hold.",
     "No sound is judged.",
+    "`pipeline` judges the main face of a video alone. `deepfake-video predict` gives the highest score of all people "
+    "who are seen in a quarter of the frames or more; with one person both agree.",
 )
 _UNMEASURED = "No accuracy was measured in the conversion; this card claims none."
 
