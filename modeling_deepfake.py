@@ -397,6 +397,17 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         self.classifier = DeepfakeClassifier(config)
         self.post_init()
 
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        r"""[`PreTrainedModel.from_pretrained`], with a warning if the checkpoint was never trained."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not model.config.is_trained:
+            logger.warning(
+                f"{model.config.name_or_path}: random weights (is_trained is false), scores are meaningless."
+            )
+        return loaded
+
     def get_frame_features(
         self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
     ) -> torch.Tensor:

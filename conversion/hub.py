@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import ConversionError, shown
+from .packaged import default_checkpoint
 
 
 MODEL_TYPE = "deepfake_video"
@@ -126,6 +127,12 @@ def push_folder(
     """
     check_repo_id(repo_id)
     files = files_to_push(folder)
+    if folder.resolve() == default_checkpoint().resolve():
+        raise ConversionError(
+            f"{shown(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
+            "first: deepfake-video checkpoint FOLDER.",
+            reason="hub",
+        )
     branch = revision or "main"
     if dry_run:
         return Push(repo_id, branch, files, None)

@@ -202,6 +202,16 @@ def test_pipeline_and_predict_agree_where_a_score_lies_near_a_stored_threshold(
     assert fake == pytest.approx(result["fake_probability"], abs=1e-5)
 
 
+def test_other_weights_in_the_folder_change_no_score(folder, tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    before = Detector([str(model)]).score(folder / "a.mp4")
+    other = load_file(Path(save_model(tmp_path / "other", 2)) / "model.safetensors")
+    for name in ("adapter_model.safetensors", "a.safetensors", "z.safetensors"):
+        save_file(other, model / name)
+    after = Detector([str(model)]).score(folder / "a.mp4")
+    assert (after.fake_probability, after.model) == (before.fake_probability, before.model)
+
+
 def test_a_checkpoints_own_threshold_is_part_of_its_score(capsys, folder, tmp_path):
     model = save_model(tmp_path / "strict", 1, threshold=1.0)
     _, (result,) = predict_json(capsys, folder / "a.mp4", "--model", model)
