@@ -14,7 +14,7 @@ from .recognition import Layout
 Source = Literal["flag", "keys", "layout", "preset", "default"]
 
 # Systems that have a described program, which settles what their keys alone do not.
-PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames")
+PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames", "deepfakebench")
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _DEFAULTS: dict[str, Any] = {
@@ -28,24 +28,20 @@ _DEFAULTS: dict[str, Any] = {
     "do_pad": False,
 }
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
-_BILSTM = {"recurrence": "sequence", "image_size": 224, "num_frames": 20, "faces": "none"}
+_BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
 
-# Sources: the described systems, and the table of other projects in the design document on legacy checkpoints.
+# How the published programs with exactly these keys prepare frames. Keys do not tell it, so it is assumed and said.
 _FACTS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {
-        "recurrence": "per-frame",
-        "pooling": "last",
-        "fake_index": 0,
         "image_size": 112,
         "num_frames": 20,
         "channel_order": "bgr",
         "frame_sampling": "first",
         **_TIGHT_BOX,
     },
-    "efficientnet-b0-bilstm": {**_BILSTM, "pooling": "last", "activation": "relu"},
+    "efficientnet-b0-bilstm": _BILSTM,
     "efficientnet-b0-bilstm-attention": {
         **_BILSTM,
-        "pooling": "attention",
         "image_mean": (0.0, 0.0, 0.0),
         "image_std": (1.0, 1.0, 1.0),
     },
@@ -57,7 +53,6 @@ _FACTS: dict[str, dict[str, Any]] = {
     },
     "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
     "deepfakebench": {
-        "fake_index": 1,
         "image_size": 256,
         "num_frames": 32,
         "image_mean": (0.5, 0.5, 0.5),
@@ -74,10 +69,30 @@ _FACTS: dict[str, dict[str, Any]] = {
         "do_pad": True,
     },
 }
-# What only the name of a preset says: the described programs call the output of their sigmoid the fake probability.
+# What decides about the answer and no key tells: only who names the system, by a preset, says that it is as published.
 _PRESET_FACTS: dict[str, dict[str, Any]] = {
-    "efficientnet-b0-bilstm": {"fake_index": 1},
+    "resnext50-lstm": {"recurrence": "per-frame", "fake_index": 0},
+    "efficientnet-b0-bilstm": {"recurrence": "sequence", "pooling": "last", "activation": "relu", "fake_index": 1},
     "efficientnet-b0-frames": {"fake_index": 1},
+    "deepfakebench": {"fake_index": 1},
+}
+# Which of these were seen in published programs, by the family of the keys.
+_SEEN: dict[str, dict[str, str]] = {
+    "resnext50-lstm": {
+        "recurrence": "per-frame in all published programs with these keys: they leave batch_first out",
+        "pooling": "published under the same keys: mean in the training notebook and its copies, last in the web "
+        "application and prediction notebook",
+        "fake_index": "0 in the training notebook and web application",
+    },
+    "efficientnet-b0-bilstm": {
+        "recurrence": "sequence in the published program",
+        "pooling": "last in the published program; others with such parts take the mean",
+        "activation": "relu in the published program",
+        "fake_index": "1 in the published program",
+    },
+    "efficientnet-b0-bilstm-attention": {"recurrence": "sequence in the published program"},
+    "efficientnet-b0-frames": {"fake_index": "1 in the published program"},
+    "deepfakebench": {"fake_index": "1 in DeepfakeBench"},
 }
 _FLAGS = {
     "recurrence": "--recurrence sequence|per-frame",
@@ -103,7 +118,8 @@ class Choices:
 
     Attributes:
         settled: Each choice by its name.
-        missing: Flags that must be given before the checkpoint can be converted.
+        missing: Flags that must be given before the checkpoint can be converted, with what was seen to be published.
+        preset: A preset that would settle some of them.
         ignored: Flags that were given and mean nothing for this layout.
         as_sequence: Whether a per-frame RNN is to run as a sequence model instead, which is another function.
     """
@@ -112,6 +128,7 @@ class Choices:
     missing: tuple[str, ...]
     ignored: tuple[str, ...]
     as_sequence: bool = False
+    preset: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.settled[name].value
@@ -138,12 +155,14 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
     preset = given.get("preset")
     if preset is not None:
         _check_preset(layout, preset, file)
+    elif given.get("as_sequence"):
+        given = {"recurrence": "per-frame", **given}
     sources: list[tuple[Source, Mapping[str, Any]]] = [
         ("flag", given),
         ("keys", _told_by_keys(layout, given)),
         ("layout", _FACTS.get(layout.family, {})),
         ("preset", {**_FACTS.get(preset or "", {}), **_PRESET_FACTS.get(preset or "", {})}),
-        ("default", _defaults(layout)),
+        ("default", _defaults(layout, given)),
     ]
     settled: dict[str, Choice] = {}
     names = _names(layout)
@@ -157,12 +176,34 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
         if "padding_image_size" in given and "padding" in settled:
             raise ConversionError("--padding-image-size goes with --padding same.", reason="flags")
     _check_contradictions(layout, given, settled, sources, file)
+    missing = [name for name in _FLAGS if name in names and name not in settled]
+    offered = _PRESET_FACTS.get(layout.family, {}) if preset is None else {}
     return Choices(
         settled=settled,
-        missing=tuple(flag for name, flag in _FLAGS.items() if name in names and name not in settled),
+        missing=(*_missing_head_order(layout), *(_with_seen(name, layout) for name in missing)),
         ignored=tuple(f"--{name.replace('_', '-')}" for name in given if name in _optional_names() - set(names)),
         as_sequence=bool(given.get("as_sequence")),
+        preset=layout.family if any(name in offered for name in missing) else None,
     )
+
+
+def _missing_head_order(layout: Layout) -> tuple[str, ...]:
+    if layout.head.order != "open":
+        return ()
+    return (
+        f"--head-order {','.join(layout.head.modules)} (or another order: layers of equal width, and the file has no "
+        "order of its own)",
+    )
+
+
+def _with_seen(name: str, layout: Layout) -> str:
+    seen = _SEEN.get(layout.family, {}).get(name)
+    return f"{_FLAGS[name]} ({seen})" if seen else _FLAGS[name]
+
+
+def settled_by_preset(preset: str) -> str:
+    """What a preset settles, as flags."""
+    return ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in _PRESET_FACTS[preset].items())
 
 
 def _optional_names() -> set[str]:
@@ -186,9 +227,6 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
         told["pooling"] = "attention"
     if layout.naming == "efficientnet_pytorch":
         told |= {"padding": "same", "batch_norm_eps": 1e-3}
-        # That package fixes the padding for the size of the variant, whatever size the frames have.
-        if "padding" not in given:
-            told["padding_image_size"] = NATIVE_SIZES[layout.backbone]
     elif layout.naming == "timm":
         # timm's tf_ variants, which pad as TensorFlow does, have TensorFlow's epsilon too; the others have torch's.
         told["batch_norm_eps"] = 1e-3 if given.get("padding") == "same" else 1e-5
@@ -197,7 +235,9 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _defaults(layout: Layout) -> dict[str, Any]:
+def _defaults(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
+    # That package fixes the padding for the size of the variant, whatever size the frames have.
+    is_static = layout.naming == "efficientnet_pytorch" and "padding" not in given
     return {
         **_DEFAULTS,
         "image_size": NATIVE_SIZES[layout.backbone],
@@ -205,7 +245,7 @@ def _defaults(layout: Layout) -> dict[str, Any]:
         "frame_aggregation": "mean-probability",
         "stem_padding": "default",
         "batch_norm_eps": None,
-        "padding_image_size": None,
+        "padding_image_size": NATIVE_SIZES[layout.backbone] if is_static else None,
     }
 
 
@@ -229,6 +269,7 @@ def _check_preset(layout: Layout, preset: str, file: str) -> None:
         "resnext50-lstm": layout.backbone == "resnext50_32x4d" and rnn is not None and not rnn.has_bias,
         "efficientnet-b0-bilstm": layout.backbone == "efficientnet_b0" and rnn is not None and rnn.bidirectional,
         "efficientnet-b0-frames": layout.backbone == "efficientnet_b0" and rnn is None,
+        "deepfakebench": layout.family == "deepfakebench",
     }
     if preset not in fits:
         raise ConversionError(f"There is no preset {shown(preset)}; choose from {', '.join(PRESETS)}.", reason="flags")

@@ -80,7 +80,7 @@ def write_model_card(
         "## Origin\n\n"
         f"- Source file: {checkpoint.num_bytes} bytes, sha256 `{checkpoint.sha256}`\n"
         f"- Recognised as: {layout.family} ({describe(layout)})\n"
-        f"- Check after conversion: {parity.line()}\n"
+        f"- Check after conversion: {parity.line()}.\n"
         f"- Licence: {licence}.",
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, _UNMEASURED)),
     ]
