@@ -263,6 +263,9 @@ class DeepfakeConfig(PreTrainedConfig):
                 and str(dtype).removeprefix("" if isinstance(dtype, str) else "torch.") not in _DTYPES
             ):
                 raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {_shorten(dtype)}.")
+        # Transformers would advise a regression here, which is no answer to real or fake either.
+        if kwargs.get("num_labels") == 1:
+            raise ValueError("num_labels must be 2 or more: real, fake, and any others.")
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):  # type: ignore[has-type]
             self.id2label = {0: "real", 1: "fake"}
         if self.id2label is not None:
@@ -372,7 +375,7 @@ class DeepfakeConfig(PreTrainedConfig):
 
     def validate_labels(self) -> None:
         """There are two or more labels, numbered from 0, each name once."""
-        if self.id2label is None or not 2 <= len(self.id2label) <= 1000:
+        if self.id2label is None or len(self.id2label) > 1000:
             raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(self.id2label)}.")
         self._check_label_ids(self.id2label)
         if self.label2id != {label: index for index, label in self.id2label.items()}:
@@ -384,6 +387,8 @@ class DeepfakeConfig(PreTrainedConfig):
 
     @staticmethod
     def _check_label_ids(id2label: dict[Any, Any]) -> None:
+        if len(id2label) < 2:
+            raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(id2label)}.")
         ids = [str(index) for index in id2label]
         if sorted(ids, key=lambda index: (len(index), index)) != [str(index) for index in range(len(ids))]:
             raise ValueError(f"The ids of id2label must be 0 to {len(ids) - 1}, got {_shorten(id2label)}.")

@@ -252,22 +252,16 @@ def _print_head(head: "Head", prefix: str) -> None:
 
 
 def _print_choices(choices: "Choices") -> None:
-    words = {
-        "flag": "given",
-        "keys": "told by the keys",
-        "layout": "assumed: so do the published programs with these keys; change it by a flag if it is wrong",
-        "preset": "of the preset",
-    }
+    from .conversion.choices import SOURCES, settled_by_preset
+
     for name, choice in choices.settled.items():
-        source = words.get(choice.source, "assumed by default; change it by a flag if it is wrong")
-        print(f"setting     {name.replace('_', '-')} = {choice.value} ({source})")
+        wrong = "; change it by a flag if it is wrong" if choice.source in ("layout", "default") else ""
+        print(f"setting     {name.replace('_', '-')} = {choice.value} ({SOURCES[choice.source]}{wrong})")
     for flag in choices.ignored:
         print(f"ignored     {flag} has no meaning for this layout")
     for flag in choices.missing:
         print(f"missing     {flag}")
     if choices.preset:
-        from .conversion.choices import settled_by_preset
-
         print(f"preset      --preset {choices.preset} settles {settled_by_preset(choices.preset)}")
 
 

@@ -79,7 +79,7 @@ _PRESET_FACTS: dict[str, dict[str, Any]] = {
 # Which of these were seen in published programs, by the family of the keys.
 _SEEN: dict[str, dict[str, str]] = {
     "resnext50-lstm": {
-        "recurrence": "per-frame in all published programs with these keys: they leave batch_first out",
+        "recurrence": "per-frame in every published program seen with these keys: they leave batch_first out",
         "pooling": "published under the same keys: mean in the training notebook and its copies, last in the web "
         "application and prediction notebook",
         "fake_index": "0 in the training notebook and web application",
@@ -100,6 +100,15 @@ _FLAGS = {
     "fake_index": "--fake-index 0|1",
     "activation": "--activation relu|gelu|silu|tanh|none",
     "padding": "--padding torch|same",
+}
+
+
+SOURCES: dict[Source, str] = {
+    "flag": "given",
+    "keys": "told by the keys",
+    "preset": "of the preset",
+    "layout": "assumed from the published programs with these keys",
+    "default": "assumed by default",
 }
 
 

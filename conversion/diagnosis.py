@@ -65,7 +65,8 @@ def _unseen(layout: Layout, choices: Choices) -> list[str]:
     if layout.family == "resnext50-lstm":
         sentences.append(
             "One published copy of the training program applies LeakyReLU to the LSTM's outputs before their mean; "
-            "the keys are the same, and the conversion does not apply it."
+            "the keys are the same, and the conversion does not apply it. Copies also differ in how frames go in: "
+            "some convert them to RGB, or spread them over the video (--channel-order rgb, --frame-sampling even)."
         )
     if layout.rnn and layout.rnn.bidirectional and choices.get("pooling") == "last":
         sentences.append(

@@ -96,8 +96,9 @@ def find_head(
     for module in modules:
         _check_module(module, rest, file, key_prefix)
     layers = {module: (rest[f"{module}.weight"][1], rest[f"{module}.weight"][0]) for module in modules}
+    order: Order = "flag"
     if given is not None:
-        chain, order = _given_chain([name.removeprefix(key_prefix) for name in given], layers, width, file), "flag"
+        chain = _given_chain([name.removeprefix(key_prefix) for name in given], layers, width, file)
     else:
         if len(layers) > MAX_LAYERS:
             raise ConversionError(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .choices import Choices, describe
+from .choices import SOURCES, Choices, describe
 from .loading import Checkpoint
 from .parity import Parity
 from .recognition import Layout
@@ -67,7 +67,7 @@ def write_model_card(
         "publish them"
     )
     rows = "\n".join(
-        f"| {key.replace('_', ' ')} | {_text(choice.value)} | {choice.source} |"
+        f"| {key.replace('_', ' ')} | {_text(choice.value)} | {SOURCES[choice.source]} |"
         for key, choice in choices.settled.items()
     )
     sections = [
@@ -80,6 +80,7 @@ def write_model_card(
         "## Origin\n\n"
         f"- Source file: {checkpoint.num_bytes} bytes, sha256 `{checkpoint.sha256}`\n"
         f"- Recognised as: {layout.family} ({describe(layout)})\n"
+        f"- Layers of the head, in this order: {', '.join(layout.head.modules)}\n"
         f"- Check after conversion: {parity.line()}.\n"
         f"- Licence: {licence}.",
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, _UNMEASURED)),

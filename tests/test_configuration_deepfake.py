@@ -87,6 +87,8 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"id2label": {0: "real", 7: "fake"}},
         {"id2label": {0: "real", 1: "real"}},
         {"id2label": {}},
+        {"id2label": {0: "label"}},
+        {"num_labels": 1},
         {"id2label": {0: "real", 1: "fake"}, "label2id": {"real": 1, "fake": 0}},
         {"problem_type": "regression"},
         {"dtype": "nn"},
