@@ -69,6 +69,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_function_flags(group: argparse._ArgumentGroup) -> None:
+    from .conversion.published import PRESETS
+
     group.add_argument(
         "--key", metavar="NAME", help="which weights, where the file holds several (an average over training, say)"
     )
@@ -80,7 +82,7 @@ def _add_function_flags(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--preset",
-        choices=("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames", "deepfakebench"),
+        choices=PRESETS,
         help="the published system that the file belongs to",
     )
     group.add_argument("--pooling", choices=("last", "mean", "max", "attention"), help="over the frames, after an RNN")

@@ -48,8 +48,8 @@ class DeepfakeVideoClassifierOutput(ModelOutput):
         softmax holds the probabilities, and a video is called fake at a fake probability of 0.5 or above.
     frame_logits (`torch.FloatTensor` of shape `(batch_size, num_frames, num_labels)`):
         The classifier applied to each frame's hidden state, calibrated like the video logits; 0 where a frame is
-        masked. With `frame_aggregation="mean-logit"` their mean is `logits`. With `"mean-probability"` the mean is
-        taken of the frame probabilities before calibration, and then calibrated.
+        masked. With `frame_aggregation="mean-logit"` their mean is `logits`; `"mean-probability"` calibrates after
+        the mean.
     hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
         Frame features of shape `(batch_size, num_frames, num_features)` and the hidden states of the temporal
         encoder of shape `(batch_size, num_frames, output_size)`.
@@ -384,9 +384,8 @@ class DeepfakeModel(DeepfakePreTrainedModel):
 @auto_docstring(
     custom_intro="""
     Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.
-
-    The `video-classification` pipeline gives it the crops of the main face alone. The command `deepfake-video predict`
-    judges every person and reports the highest score; with one person in the video both agree.
+    The `video-classification` pipeline judges the main face alone, `deepfake-video predict` every person, of whom the
+    highest score counts; with one person in the video both agree.
     """
 )
 class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
@@ -482,8 +481,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         logits = logits / self.config.temperature
         # CODEPATH: not 0 in checkpoints that were calibrated on held-out videos, 0 elsewhere.
         if self.config.fake_bias:
-            labels = [label for _, label in sorted(self.config.id2label.items())]
-            bias = [self.config.fake_bias if label == "fake" else 0.0 for label in labels]
+            bias = [self.config.fake_bias * (self.config.id2label[i] == "fake") for i in range(self.num_labels)]
             logits = logits + logits.new_tensor(bias)
         return logits
 

@@ -8,13 +8,11 @@ from typing import Any, Literal
 
 from .backbones import NATIVE_SIZES
 from .errors import ConversionError, shown
+from .published import FACTS, PRESET_FACTS, PRESETS, SEEN
 from .recognition import Layout
 
 
 Source = Literal["flag", "keys", "layout", "preset", "default"]
-
-# Systems that have a described program, which settles what their keys alone do not.
-PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames", "deepfakebench")
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _DEFAULTS: dict[str, Any] = {
@@ -26,73 +24,6 @@ _DEFAULTS: dict[str, Any] = {
     "face_square": True,
     "face_padding": "reflect",
     "do_pad": False,
-}
-_TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
-_BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
-
-# How the published programs with exactly these keys prepare frames. Keys do not tell it, so it is assumed and said.
-_FACTS: dict[str, dict[str, Any]] = {
-    "resnext50-lstm": {
-        "image_size": 112,
-        "num_frames": 20,
-        "channel_order": "bgr",
-        "frame_sampling": "first",
-        **_TIGHT_BOX,
-    },
-    "efficientnet-b0-bilstm": _BILSTM,
-    "efficientnet-b0-bilstm-attention": {
-        **_BILSTM,
-        "image_mean": (0.0, 0.0, 0.0),
-        "image_std": (1.0, 1.0, 1.0),
-    },
-    "efficientnet-b0-frames": {
-        "image_size": 224,
-        "num_frames": 100,
-        "frame_aggregation": "mean-probability",
-        **_TIGHT_BOX,
-    },
-    "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
-    "deepfakebench": {
-        "image_size": 256,
-        "num_frames": 32,
-        "image_mean": (0.5, 0.5, 0.5),
-        "image_std": (0.5, 0.5, 0.5),
-        "stem_padding": "none",
-    },
-    "selimsef-dfdc": {
-        "image_size": 380,
-        "num_frames": 32,
-        # A third of the box on each side; the longer side fills the picture, black fills the rest.
-        "face_margin": 5 / 3,
-        "face_square": False,
-        "face_padding": "zero",
-        "do_pad": True,
-    },
-}
-# What decides about the answer and no key tells: only who names the system, by a preset, says that it is as published.
-_PRESET_FACTS: dict[str, dict[str, Any]] = {
-    "resnext50-lstm": {"recurrence": "per-frame", "fake_index": 0},
-    "efficientnet-b0-bilstm": {"recurrence": "sequence", "pooling": "last", "activation": "relu", "fake_index": 1},
-    "efficientnet-b0-frames": {"fake_index": 1},
-    "deepfakebench": {"fake_index": 1},
-}
-# Which of these were seen in published programs, by the family of the keys.
-_SEEN: dict[str, dict[str, str]] = {
-    "resnext50-lstm": {
-        "recurrence": "per-frame in every published program seen with these keys: they leave batch_first out",
-        "pooling": "published under the same keys: mean in the training notebook and its copies, last in the web "
-        "application and prediction notebook",
-        "fake_index": "0 in the training notebook and web application",
-    },
-    "efficientnet-b0-bilstm": {
-        "recurrence": "sequence in the published program",
-        "pooling": "last in the published program; others with such parts take the mean",
-        "activation": "relu in the published program",
-        "fake_index": "1 in the published program",
-    },
-    "efficientnet-b0-bilstm-attention": {"recurrence": "sequence in the published program"},
-    "efficientnet-b0-frames": {"fake_index": "1 in the published program"},
-    "deepfakebench": {"fake_index": "1 in DeepfakeBench"},
 }
 _FLAGS = {
     "recurrence": "--recurrence sequence|per-frame",
@@ -169,8 +100,8 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
     sources: list[tuple[Source, Mapping[str, Any]]] = [
         ("flag", given),
         ("keys", _told_by_keys(layout, given)),
-        ("layout", _FACTS.get(layout.family, {})),
-        ("preset", {**_FACTS.get(preset or "", {}), **_PRESET_FACTS.get(preset or "", {})}),
+        ("layout", FACTS.get(layout.family, {})),
+        ("preset", {**FACTS.get(preset or "", {}), **PRESET_FACTS.get(preset or "", {})}),
         ("default", _defaults(layout, given)),
     ]
     settled: dict[str, Choice] = {}
@@ -186,7 +117,7 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
             raise ConversionError("--padding-image-size goes with --padding same.", reason="flags")
     _check_contradictions(layout, given, settled, sources, file)
     missing = [name for name in _FLAGS if name in names and name not in settled]
-    offered = _PRESET_FACTS.get(layout.family, {}) if preset is None else {}
+    offered = PRESET_FACTS.get(layout.family, {}) if preset is None else {}
     return Choices(
         settled=settled,
         missing=(*_missing_head_order(layout), *(_with_seen(name, layout) for name in missing)),
@@ -206,13 +137,15 @@ def _missing_head_order(layout: Layout) -> tuple[str, ...]:
 
 
 def _with_seen(name: str, layout: Layout) -> str:
-    seen = _SEEN.get(layout.family, {}).get(name)
-    return f"{_FLAGS[name]} ({seen})" if seen else _FLAGS[name]
+    seen = [SEEN[layout.family][name]] if name in SEEN.get(layout.family, {}) else []
+    if name == "pooling" and layout.rnn and layout.rnn.bidirectional:
+        seen.append("last is output[:, -1]; the final state of each direction, h_n, is not supported")
+    return f"{_FLAGS[name]} ({'; '.join(seen)})" if seen else _FLAGS[name]
 
 
 def settled_by_preset(preset: str) -> str:
     """What a preset settles, as flags."""
-    return ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in _PRESET_FACTS[preset].items())
+    return ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in PRESET_FACTS[preset].items())
 
 
 def _optional_names() -> set[str]:

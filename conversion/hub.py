@@ -127,12 +127,7 @@ def push_folder(
     """
     check_repo_id(repo_id)
     files = files_to_push(folder)
-    if folder.resolve() == default_checkpoint().resolve():
-        raise ConversionError(
-            f"{shown(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
-            "first: deepfake-video checkpoint FOLDER.",
-            reason="hub",
-        )
+    _check_is_self_contained(folder)
     branch = revision or "main"
     if dry_run:
         return Push(repo_id, branch, files, None)
@@ -163,6 +158,15 @@ def push_folder(
             reason="hub",
         ) from error
     return Push(repo_id, branch, files, commit.commit_url)
+
+
+def _check_is_self_contained(folder: Path) -> None:
+    if folder.resolve() == default_checkpoint().resolve():
+        raise ConversionError(
+            f"{shown(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
+            "first: deepfake-video checkpoint FOLDER.",
+            reason="hub",
+        )
 
 
 def _first_line(error: BaseException) -> str:

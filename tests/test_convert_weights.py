@@ -401,7 +401,11 @@ class TestCommand:
     ) -> None:
         assert convert_weights.main([str(files["D selimsef"]), "--inspect"]) == 0
         text = capsys.readouterr().out
-        for words in ("selimsef-dfdc", "image-size = 380 (known of this layout)", "missing     --padding torch|same"):
+        for words in (
+            "selimsef-dfdc",
+            "image-size = 380 (assumed from the published programs with these keys",
+            "missing     --padding torch|same",
+        ):
             assert words in text
         assert "assumed by default" in text
 
@@ -409,8 +413,12 @@ class TestCommand:
         assert convert_weights.main([str(files[B]), "--inspect", "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
         assert result["family"] == "efficientnet-b0-bilstm"
-        assert result["missing"] == ["--fake-index 0|1"]
-        assert result["choices"]["recurrence"] == {"value": "sequence", "settled_by": "layout"}
+        assert [flag.split()[0] for flag in result["missing"]] == [
+            *("--recurrence", "--pooling", "--fake-index", "--activation")
+        ]
+        assert result["preset"] == "efficientnet-b0-bilstm"
+        assert result["choices"]["num_frames"] == {"value": 20, "settled_by": "layout"}
+        assert (result["head_order"], result["set_aside"]) == ("shapes", [])
         assert result["recurrent"]["num_layers"] == 2
 
     def test_negative_variances_and_integers_are_named(
