@@ -77,7 +77,9 @@ class TestExactness:
         assert set(found) == set(BATCH_SIZES)
         assert max(found.values()) <= TOLERANCE
 
-    @pytest.mark.parametrize("wrapper", ["lightning", "half", "bfloat16", "old stream (.tar)", ".safetensors"])
+    @pytest.mark.parametrize(
+        "wrapper", ["lightning", "half", "bfloat16", "old stream (.tar)", ".safetensors", "DeepSpeed", "SWA"]
+    )
     def test_wrappers_do_not_change_the_answer(self, tmp_path: Path, wrapper: str) -> None:
         assert max(differences(CASES[C], wrapper, tmp_path).values()) <= TOLERANCE
 
