@@ -18,6 +18,7 @@ _MODULES = {
     "face_cropping": ["FaceCropSettings", "FaceTrack", "NoFaceFoundError"],
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "registration": ["register"],
+    "conversion.packaged": ["default_checkpoint"],
     "scanning": ["VideoResult", "scan"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -39,6 +40,7 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
+    from .conversion.packaged import default_checkpoint as default_checkpoint
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError

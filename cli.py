@@ -14,7 +14,7 @@ from collections.abc import Sequence
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
     from . import __version__, app, convert_weights
-    from .conversion import hub, onnx_export
+    from .conversion import hub, onnx_export, packaged
     from .evaluation import command as evaluation
     from .scanning import command as scanning
     from .training import command as training
@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("convert", "turn a legacy checkpoint into a model folder", convert_weights),
         ("push", "publish a model folder on the Hugging Face Hub", hub),
         ("export", "write a model as ONNX", onnx_export),
+        ("checkpoint", "copy the packaged checkpoint into a folder of its own", packaged),
     ):
         command = commands.add_parser(name, help=summary, allow_abbrev=False)
         module.add_arguments(command)

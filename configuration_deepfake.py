@@ -108,8 +108,8 @@ _INTEGER_RANGES = {
 _FLOAT_RANGES = {
     "rnn_dropout": (0.0, 1.0),
     "classifier_dropout": (0.0, 1.0),
-    "threshold": (0.0, 1.0),
     "temperature": (1e-3, 1e3),
+    "fake_bias": (-100.0, 100.0),
     "batch_norm_eps": (1e-12, 1.0),
     "initializer_range": (0.0, 10.0),
 }
@@ -205,9 +205,10 @@ class DeepfakeConfig(PreTrainedConfig):
     class_weights (`list[float]`, *optional*):
         Weight of each class in the loss.
     temperature (`float`, *optional*, defaults to 1.0):
-        Divides the final video logits (Guo et al., 2017); ignored by the loss.
-    threshold (`float`, *optional*, defaults to 0.5):
-        Fake probability from which on a video is called fake.
+        Calibrated temperature that divides the logits (Guo et al., 2017); ignored by the loss.
+    fake_bias (`float`, *optional*, defaults to 0.0):
+        Calibrated bias that is added to the fake logit after the temperature, so that a video is called fake at a
+        probability of 0.5 or above; ignored by the loss. A `threshold` of older configurations is converted into it.
     is_trained (`bool`, *optional*, defaults to `True`):
         `False` marks weights that were never trained; every tool then says that scores are meaningless.
     initializer_range (`float`, *optional*, defaults to 0.02):
@@ -247,11 +248,13 @@ class DeepfakeConfig(PreTrainedConfig):
     classifier_dropout: float | int = 0.0
     class_weights: list[float | int] | tuple[float | int, ...] | None = None
     temperature: float | int = 1.0
-    threshold: float | int = 0.5
+    fake_bias: float | int = 0.0
     is_trained: bool = True
     initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
+        if (threshold := kwargs.pop("threshold", None)) is not None:
+            self.fake_bias += _bias_of_threshold(threshold)
         self._warn_about_unknown_keys(kwargs)
         for dtype in (self.dtype, kwargs.get("torch_dtype")):  # type: ignore[has-type]
             # Transformers takes whatever attribute of torch has this name.
@@ -260,6 +263,9 @@ class DeepfakeConfig(PreTrainedConfig):
                 and str(dtype).removeprefix("" if isinstance(dtype, str) else "torch.") not in _DTYPES
             ):
                 raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {_shorten(dtype)}.")
+        # Transformers would advise a regression here, which is no answer to real or fake either.
+        if kwargs.get("num_labels") == 1:
+            raise ValueError("num_labels must be 2 or more: real, fake, and any others.")
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):  # type: ignore[has-type]
             self.id2label = {0: "real", 1: "fake"}
         if self.id2label is not None:
@@ -320,6 +326,8 @@ class DeepfakeConfig(PreTrainedConfig):
                 "classifier_hidden_sizes must be at most 8 widths between 1 and 8192, "
                 f"got {_shorten(self.classifier_hidden_sizes)}."
             )
+        if self.fake_bias and "fake" not in (self.label2id or {}):
+            raise ValueError(f'fake_bias needs a label named "fake", got {_shorten(self.label2id)}.')
         if self.class_weights is not None:
             if len(self.class_weights) != self.num_labels:
                 raise ValueError(
@@ -367,7 +375,7 @@ class DeepfakeConfig(PreTrainedConfig):
 
     def validate_labels(self) -> None:
         """There are two or more labels, numbered from 0, each name once."""
-        if self.id2label is None or not 2 <= len(self.id2label) <= 1000:
+        if self.id2label is None or len(self.id2label) > 1000:
             raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(self.id2label)}.")
         self._check_label_ids(self.id2label)
         if self.label2id != {label: index for index, label in self.id2label.items()}:
@@ -379,6 +387,8 @@ class DeepfakeConfig(PreTrainedConfig):
 
     @staticmethod
     def _check_label_ids(id2label: dict[Any, Any]) -> None:
+        if len(id2label) < 2:
+            raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(id2label)}.")
         ids = [str(index) for index in id2label]
         if sorted(ids, key=lambda index: (len(index), index)) != [str(index) for index in range(len(ids))]:
             raise ValueError(f"The ids of id2label must be 0 to {len(ids) - 1}, got {_shorten(id2label)}.")
@@ -392,6 +402,16 @@ class DeepfakeConfig(PreTrainedConfig):
         if unknown:
             hints = "; ".join(f"{_shorten(key)}{_nearest(key, known)}" for key in unknown[:5])
             logger.warning(f"DeepfakeConfig ignores what it does not know: {hints}.")
+
+
+def _bias_of_threshold(threshold: Any) -> float:
+    """The bias that moves the decision from a stored probability to 0.5; 0 and 1 become the ends of its range."""
+    if isinstance(threshold, bool) or not isinstance(threshold, float | int) or not 0 <= threshold <= 1:
+        raise ValueError(f"threshold must be a number between 0 and 1, got {_shorten(threshold)}.")
+    lowest, highest = _FLOAT_RANGES["fake_bias"]
+    if threshold in (0, 1):
+        return lowest if threshold else highest
+    return min(math.log1p(-threshold) - math.log(threshold), highest)
 
 
 def _nearest(name: Any, names: Any) -> str:

@@ -17,18 +17,21 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .conversion.choices import Choices
     from .conversion.converting import Inspection
+    from .conversion.heads import Head
 
 _DESCRIPTION = """Convert a legacy deepfake-detection checkpoint (.pt, .pth, .tar, .safetensors) into a folder that
 `pipeline("video-classification", ..., trust_remote_code=True)` loads, and prove that it computes the same."""
 _EPILOG = """examples:
   deepfake-video convert model.pt --inspect
-  deepfake-video convert model.pt --output my-model
+  deepfake-video convert model.pt --output my-model --preset resnext50-lstm --pooling mean
   deepfake-video convert model.pt --output my-model --recurrence sequence --pooling mean --fake-index 1
   deepfake-video convert model.pt --output my-model --license mit --repo-id me/my-model --push --private
 
 The file is never executed: it is read with weights_only=True, and only tensors are accepted. What weights cannot tell
-is settled by the layout, a preset or a flag; --inspect says which, and what must be given."""
+is settled by a preset or a flag; --inspect says which, and what must be given."""
 _FLAGS = (
+    "key",
+    "head_order",
     "preset",
     "pooling",
     "recurrence",
@@ -66,9 +69,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_function_flags(group: argparse._ArgumentGroup) -> None:
+    from .conversion.published import PRESETS
+
+    group.add_argument(
+        "--key", metavar="NAME", help="which weights, where the file holds several (an average over training, say)"
+    )
+    group.add_argument(
+        "--head-order",
+        type=lambda text: tuple(name.strip() for name in text.split(",")),
+        metavar="A,B,...",
+        help="the head's linear layers, first to last, where neither shapes nor the file tell their order",
+    )
     group.add_argument(
         "--preset",
-        choices=("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames"),
+        choices=PRESETS,
         help="the published system that the file belongs to",
     )
     group.add_argument("--pooling", choices=("last", "mean", "max", "attention"), help="over the frames, after an RNN")
@@ -138,8 +152,8 @@ def run(arguments: argparse.Namespace) -> int:
     """`deepfake-video convert`; returns the exit code: 1 for a file that cannot be converted, 2 for wrong usage."""
     from .exit_codes import FAILED, OK, USAGE, report
 
-    if not arguments.inspect and arguments.output is None:
-        return report("give --output DIR, or --inspect to look only.", USAGE)
+    if not (arguments.inspect or arguments.dry_run) and arguments.output is None:
+        return report("give --output DIR, --dry-run to convert and compare only, or --inspect to look.", USAGE)
     if arguments.push and arguments.repo_id is None:
         return report("--push needs --repo-id USER/NAME.", USAGE)
     from .conversion.errors import ConversionError
@@ -195,7 +209,7 @@ def _run_convert(arguments: argparse.Namespace) -> None:
         _print_inspection(conversion.inspection)
         print(conversion.parity.line())
         verb = "would write" if arguments.dry_run else "wrote"
-        print(f"{verb} {arguments.output}: {', '.join(conversion.files)}")
+        print(f"{verb} {arguments.output or 'the folder'}: {', '.join(conversion.files)}")
     if arguments.license is None:
         print("The model card states no licence: find out the weights' own and give --license.", file=sys.stderr)
     if arguments.push and arguments.dry_run:
@@ -218,20 +232,36 @@ def _print_inspection(inspection: "Inspection") -> None:
     print(f"file        {checkpoint.path} ({checkpoint.num_bytes} bytes, sha256 {checkpoint.sha256})")
     print(f"container   {checkpoint.container}; wrappers {wrappers}; common prefix {checkpoint.prefix or 'none'}")
     print(f"recognised  {layout.family}: {describe(layout)}")
+    _print_head(layout.head, checkpoint.prefix)
     _print_choices(choices)
     for sentence in inspection.diagnosis:
         print(f"note        {sentence}")
 
 
+def _print_head(head: "Head", prefix: str) -> None:
+    orders = {
+        "shapes": "the only chain that fits",
+        "file": "in the order of the file",
+        "numbers": "in the order of their numbers",
+        "flag": "in the order given",
+        "open": "in an order that is OPEN",
+    }
+    chain = ", ".join(f"{prefix}{name} to {width}" for name, width in zip(head.modules, head.sizes, strict=True))
+    print(f"head        {chain} ({orders[head.order]})")
+
+
 def _print_choices(choices: "Choices") -> None:
-    words = {"flag": "given", "keys": "told by the keys", "layout": "known of this layout", "preset": "of the preset"}
+    from .conversion.choices import SOURCES, settled_by_preset
+
     for name, choice in choices.settled.items():
-        source = words.get(choice.source, "assumed by default; change it by a flag if it is wrong")
-        print(f"setting     {name.replace('_', '-')} = {choice.value} ({source})")
+        wrong = "; change it by a flag if it is wrong" if choice.source in ("layout", "default") else ""
+        print(f"setting     {name.replace('_', '-')} = {choice.value} ({SOURCES[choice.source]}{wrong})")
     for flag in choices.ignored:
         print(f"ignored     {flag} has no meaning for this layout")
     for flag in choices.missing:
         print(f"missing     {flag}")
+    if choices.preset:
+        print(f"preset      --preset {choices.preset} settles {settled_by_preset(choices.preset)}")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

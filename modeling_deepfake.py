@@ -42,11 +42,14 @@ FRAMES_PER_PASS = 32
 class DeepfakeVideoClassifierOutput(ModelOutput):
     r"""
     loss (`torch.FloatTensor` of shape `(1,)`, *optional*, returned when `labels` is provided):
-        Cross entropy of the video logits before the temperature.
+        Cross entropy of the video logits before calibration.
     logits (`torch.FloatTensor` of shape `(batch_size, num_labels)`):
-        Video logits after the temperature; their softmax holds the probabilities.
+        Calibrated video logits: divided by `config.temperature`, `config.fake_bias` added to the fake logit. Their
+        softmax holds the probabilities, and a video is called fake at a fake probability of 0.5 or above.
     frame_logits (`torch.FloatTensor` of shape `(batch_size, num_frames, num_labels)`):
-        The classifier applied to each frame's hidden state; 0 where a frame is masked.
+        The classifier applied to each frame's hidden state, calibrated like the video logits; 0 where a frame is
+        masked. With `frame_aggregation="mean-logit"` their mean is `logits`; `"mean-probability"` calibrates after
+        the mean.
     hidden_states (`tuple(torch.FloatTensor)`, *optional*, returned when `output_hidden_states=True` is passed):
         Frame features of shape `(batch_size, num_frames, num_features)` and the hidden states of the temporal
         encoder of shape `(batch_size, num_frames, output_size)`.
@@ -378,7 +381,13 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         )
 
 
-@auto_docstring(custom_intro="Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.")
+@auto_docstring(
+    custom_intro="""
+    Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.
+    The `video-classification` pipeline judges the main face alone, `deepfake-video predict` every person, of whom the
+    highest score counts; with one person in the video both agree.
+    """
+)
 class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__(config)
@@ -386,6 +395,17 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         self.deepfake = DeepfakeModel(config)
         self.classifier = DeepfakeClassifier(config)
         self.post_init()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        r"""[`PreTrainedModel.from_pretrained`], with a warning if the checkpoint was never trained."""
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if not model.config.is_trained:
+            logger.warning(
+                f"{model.config.name_or_path}: random weights (is_trained is false), scores are meaningless."
+            )
+        return loaded
 
     def get_frame_features(
         self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
@@ -440,6 +460,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             video_logits = self.classifier(outputs.pooler_output)
         else:
             video_logits = _average_frames(frame_logits, frame_mask, self.config.frame_aggregation)
+        frame_logits = self.calibrate(frame_logits)
         if frame_mask is not None:
             frame_logits = frame_logits.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
 
@@ -450,10 +471,19 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             loss = nn.functional.cross_entropy(video_logits.float(), labels.view(-1).to(video_logits.device), weight)
         return DeepfakeVideoClassifierOutput(
             loss=loss,
-            logits=video_logits / self.config.temperature,
+            logits=self.calibrate(video_logits),
             frame_logits=frame_logits,
             hidden_states=outputs.hidden_states,
         )
+
+    def calibrate(self, logits: torch.Tensor) -> torch.Tensor:
+        """Logits `(..., num_labels)` of the classifier with the configuration's temperature and fake bias applied."""
+        logits = logits / self.config.temperature
+        # CODEPATH: not 0 in checkpoints that were calibrated on held-out videos, 0 elsewhere.
+        if self.config.fake_bias:
+            bias = [self.config.fake_bias * (self.config.id2label[i] == "fake") for i in range(self.num_labels)]
+            logits = logits + logits.new_tensor(bias)
+        return logits
 
 
 def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:

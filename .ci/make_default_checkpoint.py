@@ -2,7 +2,7 @@
 """Make `checkpoints/default` of a trained model folder: `make_default_checkpoint.py RUN/model`.
 
 Weights and JSON only: the convolutions in half precision, what is one-dimensional (batch norms, biases) as it is. The
-card and the licence beside them are written by hand and stay.
+card, the licence, and the three modules that import the package's classes are written by hand and stay.
 """
 
 import json
@@ -24,13 +24,8 @@ if not all(torch.isfinite(tensor).all() for tensor in halved.values()):
     sys.exit("a weight is too large for half precision")
 save_file(halved, target / "model.safetensors", metadata={"format": "pt"})
 
-config = json.loads((source / "config.json").read_text(encoding="utf-8"))
-# It is loaded with the package's own classes: there is no code beside it.
-config.pop("auto_map", None)
-(target / "config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-for name in ("preprocessor_config.json", "video_preprocessor_config.json"):
+for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
     values = json.loads((source / name).read_text(encoding="utf-8"))
-    values.pop("auto_map", None)
     (target / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 shutil.copyfile(source / "training.json", target / "training.json")
 size = (target / "model.safetensors").stat().st_size

@@ -21,7 +21,7 @@ def plain_forward(network: Any, pixels: torch.Tensor, *, stepwise: bool = False)
     if stepwise:  # one frame after the other through the recurrent network
         rnn = network.deepfake.temporal_encoder.rnn
         states = torch.cat([rnn(features[:, number : number + 1])[0] for number in range(features.shape[1])], 1)
-        logits: torch.Tensor = network.classifier(network.deepfake.pooler(states)) / network.config.temperature
+        logits: torch.Tensor = network.calibrate(network.classifier(network.deepfake.pooler(states)))
         return logits
     logits = network.classify_features(features).logits
     return logits

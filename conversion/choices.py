@@ -8,13 +8,11 @@ from typing import Any, Literal
 
 from .backbones import NATIVE_SIZES
 from .errors import ConversionError, shown
+from .published import FACTS, PRESET_FACTS, PRESETS, SEEN
 from .recognition import Layout
 
 
 Source = Literal["flag", "keys", "layout", "preset", "default"]
-
-# Systems that have a described program, which settles what their keys alone do not.
-PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames")
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _DEFAULTS: dict[str, Any] = {
@@ -27,64 +25,21 @@ _DEFAULTS: dict[str, Any] = {
     "face_padding": "reflect",
     "do_pad": False,
 }
-_TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
-_BILSTM = {"recurrence": "sequence", "image_size": 224, "num_frames": 20, "faces": "none"}
-
-# Sources: the described systems, and the table of other projects in the design document on legacy checkpoints.
-_FACTS: dict[str, dict[str, Any]] = {
-    "resnext50-lstm": {
-        "recurrence": "per-frame",
-        "pooling": "last",
-        "fake_index": 0,
-        "image_size": 112,
-        "num_frames": 20,
-        "channel_order": "bgr",
-        "frame_sampling": "first",
-        **_TIGHT_BOX,
-    },
-    "efficientnet-b0-bilstm": {**_BILSTM, "pooling": "last", "activation": "relu"},
-    "efficientnet-b0-bilstm-attention": {
-        **_BILSTM,
-        "pooling": "attention",
-        "image_mean": (0.0, 0.0, 0.0),
-        "image_std": (1.0, 1.0, 1.0),
-    },
-    "efficientnet-b0-frames": {
-        "image_size": 224,
-        "num_frames": 100,
-        "frame_aggregation": "mean-probability",
-        **_TIGHT_BOX,
-    },
-    "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
-    "deepfakebench": {
-        "fake_index": 1,
-        "image_size": 256,
-        "num_frames": 32,
-        "image_mean": (0.5, 0.5, 0.5),
-        "image_std": (0.5, 0.5, 0.5),
-        "stem_padding": "none",
-    },
-    "selimsef-dfdc": {
-        "image_size": 380,
-        "num_frames": 32,
-        # A third of the box on each side; the longer side fills the picture, black fills the rest.
-        "face_margin": 5 / 3,
-        "face_square": False,
-        "face_padding": "zero",
-        "do_pad": True,
-    },
-}
-# What only the name of a preset says: the described programs call the output of their sigmoid the fake probability.
-_PRESET_FACTS: dict[str, dict[str, Any]] = {
-    "efficientnet-b0-bilstm": {"fake_index": 1},
-    "efficientnet-b0-frames": {"fake_index": 1},
-}
 _FLAGS = {
     "recurrence": "--recurrence sequence|per-frame",
     "pooling": "--pooling last|mean|max",
     "fake_index": "--fake-index 0|1",
     "activation": "--activation relu|gelu|silu|tanh|none",
     "padding": "--padding torch|same",
+}
+
+
+SOURCES: dict[Source, str] = {
+    "flag": "given",
+    "keys": "told by the keys",
+    "preset": "of the preset",
+    "layout": "assumed from the published programs with these keys",
+    "default": "assumed by default",
 }
 
 
@@ -103,7 +58,8 @@ class Choices:
 
     Attributes:
         settled: Each choice by its name.
-        missing: Flags that must be given before the checkpoint can be converted.
+        missing: Flags that must be given before the checkpoint can be converted, with what was seen to be published.
+        preset: A preset that would settle some of them.
         ignored: Flags that were given and mean nothing for this layout.
         as_sequence: Whether a per-frame RNN is to run as a sequence model instead, which is another function.
     """
@@ -112,6 +68,7 @@ class Choices:
     missing: tuple[str, ...]
     ignored: tuple[str, ...]
     as_sequence: bool = False
+    preset: str | None = None
 
     def __getitem__(self, name: str) -> Any:
         return self.settled[name].value
@@ -138,12 +95,14 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
     preset = given.get("preset")
     if preset is not None:
         _check_preset(layout, preset, file)
+    elif given.get("as_sequence"):
+        given = {"recurrence": "per-frame", **given}
     sources: list[tuple[Source, Mapping[str, Any]]] = [
         ("flag", given),
         ("keys", _told_by_keys(layout, given)),
-        ("layout", _FACTS.get(layout.family, {})),
-        ("preset", {**_FACTS.get(preset or "", {}), **_PRESET_FACTS.get(preset or "", {})}),
-        ("default", _defaults(layout)),
+        ("layout", FACTS.get(layout.family, {})),
+        ("preset", {**FACTS.get(preset or "", {}), **PRESET_FACTS.get(preset or "", {})}),
+        ("default", _defaults(layout, given)),
     ]
     settled: dict[str, Choice] = {}
     names = _names(layout)
@@ -157,12 +116,36 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
         if "padding_image_size" in given and "padding" in settled:
             raise ConversionError("--padding-image-size goes with --padding same.", reason="flags")
     _check_contradictions(layout, given, settled, sources, file)
+    missing = [name for name in _FLAGS if name in names and name not in settled]
+    offered = PRESET_FACTS.get(layout.family, {}) if preset is None else {}
     return Choices(
         settled=settled,
-        missing=tuple(flag for name, flag in _FLAGS.items() if name in names and name not in settled),
+        missing=(*_missing_head_order(layout), *(_with_seen(name, layout) for name in missing)),
         ignored=tuple(f"--{name.replace('_', '-')}" for name in given if name in _optional_names() - set(names)),
         as_sequence=bool(given.get("as_sequence")),
+        preset=layout.family if any(name in offered for name in missing) else None,
     )
+
+
+def _missing_head_order(layout: Layout) -> tuple[str, ...]:
+    if layout.head.order != "open":
+        return ()
+    return (
+        f"--head-order {','.join(layout.head.modules)} (or another order: layers of equal width, and the file has no "
+        "order of its own)",
+    )
+
+
+def _with_seen(name: str, layout: Layout) -> str:
+    seen = [SEEN[layout.family][name]] if name in SEEN.get(layout.family, {}) else []
+    if name == "pooling" and layout.rnn and layout.rnn.bidirectional:
+        seen.append("last is output[:, -1]; the final state of each direction, h_n, is not supported")
+    return f"{_FLAGS[name]} ({'; '.join(seen)})" if seen else _FLAGS[name]
+
+
+def settled_by_preset(preset: str) -> str:
+    """What a preset settles, as flags."""
+    return ", ".join(f"--{name.replace('_', '-')} {value}" for name, value in PRESET_FACTS[preset].items())
 
 
 def _optional_names() -> set[str]:
@@ -186,9 +169,6 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
         told["pooling"] = "attention"
     if layout.naming == "efficientnet_pytorch":
         told |= {"padding": "same", "batch_norm_eps": 1e-3}
-        # That package fixes the padding for the size of the variant, whatever size the frames have.
-        if "padding" not in given:
-            told["padding_image_size"] = NATIVE_SIZES[layout.backbone]
     elif layout.naming == "timm":
         # timm's tf_ variants, which pad as TensorFlow does, have TensorFlow's epsilon too; the others have torch's.
         told["batch_norm_eps"] = 1e-3 if given.get("padding") == "same" else 1e-5
@@ -197,7 +177,9 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _defaults(layout: Layout) -> dict[str, Any]:
+def _defaults(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
+    # That package fixes the padding for the size of the variant, whatever size the frames have.
+    is_static = layout.naming == "efficientnet_pytorch" and "padding" not in given
     return {
         **_DEFAULTS,
         "image_size": NATIVE_SIZES[layout.backbone],
@@ -205,7 +187,7 @@ def _defaults(layout: Layout) -> dict[str, Any]:
         "frame_aggregation": "mean-probability",
         "stem_padding": "default",
         "batch_norm_eps": None,
-        "padding_image_size": None,
+        "padding_image_size": NATIVE_SIZES[layout.backbone] if is_static else None,
     }
 
 
@@ -229,6 +211,7 @@ def _check_preset(layout: Layout, preset: str, file: str) -> None:
         "resnext50-lstm": layout.backbone == "resnext50_32x4d" and rnn is not None and not rnn.has_bias,
         "efficientnet-b0-bilstm": layout.backbone == "efficientnet_b0" and rnn is not None and rnn.bidirectional,
         "efficientnet-b0-frames": layout.backbone == "efficientnet_b0" and rnn is None,
+        "deepfakebench": layout.family == "deepfakebench",
     }
     if preset not in fits:
         raise ConversionError(f"There is no preset {shown(preset)}; choose from {', '.join(PRESETS)}.", reason="flags")

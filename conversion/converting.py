@@ -8,6 +8,7 @@ import os
 import secrets
 import shutil
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +18,7 @@ import torch
 
 from ..folder_type import MODEL_TYPE
 from ..interrupts import deferred, unfinished
-from .choices import Choices, config_fields, describe, processor_fields, settle
+from .choices import Choices, config_fields, describe, processor_fields, settle, settled_by_preset
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
 from .hub import is_publishable
@@ -55,6 +56,7 @@ class Inspection:
             "container": checkpoint.container,
             "wrappers": list(checkpoint.wrappers),
             "key_prefix": checkpoint.prefix,
+            "set_aside": list(checkpoint.set_aside),
             "family": layout.family,
             "network": describe(layout),
             "backbone": layout.backbone,
@@ -62,12 +64,14 @@ class Inspection:
             "recurrent": layout.rnn.__dict__ if layout.rnn else None,
             "attention": list(layout.attention) if layout.attention else None,
             "head": dict(zip(layout.head.modules, layout.head.sizes, strict=True)),
+            "head_order": layout.head.order,
             "unused": list(layout.unused),
             "choices": {
                 name: {"value": choice.value, "settled_by": choice.source}
                 for name, choice in self.choices.settled.items()
             },
             "missing": list(self.choices.missing),
+            "preset": self.choices.preset,
             "ignored": list(self.choices.ignored),
             "as_sequence": self.choices.as_sequence,
             "diagnosis": self.diagnosis,
@@ -101,16 +105,25 @@ def inspect(path: Path, flags: Mapping[str, Any]) -> Inspection:
     Raises:
         ConversionError: If the file cannot be read safely, is incomplete, or is not supported.
     """
-    checkpoint = read_checkpoint(path)
-    layout = recognise(checkpoint.shapes, file=str(path), key_prefix=checkpoint.prefix)
+    checkpoint = read_checkpoint(path, flags.get("key"))
+    layout = recognise(
+        checkpoint.shapes,
+        file=str(path),
+        key_prefix=checkpoint.prefix,
+        has_order=checkpoint.has_order,
+        head_order=flags.get("head_order"),
+    )
     _check_values(checkpoint, layout)
     choices = settle(layout, flags, file=str(path))
-    return Inspection(checkpoint, layout, choices, diagnose(layout, choices))
+    diagnosis = diagnose(layout, choices)
+    if checkpoint.set_aside:
+        diagnosis.append(f"Set aside, as they take no part in the answer: {', '.join(checkpoint.set_aside)}.")
+    return Inspection(checkpoint, layout, choices, diagnosis)
 
 
 def convert(
     path: Path,
-    output: Path,
+    output: Path | None,
     flags: Mapping[str, Any],
     *,
     provenance: Provenance | None = None,
@@ -124,7 +137,7 @@ def convert(
 
     Args:
         path: The checkpoint file.
-        output: The folder to write.
+        output: The folder to write; may be left out in a dry run.
         flags: What the user gave, by the names of the arguments; `None` stands for "not given".
         provenance: Licence, origin and name, for the model card.
         overwrite: Whether to replace a model folder that is there.
@@ -134,12 +147,19 @@ def convert(
         ConversionError: If anything is wrong; nothing is written then.
     """
     inspection = inspect(path, flags)
-    if inspection.choices.missing:
+    choices = inspection.choices
+    if choices.missing:
+        preset = f" Or give --preset {choices.preset} ({settled_by_preset(choices.preset)})." if choices.preset else ""
         raise ConversionError(
             f"{shown(path)} holds {describe(inspection.layout)}, and its weights cannot tell: give "
-            f"{', '.join(inspection.choices.missing)}.",
+            f"{', '.join(choices.missing)}.{preset}",
             reason="flags",
         )
+    if output is None:
+        if not dry_run:
+            raise ConversionError("Only a dry run needs no output; give --output.", reason="flags")
+        with tempfile.TemporaryDirectory(prefix="deepfake-video-") as folder:
+            return _convert_into(Path(folder), inspection, provenance or Provenance())
     output = Path(os.path.abspath(output))
     _check_output(output, overwrite=overwrite)
     try:
@@ -214,7 +234,7 @@ def _check_parity(folder: Path, expected: Answers, inspection: Inspection) -> Pa
     parity = compare(folder, expected, image_size, file=file)
     if parity.holds:
         return parity
-    network = LegacyNetwork(read_checkpoint(checkpoint.path).tensors, layout, choices, torch.float64)
+    network = LegacyNetwork(read_checkpoint(checkpoint.path, checkpoint.key).tensors, layout, choices, torch.float64)
     expected = expected_answers(network, image_size, torch.float64)
     parity = compare(folder, expected, image_size, file=file, dtype=torch.float64)
     if not parity.holds:

@@ -12,6 +12,7 @@ def diagnose(layout: Layout, choices: Choices) -> list[str]:
     """Sentences for the terminal and the model card, the gravest first; unsettled choices are left out."""
     return [
         *_recurrence(layout, choices),
+        *_unseen(layout, choices),
         *_labels(layout, choices),
         *_preprocessing(choices),
         *_family(layout),
@@ -56,6 +57,29 @@ def _recurrence(layout: Layout, choices: Choices) -> list[str]:
         "In batches of several videos the legacy program let them leak into each other; converted, each video is "
         "judged as if it were alone.",
     ]
+
+
+def _unseen(layout: Layout, choices: Choices) -> list[str]:
+    """What a legacy program may do that no key shows and no flag says."""
+    sentences = []
+    if layout.family == "resnext50-lstm":
+        sentences.append(
+            "One published copy of the training program applies LeakyReLU to the LSTM's outputs before their mean; "
+            "the keys are the same, and the conversion does not apply it. Copies also differ in how frames go in: "
+            "some convert them to RGB, or spread them over the video (--channel-order rgb, --frame-sampling even)."
+        )
+    if layout.rnn and layout.rnn.bidirectional and choices.get("pooling") == "last":
+        sentences.append(
+            "Pooling last takes both directions at the last frame, as output[:, -1]; a program that joins the final "
+            "state of each direction (h_n) computes something else, which cannot be converted."
+        )
+    if layout.head.order in ("file", "flag"):
+        origin = "of the file" if layout.head.order == "file" else "given"
+        sentences.append(
+            f"The order of the head's layers ({', '.join(layout.head.modules)}) is the one {origin}: their shapes "
+            "allow another, and the check after the conversion cannot see it."
+        )
+    return sentences
 
 
 def _labels(layout: Layout, choices: Choices) -> list[str]:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The error of this room, and how untrusted names are shown in it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 
@@ -27,6 +27,16 @@ def shown(name: object, limit: int = 120) -> str:
     """A name from a file as a quoted, shortened, printable text."""
     text = str(name)
     return repr(text if len(text) <= limit else f"{text[:limit]}…")
+
+
+def first_repeated(names: Iterable[str]) -> str | None:
+    """The first name that was there before."""
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:

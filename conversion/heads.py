@@ -1,14 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
 """What stands behind backbone and RNN in a state dict: an attention pooling and linear layers, told from shapes."""
 
+import functools
 import re
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from .errors import ConversionError, listed, shown
 
 
 Shapes = Mapping[str, tuple[int, ...]]
+# Inputs and outputs of each linear layer, in the order of the file.
+Layers = Mapping[str, tuple[int, int]]
+Order = Literal["shapes", "file", "numbers", "flag", "open"]
+
+# Far above what heads have; keeps the search for the order of hostile ones short.
+MAX_LAYERS, MAX_PATHS = 16, 16
 
 
 @dataclass(frozen=True)
@@ -19,10 +28,13 @@ class Head:
     Attributes:
         modules: Their names in the file.
         sizes: The width that each returns; the last is 1 or 2.
+        order: What told their order: the only one that fits the shapes, the file's own, the numbers of a Sequential,
+            a flag; or nothing, and a flag must.
     """
 
     modules: tuple[str, ...]
     sizes: tuple[int, ...]
+    order: Order = "shapes"
 
 
 def find_attention(rest: Shapes, width: int, file: str, key_prefix: str) -> tuple[tuple[str, str] | None, int]:
@@ -51,55 +63,130 @@ def find_attention(rest: Shapes, width: int, file: str, key_prefix: str) -> tupl
     return (names[0], names[1]), first[0]
 
 
-def find_head(rest: Shapes, width: int, file: str, key_prefix: str) -> tuple[Head, tuple[str, ...]]:
+def find_head(
+    rest: Shapes,
+    width: int,
+    file: str,
+    key_prefix: str,
+    *,
+    has_order: bool = False,
+    given: Sequence[str] | None = None,
+) -> tuple[Head, tuple[str, ...]]:
     """
     Chain the remaining matrices from the given width to 1 or 2 outputs.
+
+    The longest chain wins, so that no layer is left out that could take part. Where several are as long, the order of
+    the file decides if it has one, then the numbers of a Sequential; else the order stays open.
 
     Args:
         rest: Shapes of all keys that belong to nothing else.
         width: Width of what the head reads.
         file: Name of the file, for messages.
         key_prefix: What was stripped from all keys, for messages.
+        has_order: Whether the keys come in the order in which the layers were made.
+        given: Names of the layers in their order, as the user gave them; what is not among them is left out.
 
     Returns:
-        The head, and the keys of an ImageNet classifier that takes no part.
+        The head, and the keys that take no part: of an ImageNet classifier, or those that the user left out.
 
     Raises:
-        ConversionError: If there is no such chain, or a key is left over.
+        ConversionError: If there is no such chain, a key is left over, or the given order does not fit.
     """
-    modules = sorted({key.rpartition(".")[0] for key in rest}, key=_natural)
+    modules = list(dict.fromkeys(key.rpartition(".")[0] for key in rest))
     for module in modules:
         _check_module(module, rest, file, key_prefix)
-    outputs = {module: rest[f"{module}.weight"][0] for module in modules}
-    inputs = {module: rest[f"{module}.weight"][1] for module in modules}
-    chain = _chain(modules, inputs, outputs, width)
+    layers = {module: (rest[f"{module}.weight"][1], rest[f"{module}.weight"][0]) for module in modules}
+    order: Order = "flag"
+    if given is not None:
+        chain = _given_chain([name.removeprefix(key_prefix) for name in given], layers, width, file)
+    else:
+        if len(layers) > MAX_LAYERS:
+            raise ConversionError(
+                f"{shown(file)} holds {len(layers)} layers behind the backbone, more than {MAX_LAYERS}; name those of "
+                "the head with --head-order.",
+                reason="flags",
+            )
+        chain, order = _find_chain(layers, width, has_order)
     if not chain:
         raise ConversionError(_no_head(rest, modules, width, file, key_prefix), reason="layout")
     surplus = [module for module in modules if module not in chain]
-    if any(outputs[module] != 1000 for module in surplus):
+    if given is None and any(layers[module][1] != 1000 for module in surplus):
         keys = [key_prefix + key for key in rest if key.rpartition(".")[0] in surplus]
         raise ConversionError(
             f"{shown(file)} holds keys that belong to nothing known: {listed(keys)}; remove them if the model does "
-            "not use them.",
+            "not use them, or name the layers of the head with --head-order.",
             reason="weights",
         )
     unused = tuple(key for key in rest if key.rpartition(".")[0] in surplus)
-    return Head(tuple(chain), tuple(outputs[module] for module in chain)), unused
+    return Head(tuple(chain), tuple(layers[module][1] for module in chain), order), unused
 
 
-def _chain(modules: list[str], inputs: dict[str, int], outputs: dict[str, int], width: int) -> list[str]:
-    """The longest chain wins, so that no layer is left out that could take part."""
-    best: list[str] = []
-    for module in modules:
-        if inputs[module] != width:
-            continue
-        others = [other for other in modules if other != module]
-        tail = _chain(others, inputs, outputs, outputs[module])
-        if tail and len(tail) + 1 > len(best):
-            best = [module, *tail]
-        elif not tail and outputs[module] in (1, 2) and not best:
-            best = [module]
-    return best
+def _given_chain(names: list[str], layers: Layers, width: int, file: str) -> list[str]:
+    unknown = [name for name in names if name not in layers]
+    if unknown or len(set(names)) < len(names):
+        raise ConversionError(
+            f"--head-order must name each layer once, of {listed(list(layers), limit=8)} in {shown(file)}; got "
+            f"{listed(names, limit=8)}.",
+            reason="flags",
+        )
+    widths = [width, *(layers[name][1] for name in names)]
+    wrong = next((name for name, inputs in zip(names, widths, strict=False) if layers[name][0] != inputs), None)
+    if wrong is not None or widths[-1] not in (1, 2):
+        problem = f"{shown(wrong)} reads {layers[wrong][0]} values" if wrong else f"it ends with {widths[-1]} outputs"
+        raise ConversionError(
+            f"--head-order {','.join(names)} does not lead from {width} features to 1 or 2 outputs: {problem}.",
+            reason="flags",
+        )
+    return names
+
+
+def _find_chain(layers: Layers, width: int, has_order: bool) -> tuple[list[str], Order]:
+    """The longest chain of layers from a width to 1 or 2 outputs, and what told their order."""
+    # Layers of the same two widths can stand for each other.
+    alike: dict[tuple[int, int], list[str]] = {}
+    for name, widths in layers.items():
+        alike.setdefault(widths, []).append(name)
+    paths = _longest_paths(width, Counter({widths: len(names) for widths, names in alike.items()}))
+    if not paths:
+        return [], "shapes"
+    order: Order = "shapes"
+    choices = [widths for widths in dict.fromkeys(paths[0]) if len(alike[widths]) > 1]
+    by_number = {widths: sorted(names, key=_natural) for widths, names in alike.items()}
+    if choices or len(paths) > 1:
+        if has_order:
+            order = "file"
+        elif len(paths) == 1 and all(_are_numbered(alike[widths]) for widths in choices):
+            order = "numbers"
+        else:
+            order = "open"
+    pools = {widths: list(names) for widths, names in (alike if order == "file" else by_number).items()}
+    if len(paths) > 1 and order == "file":
+        # Of several ways through the widths, the one that the order of the file takes, if it takes one.
+        fitting = [path for path in paths if path == [layers[name] for name in layers if layers[name] in path]]
+        paths, order = (fitting, order) if fitting else (paths, "open")
+    return [pools[widths].pop(0) for widths in paths[0]], order
+
+
+def _longest_paths(width: int, edges: Counter[tuple[int, int]]) -> list[list[tuple[int, int]]]:
+    """Every longest sequence of (inputs, outputs) from a width to 1 or 2; each may be used as often as it is there."""
+
+    @functools.cache
+    def walk(node: int, left: frozenset[tuple[tuple[int, int], int]]) -> tuple[tuple[tuple[int, int], ...], ...]:
+        found: list[tuple[tuple[int, int], ...]] = [()] if node in (1, 2) else []
+        for edge, count in left:
+            if edge[0] == node and count:
+                rest = frozenset((left - {(edge, count)}) | ({(edge, count - 1)} if count > 1 else set()))
+                found += [(edge, *tail) for tail in walk(edge[1], rest)]
+        longest = max(map(len, found), default=0)
+        return tuple(dict.fromkeys(path for path in found if len(path) == longest))[:MAX_PATHS]
+
+    return [list(path) for path in walk(width, frozenset(edges.items())) if path]
+
+
+def _are_numbered(names: list[str]) -> bool:
+    """Whether these are numbers of one Sequential, which runs its layers in that order."""
+    parents = {name.rpartition(".")[0] for name in names}
+    return len(parents) == 1 and all(name.rpartition(".")[2].isdecimal() for name in names)
 
 
 def _check_module(module: str, rest: Shapes, file: str, key_prefix: str) -> None:

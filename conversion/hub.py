@@ -11,6 +11,7 @@ from ..exit_codes import FAILED, OK, report
 from ..folder_type import describe_other_model
 from ..scanning.terms import TERMS_NAMES
 from .errors import ConversionError, shown
+from .packaged import default_checkpoint
 
 
 # What a model folder is made of; nothing else ever leaves the machine.
@@ -125,6 +126,7 @@ def push_folder(
     """
     check_repo_id(repo_id)
     files = files_to_push(folder)
+    _check_is_self_contained(folder)
     branch = revision or "main"
     if dry_run:
         return Push(repo_id, branch, files, None)
@@ -155,6 +157,15 @@ def push_folder(
             reason="hub",
         ) from error
     return Push(repo_id, branch, files, commit.commit_url)
+
+
+def _check_is_self_contained(folder: Path) -> None:
+    if folder.resolve() == default_checkpoint().resolve():
+        raise ConversionError(
+            f"{shown(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
+            "first: deepfake-video checkpoint FOLDER.",
+            reason="hub",
+        )
 
 
 def _first_line(error: BaseException) -> str:

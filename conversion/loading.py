@@ -17,21 +17,17 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from .errors import ConversionError, listed, shown
+from .errors import ConversionError, first_repeated, listed, shown
 from .pickles import OversizedError, check_sizes
+from .safetensors_headers import check_header, looks_like_safetensors
+from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
 
 
-# Keys under which training scripts store the state dict.
-WRAPPERS = ("state_dict", "model_state_dict", "net", "model")
 # Far above what these networks need, far below what hurts: the structure of the file, without its numbers.
 MAX_STRUCTURE_BYTES = 16 * 2**20
 MAX_KEYS = 20_000
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
-_SAVE_AGAIN = (
-    "if you trust the file, load it in the program that made it and run "
-    "`torch.save(model.state_dict(), 'weights.pt')` there"
-)
 # What torch and its unpickler raise on broken or hostile bytes.
 _BROKEN = (
     ArithmeticError,
@@ -69,18 +65,36 @@ class Checkpoint:
         tensors: By key, without wrappers and without the prefix that all keys share.
         prefix: That prefix, such as `"module."`.
         wrappers: Dictionary keys that led to the tensors.
+        set_aside: Keys of the file that no answer depends on, such as weights of the loss; not among the tensors.
         container: `"zip"`, `"stream"` (PyTorch before 1.6) or `"safetensors"`.
         num_bytes: Size of the file.
         sha256: Hash of the file.
+        key: What was asked for with `read_checkpoint`.
     """
 
     path: Path
     tensors: dict[str, torch.Tensor]
     prefix: str
     wrappers: tuple[str, ...]
+    set_aside: tuple[str, ...]
     container: str
     num_bytes: int
     sha256: str
+    key: str | None = None
+
+    @property
+    def has_order(self) -> bool:
+        """
+        Whether the tensors come in the order in which the program made its layers.
+
+        safetensors sorts them by name. So does a file that was made of one: there a bias stands before its weight,
+        which no layer of PyTorch does.
+        """
+        places = {key: place for place, key in enumerate(self.tensors)}
+        biases = [key for key in places if key.endswith(".bias")]
+        return self.container != "safetensors" and all(
+            places.get(f"{key.removesuffix('bias')}weight", -1) < places[key] for key in biases
+        )
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -88,12 +102,13 @@ class Checkpoint:
         return {key: tuple(tensor.shape) for key, tensor in self.tensors.items()}
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     """
     Read a `.pt`, `.pth`, `.tar` or `.safetensors` file; what it is decides its content, never its name.
 
     Args:
         path: The file.
+        key: Which of several sets of weights to take, see [`find_state_dict`].
 
     Returns:
         Its tensors, checked to be plain, finite and no larger than the file.
@@ -108,13 +123,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
             content: Any = _read_safetensors(path, num_bytes)
         else:
             content = _read_pickle(path, container)
-        state_dict, wrappers = _unwrap(content, path)
+        state_dict, wrappers = find_state_dict(content, path, key)
+        state_dict, set_aside = split_bystanders(state_dict)
         tensors = _check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)
     except OSError as error:
         raise ConversionError(f"{shown(path)} cannot be read ({error.strerror}).", reason="file") from error
     tensors, prefix = _strip_common_prefix(tensors)
-    return Checkpoint(path, tensors, prefix, wrappers, container, num_bytes, sha256)
+    return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, key)
 
 
 def _check_is_file(path: Path) -> int:
@@ -135,6 +151,10 @@ def _check_is_file(path: Path) -> int:
 def _sniff(path: Path, num_bytes: int) -> str:
     with path.open("rb") as file:
         head = file.read(512)
+    # First, because the length that such a file begins with can be the mark of any other kind.
+    if looks_like_safetensors(head, num_bytes):
+        _check_safetensors_header(path, num_bytes, int.from_bytes(head[:8], "little"))
+        return "safetensors"
     if head.startswith(b"PK\x03\x04"):
         _check_zip(path, num_bytes)
         return "zip"
@@ -144,14 +164,13 @@ def _sniff(path: Path, num_bytes: int) -> str:
     if head[257:262] == b"ustar" or b"sys_info" in head[:100]:
         raise ConversionError(
             f"{shown(path)} is a tar archive: unpack it if it holds a checkpoint; if PyTorch before 0.1.10 wrote it, "
-            f"{_SAVE_AGAIN}.",
+            f"{SAVE_AGAIN}.",
             reason="file",
         )
     if head[:1] == b"\x80":
         return "stream"
     if len(head) > 9 and head[8:9] == b"{":
         _check_safetensors_header(path, num_bytes, int.from_bytes(head[:8], "little"))
-        return "safetensors"
     raise ConversionError(
         f"{shown(path)} is neither a PyTorch checkpoint nor a safetensors file, or its beginning is damaged; "
         "download it again.",
@@ -171,6 +190,7 @@ def _check_safetensors_header(path: Path, num_bytes: int, header_bytes: int) -> 
             "is no checkpoint of this family.",
             reason="unsafe",
         )
+    check_header(path, header_bytes)
 
 
 def _zip_directory_bytes(path: Path, num_bytes: int) -> int | None:
@@ -211,9 +231,15 @@ def _check_zip(path: Path, num_bytes: int) -> None:
                 f"{shown(path)} holds an entry {shown(name)} that leads out of the archive; do not use this file.",
                 reason="unsafe",
             )
+    if (repeated := first_repeated(names)) is not None:
+        raise ConversionError(
+            f"{shown(path)} holds the entry {shown(repeated)} twice, so that it is open which one is meant; save it "
+            "again.",
+            reason="unsafe",
+        )
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise ConversionError(
-            f"{shown(path)} is a TorchScript archive, which is a program; {_SAVE_AGAIN}.", reason="unsafe"
+            f"{shown(path)} is a TorchScript archive, which is a program; {SAVE_AGAIN}.", reason="unsafe"
         )
     if sum(name.split("/")[-1] == "data.pkl" for name in names) != 1:
         raise ConversionError(
@@ -231,7 +257,7 @@ def _check_zip(path: Path, num_bytes: int) -> None:
 
 def _bomb(path: Path) -> ConversionError:
     return ConversionError(
-        f"{shown(path)} is a compressed or inflated archive, which torch.save never writes: {_SAVE_AGAIN}.",
+        f"{shown(path)} is a compressed or inflated archive, which torch.save never writes: {SAVE_AGAIN}.",
         reason="unsafe",
     )
 
@@ -249,14 +275,14 @@ def _read_pickle(path: Path, container: str) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except OversizedError as error:
         raise ConversionError(
-            f"{shown(path)} claims more memory than it holds numbers for ({error}); {_SAVE_AGAIN}.", reason="unsafe"
+            f"{shown(path)} claims more memory than it holds numbers for ({error}); {SAVE_AGAIN}.", reason="unsafe"
         ) from error
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"the object {shown(found[1])}" if found else "something that is not a tensor, or is damaged"
         raise ConversionError(
             f"{shown(path)} was refused without running anything in it, because it holds {what}: a whole pickled "
-            f"module, or settings beside the weights; {_SAVE_AGAIN}.",
+            f"module, or settings beside the weights; {SAVE_AGAIN}.",
             reason="unsafe",
         ) from error
     except _BROKEN as error:
@@ -276,24 +302,6 @@ def _read_safetensors(path: Path, num_bytes: int) -> dict[str, torch.Tensor]:
         ) from error
 
 
-def _unwrap(content: Any, path: Path) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
-    """Follow `{"state_dict": …}` and its like down to the tensors."""
-    wrappers: list[str] = []
-    while isinstance(content, Mapping) and len(wrappers) < len(WRAPPERS):
-        inner = next((name for name in WRAPPERS if isinstance(content.get(name), Mapping)), None)
-        if inner is None:
-            break
-        content = content[inner]
-        wrappers.append(inner)
-    if not isinstance(content, Mapping):
-        raise ConversionError(
-            f"{shown(path)} holds a {type(content).__name__}, not a state dict; {_SAVE_AGAIN}.", reason="weights"
-        )
-    if not content:
-        raise ConversionError(f"{shown(path)} holds an empty state dict; {_SAVE_AGAIN}.", reason="weights")
-    return content, tuple(wrappers)
-
-
 def _check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> dict[str, torch.Tensor]:
     if len(state_dict) > MAX_KEYS:
         raise ConversionError(
@@ -306,7 +314,7 @@ def _check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) ->
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(
                 f"{shown(path)} holds a {type(value).__name__} under the key {shown(key)} where only tensors belong; "
-                f"save the state dict alone, or under one of {', '.join(WRAPPERS)}.",
+                "save the state dict alone, or in a dictionary beside such values.",
                 reason="weights",
             )
         total += value.numel() * value.element_size()
@@ -316,7 +324,7 @@ def _check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) ->
     if total > 2 * num_bytes:
         raise ConversionError(
             f"{shown(path)} has {num_bytes} bytes but its tensors claim {total}: this is no ordinary checkpoint; "
-            f"{_SAVE_AGAIN}.",
+            f"{SAVE_AGAIN}.",
             reason="unsafe",
         )
     bad = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .choices import Choices, describe
+from .choices import SOURCES, Choices, describe
 from .loading import Checkpoint
 from .parity import Parity
 from .recognition import Layout
@@ -16,6 +16,8 @@ LIMITS = (
     "Detectors lose accuracy on strong compression, small or turned faces, and on generators that their training data "
     "did not hold.",
     "No sound is judged.",
+    "`pipeline` judges the main face of a video alone. `deepfake-video predict` gives the highest score of all people "
+    "who are seen in a quarter of the frames or more; with one person both agree.",
 )
 _UNMEASURED = "No accuracy was measured in the conversion; this card claims none."
 
@@ -65,7 +67,7 @@ def write_model_card(
         "publish them"
     )
     rows = "\n".join(
-        f"| {key.replace('_', ' ')} | {_text(choice.value)} | {choice.source} |"
+        f"| {key.replace('_', ' ')} | {_text(choice.value)} | {SOURCES[choice.source]} |"
         for key, choice in choices.settled.items()
     )
     sections = [
@@ -78,7 +80,8 @@ def write_model_card(
         "## Origin\n\n"
         f"- Source file: {checkpoint.num_bytes} bytes, sha256 `{checkpoint.sha256}`\n"
         f"- Recognised as: {layout.family} ({describe(layout)})\n"
-        f"- Check after conversion: {parity.line()}\n"
+        f"- Layers of the head, in this order: {', '.join(layout.head.modules)}\n"
+        f"- Check after conversion: {parity.line()}.\n"
         f"- Licence: {licence}.",
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in (*LIMITS, _UNMEASURED)),
     ]

@@ -100,16 +100,12 @@ def _load(folder: Path) -> "DeepfakeForVideoClassification":
     from .hub import files_to_push
 
     files_to_push(folder)
-    from ..modeling_deepfake import DeepfakeForVideoClassification
+    from ..scanning.models import ModelLoadError, load_stored
 
     try:
-        model: DeepfakeForVideoClassification = DeepfakeForVideoClassification.from_pretrained(
-            folder, use_safetensors=True
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise ConversionError(f"{shown(folder)} does not load: {error}", reason="export") from error
-    model.train(False)
-    return model
+        return load_stored(folder).network
+    except ModelLoadError as error:
+        raise ConversionError(str(error), reason="export") from error
 
 
 def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:

@@ -58,7 +58,8 @@ class Parity:
         return (
             f"parity {'ok' if self.holds else 'FAILED'}: written and read weights differ by at most {parts} "
             f"(relative, {str(self.dtype).removeprefix('torch.')}, {self.num_frames} frames of {self.image_size} px; "
-            f"allowed {self.tolerance:.0e})"
+            f"allowed {self.tolerance:.0e}). It compares weights and arithmetic; both networks run with the choices "
+            "above, so it cannot tell whether these are the legacy program's"
         )
 
 

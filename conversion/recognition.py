@@ -2,7 +2,7 @@
 """Which network a state dict belongs to, told from its keys and shapes alone."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,7 +87,14 @@ class Layout:
         return self.num_features if self.rnn is None else self.rnn.output_size
 
 
-def recognise(shapes: Shapes, *, file: str, key_prefix: str = "") -> Layout:
+def recognise(
+    shapes: Shapes,
+    *,
+    file: str,
+    key_prefix: str = "",
+    has_order: bool = False,
+    head_order: Sequence[str] | None = None,
+) -> Layout:
     """
     Find the layout of a state dict.
 
@@ -95,6 +102,8 @@ def recognise(shapes: Shapes, *, file: str, key_prefix: str = "") -> Layout:
         shapes: Shape of each tensor by its key.
         file: Name of the file, for messages.
         key_prefix: What was stripped from all keys, for messages.
+        has_order: Whether the keys come in the order in which the layers were made.
+        head_order: Names of the head's layers, where the user gave them.
 
     Raises:
         ConversionError: In one sentence, if the layout is not supported, or keys are missing, of a wrong shape, or
@@ -116,7 +125,7 @@ def recognise(shapes: Shapes, *, file: str, key_prefix: str = "") -> Layout:
     attention, attention_size = find_attention(rest, width, file, key_prefix)
     for module in attention or ():
         rest = {key: shape for key, shape in rest.items() if key.rpartition(".")[0] != module}
-    head, unused = find_head(rest, width, file, key_prefix)
+    head, unused = find_head(rest, width, file, key_prefix, has_order=has_order, given=head_order)
     family = _find_family(naming, prefix, backbone, rnn, attention, head)
     return Layout(
         family, naming, backbone, prefix, expected, rnn, attention, attention_size, head, unused, num_features
@@ -154,8 +163,8 @@ def _find_backbone(shapes: Shapes, file: str) -> tuple[Naming, str]:
         return next(iter(found))
     if found:
         raise ConversionError(
-            f"{shown(file)} holds {len(found)} backbones (at {listed(list(found.values()))}); save the state dict of "
-            "one of them with its head.",
+            f"{shown(file)} holds {len(found)} backbones (at {listed(list(found.values()))}); if they are weights and "
+            "their average (EMA, SWA), choose one with --key and what its keys begin with.",
             reason="layout",
         )
     _refuse_by_name(shapes, file, "")

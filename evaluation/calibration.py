@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temperature and threshold from held-out people, stored in a new checkpoint folder with the name of the data."""
+"""Temperature and bias from held-out people, stored in a new checkpoint folder with the name of the data."""
 
 import json
 import shutil
@@ -39,8 +39,8 @@ class Calibration:
         split: Which part of it.
         num_videos: Scored videos behind it.
         num_real: Real ones among them.
-        temperature: For the configuration; divides the video logits.
-        threshold: For the configuration; of the probabilities at this temperature.
+        temperature: For the configuration; divides the logits.
+        fake_bias: For the configuration; moves the best decision to a probability of one half.
         ece: Expected calibration error before and after, by the part of the data.
         folder: The new checkpoint.
     """
@@ -50,7 +50,7 @@ class Calibration:
     num_videos: int
     num_real: int
     temperature: float
-    threshold: float
+    fake_bias: float
     ece: dict[str, tuple[float, float]]
     folder: str
 
@@ -136,9 +136,29 @@ def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def apply_temperature(probabilities: np.ndarray, factor: float) -> np.ndarray:
-    """The probabilities that the same logits give when they are divided by a further factor."""
-    return np.asarray(1 / (1 + np.exp(-_logit(probabilities) / factor)))
+def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray) -> tuple[float, float]:
+    """
+    Platt scaling (Platt, 1999) in two steps: the bias puts the best decision at one half, the temperature follows.
+
+    Args:
+        probabilities: Fake probability of each video, (N,).
+        is_fake: Its label, (N,) bool, of both kinds.
+
+    Returns:
+        The factor that divides the logits of these probabilities, and the bias that is added to them afterwards.
+    """
+    cut = float(_logit(np.array(fit_threshold(probabilities, is_fake))))
+    factor = fit_temperature(_sigmoid(_logit(probabilities) - cut), is_fake)
+    return factor, -cut / factor
+
+
+def apply_calibration(probabilities: np.ndarray, factor: float, bias: float = 0.0) -> np.ndarray:
+    """The probabilities that the same logits give when they are divided by a factor and a bias is added."""
+    return _sigmoid(_logit(probabilities) / factor + bias)
+
+
+def _sigmoid(logits: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-logits)))
 
 
 def _logit(probabilities: np.ndarray) -> np.ndarray:
@@ -191,16 +211,20 @@ def calibrate(
     probabilities, is_fake = _arrays(held_out)
     if is_fake.all() or not is_fake.any():
         raise EvaluationError(f"{dataset}: calibrating takes scored real and fake videos, and one kind is missing.")
-    factor = fit_temperature(probabilities, is_fake)
+    factor, bias = fit_calibration(probabilities, is_fake)
     parts = {f"{split} (fitted on it)": (probabilities, is_fake), "the evaluated videos": _arrays(evaluated)}
-    ece = {name: (_ece(*part), _ece(apply_temperature(part[0], factor), part[1])) for name, part in parts.items()}
+    ece = {
+        name: (_ece(*part), _ece(apply_calibration(part[0], factor, bias), part[1])) for name, part in parts.items()
+    }
+    config = model.network.config
     calibration = Calibration(
         dataset=dataset,
         split=split,
         num_videos=len(is_fake),
         num_real=int((~is_fake).sum()),
-        temperature=float(model.network.config.temperature) * factor,
-        threshold=fit_threshold(apply_temperature(probabilities, factor), is_fake),
+        temperature=config.temperature * factor,
+        # The logits at hand hold the bias that the checkpoint had before.
+        fake_bias=config.fake_bias / factor + bias,
         ece=ece,
         folder=str(folder),
     )
@@ -235,7 +259,7 @@ def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict
     # The network in hand is in a form for computing, not for saving.
     stored = load_stored_model(model)
     config = stored.network.config
-    config.temperature, config.threshold = calibration.temperature, calibration.threshold
+    config.temperature, config.fake_bias = calibration.temperature, calibration.fake_bias
     earlier = read_lists(model.folder).get("calibration")
     record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
     record["videos"] = {"calibration": videos if earlier is None else merge_lists([earlier, videos])}
@@ -258,7 +282,8 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
     num_fake = calibration.num_videos - calibration.num_real
     section = (
         f"\n## Calibration\n\nCalibrated anew on {calibration.num_real} real and {num_fake} fake videos of "
-        f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, threshold "
-        f"{calibration.threshold:.4g}. Sensitivity, specificity and calibration errors above were measured before.\n"
+        f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, bias of "
+        f"the fake logit {calibration.fake_bias:.4g}. Sensitivity, specificity and calibration errors above were "
+        "measured before.\n"
     )
     (target / card.name).write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")

@@ -29,7 +29,7 @@ class Judgement:
     Attributes:
         result: What `predict` says.
         frame_indices: Distinct frames of the decisive face, ascending.
-        frame_probabilities: Fake probability of each of these frames alone, before any temperature.
+        frame_probabilities: Calibrated fake probability of each of these frames alone.
         frame_weights: Share of each of these frames in the clip, the mean over the models.
     """
 

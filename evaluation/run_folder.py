@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..scanning.detector import ENSEMBLE_THRESHOLD
+from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.files import write_atomically
 from ..scanning.fingerprint import check_files, claim_folder, describe_function
 from ..scanning.processes import ProcessGroup
@@ -31,7 +31,8 @@ def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, A
         "weights_sha256": judge.identity.weights_sha256,
         "is_trained": all(config.is_trained for config in configs),
         "temperatures": [float(config.temperature) for config in configs],
-        "threshold": float(configs[0].threshold) if len(configs) == 1 else ENSEMBLE_THRESHOLD,
+        "fake_biases": [float(config.fake_bias) for config in configs],
+        "threshold": DECISION_THRESHOLD,
         "frame_sampling": [processor.frame_sampling for processor in judge.processors],
         "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
         "faces": judge.settings.faces,

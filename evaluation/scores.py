@@ -40,9 +40,9 @@ class Score:
         message: Why there is no score.
         face_coverage: Share of the sampled frames with a detected face.
         frame_indices: Distinct frames behind the score.
-        frame_probabilities: Fake probability of each of them, before any temperature.
+        frame_probabilities: Calibrated fake probability of each of them.
         frame_weights: Share of each of them in the clip that was judged: the score of a frame classifier follows from
-            these and its checkpoint's temperature by the rule in the README.
+            these and its checkpoint's calibration by the rule in the README.
         seen: "training", "validation" or "calibration" if a model's record lists the sample there.
         sha256: Of the file, or of the images one after the other; `None` if one could not be read.
         stamp: By which files that did not change are known without reading them, see `scanning.fingerprint`.

@@ -138,7 +138,7 @@ def calibration_lines(calibration: dict[str, Any]) -> list[str]:
     """What was fitted, on what, and what it changed."""
     return [
         f"calibrated on {calibration['dataset']} ({calibration['split']}, {calibration['num_videos']} videos): "
-        f"temperature {calibration['temperature']:.4g}, threshold {calibration['threshold']:.4g}",
+        f"temperature {calibration['temperature']:.4g}, bias {calibration['fake_bias']:.4g}",
         *(
             f"ECE on {where}: {before:.4f} before, {after:.4f} after"
             for where, (before, after) in calibration["ece"].items()

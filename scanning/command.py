@@ -35,7 +35,7 @@ examples:
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
   torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
-A video is called fake from the checkpoint's threshold on; its probability is the highest of the faces that are seen
+A video is called fake at a probability of 0.5 or above; its probability is the highest of the faces that are seen
 in a quarter of the sampled frames or more. A timeline is a second, denser pass; it never changes the score.
 Exit status 0: every video was scored, 1: some could not be scored, 2: wrong usage, 130: interrupted.
 """

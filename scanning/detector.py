@@ -24,7 +24,8 @@ from .settings import ScanSettings
 
 # A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
 MIN_FACE_COVERAGE = 0.25
-ENSEMBLE_THRESHOLD = 0.5
+# A checkpoint's calibration is part of its logits: its own decision is always at one half.
+DECISION_THRESHOLD = 0.5
 # Faces of one video that a GPU judges at once; bounds its memory.
 CLIPS_PER_PASS = 8
 
@@ -54,8 +55,7 @@ class Detector:
         options: dict[str, Any] = {"dtype": self.settings.dtype, "engine": self.settings.engine}
         self.models = [load_model(name, device=self.device, **options) for name in (models or (None,))]
         configs = [model.network.config for model in self.models]
-        threshold = configs[0].threshold if len(configs) == 1 else ENSEMBLE_THRESHOLD
-        self.threshold = float(threshold if self.settings.threshold is None else self.settings.threshold)
+        self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
         self.identity = join_identities([model.identity for model in self.models])
         self.warnings = [] if all(config.is_trained for config in configs) else [UNTRAINED_WARNING]
 

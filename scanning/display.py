@@ -127,7 +127,7 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     notes.append(
-        f"model {model.id}{sha256}; fake from a probability of {results[0].threshold:g} on"
+        f"model {model.id}{sha256}; called fake at a probability of {results[0].threshold:g} or above"
         if results[0].threshold is not None
         else f"model {model.id}: not loaded"
     )

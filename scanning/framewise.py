@@ -28,9 +28,11 @@ def frame_rule(config: DeepfakeConfig) -> FrameRule:
     """How the score of a clip follows from its frames."""
     aggregation = config.frame_aggregation
     # Of more than two labels, the frames' fake probabilities alone are not enough.
-    if aggregation == "features" or config.num_labels != 2:
-        return FrameRule(aggregation=None, temperature=float(config.temperature))
-    return FrameRule(aggregation=aggregation, temperature=float(config.temperature))
+    return FrameRule(
+        aggregation=None if aggregation == "features" or config.num_labels != 2 else aggregation,
+        temperature=float(config.temperature),
+        fake_bias=float(config.fake_bias),
+    )
 
 
 def list_frames(

@@ -20,7 +20,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification
 from .inference import Dtype, Engine, prepare_for_inference
 from .results import DEFAULT_ID, ModelIdentity
 from .terms import CARD_NAME, TERMS_NAMES
-from .weights import read_weights
+from .weights import read_weights, weight_files
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
@@ -121,6 +121,16 @@ def load_stored_model(model: LoadedModel) -> LoadedModel:
     return stored
 
 
+def load_stored(folder: Path) -> LoadedModel:
+    """
+    The checkpoint of a folder with its network as it is stored, on the CPU.
+
+    Raises:
+        ModelLoadError: If it is no checkpoint of this package, or is damaged.
+    """
+    return _load_stored(str(folder), None)
+
+
 def _load_stored(
     name: str | None,
     revision: str | None,
@@ -205,9 +215,10 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
 
 def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
     """The network in evaluation mode with the weights as they were read, and their hash: nothing is initialised."""
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ModelLoadError(f"{name}: the folder holds no safetensors weights; other formats are never loaded.")
+    try:
+        files = weight_files(folder)
+    except (ValueError, OSError) as error:
+        raise ModelLoadError(f"{name}: {_one_line(error)}") from error
 
     def check(stored: Mapping[str, torch.Tensor]) -> None:
         problems = {

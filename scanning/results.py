@@ -79,16 +79,18 @@ class FrameRule:
     """
     How a model's score of a face follows from the frames `p` with their weights `w`.
 
-    "mean-logit" is `sigmoid(sum(w * logit(p)) / temperature)`, "mean-probability" is
-    `sigmoid(logit(sum(w * p)) / temperature)`.
+    "mean-logit" is `sigmoid(sum(w * logit(p)))`. "mean-probability" averages before the calibration:
+    `sigmoid(logit(sum(w * u)) / temperature + fake_bias)` with `u = sigmoid(temperature * (logit(p) - fake_bias))`.
 
     Attributes:
         aggregation: `None` if the frames do not determine the score, as in a recurrent model.
-        temperature: Of the checkpoint.
+        temperature: Calibrated temperature of the checkpoint.
+        fake_bias: Calibrated bias of its fake logit.
     """
 
     aggregation: Literal["mean-logit", "mean-probability"] | None
     temperature: float
+    fake_bias: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 """Read safetensors files once: into memory that the network then keeps, and hashed on the way."""
 
 import hashlib
+import json
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -12,6 +13,43 @@ from safetensors.torch import load_file
 
 
 _CHUNK = 4 << 20
+
+
+WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """
+    The files with the weights of a checkpoint folder, as Transformers chooses them; others are never read.
+
+    Args:
+        folder: Holds `model.safetensors`, or an index that names its shards.
+
+    Returns:
+        That file, or the shards ordered by name.
+
+    Raises:
+        ValueError: If there is neither, or the index is wrong or names a file that is missing or outside the folder.
+        OSError: If the index cannot be read.
+    """
+    if (folder / WEIGHTS_NAME).is_file():
+        return [folder / WEIGHTS_NAME]
+    if not (folder / INDEX_NAME).is_file():
+        raise ValueError(f"the folder holds no {WEIGHTS_NAME} and no {INDEX_NAME}; other files are never loaded.")
+    try:
+        names = set(json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values())
+    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        raise ValueError(f"{INDEX_NAME} holds no weight_map from keys to files.") from error
+    for shard in names:
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise ValueError(
+                f"{INDEX_NAME} names {str(shard)[:80]!r}, which is not a safetensors file of this folder."
+            )
+        if not (folder / shard).is_file():
+            raise ValueError(f"{INDEX_NAME} names {shard}, which is missing.")
+    if not names:
+        raise ValueError(f"{INDEX_NAME} names no file.")
+    return [folder / shard for shard in sorted(names)]
 
 
 def read_weights(
@@ -33,9 +71,15 @@ def read_weights(
     Raises:
         SafetensorError: If a file is damaged.
         OSError: If a file cannot be read.
-        ValueError: If a file changes meanwhile; and what `check` raises.
+        ValueError: If two files hold one key, or a file changes meanwhile; and what `check` raises.
     """
     headers = [load_file(file) for file in files]
+    owners: dict[str, Path] = {}
+    for file, header in zip(files, headers, strict=True):
+        for key in header:
+            if key in owners:
+                raise ValueError(f"{owners[key].name} and {file.name} both hold the key {key[:120]!r}.")
+            owners[key] = file
     check({name: tensor for header in headers for name, tensor in header.items()})
     digest = hashlib.sha256()
     weights: dict[str, torch.Tensor] = {}

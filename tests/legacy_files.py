@@ -44,6 +44,23 @@ def _lightning(state: State, path: Path) -> Path:
     return _save(content, path / "epoch=3.ckpt")
 
 
+def _deepspeed(state: State) -> dict[str, Any]:
+    """What DeepSpeed's engine saves for one process."""
+    return {
+        "module": state,
+        "buffer_names": [key for key in state if "running" in key],
+        "optimizer": None,
+        "param_shapes": [OrderedDict((key, value.shape) for key, value in state.items())],
+        "frozen_param_fragments": None,
+        "lr_scheduler": {"last_batch_iteration": 3, "_last_lr": [1e-4]},
+        "data_sampler": None,
+        "sparse_tensor_module_names": [],
+        "global_steps": 3,
+        "ds_config": {"train_batch_size": 8, "zero_optimization": {"stage": 1}},
+        "ds_version": "0.16.0",
+    }
+
+
 def _safetensors(state: State, path: Path) -> Path:
     save_file({key: value.contiguous() for key, value in state.items()}, path / "model.safetensors")
     return path / "model.safetensors"
@@ -55,6 +72,14 @@ WRAPPERS: dict[str, Callable[[State, Path], Path]] = {
     "model_state_dict": lambda state, path: _save({"model_state_dict": state, "loss": 0.1}, path / "model.pt"),
     "net": lambda state, path: _save({"net": state, "opt": {"param_groups": []}, "iteration": 7}, path / "best.pth"),
     "model": lambda state, path: _save({"model": state}, path / "model.pt"),
+    "network": lambda state, path: _save({"network": state, "epoch": 3}, path / "model.pt"),
+    "weights": lambda state, path: _save({"weights": state}, path / "model.pt"),
+    "model_state": lambda state, path: _save({"model_state": state, "auc": 0.9}, path / "model.pt"),
+    "ema": lambda state, path: _save({"ema": {"module": state}, "updates": 12}, path / "model.pt"),
+    "DeepSpeed": lambda state, path: _save(_deepspeed(state), path / "mp_rank_00_model_states.pt"),
+    "SWA": lambda state, path: _save(
+        {"n_averaged": torch.tensor(5), **_prefixed(state, "module.")}, path / "averaged.pt"
+    ),
     "module.": lambda state, path: _save(_prefixed(state, "module."), path / "parallel.pt"),
     "_orig_mod.": lambda state, path: _save(_prefixed(state, "_orig_mod."), path / "compiled.pt"),
     "state_dict + module.": lambda state, path: _save({"state_dict": _prefixed(state, "module.")}, path / "a.pth"),

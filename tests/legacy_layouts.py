@@ -355,15 +355,18 @@ def _torchvision() -> nn.Module:
     return FrameModel(lambda self, x: self.model(x), model=network)
 
 
+_A = {"preset": "resnext50-lstm"}
 _RNN = {"recurrence": "sequence", "fake_index": 1}
 CASES: dict[str, Case] = {
-    "A resnext50-lstm": Case(ResNextLstm, {}, "resnext50-lstm", fake=0),
-    "A, mean pooling": Case(lambda: ResNextLstm("mean"), {"pooling": "mean"}, "resnext50-lstm", fake=0),
-    "B efficientnet-b0-bilstm": Case(_bilstm, {"fake_index": 0}, "efficientnet-b0-bilstm", fake=0),
-    "B with attention": Case(_bilstm_attention, {"fake_index": 1}, "efficientnet-b0-bilstm-attention"),
+    "A resnext50-lstm": Case(ResNextLstm, {**_A, "pooling": "last"}, "resnext50-lstm", fake=0),
+    "A, mean pooling": Case(lambda: ResNextLstm("mean"), {**_A, "pooling": "mean"}, "resnext50-lstm", fake=0),
+    "B efficientnet-b0-bilstm": Case(
+        _bilstm, {"preset": "efficientnet-b0-bilstm", "fake_index": 0}, "efficientnet-b0-bilstm", fake=0
+    ),
+    "B with attention": Case(_bilstm_attention, _RNN, "efficientnet-b0-bilstm-attention"),
     "C efficientnet-b0-frames": Case(_frames, {"fake_index": 1}, "efficientnet-b0-frames"),
     "D icpr2020dfdc": Case(_polimi, {"fake_index": 1}, "icpr2020dfdc", mean_logit=True),
-    "D DeepfakeBench": Case(lambda: _deepfakebench(0), {}, "deepfakebench"),
+    "D DeepfakeBench": Case(lambda: _deepfakebench(0), {"fake_index": 1}, "deepfakebench"),
     "D selimsef": Case(_selimsef, {"fake_index": 1, "padding": "same"}, "selimsef-dfdc"),
     "D torchvision frames": Case(_torchvision, {"fake_index": 1}, "torchvision-frames"),
     "D timm, torch padding": Case(_timm_torch, {"fake_index": 1, "padding": "torch"}, "assorted"),
@@ -377,7 +380,7 @@ CASES: dict[str, Case] = {
 # The sizes in which their projects published them; slow.
 FULL_SIZE: dict[str, Case] = {
     "D icpr2020dfdc, b4": Case(lambda: _polimi(4), {"fake_index": 1}, "icpr2020dfdc", mean_logit=True),
-    "D DeepfakeBench, b4": Case(_deepfakebench, {}, "deepfakebench"),
+    "D DeepfakeBench, b4": Case(_deepfakebench, {"preset": "deepfakebench"}, "deepfakebench"),
     "D selimsef, b7": Case(lambda: _selimsef(7), {"fake_index": 1, "padding": "same"}, "selimsef-dfdc"),
 }
 

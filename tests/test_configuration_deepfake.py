@@ -70,6 +70,9 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"temperature": math.nan},
         {"temperature": 0.0},
         {"threshold": 1.5},
+        {"threshold": "0.5"},
+        {"fake_bias": math.inf},
+        {"fake_bias": 1.0, "id2label": {0: "a", 1: "b"}},
         {"classifier_dropout": -0.1},
         {"rnn_dropout": 0.5},
         {"batch_norm_eps": 0.0},
@@ -84,6 +87,8 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"id2label": {0: "real", 7: "fake"}},
         {"id2label": {0: "real", 1: "real"}},
         {"id2label": {}},
+        {"id2label": {0: "label"}},
+        {"num_labels": 1},
         {"id2label": {0: "real", 1: "fake"}, "label2id": {"real": 1, "fake": 0}},
         {"problem_type": "regression"},
         {"dtype": "nn"},
@@ -96,6 +101,25 @@ def test_a_wrong_value_is_one_clear_sentence(fields):
         DeepfakeConfig(**fields)
     text = one_sentence(error)
     assert any(name in text or name.replace("2", "") in text for name in [*fields, "label2id", "hidden_size"])
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.5221729711027192, 0.9])
+def test_a_threshold_of_an_older_configuration_becomes_a_bias(tmp_path, threshold):
+    DeepfakeConfig.from_preset("tiny", temperature=1.5).save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    del content["fake_bias"]
+    (tmp_path / "config.json").write_text(json.dumps({**content, "threshold": threshold}))
+
+    config = DeepfakeConfig.from_pretrained(tmp_path)
+
+    # What was called fake from this probability on is now called fake from one half on.
+    assert 1 / (1 + math.exp(-config.fake_bias)) == pytest.approx(1 - threshold)
+    assert config.temperature == 1.5
+    assert "threshold" not in config.to_dict()
+
+
+def test_thresholds_at_the_ends_keep_their_meaning():
+    assert (DeepfakeConfig(threshold=0).fake_bias, DeepfakeConfig(threshold=1.0).fake_bias) == (100, -100)
 
 
 def test_a_field_that_is_assigned_later_is_checked_for_its_type():
@@ -132,7 +156,7 @@ def test_a_saved_configuration_names_the_code_of_every_auto_class(tmp_path):
         {},
         optional={
             "num_frames": st.integers(1, 10_000),
-            "threshold": st.floats(0, 1),
+            "fake_bias": st.floats(-100, 100),
             "temperature": st.floats(1e-3, 1e3),
             "class_weights": st.none() | st.lists(st.floats(0, 100), min_size=2, max_size=2),
             "classifier_hidden_sizes": st.lists(st.integers(1, 8192), max_size=8),

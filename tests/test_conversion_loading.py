@@ -6,6 +6,7 @@ import struct
 import subprocess
 import sys
 import time
+import warnings
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -76,6 +77,15 @@ def rewrite(source: Path, target: Path, change: Any, compression: int = zipfile.
     return target
 
 
+def safetensors_file(folder: Path, header: str, num_bytes: int, first: int) -> Path:
+    """A file of zeros whose header, filled up with spaces, has a length with the given lowest byte."""
+    length = len(header) + 1
+    length += (first - length) % 256
+    content = (header + "}").ljust(length).encode()
+    (folder / "file.safetensors").write_bytes(struct.pack("<Q", len(content)) + content + bytes(num_bytes))
+    return folder / "file.safetensors"
+
+
 @pytest.fixture
 def good(tmp_path: Path) -> Path:
     torch.save(STATE, tmp_path / "good.pt")
@@ -107,6 +117,60 @@ class TestWrappers:
         assert set(checkpoint.tensors) == set(STATE)
         assert checkpoint.prefix == "module._orig_mod.model."
         assert checkpoint.wrappers == ("model", "state_dict")
+
+    def test_one_of_several_sets_of_weights_is_named_by_a_flag(self, tmp_path: Path) -> None:
+        average = {key: value + 1 for key, value in STATE.items()}
+        path = tmp_path / "two.pt"
+        torch.save({"model": STATE, "ema": {"module": average}, "optimizer": {"state": {0: STATE}}}, path)
+        message = refusal(path)
+        assert "'model', 'ema.module'" in message
+        assert "--key" in message
+        for key, expected in {"model": STATE, "ema": average, "ema.module": average}.items():
+            checkpoint = read_checkpoint(path, key)
+            assert torch.equal(checkpoint.tensors["head.bias"], expected["head.bias"])
+
+    def test_weights_beside_an_average_under_a_prefix_are_named_by_a_flag(self, tmp_path: Path) -> None:
+        average = {f"ema_model.module.{key}": value + 1 for key, value in STATE.items()}
+        torch.save({**{f"model.{key}": value for key, value in STATE.items()}, **average}, tmp_path / "two.pt")
+        checkpoint = read_checkpoint(tmp_path / "two.pt", "ema_model")
+        assert checkpoint.prefix == "ema_model.module."
+        assert torch.equal(checkpoint.tensors["head.bias"], STATE["head.bias"] + 1)
+        with pytest.raises(
+            ConversionError, match=r"nothing under --key 'swa'; its keys begin with 'model', 'ema_model'"
+        ):
+            read_checkpoint(tmp_path / "two.pt", "swa")
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("n_averaged", torch.tensor(3)),
+            ("criterion.pos_weight", torch.tensor([2.0])),
+            ("loss_fn.weight", torch.tensor([1.0, 3.0])),
+            ("val_auc.preds", torch.empty(0)),
+            ("metrics.confmat", torch.zeros(2, 2, dtype=torch.bool)),
+            ("train_acc.total", torch.tensor(float("inf"))),
+        ],
+    )
+    def test_what_takes_no_part_in_the_answer_is_set_aside_and_listed(
+        self, tmp_path: Path, key: str, value: torch.Tensor
+    ) -> None:
+        torch.save({key: value, **{f"model.{name}": tensor for name, tensor in STATE.items()}}, tmp_path / "a.pt")
+        checkpoint = read_checkpoint(tmp_path / "a.pt")
+        assert checkpoint.set_aside == (key,)
+        assert set(checkpoint.tensors) == set(STATE)
+
+    @pytest.mark.parametrize("key", ["mean", "model.class_token", "loss_net.conv.weight", "classifier.weight"])
+    def test_what_may_take_part_is_never_set_aside(self, tmp_path: Path, key: str) -> None:
+        torch.save({key: torch.ones(2, 2), **STATE}, tmp_path / "a.pt")
+        assert key in read_checkpoint(tmp_path / "a.pt").tensors
+
+    def test_dictionaries_within_themselves_end(self, tmp_path: Path) -> None:
+        content: dict[str, Any] = {f"k{index}": index for index in range(50)}
+        for _ in range(40):
+            content = {f"k{index}": content for index in range(50)}
+        content["itself"] = content
+        torch.save(content, tmp_path / "deep.pt")
+        assert "state dict" in refusal(tmp_path / "deep.pt")
 
 
 class TestNoCodeRuns:
@@ -231,6 +295,34 @@ class TestBombsAndDamage:
     def test_other_files_are_named(self, tmp_path: Path, content: bytes, word: str) -> None:
         (tmp_path / "file.pt").write_bytes(content)
         assert word in refusal(tmp_path / "file.pt")
+
+    @pytest.mark.parametrize("mark", ["<", "\x80", "\x1f"])
+    def test_a_header_whose_length_looks_like_another_mark_is_safetensors(self, tmp_path: Path, mark: str) -> None:
+        """The file begins with the length of its header, here one whose first byte opens another kind of file."""
+        path = safetensors_file(tmp_path, '{"a":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}', 8, ord(mark))
+        assert path.read_bytes()[:1] == mark.encode("latin1")
+        assert read_checkpoint(path).tensors["a"].tolist() == [0.0, 0.0]
+
+    def test_an_unknown_type_of_a_tensor_is_named(self, tmp_path: Path) -> None:
+        path = safetensors_file(tmp_path, '{"a.b":{"dtype":"F4X","shape":[2],"data_offsets":[0,8]}', 8, ord("<"))
+        message = refusal(path)
+        assert "'a.b'" in message
+        assert "'F4X'" in message
+        assert "web page" not in message
+
+    def test_a_key_that_stands_twice_is_named(self, tmp_path: Path) -> None:
+        one = '"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}'
+        two = '"a":{"dtype":"F32","shape":[1],"data_offsets":[4,8]}'
+        assert "the key 'a' twice" in refusal(safetensors_file(tmp_path, f"{{{one},{two}", 8, 0))
+
+    def test_an_entry_that_stands_twice_is_named(self, good: Path, tmp_path: Path) -> None:
+        path = tmp_path / "twice.pt"
+        path.write_bytes(good.read_bytes())
+        with zipfile.ZipFile(path, "a") as archive, warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            name = next(name for name in archive.namelist() if name.endswith("data/0"))
+            archive.writestr(name, b"x" * 48)
+        assert "twice" in refusal(path)
 
     def test_a_zip_of_something_else_is_named(self, tmp_path: Path) -> None:
         with zipfile.ZipFile(tmp_path / "photos.zip", "w") as archive:

@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import math
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,7 @@ class TestExport:
             {"bidirectional": True, "num_hidden_layers": 2, "pooling": "attention"},
             {"recurrence": "per-frame", "pooling": "last"},
             {**FRAMES_ONLY, "frame_aggregation": "mean-probability"},
+            {**FRAMES_ONLY, "frame_aggregation": "mean-logit", "temperature": 1.4, "fake_bias": -2.0},
         ],
     )
     def test_the_graph_agrees_with_pytorch_on_free_batches_and_frames(self, tmp_path: Path, changes: dict) -> None:
@@ -41,6 +43,21 @@ class TestExport:
         assert set(export.differences) == set(SHAPES)
         assert max(export.differences.values()) < 1e-5
         assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["model.onnx"]
+
+    def test_the_graph_holds_the_calibration(self, tmp_path: Path) -> None:
+        """A score between one half and the stored threshold is real in the graph too."""
+        import onnxruntime
+
+        margins = {}
+        for name, fields in (("plain", {}), ("calibrated", {"temperature": 2.0, "threshold": 0.9})):
+            fields = {**FRAMES_ONLY, "frame_aggregation": "mean-logit", **fields}
+            export_onnx(save(tmp_path / name, **fields), tmp_path / f"{name}.onnx")
+            session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
+            pixels = torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+            (logits,) = session.run(None, {"pixel_values_videos": pixels})
+            margins[name] = torch.from_numpy(logits).diff(dim=-1)
+        expected = margins["plain"] / 2.0 - math.log(0.9 / 0.1)
+        torch.testing.assert_close(margins["calibrated"], expected, atol=1e-5, rtol=0)
 
     def test_a_graph_that_disagrees_is_not_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)

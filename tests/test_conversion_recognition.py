@@ -34,8 +34,8 @@ def shapes(name: str) -> Shapes:
     return found
 
 
-def read(found: Shapes) -> Layout:
-    return recognise(found, file="x.pt")
+def read(found: Shapes, **kwargs: object) -> Layout:
+    return recognise(found, file="x.pt", **kwargs)
 
 
 def refusal(found: Shapes) -> str:
@@ -114,6 +114,77 @@ class TestLayouts:
         )
         assert (layout.rnn.bidirectional, layout.rnn.has_bias) == (bidirectional, bias)
         assert layout.head.sizes == (*head, outputs)
+
+
+def with_head(*layers: tuple[str, int, int]) -> Shapes:
+    """A frame network of 1280 features, and behind it linear layers (name, inputs, outputs) in this order."""
+    found = {key: shape for key, shape in shapes("D torchvision frames").items() if not key.startswith("classifier")}
+    for name, inputs, outputs in layers:
+        found |= {f"{name}.weight": (outputs, inputs), f"{name}.bias": (outputs,)}
+    return found
+
+
+class TestHeadOrder:
+    ALIKE = (("first", 1280, 64), ("b", 64, 64), ("a", 64, 64), ("last", 64, 1))
+
+    def test_the_files_own_order_decides_between_layers_of_equal_width(self) -> None:
+        head = read(with_head(*self.ALIKE), has_order=True).head
+        assert head.modules == ("first", "b", "a", "last")
+        assert head.order == "file"
+
+    def test_without_an_order_it_is_asked_for(self) -> None:
+        layout = read(dict(sorted(with_head(*self.ALIKE).items())))
+        assert layout.head.order == "open"
+        missing = settle(layout, {"fake_index": 1, "activation": "relu"}, file="x.pt").missing
+        assert [flag.split()[0] for flag in missing] == ["--head-order"]
+        assert "first,a,b,last" in missing[0]
+
+    @pytest.mark.parametrize("has_order", [True, False])
+    def test_a_given_order_wins(self, has_order: bool) -> None:
+        given = ("first", "a", "b", "last")
+        layout = read(with_head(*self.ALIKE), has_order=has_order, head_order=given)
+        assert (layout.head.modules, layout.head.order) == (given, "flag")
+        assert "cannot see it" in " ".join(diagnose(layout, settle(layout, {"fake_index": 1}, file="x.pt")))
+
+    def test_layers_that_are_not_named_are_left_out_and_listed(self) -> None:
+        layout = read(with_head(*self.ALIKE), head_order=("first", "a", "last"))
+        assert layout.head.modules == ("first", "a", "last")
+        assert layout.unused == ("b.weight", "b.bias")
+
+    def test_numbers_of_a_sequential_are_an_order(self) -> None:
+        layers = [(f"head.{number}", 1280 if number == 0 else 64, 64) for number in (0, 10, 3, 6)]
+        layout = read(with_head(*layers, ("head.13", 64, 2)))
+        assert layout.head.modules == ("head.0", "head.3", "head.6", "head.10", "head.13")
+        assert layout.head.order == "numbers"
+
+    def test_two_ways_through_the_widths_are_told_apart_by_the_file(self) -> None:
+        ways = (("a", 1280, 64), ("b", 64, 32), ("c", 32, 64), ("d", 64, 16), ("e", 16, 64), ("f", 64, 1))
+        assert read(with_head(*ways), has_order=True).head.modules == ("a", "b", "c", "d", "e", "f")
+        assert read(with_head(*ways)).head.order == "open"
+
+    def test_one_chain_needs_no_order(self) -> None:
+        head = read(with_head(("z", 1280, 64), ("a", 64, 1))).head
+        assert (head.modules, head.order) == (("z", "a"), "shapes")
+
+    @pytest.mark.parametrize(
+        ("given", "words"),
+        [
+            (("first", "c", "last"), "must name each layer once"),
+            (("first", "first", "last"), "must name each layer once"),
+            (("a", "b", "last"), "'a' reads 64 values"),
+            (("first", "a", "b"), "ends with 64 outputs"),
+        ],
+    )
+    def test_an_order_that_does_not_fit_is_refused(self, given: tuple, words: str) -> None:
+        with pytest.raises(ConversionError, match=words) as caught:
+            read(with_head(*self.ALIKE), head_order=given)
+        assert caught.value.reason == "flags"
+
+    def test_a_hostile_head_takes_no_time(self) -> None:
+        layers = [(f"l{index}", 64, 64) for index in range(14)]
+        assert read(with_head(("first", 1280, 64), *layers, ("last", 64, 1))).head.order == "open"
+        with pytest.raises(ConversionError, match="more than 16"):
+            read(with_head(("first", 1280, 64), *((f"l{index}", 64, 64) for index in range(20)), ("last", 64, 1)))
 
 
 class TestRefusals:
@@ -195,13 +266,34 @@ class TestChoices:
             "--activation",
         ]
         assert [flag.split()[0] for flag in self.missing("D selimsef")] == ["--fake-index", "--padding"]
-        assert [flag.split()[0] for flag in self.missing("B efficientnet-b0-bilstm")] == ["--fake-index"]
 
-    def test_exact_layouts_settle_themselves(self) -> None:
-        assert self.missing("A resnext50-lstm") == ()
-        assert self.missing("D DeepfakeBench") == ()
+    @pytest.mark.parametrize(
+        ("name", "expected"),
+        [
+            ("A resnext50-lstm", ["--recurrence", "--pooling", "--fake-index"]),
+            ("B efficientnet-b0-bilstm", ["--recurrence", "--pooling", "--fake-index", "--activation"]),
+            ("B with attention", ["--recurrence", "--fake-index"]),
+            ("C efficientnet-b0-frames", ["--fake-index"]),
+            ("D DeepfakeBench", ["--fake-index"]),
+        ],
+    )
+    def test_what_decides_and_no_key_tells_is_asked_for_of_exact_layouts_too(self, name: str, expected: list) -> None:
+        assert [flag.split()[0] for flag in self.missing(name)] == expected
 
-    def test_a_preset_settles_the_label_order(self) -> None:
+    def test_the_poolings_that_were_published_under_the_keys_of_layout_a_are_named(self) -> None:
+        (pooling,) = self.missing("A resnext50-lstm", preset="resnext50-lstm")
+        assert pooling.startswith("--pooling last|mean|max")
+        assert "mean in the training notebook" in pooling
+        assert "last in the web application" in pooling
+
+    def test_nothing_of_the_kind_is_settled_by_the_layout(self) -> None:
+        for name in CASES:
+            choices = settle(read(shapes(name)), {}, file="x.pt")
+            deciding = {"recurrence", "pooling", "fake_index", "activation"} & choices.settled.keys()
+            assert all(choices.settled[choice].source == "keys" for choice in deciding)
+
+    def test_a_preset_settles_what_was_published_once(self) -> None:
+        assert self.missing("D DeepfakeBench", preset="deepfakebench") == ()
         assert self.missing("C efficientnet-b0-frames", preset="efficientnet-b0-frames") == ()
         assert self.missing("B efficientnet-b0-bilstm", preset="efficientnet-b0-bilstm") == ()
 
@@ -211,9 +303,9 @@ class TestChoices:
 
     def test_a_per_frame_checkpoint_never_becomes_a_sequence_model_silently(self) -> None:
         with pytest.raises(ConversionError, match="--as-sequence"):
-            self.missing("A resnext50-lstm", recurrence="sequence")
+            self.missing("A resnext50-lstm", preset="resnext50-lstm", recurrence="sequence")
         with pytest.raises(ConversionError, match="is one already"):
-            self.missing("B efficientnet-b0-bilstm", as_sequence=True)
+            self.missing("B efficientnet-b0-bilstm", preset="efficientnet-b0-bilstm", as_sequence=True)
 
     def test_attention_weights_are_neither_invented_nor_dropped(self) -> None:
         with pytest.raises(ConversionError, match="does not hold"):
@@ -243,12 +335,12 @@ class TestDiagnosis:
         return " ".join(diagnose(layout, settle(layout, flags, file="x.pt")))
 
     def test_layout_a_is_told_in_plain_words(self) -> None:
-        text = self.said("A resnext50-lstm")
+        text = self.said("A resnext50-lstm", preset="resnext50-lstm", pooling="last")
         for words in ("last frame alone", "leak into each other", "0 = fake, 1 = real", "BGR", "first 20 frames"):
             assert words in text
 
     def test_mean_pooling_of_layout_a_is_told_otherwise(self) -> None:
-        text = self.said("A resnext50-lstm", pooling="mean")
+        text = self.said("A resnext50-lstm", preset="resnext50-lstm", pooling="mean")
         assert "their order means nothing" in text
         assert "last frame alone" not in text
 

@@ -14,6 +14,7 @@ import torch
 from conversion_table import BATCH_SIZES, TOLERANCE, differences, relative
 from legacy_layouts import CASES, FULL_SIZE, build, clips, fake_margin
 from PIL import Image
+from safetensors.torch import save_file
 from transformers import AutoModelForVideoClassification, AutoVideoProcessor
 
 from deepfake_video import convert_weights
@@ -53,7 +54,18 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def folder_a(files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Layout A, converted by the command, under a name that is no identifier."""
     output = tmp_path_factory.mktemp("converted") / "model 1.0"
-    arguments = ["--output", str(output), "--license", "mit", "--repo-id", "me/detector", "--dataset", "me/faces"]
+    function = ["--preset", "resnext50-lstm", "--pooling", "last"]
+    arguments = [
+        *function,
+        "--output",
+        str(output),
+        "--license",
+        "mit",
+        "--repo-id",
+        "me/detector",
+        "--dataset",
+        "me/faces",
+    ]
     assert convert_weights.main([str(files[A]), *arguments]) == 0
     return output
 
@@ -65,7 +77,9 @@ class TestExactness:
         assert set(found) == set(BATCH_SIZES)
         assert max(found.values()) <= TOLERANCE
 
-    @pytest.mark.parametrize("wrapper", ["lightning", "half", "bfloat16", "old stream (.tar)", ".safetensors"])
+    @pytest.mark.parametrize(
+        "wrapper", ["lightning", "half", "bfloat16", "old stream (.tar)", ".safetensors", "DeepSpeed", "SWA"]
+    )
     def test_wrappers_do_not_change_the_answer(self, tmp_path: Path, wrapper: str) -> None:
         assert max(differences(CASES[C], wrapper, tmp_path).values()) <= TOLERANCE
 
@@ -103,7 +117,7 @@ class TestExactness:
     def test_as_sequence_is_another_function_and_the_card_says_so(
         self, tmp_path: Path, files: dict[str, Path]
     ) -> None:
-        conversion = convert(files[A], tmp_path / "out", {"as_sequence": True})
+        conversion = convert(files[A], tmp_path / "out", {**CASES[A].flags, "as_sequence": True})
         model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out")
         assert model.config.recurrence == "sequence"
         with torch.inference_mode():
@@ -288,7 +302,84 @@ class TestOutput:
         assert not list(tmp_path.iterdir())
 
 
+class TestWhatKeysDoNotTell:
+    def test_a_file_whose_own_forward_takes_the_mean_is_never_converted_as_last(
+        self, tmp_path: Path, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert convert_weights.main([str(files[A]), "--output", str(tmp_path / "out")]) == 2
+        error = capsys.readouterr().err
+        assert "--pooling last|mean|max" in error
+        assert "--preset resnext50-lstm" in error
+        assert not list(tmp_path.iterdir())
+
+    def test_neither_the_command_nor_the_card_calls_an_assumption_known(self, folder_a: Path) -> None:
+        card = (folder_a / "README.md").read_text()
+        assert "known of" not in card
+        assert "cannot tell whether these are the legacy program's" in card
+        assert "| channel order | bgr | assumed from the published programs with these keys |" in card
+
+    @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
+    def test_layers_of_equal_width_keep_the_order_of_the_program(self, tmp_path: Path, suffix: str) -> None:
+        """The program runs `second` before `first`; a safetensors file no longer shows it."""
+        torch.manual_seed(3)
+        network = build(CASES["D torchvision frames"]).model
+        network.classifier = torch.nn.Identity()
+        layers = [torch.nn.Linear(1280, 24), torch.nn.Linear(24, 24), torch.nn.Linear(24, 24), torch.nn.Linear(24, 2)]
+        head = torch.nn.ModuleDict(dict(zip(("entry", "second", "first", "out"), layers, strict=True)))
+        state = {**{f"net.{key}": value for key, value in network.state_dict().items()}, **head.state_dict()}
+        path = tmp_path / f"file{suffix}"
+        save = torch.save if suffix == ".pt" else save_file
+        save({key: value.contiguous() for key, value in state.items()}, path)
+        flags = {"fake_index": 1, "activation": "relu"}
+        if suffix == ".safetensors":
+            with pytest.raises(ConversionError, match=r"--head-order entry,first,second,out"):
+                convert(path, tmp_path / "out", flags)
+            flags["head_order"] = ("entry", "second", "first", "out")
+        convert(path, tmp_path / "out", flags)
+        model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out")
+        batch = clips(1)
+        with torch.inference_mode():
+            hidden = network(batch.flatten(0, 1))
+            for layer in layers[:-1]:
+                hidden = torch.relu(layer(hidden))
+            expected = layers[-1](hidden).softmax(-1).mean(0)
+            actual = model(batch).logits.softmax(-1)[0]
+        assert torch.allclose(actual, expected, atol=1e-6)
+
+    def test_an_average_beside_the_weights_is_chosen_by_name(self, tmp_path: Path, files: dict[str, Path]) -> None:
+        plain, average = build(CASES[C]), build(CASES[C], seed=5)
+        torch.save({"model": plain.state_dict(), "ema": average.state_dict()}, tmp_path / "two.pt")
+        with pytest.raises(ConversionError, match="--key"):
+            convert(tmp_path / "two.pt", tmp_path / "out", CASES[C].flags)
+        convert(tmp_path / "two.pt", tmp_path / "out", {**CASES[C].flags, "key": "ema"})
+        model = AutoModelForVideoClassification.from_pretrained(tmp_path / "out")
+        with torch.inference_mode():
+            logits = model(clips(1)).logits
+        expected = fake_margin(average, CASES[C], clips(1))
+        assert relative(logits[:, 1] - logits[:, 0], expected) <= TOLERANCE
+
+    def test_what_was_set_aside_stands_in_the_card(self, tmp_path: Path) -> None:
+        state = build(CASES[C]).state_dict()
+        torch.save({**state, "criterion.pos_weight": torch.ones(1)}, tmp_path / "a.pt")
+        convert(tmp_path / "a.pt", tmp_path / "out", CASES[C].flags)
+        assert "Set aside, as they take no part in the answer: criterion.pos_weight." in (
+            (tmp_path / "out" / "README.md").read_text()
+        )
+
+
 class TestCommand:
+    def test_a_dry_run_needs_no_output(
+        self,
+        tmp_path: Path,
+        files: dict[str, Path],
+        capsys: pytest.CaptureFixture[str],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert convert_weights.main([str(files[C]), "--dry-run", "--fake-index", "1"]) == 0
+        assert "parity ok" in capsys.readouterr().out
+        assert not list(tmp_path.iterdir())
+
     def test_the_file_is_judged_before_the_flags(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         state = build(CASES[C]).state_dict()
         state["backbone._bn1.weight"][3] = float("nan")
@@ -312,7 +403,11 @@ class TestCommand:
     ) -> None:
         assert convert_weights.main([str(files["D selimsef"]), "--inspect"]) == 0
         text = capsys.readouterr().out
-        for words in ("selimsef-dfdc", "image-size = 380 (known of this layout)", "missing     --padding torch|same"):
+        for words in (
+            "selimsef-dfdc",
+            "image-size = 380 (assumed from the published programs with these keys",
+            "missing     --padding torch|same",
+        ):
             assert words in text
         assert "assumed by default" in text
 
@@ -320,8 +415,12 @@ class TestCommand:
         assert convert_weights.main([str(files[B]), "--inspect", "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
         assert result["family"] == "efficientnet-b0-bilstm"
-        assert result["missing"] == ["--fake-index 0|1"]
-        assert result["choices"]["recurrence"] == {"value": "sequence", "settled_by": "layout"}
+        assert [flag.split()[0] for flag in result["missing"]] == [
+            *("--recurrence", "--pooling", "--fake-index", "--activation")
+        ]
+        assert result["preset"] == "efficientnet-b0-bilstm"
+        assert result["choices"]["num_frames"] == {"value": 20, "settled_by": "layout"}
+        assert (result["head_order"], result["set_aside"]) == ("shapes", [])
         assert result["recurrent"]["num_layers"] == 2
 
     def test_negative_variances_and_integers_are_named(

@@ -1,17 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The checkpoint that comes with the package: complete, small, without code, and what `predict` uses."""
+"""The checkpoint that comes with the package: complete, small, loadable like any folder, and what `predict` uses."""
 
+import ast
 import importlib.metadata
 import json
+import math
 from pathlib import Path
 
 import pytest
+from test_hub_folder import HIDE_PACKAGE, run_python
 from transformers import pipeline
 
 import deepfake_video
 from clips import join_clips
 from deepfake_video import scan
 from deepfake_video.cli import main
+from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion.hub import push_folder
 from deepfake_video.evaluation.known_videos import KnownVideos, read_lists
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
@@ -23,10 +28,15 @@ from deepfake_video.scanning.sample import write_sample_video
 FACEFORENSICS = Path(__file__).resolve().parents[2] / "shared" / "data" / "faceforensics"
 
 
-def test_it_holds_weights_json_its_card_and_its_licence_and_no_code():
-    names = {path.name for path in DEFAULT_CHECKPOINT.iterdir()}
+def test_it_holds_weights_json_its_card_and_its_licence_and_no_second_copy_of_the_code():
+    names = {path.name for path in DEFAULT_CHECKPOINT.iterdir() if path.is_file()}
     assert {"config.json", "video_preprocessor_config.json", "training.json", "README.md", "LICENSE"} <= names
-    assert {Path(name).suffix for name in names} <= {".json", ".md", ".safetensors", ""}
+    assert {Path(name).suffix for name in names} <= {".json", ".md", ".safetensors", ".py", ""}
+    for module in DEFAULT_CHECKPOINT.glob("*.py"):
+        statements = ast.parse(module.read_text(encoding="utf-8")).body
+        kinds = [type(statement) for statement in statements]
+        assert kinds == [ast.Expr, ast.ImportFrom, ast.Assign], module
+        assert statements[1].module == f"deepfake_video.{module.stem}"
     assert (DEFAULT_CHECKPOINT / "model.safetensors").stat().st_size <= 25 * 2**20
 
 
@@ -35,10 +45,10 @@ def test_it_says_that_it_is_trained_and_how():
     record = json.loads((DEFAULT_CHECKPOINT / "training.json").read_text(encoding="utf-8"))
     assert model.identity.id == "default"
     assert model.network.config.is_trained
-    assert (model.network.config.temperature, model.network.config.threshold) == (
-        record["temperature"],
-        record["threshold"],
-    )
+    config = model.network.config
+    assert config.temperature == record["temperature"]
+    # The record is that of the training, which still stored a threshold: what it called fake is called fake now.
+    assert 1 / (1 + math.exp(config.fake_bias)) == pytest.approx(record["threshold"], abs=1e-12)
     assert not any("/" in str(value) for value in record["recipe"].values())
 
 
@@ -78,6 +88,39 @@ def test_pipeline_gives_the_score_of_predict(tmp_path):
         entry["label"]: entry["score"] for entry in pipeline("video-classification", str(DEFAULT_CHECKPOINT))(clip)
     }
     assert scores["fake"] == pytest.approx(scan(clip).fake_probability, abs=1e-5)
+
+
+LOAD = """
+import json, sys
+from transformers import AutoModel, pipeline
+name = type(AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)).__name__
+answer = pipeline("video-classification", model=sys.argv[1], trust_remote_code=True)(sys.argv[2])
+print(json.dumps({"name": name, "scores": {entry["label"]: entry["score"] for entry in answer}}))
+"""
+
+
+def test_its_folder_loads_like_every_other(tmp_path):
+    clip = write_sample_video(tmp_path / "clip.mp4")
+    said = run_python(LOAD, deepfake_video.default_checkpoint(), clip, cache=tmp_path)
+    assert said["name"] == "DeepfakeModel"
+    assert said["scores"]["fake"] == pytest.approx(scan(clip).fake_probability, abs=1e-5)
+
+
+def test_its_copy_loads_where_the_package_is_not_installed(capsys, tmp_path):
+    clip, folder = write_sample_video(tmp_path / "clip.mp4"), tmp_path / "copy 1.0"
+    assert main(["checkpoint", str(folder)]) == 0
+    said = run_python(HIDE_PACKAGE + LOAD, folder, clip, cache=tmp_path)
+    assert said["scores"]["fake"] == pytest.approx(scan(clip).fake_probability, abs=1e-5)
+    for name in ("model.safetensors", "LICENSE", "README.md"):
+        assert (folder / name).read_bytes() == (DEFAULT_CHECKPOINT / name).read_bytes()
+
+    assert main(["checkpoint", str(folder)]) == 1
+    assert "not an empty folder" in capsys.readouterr().err
+
+
+def test_the_packaged_folder_is_not_published_without_its_code():
+    with pytest.raises(ConversionError, match="deepfake-video checkpoint"):
+        push_folder(DEFAULT_CHECKPOINT, "me/detector", dry_run=True)
 
 
 # People whom the checkpoint was not trained on. Of the thirteen such edits that the material allows, ten show it; in

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temperature and threshold: fitted on held-out people, stored in a new folder, never on what is evaluated."""
+"""Temperature and bias: fitted on held-out people, stored in a new folder, never on what is evaluated."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,8 @@ from deepfake_video.cli import main
 from deepfake_video.evaluation.calibration import (
     MIN_FACTOR,
     Calibration,
-    apply_temperature,
+    apply_calibration,
+    fit_calibration,
     fit_temperature,
     fit_threshold,
     hold_out,
@@ -42,13 +43,13 @@ def test_the_temperature_that_made_the_scores_too_sure_is_found(temperature):
 
 def test_calibrating_lowers_the_calibration_error_of_scores_that_are_too_sure():
     probabilities, is_fake = draw(3.0)
-    after = apply_temperature(probabilities, fit_temperature(probabilities, is_fake))
+    after = apply_calibration(probabilities, fit_temperature(probabilities, is_fake))
     assert measure(after, is_fake, 0.5)["ece"] < 0.3 * measure(probabilities, is_fake, 0.5)["ece"]
 
 
 def test_a_temperature_moves_no_video_past_another():
     probabilities, is_fake = draw(2.0, 200)
-    assert measure(apply_temperature(probabilities, 4.0), is_fake, 0.5)["auc"] == pytest.approx(
+    assert measure(apply_calibration(probabilities, 4.0), is_fake, 0.5)["auc"] == pytest.approx(
         measure(probabilities, is_fake, 0.5)["auc"]
     )
 
@@ -56,12 +57,28 @@ def test_a_temperature_moves_no_video_past_another():
 def test_perfect_scores_stay_finite():
     factor = fit_temperature(np.array([0.0, 0.2, 0.8, 1.0]), np.array([False, False, True, True]))
     assert factor == pytest.approx(MIN_FACTOR)
-    assert np.isfinite(apply_temperature(np.array([0.0, 1.0]), factor)).all()
+    assert np.isfinite(apply_calibration(np.array([0.0, 1.0]), factor)).all()
 
 
 def test_the_threshold_stands_between_the_classes_and_nearest_to_one_half():
     assert fit_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.5)
     assert fit_threshold(np.array([0.1, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.65)
+
+
+def test_calibration_is_platt_scaling_with_the_best_decision_at_one_half():
+    # Two normal distributions around 0.8 - 1 and 0.8 + 1 with a variance of 3: the log odds are 2 (x - 0.8) / 3.
+    is_fake = np.arange(40_000) % 2 == 1
+    logits = 0.8 + np.where(is_fake, 1, -1) + np.sqrt(3) * np.random.default_rng(1).standard_normal(len(is_fake))
+    factor, bias = fit_calibration(sigmoid(logits), is_fake)
+    assert factor == pytest.approx(1.5, rel=0.1)
+    assert -bias * factor == pytest.approx(0.8, abs=0.15)
+
+
+def test_a_calibrated_score_is_one_half_where_the_best_threshold_was():
+    probabilities, is_fake = np.array([0.1, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 1], bool)
+    calibrated = apply_calibration(probabilities, *fit_calibration(probabilities, is_fake))
+    assert ((calibrated >= 0.5) == is_fake).all()
+    assert apply_calibration(np.array(0.65), *fit_calibration(probabilities, is_fake)) == pytest.approx(0.5)
 
 
 def test_the_official_validation_split_calibrates(tmp_path):
@@ -114,7 +131,7 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
     record = json.loads((new / "calibration.json").read_text())
     config = load_model(str(new)).network.config
     assert (record["dataset"], record["split"], record["num_videos"]) == ("FaceForensics++", "val", 10)
-    assert (config.temperature, config.threshold) == (report["temperature"], report["threshold"])
+    assert (config.temperature, config.fake_bias) == (report["temperature"], report["fake_bias"])
     assert config.temperature != 1.0
     assert len(record["ece"]) == 2
     assert all(len(values) == 2 for values in record["ece"].values())
@@ -132,7 +149,7 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
     )
     for key, probability in old.items():
         assert fitted[key] == pytest.approx(
-            float(apply_temperature(np.array(probability), config.temperature)), abs=1e-6
+            float(apply_calibration(np.array(probability), config.temperature, config.fake_bias)), abs=1e-5
         )
 
 
@@ -157,7 +174,7 @@ def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
 
 @pytest.mark.parametrize(("num_real", "num_fake", "is_few"), [(50, 50, False), (49, 500, True), (500, 49, True)])
 def test_fewer_than_fifty_of_either_class_are_few(num_real, num_fake, is_few):
-    facts = {"dataset": "d", "split": "val", "temperature": 1.0, "threshold": 0.5, "ece": {}, "folder": "f"}
+    facts = {"dataset": "d", "split": "val", "temperature": 1.0, "fake_bias": 0.0, "ece": {}, "folder": "f"}
     fitted = Calibration(num_videos=num_real + num_fake, num_real=num_real, **facts)
     assert (fitted.warning is not None) == is_few
 

@@ -220,7 +220,8 @@ def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsy
     assert evaluate(data, model, tmp_path / "run") == 0
     table = (tmp_path / "run/table.txt").read_text()
     assert "1 of 3 videos were seen in training, so their numbers are optimistic: fake/0.mp4" in table
-    counts = {line[:16].strip(): line.split()[3:5] for line in table.splitlines()}
+    lines = reversed(table.splitlines())  # The videos' table stands first, and frames and notes begin alike.
+    counts = {line[:16].strip(): line.split()[3:5] for line in lines}
     assert (counts["seen in training"], counts["not seen before"]) == (["0", "1"], ["2", "0"])
     assert {key: row["seen"] for key, row in rows(tmp_path / "run").items()} == {
         "fake/0.mp4": "training",

@@ -2,6 +2,7 @@
 """A saved folder in processes of its own: with this package importable, and without it."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -9,9 +10,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from transformers import pipeline
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.registration import register
 from deepfake_video.scanning.sample import write_sample_video
 
 
@@ -111,6 +114,18 @@ def test_registered_classes_win_over_the_code_in_a_folder(folder, videos, tmp_pa
     said = run_python(REGISTERED, folder, videos[0], cache=tmp_path)
     assert said["module"] == "deepfake_video.modeling_deepfake"
     assert len(said["answer"]) == 2
+
+
+@pytest.mark.parametrize("is_trained", [False, True])
+def test_pipeline_warns_of_random_weights(is_trained, tmp_path, caplog):
+    config = DeepfakeConfig.from_preset("tiny", is_trained=is_trained)
+    processor = DeepfakeVideoProcessor.from_config(config)
+    save_hub_folder(DeepfakeForVideoClassification(config), processor, tmp_path / "model")
+    register()
+    logging.getLogger("deepfake_video.modeling_deepfake").propagate = True
+    with caplog.at_level(logging.WARNING):
+        pipeline("video-classification", model=str(tmp_path / "model"))
+    assert ("scores are meaningless" in caplog.text) == (not is_trained)
 
 
 def test_the_folder_holds_weights_json_and_the_hub_side_code(folder):

@@ -282,14 +282,53 @@ def test_the_backbone_is_torchvisions_network():
     torch.testing.assert_close(model.get_frame_features(clip)[0], reference(clip[0]))
 
 
-def test_the_loss_is_weighted_cross_entropy_before_the_temperature():
-    model = make_model(class_weights=[1.0, 3.0], temperature=2.0)
+def test_the_loss_is_weighted_cross_entropy_before_calibration():
+    model = make_model(class_weights=[1.0, 3.0], temperature=2.0, fake_bias=0.7)
     clips, labels = make_clips(4, 5), torch.tensor([0, 1, 1, 0])
     output = model(clips, labels=labels)
-    log_probabilities = (output.logits * 2.0).double().log_softmax(-1)[range(4), labels]
+    plain = (output.logits - torch.tensor([0.0, 0.7])) * 2.0
+    log_probabilities = plain.double().log_softmax(-1)[range(4), labels]
     weights = torch.tensor([1.0, 3.0, 3.0, 1.0], dtype=torch.float64)
     expected = -(weights * log_probabilities).sum() / weights.sum()
     torch.testing.assert_close(output.loss.double(), expected, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("name", ["lstm-mean", "lstm-mean-logit", "frames-mean-probability"])
+@torch.no_grad()
+def test_calibration_divides_the_logits_and_shifts_the_fake_one(name):
+    plain, calibrated = (
+        make_model(**VARIANTS[name], **fields) for fields in ({}, {"temperature": 1.7, "fake_bias": -0.4})
+    )
+    clips = make_clips(3, 5)
+    expected, actual = plain(clips), calibrated(clips)
+    for field in ("logits", "frame_logits"):
+        real, fake = expected[field].double().unbind(-1)
+        margin = actual[field].double().diff(dim=-1).squeeze(-1)
+        torch.testing.assert_close(margin, (fake - real) / 1.7 - 0.4, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_the_mean_of_calibrated_frame_logits_is_the_calibrated_logit():
+    output = make_model(**VARIANTS["lstm-mean-logit"], temperature=1.4, fake_bias=0.9)(make_clips(2, 5))
+    torch.testing.assert_close(output.frame_logits.mean(1), output.logits, atol=1e-6, rtol=0)
+
+
+@torch.no_grad()
+def test_a_stored_threshold_keeps_every_label():
+    clips = make_clips(16, 2)
+    old = make_model(temperature=1.3)(clips).logits.double().softmax(-1)[:, 1]
+    # Between two scores, so that both labels occur.
+    threshold = old.sort().values[7:9].mean().item()
+    new = make_model(temperature=1.3, threshold=threshold)(clips).logits.double().softmax(-1)[:, 1]
+    assert (old >= threshold).sum() == 8
+    assert torch.equal(old >= threshold, new >= 0.5)
+
+
+def test_calibration_compiles_without_a_graph_break():
+    model = make_model(**FRAMES_ONLY, frame_aggregation="mean-logit", fake_bias=0.3)
+    features = torch.randn(2, 3, 1024)
+    compiled = torch.compile(model.classify_features, fullgraph=True, backend="eager")
+    assert_same_scores(compiled(features).logits, model.classify_features(features).logits)
 
 
 def test_hidden_states_come_on_request():

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import pipeline
 
 import deepfake_video
 from clips import NOT_VIDEOS, write_audio_only, write_clip, write_truncated
@@ -180,10 +181,42 @@ def test_the_threshold_decides_the_label(capsys, folder, models, threshold, labe
     assert result["label"] == label
 
 
-def test_the_checkpoints_own_threshold_is_the_default(capsys, folder, tmp_path):
+@pytest.mark.parametrize(("threshold", "label"), [(0.6, "real"), (0.53, "fake")])
+def test_pipeline_and_predict_agree_where_a_score_lies_near_a_stored_threshold(
+    capsys, folder, tmp_path, threshold, label
+):
+    """The video's probability is 0.55 before the threshold counts: between one half and 0.6, above 0.53."""
+    clip = str(folder / "a.mp4")
+    plain = Detector([save_model(tmp_path / "plain", 1)]).score(clip).fake_probability
+    bias = math.log(0.55 / 0.45) - math.log(plain / (1 - plain))
+    model = Path(save_model(tmp_path / "model", 1, fake_bias=bias))
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "threshold": threshold}))
+
+    _, (result,) = predict_json(capsys, clip, "--model", str(model))
+    best, _ = pipeline("video-classification", str(model), trust_remote_code=True)(clip)
+
+    odds = 0.55 / 0.45 * (1 - threshold) / threshold
+    assert result["fake_probability"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    assert (result["label"], best["label"]) == (label, label)
+    fake = best["score"] if label == "fake" else 1 - best["score"]
+    assert fake == pytest.approx(result["fake_probability"], abs=1e-5)
+
+
+def test_other_weights_in_the_folder_change_no_score(folder, tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    before = Detector([str(model)]).score(folder / "a.mp4")
+    other = load_file(Path(save_model(tmp_path / "other", 2)) / "model.safetensors")
+    for name in ("adapter_model.safetensors", "a.safetensors", "z.safetensors"):
+        save_file(other, model / name)
+    after = Detector([str(model)]).score(folder / "a.mp4")
+    assert (after.fake_probability, after.model) == (before.fake_probability, before.model)
+
+
+def test_a_checkpoints_own_threshold_is_part_of_its_score(capsys, folder, tmp_path):
     model = save_model(tmp_path / "strict", 1, threshold=1.0)
     _, (result,) = predict_json(capsys, folder / "a.mp4", "--model", model)
-    assert (result["threshold"], result["label"]) == (1.0, "real")
+    assert (result["threshold"], result["label"]) == (0.5, "real")
 
 
 def test_whole_frames_are_judged_without_faces(capsys, tmp_path, models):

@@ -37,8 +37,11 @@ def score_of(result, track_id):
         if rule["aggregation"] == "mean-logit":
             margin = sum(frame["weight"] * logit(frame["fake_probability"]) for frame in frames)
         else:
-            margin = logit(sum(frame["weight"] * frame["fake_probability"] for frame in frames))
-        scores.append(sigmoid(margin / rule["temperature"]))
+            temperature, bias = rule["temperature"], rule["fake_bias"]
+            before = [sigmoid(temperature * (logit(frame["fake_probability"]) - bias)) for frame in frames]
+            mean = sum(frame["weight"] * p for frame, p in zip(frames, before, strict=True))
+            margin = logit(mean) / temperature + bias
+        scores.append(sigmoid(margin))
     return sum(scores) / len(scores)
 
 
@@ -67,8 +70,8 @@ def judge(video, models, **settings):
 def models(tmp_path_factory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("models")
     options = {
-        "mean-logit": {**FRAMES, "frame_aggregation": "mean-logit", "temperature": 1.7},
-        "mean-probability": {**FRAMES, "frame_aggregation": "mean-probability", "temperature": 0.6},
+        "mean-logit": {**FRAMES, "frame_aggregation": "mean-logit", "temperature": 1.7, "fake_bias": -0.4},
+        "mean-probability": {**FRAMES, "frame_aggregation": "mean-probability", "temperature": 0.6, "fake_bias": 0.3},
         "recurrent": {},
     }
     return {

@@ -2,6 +2,7 @@
 """Weights as safetensors wrote them, and the hash of the files; nothing is read that will not fit."""
 
 import hashlib
+import json
 import struct
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 
 from deepfake_video.scanning import weights
-from deepfake_video.scanning.weights import read_weights
+from deepfake_video.scanning.weights import read_weights, weight_files
 
 
 TENSORS = {
@@ -81,3 +82,52 @@ def test_a_file_that_becomes_shorter_is_refused(file, monkeypatch):
     monkeypatch.setattr(weights, "_allocate", lambda size: allocate(size + 1))
     with pytest.raises(ValueError, match=r"model\.safetensors became shorter"):
         read_weights([file], accept)
+
+
+def write_index(folder, weight_map):
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def test_the_one_file_is_read_whatever_lies_beside_it(tmp_path):
+    for name in ("model.safetensors", "a.safetensors", "adapter_model.safetensors", "pytorch_model.bin"):
+        save_file(TENSORS, tmp_path / name)
+    assert weight_files(tmp_path) == [tmp_path / "model.safetensors"]
+
+
+def test_the_shards_that_the_index_names_are_read_and_no_others(tmp_path):
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    for name in [*shards, "model-00003-of-00003.safetensors", "other.safetensors"]:
+        save_file(TENSORS, tmp_path / name)
+    write_index(tmp_path, {"b": shards[1], "a": shards[0], "c": shards[0]})
+    assert weight_files(tmp_path) == [tmp_path / name for name in shards]
+
+
+@pytest.mark.parametrize(
+    ("weight_map", "words"),
+    [
+        ({"a": "gone.safetensors"}, "names gone.safetensors, which is missing"),
+        ({"a": "../model.safetensors"}, "not a safetensors file of this folder"),
+        ({"a": "pytorch_model.bin"}, "not a safetensors file of this folder"),
+        ({"a": 3}, "not a safetensors file of this folder"),
+        ({"a": ["x"]}, "no weight_map"),
+        ({}, "names no file"),
+        (None, "no weight_map"),
+    ],
+)
+def test_a_wrong_index_is_named(tmp_path, weight_map, words):
+    write_index(tmp_path, weight_map)
+    with pytest.raises(ValueError, match=words):
+        weight_files(tmp_path)
+
+
+def test_a_folder_with_other_files_only_holds_no_weights(tmp_path):
+    save_file(TENSORS, tmp_path / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match=r"no model\.safetensors"):
+        weight_files(tmp_path)
+
+
+def test_two_files_that_hold_one_key_are_named(tmp_path):
+    save_file({"a": torch.ones(2), "b": torch.ones(1)}, tmp_path / "1.safetensors")
+    save_file({"c": torch.ones(2), "b": torch.zeros(1)}, tmp_path / "2.safetensors")
+    with pytest.raises(ValueError, match=r"1\.safetensors and 2\.safetensors both hold the key 'b'"):
+        read_weights(sorted(tmp_path.iterdir()), accept)

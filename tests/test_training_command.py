@@ -59,7 +59,7 @@ def test_the_model_folder_is_calibrated_and_says_what_it_is(trained):
     config = AutoConfig.from_pretrained(trained / "model", trust_remote_code=True)
     record = json.loads((trained / "model/training.json").read_text())
     assert config.is_trained
-    assert (config.temperature, config.threshold) == (record["temperature"], record["threshold"])
+    assert (config.temperature, config.fake_bias) == (record["temperature"], record["fake_bias"])
     assert record["steps"] == 4
     assert record["recipe"]["preset"] == "tiny"
     card = (trained / "model/README.md").read_text()

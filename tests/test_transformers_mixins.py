@@ -11,9 +11,11 @@ import os
 import sys
 import types
 import unittest
+from unittest import mock
 
 import pytest
 import torch
+import transformers
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeModel, DeepfakeVideoProcessor
 from deepfake_video.registration import register
@@ -26,8 +28,21 @@ if not FOLDER:
 PACKAGE = "transformers_source_tests"
 
 
-def import_mixins() -> tuple[types.ModuleType, types.ModuleType]:
-    """The two modules under a package name of their own; what the distribution leaves out is empty."""
+# What the configuration tester passes to every configuration; its own list is not in the source distribution. The list
+# of the repository holds one label and the problem type "regression" too, which are refused: see below.
+COMMON_KWARGS = {
+    "return_dict": False,
+    "output_hidden_states": True,
+    "dtype": "float16",
+    "chunk_size_feed_forward": 5,
+    "architectures": ["BertModel"],
+    "is_encoder_decoder": True,
+}
+REFUSED_KWARGS = {"id2label": {0: "label"}, "label2id": {"label": 0}, "problem_type": "regression"}
+
+
+def import_mixins() -> tuple[types.ModuleType, types.ModuleType, types.ModuleType]:
+    """The modules under a package name of their own; what the distribution leaves out is empty."""
     package = types.ModuleType(PACKAGE)
     package.__path__ = [FOLDER]
     sys.modules[PACKAGE] = package
@@ -38,13 +53,21 @@ def import_mixins() -> tuple[types.ModuleType, types.ModuleType]:
             sys.modules[f"{PACKAGE}.{parent}"] = types.ModuleType(f"{PACKAGE}.{parent}")
             sys.modules[f"{PACKAGE}.{module}"] = types.ModuleType(f"{PACKAGE}.{module}")
             setattr(sys.modules[f"{PACKAGE}.{module}"], mixin, type(mixin, (), {}))
+    kwargs = types.ModuleType(f"{PACKAGE}.utils.test_configuration_utils")
+    kwargs.config_common_kwargs = COMMON_KWARGS
+    sys.modules.setdefault(f"{PACKAGE}.utils", types.ModuleType(f"{PACKAGE}.utils"))
+    sys.modules[kwargs.__name__] = kwargs
+    # The tester looks for the sources of Transformers beside its tests.
+    with mock.patch("transformers.utils.direct_transformers_import", return_value=transformers):
+        tester = importlib.import_module(f"{PACKAGE}.test_configuration_common")
     return (
+        tester,
         importlib.import_module(f"{PACKAGE}.test_modeling_common"),
         importlib.import_module(f"{PACKAGE}.test_video_processing_common"),
     )
 
 
-modeling, processing = import_mixins()
+configuration, modeling, processing = import_mixins()
 register()
 # Base models have no loss to train on; the mixin knows them by this table.
 modeling.MODEL_MAPPING_NAMES[DeepfakeConfig.model_type] = "DeepfakeModel"
@@ -99,6 +122,23 @@ class DeepfakeModelTest(modeling.ModelTesterMixin, unittest.TestCase):
     @unittest.skip("input is video: there are no token embeddings")
     def test_model_get_set_embeddings(self):
         pass
+
+
+class DeepfakeConfigTest(unittest.TestCase):
+    def test_config(self):
+        tester = configuration.ConfigTester(
+            self, config_class=DeepfakeConfig, has_text_modality=False, common_properties=["hidden_size", "num_frames"]
+        )
+        tester.run_common_tests()
+
+    def test_one_label_and_a_regression_are_refused(self):
+        """
+        Transformers' tester builds a configuration of one label for a regression. Real and fake are two labels, and
+        the pipeline applies no softmax for another problem type: such a checkpoint would give wrong scores silently.
+        """
+        for name in ("id2label", "problem_type"):
+            with self.assertRaisesRegex(ValueError, name):
+                DeepfakeConfig(**{key: REFUSED_KWARGS[key] for key in (name, name.replace("id2label", "label2id"))})
 
 
 class DeepfakeVideoProcessingTester:

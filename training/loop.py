@@ -216,7 +216,7 @@ class TrainingRun:
                 logits, maps = self.network(inputs)
             else:
                 logits = self.network(inputs).logits
-            # The temperature of an untrained configuration is 1, so these are the plain logits.
+            # An untrained configuration has no calibration, so these are the plain logits.
             loss = torch.nn.functional.cross_entropy(
                 logits.float(), labels, label_smoothing=self.recipe.label_smoothing
             )

@@ -54,8 +54,8 @@ def write_model_card(
         *_licence(record, licence, terms),
         f"## Training\n\n{record['steps']} steps, {record['seconds']} s, best at step {record['best_step']}; the "
         f"whole recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
-        "## Measured\n\nOn the validation videos, which chose the step, the temperature "
-        f"({config.temperature:.3g}) and the threshold ({config.threshold:.3g}): optimistic, and no estimate for "
+        "## Measured\n\nOn the validation videos, which chose the step and the calibration (temperature "
+        f"{config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}): optimistic, and no estimate for "
         "other data. In brackets the 95 % bootstrap interval over videos.\n\n"
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),

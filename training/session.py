@@ -18,12 +18,13 @@ import transformers
 from .. import __version__
 from ..conversion.errors import ConversionError
 from ..conversion.hub import check_repo_id, print_push, push_folder
-from ..evaluation.calibration import apply_temperature, fit_temperature, fit_threshold
+from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..exit_codes import FAILED, OK, report
 from ..hub_folder import save_hub_folder
+from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.files import check_folder_target, new_folder
 from ..scanning.fingerprint import lock_folder
 from ..scanning.processes import ProcessGroup
@@ -134,12 +135,11 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
     Returns:
         The record.
     """
-    factor = fit_temperature(outcome.probabilities, outcome.is_fake)
-    probabilities = apply_temperature(outcome.probabilities, factor)
+    factor, bias = fit_calibration(outcome.probabilities, outcome.is_fake)
+    probabilities = apply_calibration(outcome.probabilities, factor, bias)
     config = outcome.network.config
-    config.is_trained, config.temperature = True, factor
-    config.threshold = fit_threshold(probabilities, outcome.is_fake)
-    estimates = estimate(probabilities, outcome.is_fake, config.threshold, seed=recipe.seed)
+    config.is_trained, config.temperature, config.fake_bias = True, factor, bias
+    estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
     initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
     record = {
         "recipe": {**recipe.to_dict(), "initial": _initial_name(recipe)},
@@ -152,7 +152,7 @@ def save(outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], fol
         "videos": _list_videos(sides, initial),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,
-        "threshold": config.threshold,
+        "fake_bias": config.fake_bias,
         "versions": {
             "deepfake_video": __version__,
             "python": platform.python_version(),

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the published programs with known keys do: facts on systems, none of which a state dict shows."""
+
+from typing import Any
+
+
+# Systems that have a described program, which settles what their keys alone do not.
+PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames", "deepfakebench")
+
+_TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
+_BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
+
+# How the published programs with exactly these keys prepare frames. Keys do not tell it, so it is assumed and said.
+FACTS: dict[str, dict[str, Any]] = {
+    "resnext50-lstm": {
+        "image_size": 112,
+        "num_frames": 20,
+        "channel_order": "bgr",
+        "frame_sampling": "first",
+        **_TIGHT_BOX,
+    },
+    "efficientnet-b0-bilstm": _BILSTM,
+    "efficientnet-b0-bilstm-attention": {
+        **_BILSTM,
+        "image_mean": (0.0, 0.0, 0.0),
+        "image_std": (1.0, 1.0, 1.0),
+    },
+    "efficientnet-b0-frames": {
+        "image_size": 224,
+        "num_frames": 100,
+        "frame_aggregation": "mean-probability",
+        **_TIGHT_BOX,
+    },
+    "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
+    "deepfakebench": {
+        "image_size": 256,
+        "num_frames": 32,
+        "image_mean": (0.5, 0.5, 0.5),
+        "image_std": (0.5, 0.5, 0.5),
+        "stem_padding": "none",
+    },
+    "selimsef-dfdc": {
+        "image_size": 380,
+        "num_frames": 32,
+        # A third of the box on each side; the longer side fills the picture, black fills the rest.
+        "face_margin": 5 / 3,
+        "face_square": False,
+        "face_padding": "zero",
+        "do_pad": True,
+    },
+}
+# What decides about the answer and no key tells: only who names the system, by a preset, says that it is as published.
+PRESET_FACTS: dict[str, dict[str, Any]] = {
+    "resnext50-lstm": {"recurrence": "per-frame", "fake_index": 0},
+    "efficientnet-b0-bilstm": {"recurrence": "sequence", "pooling": "last", "activation": "relu", "fake_index": 1},
+    "efficientnet-b0-frames": {"fake_index": 1},
+    "deepfakebench": {"fake_index": 1},
+}
+# Which of these were seen in published programs, by the family of the keys.
+SEEN: dict[str, dict[str, str]] = {
+    "resnext50-lstm": {
+        "recurrence": "per-frame in every published program seen with these keys: they leave batch_first out",
+        "pooling": "published under the same keys: mean in the training notebook and its copies, last in the web "
+        "application and prediction notebook",
+        "fake_index": "0 in the training notebook and web application",
+    },
+    "efficientnet-b0-bilstm": {
+        "recurrence": "sequence in the published program",
+        "pooling": "last in the published program; others with such parts take the mean",
+        "activation": "relu in the published program",
+        "fake_index": "1 in the published program",
+    },
+    "efficientnet-b0-bilstm-attention": {"recurrence": "sequence in the published program"},
+    "efficientnet-b0-frames": {"fake_index": "1 in the published program"},
+    "deepfakebench": {"fake_index": "1 in DeepfakeBench"},
+}
