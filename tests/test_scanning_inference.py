@@ -84,7 +84,7 @@ def test_the_logits_stay_and_no_batch_norm_is_left(name, clip):
 
 def test_a_norm_that_follows_no_convolution_stays():
     network = make_network()
-    network.deepfake.frame_encoder.backbone.fc = nn.Sequential(nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024))
+    network.deepfake.frame_encoder.backbone.fc = nn.Sequential(nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024)).eval()
     assert [type(m) for m in prepared(network).modules() if isinstance(m, nn.BatchNorm2d)] == [nn.BatchNorm2d]
 
 
@@ -128,7 +128,7 @@ def test_folding_in_place_is_what_torch_folds(bias):
         conv.weight, conv.bias, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
     )
     before = conv.weight.data_ptr()
-    fold_batch_norms(nn.Sequential(conv, norm))
+    fold_batch_norms(nn.Sequential(conv, norm), torch.zeros(1, 4, 3, 3))
     assert conv.weight.data_ptr() == before
     torch.testing.assert_close((conv.weight, conv.bias), expected)
 
