@@ -29,6 +29,7 @@ _EPILOG = """examples:
 The file is never executed: it is read with weights_only=True, and only tensors are accepted. What weights cannot tell
 is settled by the layout, a preset or a flag; --inspect says which, and what must be given."""
 _FLAGS = (
+    "backbone",
     "preset",
     "pooling",
     "recurrence",
@@ -45,6 +46,7 @@ _FLAGS = (
     "frame_sampling",
     "frame_aggregation",
     "faces",
+    "face_margin",
 )
 
 
@@ -67,8 +69,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_function_flags(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
+        "--backbone", metavar="timm/NAME", help="the network of timm that the file holds, where it is not recognised"
+    )
+    group.add_argument(
         "--preset",
-        choices=("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames"),
+        choices=(
+            "resnext50-lstm",
+            "efficientnet-b0-bilstm",
+            "efficientnet-b0-frames",
+            "efficientnet-lite2-frames",
+            "xception-frames",
+        ),
         help="the published system that the file belongs to",
     )
     group.add_argument("--pooling", choices=("last", "mean", "max", "attention"), help="over the frames, after an RNN")
@@ -117,6 +128,7 @@ def _add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
             help=f"{name} of the channels, in that order, of 0 to 1",
         )
     group.add_argument("--faces", choices=("auto", "none"), help="crop each frame to the face, or take whole frames")
+    group.add_argument("--face-margin", type=float, metavar="X", help="side of the crop over the side of the face box")
 
 
 def _add_card_flags(group: argparse._ArgumentGroup) -> None:

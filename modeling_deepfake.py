@@ -461,9 +461,7 @@ def _pretrained_weights(config: DeepfakeConfig, weights: str, progress: bool) ->
         return build_timm_backbone(name, image_size=config.image_size, pretrained=True).state_dict()
     enum = torchvision.models.get_model_weights(config.backbone)
     if weights not in enum.__members__:
-        raise ValueError(
-            f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}."
-        )
+        raise ValueError(f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}.")
     entry = enum[weights]
     try:
         return entry.get_state_dict(progress=progress, check_hash=True)

@@ -6,15 +6,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .backbones import NATIVE_SIZES
+from ..timm_backbones import is_timm, timm_input
+from .backbones import native_size
 from .errors import ConversionError, shown
 from .recognition import Layout
+from .timm_layouts import XCEPTION, is_lite
 
 
 Source = Literal["flag", "keys", "layout", "preset", "default"]
 
 # Systems that have a described program, which settles what their keys alone do not.
-PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames")
+PRESETS = (
+    "resnext50-lstm",
+    "efficientnet-b0-bilstm",
+    "efficientnet-b0-frames",
+    "efficientnet-lite2-frames",
+    "xception-frames",
+)
 
 _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.225)}
 _DEFAULTS: dict[str, Any] = {
@@ -28,6 +36,7 @@ _DEFAULTS: dict[str, Any] = {
     "do_pad": False,
 }
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
+_HALVES = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 _BILSTM = {"recurrence": "sequence", "image_size": 224, "num_frames": 20, "faces": "none"}
 
 # Sources: the described systems, and the table of other projects in the design document on legacy checkpoints.
@@ -60,10 +69,21 @@ _FACTS: dict[str, dict[str, Any]] = {
         "fake_index": 1,
         "image_size": 256,
         "num_frames": 32,
-        "image_mean": (0.5, 0.5, 0.5),
-        "image_std": (0.5, 0.5, 0.5),
+        **_HALVES,
         "stem_padding": "none",
     },
+    "deepfakebench-xception": {"fake_index": 1, "image_size": 256, "num_frames": 32, **_HALVES},
+    # Rössler et al., 2019: a square 1.3 times as large as the face box.
+    "faceforensics-xception": {"fake_index": 1, "image_size": 299, "num_frames": 32, **_HALVES, "face_margin": 1.3},
+    "efficientnet-lite2-frames": {
+        "padding": "same",
+        "image_size": 224,
+        "num_frames": 20,
+        "frame_aggregation": "mean-logit",
+        **_IMAGENET,
+        "face_margin": 1.15,
+    },
+    "xception-frames": {"image_size": 299, "num_frames": 32, "frame_aggregation": "mean-probability", **_HALVES},
     "selimsef-dfdc": {
         "image_size": 380,
         "num_frames": 32,
@@ -78,6 +98,8 @@ _FACTS: dict[str, dict[str, Any]] = {
 _PRESET_FACTS: dict[str, dict[str, Any]] = {
     "efficientnet-b0-bilstm": {"fake_index": 1},
     "efficientnet-b0-frames": {"fake_index": 1},
+    "efficientnet-lite2-frames": {"fake_index": 1},
+    "xception-frames": {"fake_index": 1},
 }
 _FLAGS = {
     "recurrence": "--recurrence sequence|per-frame",
@@ -146,7 +168,7 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
         ("default", _defaults(layout)),
     ]
     settled: dict[str, Choice] = {}
-    names = _names(layout)
+    names = _names(layout, given)
     for name in names:
         for source, values in sources:
             if name in values:
@@ -169,7 +191,7 @@ def _optional_names() -> set[str]:
     return {"recurrence", "pooling", "frame_aggregation", "activation", "padding", "padding_image_size"}
 
 
-def _names(layout: Layout) -> list[str]:
+def _names(layout: Layout, given: Mapping[str, Any]) -> list[str]:
     """The choices that this layout has."""
     names = ["recurrence", "pooling"] if layout.rnn else ["frame_aggregation"]
     names.append("fake_index")
@@ -177,6 +199,8 @@ def _names(layout: Layout) -> list[str]:
         names.append("activation")
     if layout.backbone.startswith("efficientnet"):
         names += ["padding", "padding_image_size", "stem_padding", "batch_norm_eps"]
+    elif is_lite(layout.backbone) and "backbone" not in given:
+        names.append("padding")
     return [*names, "image_size", "num_frames", *_DEFAULTS]
 
 
@@ -184,11 +208,13 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if layout.attention:
         told["pooling"] = "attention"
+    if is_timm(layout.backbone):
+        return told
     if layout.naming == "efficientnet_pytorch":
         told |= {"padding": "same", "batch_norm_eps": 1e-3}
         # That package fixes the padding for the size of the variant, whatever size the frames have.
         if "padding" not in given:
-            told["padding_image_size"] = NATIVE_SIZES[layout.backbone]
+            told["padding_image_size"] = native_size(layout.backbone)
     elif layout.naming == "timm":
         # timm's tf_ variants, which pad as TensorFlow does, have TensorFlow's epsilon too; the others have torch's.
         told["batch_norm_eps"] = 1e-3 if given.get("padding") == "same" else 1e-5
@@ -198,9 +224,11 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(layout: Layout) -> dict[str, Any]:
+    stated = timm_input(layout.backbone) if is_timm(layout.backbone) else None
     return {
         **_DEFAULTS,
-        "image_size": NATIVE_SIZES[layout.backbone],
+        **({"image_mean": stated.mean, "image_std": stated.std} if stated else {}),
+        "image_size": native_size(layout.backbone),
         "num_frames": 20 if layout.rnn else 32,
         "frame_aggregation": "mean-probability",
         "stem_padding": "default",
@@ -221,6 +249,8 @@ def _check_values(given: Mapping[str, Any]) -> None:
             raise ConversionError(
                 f"--{name.replace('_', '-')} must be three sensible numbers, got {tuple(values)}.", reason="flags"
             )
+    if not 0.5 <= given.get("face_margin", 1.0) <= 5.0:
+        raise ConversionError(f"--face-margin must lie between 0.5 and 5, got {given['face_margin']}.", reason="flags")
 
 
 def _check_preset(layout: Layout, preset: str, file: str) -> None:
@@ -229,6 +259,8 @@ def _check_preset(layout: Layout, preset: str, file: str) -> None:
         "resnext50-lstm": layout.backbone == "resnext50_32x4d" and rnn is not None and not rnn.has_bias,
         "efficientnet-b0-bilstm": layout.backbone == "efficientnet_b0" and rnn is not None and rnn.bidirectional,
         "efficientnet-b0-frames": layout.backbone == "efficientnet_b0" and rnn is None,
+        "efficientnet-lite2-frames": layout.backbone == "timm/tf_efficientnet_lite2" and rnn is None,
+        "xception-frames": layout.backbone == XCEPTION and rnn is None,
     }
     if preset not in fits:
         raise ConversionError(f"There is no preset {shown(preset)}; choose from {', '.join(PRESETS)}.", reason="flags")

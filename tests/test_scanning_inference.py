@@ -84,7 +84,9 @@ def test_the_logits_stay_and_no_batch_norm_is_left(name, clip):
 
 def test_a_norm_that_follows_no_convolution_stays():
     network = make_network()
-    network.deepfake.frame_encoder.backbone.fc = nn.Sequential(nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024)).eval()
+    network.deepfake.frame_encoder.backbone.fc = nn.Sequential(
+        nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024)
+    ).eval()
     assert [type(m) for m in prepared(network).modules() if isinstance(m, nn.BatchNorm2d)] == [nn.BatchNorm2d]
 
 
