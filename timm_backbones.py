@@ -163,9 +163,7 @@ def fill_computed_buffers(network: nn.Module) -> None:
         if empty:
             compute = getattr(module, "init_non_persistent_buffers", None)
             if compute is None:
-                raise ValueError(
-                    f"{type(module).__name__}: nothing fills its buffer {next(iter(empty))}; update timm."
-                )
+                raise ValueError(f"{type(module).__name__} does not say how its {next(iter(empty))} is computed.")
             compute()
 
 

@@ -184,7 +184,8 @@ def _find_naming(shapes: Shapes, file: str) -> tuple[Naming, str]:
         )
     _refuse_by_name(shapes, file, "")
     raise ConversionError(
-        f"{shown(file)} holds no network that is recognised (its first keys are {listed(list(shapes))}); {_SUPPORTED}.",
+        f"{shown(file)} holds no network that is recognised (its first keys are {listed(list(shapes))}); "
+        f"{_SUPPORTED}.",
         reason="layout",
     )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""State dicts whose backbone is a network of timm: named by the user, or an EfficientNet-Lite or Xception by its keys."""
+"""State dicts with a backbone of timm: one that the user names, or an EfficientNet-Lite or Xception by its keys."""
 
 import re
 from collections.abc import Mapping, MutableMapping

@@ -33,6 +33,9 @@ NETWORKS = {
     "b0 same": {"backbone": "efficientnet_b0", "conv_padding": "same", "batch_norm_eps": 1e-3},
     "b4 unpadded": {"backbone": "efficientnet_b4", "stem_padding": "none"},
     "shufflenet": {},
+    "timm efficientnet": {"backbone": "timm/test_efficientnet"},
+    "timm resnet": {"backbone": "timm/test_resnet"},
+    "timm xception": {"backbone": "timm/legacy_xception"},
 }
 
 
@@ -84,10 +87,16 @@ def test_the_logits_stay_and_no_batch_norm_is_left(name, clip):
 
 def test_a_norm_that_follows_no_convolution_stays():
     network = make_network()
-    network.deepfake.frame_encoder.backbone.fc = nn.Sequential(
-        nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024)
-    ).eval()
+    head = nn.Sequential(nn.Unflatten(1, (-1, 1, 1)), nn.BatchNorm2d(1024))
+    network.deepfake.frame_encoder.backbone.fc = head.eval()
     assert [type(m) for m in prepared(network).modules() if isinstance(m, nn.BatchNorm2d)] == [nn.BatchNorm2d]
+
+
+def test_a_convolution_that_a_shortcut_reads_too_keeps_its_norm():
+    network = make_network(backbone="timm/test_coatnet", image_size=160)
+    frames = torch.randn(1, 2, 3, 160, 160, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        assert relative_difference(prepared(network)(frames).logits, network(frames).logits) < TOLERANCE
 
 
 @pytest.mark.parametrize("engine", ["torch", pytest.param("onnx", marks=needs_onnx)])
@@ -109,7 +118,12 @@ def test_bfloat16_is_near_and_answers_in_float32(clip):
 @needs_onnx
 @pytest.mark.parametrize(
     "name",
-    ["shufflenet", pytest.param("resnext", marks=pytest.mark.slow), pytest.param("b0 same", marks=pytest.mark.slow)],
+    [
+        "shufflenet",
+        "timm efficientnet",
+        pytest.param("resnext", marks=pytest.mark.slow),
+        pytest.param("b0 same", marks=pytest.mark.slow),
+    ],
 )
 def test_onnxruntime_answers_alike_for_other_sizes_and_numbers_too(name, clip):
     network = make_network(**NETWORKS[name], image_size=64)

@@ -231,7 +231,9 @@ def test_a_head_for_regions_learns_and_leaves_nothing_behind(videos, tmp_path):
     assert not torch.equal(unbroken.network.state_dict()[name], without.network.state_dict()[name])
 
 
-@pytest.mark.parametrize("preset", ["tiny", "efficientnet-b0-frames", "resnext50-lstm"])
+@pytest.mark.parametrize(
+    "preset", ["tiny", "efficientnet-b0-frames", "resnext50-lstm", "efficientnet-lite2-frames", "xception-frames"]
+)
 def test_maps_of_regions_lie_at_a_sixteenth_of_the_side(preset):
     network = make_network(tiny_recipe(preset=preset, config={"image_size": 64, "num_frames": 2}))
     located = RegionClassifier(network)

@@ -34,9 +34,8 @@ class RegionClassifier(nn.Module):
         super().__init__()
         backbone = network.base_model.frame_encoder.backbone
         modules = dict(backbone.named_modules())
-        told = [
-            stage["module"] for stage in getattr(backbone, "feature_info", []) if stage.get("reduction") == _REDUCTION
-        ]
+        stages = getattr(backbone, "feature_info", [])
+        told = [stage["module"] for stage in stages if stage.get("reduction") == _REDUCTION]
         stage = next((modules[name] for name in (*told[-1:], *_STAGES) if name in modules), None)
         if stage is None:
             raise TrainingError(f"recipe: region_weight does not know the stages of {network.config.backbone}.")
