@@ -110,8 +110,9 @@ class DeepfakeFrameEncoder(nn.Module):
         # Pretrained weights come after construction (`from_backbone_pretrained`): here they would be overwritten.
         # CODEPATH: timm in the EfficientNet-Lite2 and Xception frame classifiers, torchvision in the older systems.
         if is_timm(config.backbone):
-            sizes = {"image_size": config.image_size, "drop_path_rate": config.drop_path_rate}
-            backbone = build_timm_backbone(config.backbone, **sizes)
+            backbone = build_timm_backbone(
+                config.backbone, image_size=config.image_size, drop_path_rate=config.drop_path_rate
+            )
         else:
             backbone = torchvision.models.get_model(config.backbone, weights=None)
             setattr(backbone, "classifier" if hasattr(backbone, "classifier") else "fc", nn.Identity())
@@ -256,9 +257,9 @@ class DeepfakePreTrainedModel(PreTrainedModel):
                         # An open forget gate lets gradients through long clips (Jozefowicz et al., 2015).
                         bias[module.hidden_size : 2 * module.hidden_size] = 1.0
                     init.copy_(parameter, bias)
-        elif hasattr(module, "init_non_persistent_buffers"):
+        elif callable(compute := getattr(module, "init_non_persistent_buffers", None)):
             # timm computes these buffers; no checkpoint holds them.
-            module.init_non_persistent_buffers()
+            compute()
 
     @classmethod
     def from_backbone_pretrained(

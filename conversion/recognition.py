@@ -113,7 +113,7 @@ def recognise(shapes: Shapes, *, file: str, key_prefix: str = "", backbone: str 
     naming, prefix, backbone = _find_backbone(shapes, file, backbone)
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
-    rest = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
+    rest: Shapes = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
     if backbone == XCEPTION:
         adjustment, rest = _split_adjustment(rest, prefix)
     else:

@@ -105,7 +105,7 @@ def last_map_module(network: DeepfakeForVideoClassification) -> nn.Module:
 
 
 @torch.no_grad()
-def _last_map_of_timm(backbone: nn.Module, like: torch.Tensor, image_size: int) -> nn.Module | None:
+def _last_map_of_timm(backbone: Any, like: torch.Tensor, image_size: int) -> nn.Module | None:
     """The module that returns what timm's `forward_features` returns, if that is a map."""
     returned: list[tuple[nn.Module, torch.Tensor]] = []
     hooks = [
