@@ -13,6 +13,7 @@ from test_hub_folder import HIDE_PACKAGE, run_python
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.timm_backbones import build_timm_backbone, timm_num_features
@@ -199,3 +200,18 @@ def test_weights_that_cannot_be_downloaded_are_an_os_error_of_one_sentence(monke
     monkeypatch.setattr(timm, "create_model", create_model)
     with pytest.raises(OSError, match=r"could not be downloaded \(no route\)"):
         build_timm_backbone("timm/test_resnet", pretrained=True)
+
+
+def test_an_ensemble_prepares_the_frames_for_each_network_and_averages(tmp_path):
+    models = []
+    for name, size in (("test_efficientnet", 64), ("test_resnet", 48)):
+        network = make_network(f"timm/{name}", image_size=size)
+        torch.nn.init.normal_(network.classifier.out_proj.weight, std=5.0)
+        # Their normalisations differ too, see above.
+        processor = DeepfakeVideoProcessor.from_config(network.config)
+        models.append(str(save_hub_folder(network, processor, tmp_path / name)))
+    video = write_sample_video(tmp_path / "a.mp4", num_frames=8)
+    alone = [Detector([model], device="cpu").score(video).fake_probability for model in models]
+    together = Detector(models, device="cpu").score(video).fake_probability
+    assert together == pytest.approx(sum(alone) / 2, abs=1e-6)
+    assert alone[0] != pytest.approx(alone[1], abs=1e-3)

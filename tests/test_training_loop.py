@@ -48,6 +48,15 @@ def test_stopped_and_gone_on_with_it_gives_the_weights_of_an_unbroken_run(videos
     np.testing.assert_array_equal(resumed.probabilities, unbroken.probabilities)
 
 
+def test_a_timm_backbone_is_trained_and_resumed(videos, tmp_path):
+    recipe = tiny_recipe(config={"backbone": "timm/test_resnet", "drop_path_rate": 0.2})
+    unbroken = run(recipe, videos, tmp_path / "unbroken")
+    assert run(recipe, videos, tmp_path / "broken", stop_after=3) is None
+    assert_same_weights(run(recipe, videos, tmp_path / "broken").network, unbroken.network)
+    name = "deepfake.frame_encoder.backbone.conv1.0.weight"
+    assert not torch.equal(unbroken.network.state_dict()[name], make_network(recipe).state_dict()[name])
+
+
 def test_the_log_has_no_line_twice(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     recipe = tiny_recipe()
