@@ -12,7 +12,7 @@ from .backbones import EFFICIENTNETS, RESNEXTS, Naming, backbone_shapes, legacy_
 from .errors import ConversionError, listed, shown
 from .heads import Head, find_attention, find_head
 from .recurrence import RecurrentLayout, find_rnn
-from .timm_layouts import ADJUSTMENT, XCEPTION, find_lite, find_prefix, find_xception
+from .timm_layouts import ADJUSTMENT, XCEPTION, find_lite, find_prefixes, find_xceptions
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -124,10 +124,7 @@ def recognise(
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
     rest: Shapes = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
-    if backbone == XCEPTION:
-        adjustment, rest = _split_adjustment(rest, prefix)
-    else:
-        adjustment = ()
+    adjustment, rest = _split_adjustment(rest, prefix) if backbone == XCEPTION else ((), rest)
     features = num_features(backbone)
     rnn = find_rnn(rest, features, file, key_prefix)
     if rnn is not None:
@@ -167,10 +164,11 @@ _RECURRENT_FAMILIES: dict[tuple[object, ...], Family] = {
 
 def _find_backbone(shapes: Shapes, file: str, named: str | None) -> tuple[Naming, str, str]:
     """The dialect of the backbone's keys, what they begin with, and its name."""
-    if named is not None:
-        return "timm", find_prefix(named, shapes, file), named
-    if (prefix := find_xception(shapes)) is not None:
-        return "timm", prefix, XCEPTION
+    prefixes = find_xceptions(shapes) if named is None else find_prefixes(named, shapes, file)
+    if len(prefixes) > 1:
+        raise _several_backbones([f"{prefix}*" for prefix in prefixes], file)
+    if prefixes:
+        return "timm", prefixes[0], named or XCEPTION
     naming, prefix = _find_naming(shapes, file)
     own = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
     lite = find_lite(own) if naming == "timm" else None
@@ -187,15 +185,19 @@ def _find_naming(shapes: Shapes, file: str) -> tuple[Naming, str]:
     if len(found) == 1:
         return next(iter(found))
     if found:
-        raise ConversionError(
-            f"{shown(file)} holds {len(found)} backbones (at {listed(list(found.values()))}); if they are weights and "
-            "their average (EMA, SWA), choose one with --key and what its keys begin with.",
-            reason="layout",
-        )
+        raise _several_backbones(list(found.values()), file)
     _refuse_by_name(shapes, file, "")
     raise ConversionError(
         f"{shown(file)} holds no network that is recognised (its first keys are {listed(list(shapes))}); "
         f"{_SUPPORTED}.",
+        reason="layout",
+    )
+
+
+def _several_backbones(keys: list[str], file: str) -> ConversionError:
+    return ConversionError(
+        f"{shown(file)} holds {len(keys)} backbones (at {listed(keys)}); if they are weights and their average (EMA, "
+        "SWA), choose one with --key and what its keys begin with.",
         reason="layout",
     )
 

@@ -49,26 +49,29 @@ def check_backbone_flag(backbone: str) -> None:
         raise ConversionError(str(error), reason="flags") from error
 
 
-def find_prefix(backbone: str, shapes: Shapes, file: str) -> str:
+def find_prefixes(backbone: str, shapes: Shapes, file: str) -> list[str]:
     """
-    What the keys of a named backbone begin with in a file.
+    What the keys of a named backbone begin with in a file, once for each copy of it.
 
     Raises:
         ConversionError: If the file does not hold its first weight.
     """
-    first = next(key for key in backbone_shapes(backbone) if key.endswith("weight"))
+    names = [key for key in backbone_shapes(backbone) if not key.endswith("num_batches_tracked")]
+    first = next(key for key in names if key.endswith("weight"))
     prefixes = [key.removesuffix(first) for key in shapes if key == first or key.endswith(f".{first}")]
     if not prefixes:
         raise ConversionError(
             f"{shown(file)} holds no {backbone}: it lacks {shown(first)}; leave --backbone out to see what it holds.",
             reason="layout",
         )
-    return min(prefixes, key=len)
+    complete = [prefix for prefix in prefixes if all(prefix + name in shapes for name in names)]
+    # Parts of a network can have the names of its first layer too; what an incomplete network lacks is named later.
+    return complete or [min(prefixes, key=len)]
 
 
-def find_xception(shapes: Shapes) -> str | None:
-    """What the keys of an Xception begin with, or `None` without one."""
-    return next((match[1] for key in shapes if (match := _XCEPTION_MARK.match(key))), None)
+def find_xceptions(shapes: Shapes) -> list[str]:
+    """What the keys of each Xception in a file begin with."""
+    return list(dict.fromkeys(match[1] for key in shapes if (match := _XCEPTION_MARK.match(key))))
 
 
 def find_lite(own: Shapes) -> str | None:

@@ -151,9 +151,23 @@ def xception() -> State:
 @pytest.mark.parametrize(
     ("prefix", "head_name", "extra", "flags", "family", "size"),
     [
-        ("module.model.", "last_linear.1", {}, {}, "faceforensics-xception", 299),
-        ("backbone.", "last_linear", adjustment(), {}, "deepfakebench-xception", 256),
-        ("backbone.", "last_linear.1", adjustment(), {}, "deepfakebench-xception", 256),
+        ("module.model.", "last_linear.1", {}, {"preset": "faceforensics-xception"}, "faceforensics-xception", 299),
+        (
+            "backbone.",
+            "last_linear",
+            adjustment(),
+            {"preset": "deepfakebench-xception"},
+            "deepfakebench-xception",
+            256,
+        ),
+        (
+            "backbone.",
+            "last_linear.1",
+            adjustment(),
+            {"preset": "deepfakebench-xception"},
+            "deepfakebench-xception",
+            256,
+        ),
         ("", "last_linear", {}, {"fake_index": 1}, "timm-frames", 299),
         ("net.", "fc", {}, {"preset": "xception-frames"}, "timm-frames", 299),
     ],
@@ -177,7 +191,9 @@ def test_xception_answers_as_the_network_of_the_paper(
 def test_matrices_of_old_files_are_kernels_of_one_pixel(tmp_path, xception):
     state = {**xception, **head("last_linear.1")}
     for name, content in (("new", state), ("old", flat(state))):
-        convert(save(content, tmp_path / f"{name}.pth", "model."), tmp_path / name, {"image_size": SIZE})
+        convert(
+            save(content, tmp_path / f"{name}.pth", "model."), tmp_path / name, {"image_size": SIZE, "fake_index": 1}
+        )
     old, new = (
         DeepfakeForVideoClassification.from_pretrained(tmp_path / name).state_dict() for name in ("old", "new")
     )
@@ -187,6 +203,44 @@ def test_matrices_of_old_files_are_kernels_of_one_pixel(tmp_path, xception):
 def test_an_xception_of_unknown_origin_asks_for_the_label_order(tmp_path, xception):
     file = save({**xception, **head("last_linear")}, tmp_path / "x.pth")
     assert [flag.split()[0] for flag in inspect(file, {}).choices.missing] == ["--fake-index"]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "head_name", "extra", "seen"),
+    [
+        ("model.", "last_linear.1", {}, "FaceForensics++"),
+        ("backbone.", "last_linear", adjustment(), "DeepfakeBench"),
+    ],
+)
+def test_the_keys_of_a_published_xception_do_not_settle_the_label_order(
+    tmp_path, xception, prefix, head_name, extra, seen
+):
+    file = save({**xception, **head(head_name), **extra}, tmp_path / "x.pth", prefix)
+    inspection = inspect(file, {})
+    assert inspection.choices.missing == (f"--fake-index 0|1 (1 in {seen})",)
+    assert inspection.choices.preset == inspection.layout.family
+    with pytest.raises(ConversionError, match="--fake-index"):
+        convert(file, None, {}, dry_run=True)
+    settled = inspect(file, {"preset": inspection.layout.family}).choices
+    assert (settled["fake_index"], settled.missing) == (1, ())
+
+
+def test_the_preset_of_another_project_is_refused(tmp_path, xception):
+    file = save({**xception, **head("last_linear")}, tmp_path / "x.pth")
+    for preset in ("faceforensics-xception", "deepfakebench-xception"):
+        with pytest.raises(ConversionError, match="does not fit"):
+            inspect(file, {"preset": preset})
+
+
+@pytest.mark.parametrize("flags", [{}, {"backbone": "timm/legacy_xception"}])
+def test_two_xceptions_in_a_file_need_a_key(tmp_path, xception, flags):
+    state = {**xception, **head("last_linear")}
+    both = {f"{prefix}.{key}": value for prefix in ("model", "ema") for key, value in state.items()}
+    file = save(both, tmp_path / "x.pth")
+    with pytest.raises(ConversionError, match="--key"):
+        inspect(file, flags)
+    inspection = inspect(file, {**flags, "key": "ema", "fake_index": 1})
+    assert inspection.checkpoint.prefix == "ema."
 
 
 def test_the_other_mode_of_deepfakebench_is_refused(tmp_path, xception):
