@@ -25,6 +25,9 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring, logging
 
+from .timm_backbones import PREFIX as TIMM_PREFIX
+from .timm_backbones import check_timm_name, is_timm, timm_num_features
+
 
 logger = logging.get_logger(__name__)
 
@@ -77,6 +80,27 @@ PRESETS: dict[str, dict[str, Any]] = {
         "frame_aggregation": "mean-probability",
         "classifier_dropout": 0.4,
     },
+    "efficientnet-lite2-frames": {
+        "backbone": "timm/tf_efficientnet_lite2",
+        "image_size": 224,
+        "num_frames": 20,
+        "rnn_type": "none",
+        "hidden_size": 1280,
+        "num_hidden_layers": 0,
+        "frame_aggregation": "mean-logit",
+        "classifier_dropout": 0.3,
+        "drop_path_rate": 0.2,
+    },
+    "xception-frames": {
+        "backbone": "timm/legacy_xception",
+        "image_size": 299,
+        "num_frames": 32,
+        "rnn_type": "none",
+        "hidden_size": 2048,
+        "num_hidden_layers": 0,
+        "frame_aggregation": "mean-probability",
+        "classifier_dropout": 0.5,
+    },
     "tiny": {
         "backbone": "shufflenet_v2_x0_5",
         "image_size": 32,
@@ -108,6 +132,7 @@ _INTEGER_RANGES = {
 _FLOAT_RANGES = {
     "rnn_dropout": (0.0, 1.0),
     "classifier_dropout": (0.0, 1.0),
+    "drop_path_rate": (0.0, 0.99),
     "temperature": (1e-3, 1e3),
     "fake_bias": (-100.0, 100.0),
     "batch_norm_eps": (1e-12, 1.0),
@@ -156,8 +181,9 @@ def _raise_value_errors(cls: type) -> type:
 class DeepfakeConfig(PreTrainedConfig):
     r"""
     backbone (`str`, *optional*, defaults to `"efficientnet_b0"`):
-        Name of the torchvision network that turns a frame into features: a ResNeXt, `efficientnet_b0` to
-        `efficientnet_b7`, or `shufflenet_v2_x0_5` for tests.
+        Name of the network that turns a frame into features. From torchvision: a ResNeXt, `efficientnet_b0` to
+        `efficientnet_b7`, or `shufflenet_v2_x0_5` for tests. From timm: `timm/` and the name of any of its
+        architectures, such as `timm/tf_efficientnet_lite2`.
     image_size (`int`, *optional*, defaults to 224):
         Height and width, in pixels, of the frames that the checkpoint was made for. `forward` takes any size.
     num_frames (`int`, *optional*, defaults to 20):
@@ -174,6 +200,8 @@ class DeepfakeConfig(PreTrainedConfig):
         `"none"` leaves the first convolution unpadded, as DeepfakeBench's EfficientNet-B4 does.
     batch_norm_eps (`float`, *optional*):
         Epsilon of every batch norm of the backbone. `None` keeps torchvision's own (1e-5; 1e-3 from b5 on).
+    drop_path_rate (`float`, *optional*, defaults to 0.0):
+        Stochastic depth of a timm backbone in training. Torchvision's networks have their own.
     rnn_type (`str`, *optional*, defaults to `"lstm"`):
         `"lstm"`, `"gru"`, or `"none"` for a frame classifier.
     rnn_input (`str`, *optional*, defaults to `"features"`):
@@ -233,6 +261,7 @@ class DeepfakeConfig(PreTrainedConfig):
     conv_padding_image_size: int | None = None
     stem_padding: Literal["default", "none"] = "default"
     batch_norm_eps: float | int | None = None
+    drop_path_rate: float | int = 0.0
     rnn_type: Literal["lstm", "gru", "none"] = "lstm"
     rnn_input: Literal["features", "logits"] = "features"
     hidden_size: int = 256
@@ -285,7 +314,8 @@ class DeepfakeConfig(PreTrainedConfig):
 
         Args:
             name (`str`):
-                `"resnext50-lstm"`, `"efficientnet-b0-bilstm"`, `"efficientnet-b0-frames"`, or `"tiny"` for tests.
+                `"resnext50-lstm"`, `"efficientnet-b0-bilstm"`, `"efficientnet-b0-frames"`,
+                `"efficientnet-lite2-frames"`, `"xception-frames"`, or `"tiny"` for tests.
             kwargs:
                 Fields to change.
 
@@ -301,7 +331,7 @@ class DeepfakeConfig(PreTrainedConfig):
     @property
     def num_features(self) -> int:
         """Width D of the features of one frame."""
-        return BACKBONE_FEATURES[self.backbone]
+        return timm_num_features(self.backbone) if is_timm(self.backbone) else BACKBONE_FEATURES[self.backbone]
 
     @property
     def num_directions(self) -> int:
@@ -339,15 +369,21 @@ class DeepfakeConfig(PreTrainedConfig):
 
     def validate_backbone(self) -> None:
         """The backbone exists, and its padding options fit it."""
-        if self.backbone not in BACKBONE_FEATURES:
+        if is_timm(self.backbone):
+            check_timm_name(self.backbone)
+            # Builds the network without its memory, which shows whether it can be built and how large it is.
+            timm_num_features(self.backbone)
+        elif self.backbone not in BACKBONE_FEATURES:
             raise ValueError(
                 f"backbone {_shorten(self.backbone)} is unknown{_nearest(self.backbone, BACKBONE_FEATURES)}; "
-                f"choose from {', '.join(BACKBONE_FEATURES)}."
+                f"choose from {', '.join(BACKBONE_FEATURES)}, or {TIMM_PREFIX!r} and the name of a network of timm."
             )
+        elif self.drop_path_rate:
+            raise ValueError(f"drop_path_rate is a choice of timm backbones, not of {self.backbone}.")
         is_efficientnet = self.backbone.startswith("efficientnet")
         if not is_efficientnet and (self.conv_padding != "torch" or self.stem_padding != "default"):
             raise ValueError(
-                f"conv_padding and stem_padding are choices of EfficientNet backbones, not of {self.backbone}."
+                f"conv_padding and stem_padding are choices of torchvision's EfficientNets, not of {self.backbone}."
             )
         if self.conv_padding_image_size is not None and self.conv_padding != "same":
             raise ValueError('conv_padding_image_size is used with conv_padding="same" only.')

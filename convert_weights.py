@@ -32,6 +32,7 @@ is settled by a preset or a flag; --inspect says which, and what must be given."
 _FLAGS = (
     "key",
     "head_order",
+    "backbone",
     "preset",
     "pooling",
     "recurrence",
@@ -48,6 +49,7 @@ _FLAGS = (
     "frame_sampling",
     "frame_aggregation",
     "faces",
+    "face_margin",
 )
 
 
@@ -79,6 +81,9 @@ def _add_function_flags(group: argparse._ArgumentGroup) -> None:
         type=lambda text: tuple(name.strip() for name in text.split(",")),
         metavar="A,B,...",
         help="the head's linear layers, first to last, where neither shapes nor the file tell their order",
+    )
+    group.add_argument(
+        "--backbone", metavar="timm/NAME", help="the network of timm that the file holds, where it is not recognised"
     )
     group.add_argument(
         "--preset",
@@ -131,6 +136,7 @@ def _add_preprocessing_flags(group: argparse._ArgumentGroup) -> None:
             help=f"{name} of the channels, in that order, of 0 to 1",
         )
     group.add_argument("--faces", choices=("auto", "none"), help="crop each frame to the face, or take whole frames")
+    group.add_argument("--face-margin", type=float, metavar="X", help="side of the crop over the side of the face box")
 
 
 def _add_card_flags(group: argparse._ArgumentGroup) -> None:

@@ -38,6 +38,7 @@ from transformers.video_utils import (
 
 from .configuration_deepfake import DeepfakeConfig
 from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
+from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoDecodeError, VideoReader, select_frames
 
 
@@ -88,6 +89,15 @@ _NEEDED = {
     "do_normalize": ("image_mean", "image_std"),
 }
 _RESAMPLINGS = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
+
+# What a preset's checkpoints were trained on where that differs from what its configuration says.
+PRESET_CHOICES: dict[str, dict[str, Any]] = {
+    "efficientnet-lite2-frames": {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "face_margin": 1.15,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -187,9 +197,32 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
 
     @classmethod
     def from_config(cls, config: DeepfakeConfig, **kwargs: Any) -> "DeepfakeVideoProcessor":
-        """The preprocessing that a configuration asks for: its size and number of frames, cropped to the main face."""
+        """
+        The preprocessing that a configuration asks for, cropped to the main face: its size and number of frames, and
+        the normalisation that timm states for a timm backbone.
+        """
         size = {"height": config.image_size, "width": config.image_size}
-        return cls(**{"size": size, "num_frames": config.num_frames, "do_crop_faces": True, **kwargs})
+        choices = {"size": size, "num_frames": config.num_frames, "do_crop_faces": True}
+        if is_timm(config.backbone):
+            stated = timm_input(config.backbone)
+            choices |= {"image_mean": list(stated.mean), "image_std": list(stated.std)}
+        return cls(**{**choices, **kwargs})
+
+    @classmethod
+    def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeVideoProcessor":
+        """
+        The preprocessing of a preset of [`DeepfakeConfig`].
+
+        Args:
+            name (`str`):
+                As in [`DeepfakeConfig.from_preset`].
+            kwargs:
+                Choices to change.
+
+        Raises:
+            ValueError: If there is no preset of that name, or a choice is wrong.
+        """
+        return cls.from_config(DeepfakeConfig.from_preset(name), **{**PRESET_CHOICES.get(name, {}), **kwargs})
 
     @auto_docstring
     def preprocess(self, videos: VideoInput, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:

@@ -29,6 +29,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, logging
 
 from .configuration_deepfake import DeepfakeConfig
+from .timm_backbones import build_timm_backbone, is_timm
 
 
 logger = logging.get_logger(__name__)
@@ -105,14 +106,19 @@ def _use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
 
 
 class DeepfakeFrameEncoder(nn.Module):
-    """A torchvision network without its classifier: frames `(N, C, H, W)` to pooled features `(N, num_features)`."""
+    """A network of torchvision or timm without its classifier: `(N, C, H, W)` to features `(N, num_features)`."""
 
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__()
         # Pretrained weights come after construction (`from_backbone_pretrained`): here they would be overwritten.
-        backbone = torchvision.models.get_model(config.backbone, weights=None)
-        head_name = "classifier" if hasattr(backbone, "classifier") else "fc"
-        setattr(backbone, head_name, nn.Identity())
+        # CODEPATH: timm in the EfficientNet-Lite2 and Xception frame classifiers, torchvision in the older systems.
+        if is_timm(config.backbone):
+            backbone = build_timm_backbone(
+                config.backbone, image_size=config.image_size, drop_path_rate=config.drop_path_rate
+            )
+        else:
+            backbone = torchvision.models.get_model(config.backbone, weights=None)
+            setattr(backbone, "classifier" if hasattr(backbone, "classifier") else "fc", nn.Identity())
         # CODEPATH: "same" in weights from efficientnet_pytorch and timm's tf_ variants, "torch" elsewhere.
         if config.conv_padding == "same":
             _use_same_padding(backbone, config.conv_padding_image_size)
@@ -254,39 +260,31 @@ class DeepfakePreTrainedModel(PreTrainedModel):
                         # An open forget gate lets gradients through long clips (Jozefowicz et al., 2015).
                         bias[module.hidden_size : 2 * module.hidden_size] = 1.0
                     init.copy_(parameter, bias)
+        elif callable(compute := getattr(module, "init_non_persistent_buffers", None)):
+            # timm computes these buffers; no checkpoint holds them.
+            compute()
 
     @classmethod
     def from_backbone_pretrained(
         cls, config: DeepfakeConfig, weights: str = "DEFAULT", progress: bool = True
     ) -> "DeepfakePreTrainedModel":
         """
-        A model whose backbone holds torchvision's ImageNet weights and whose other parts are new.
+        A model whose backbone holds the weights published by torchvision or timm and whose other parts are new.
 
         Args:
             config ([`DeepfakeConfig`]):
                 Its `backbone` names the weights.
             weights (`str`, *optional*, defaults to `"DEFAULT"`):
-                Member of torchvision's weights enum of that backbone, such as `"IMAGENET1K_V1"`.
+                Member of torchvision's weights enum of that backbone, such as `"IMAGENET1K_V1"`; or timm's tag of the
+                weights, such as `"in1k"`, if the name of a timm backbone does not hold it.
             progress (`bool`, *optional*, defaults to `True`):
                 Whether to show the download.
 
         Raises:
-            ValueError: If torchvision has no such weights for the backbone.
+            ValueError: If there are no such weights for the backbone.
             OSError: If they are not in the cache and cannot be downloaded.
         """
-        enum = torchvision.models.get_model_weights(config.backbone)
-        if weights not in enum.__members__:
-            raise ValueError(
-                f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}."
-            )
-        entry = enum[weights]
-        try:
-            state_dict = entry.get_state_dict(progress=progress, check_hash=True)
-        except OSError as error:
-            raise OSError(
-                f"The ImageNet weights of {config.backbone} could not be downloaded ({error}). Without a connection, "
-                f"put the file from {entry.url} into {torch.hub.get_dir()}/checkpoints on this machine."
-            ) from error
+        state_dict = _pretrained_weights(config, weights, progress)
         model = cls(config)
         backbone = model.base_model.frame_encoder.backbone
         own = set(backbone.state_dict())
@@ -484,6 +482,25 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             bias = [self.config.fake_bias * (self.config.id2label[i] == "fake") for i in range(self.num_labels)]
             logits = logits + logits.new_tensor(bias)
         return logits
+
+
+def _pretrained_weights(config: DeepfakeConfig, weights: str, progress: bool) -> dict[str, torch.Tensor]:
+    """What [`DeepfakePreTrainedModel.from_backbone_pretrained`] loads, by the names of the backbone."""
+    # CODEPATH: as in DeepfakeFrameEncoder.
+    if is_timm(config.backbone):
+        name = config.backbone if weights == "DEFAULT" else f"{config.backbone}.{weights}"
+        return build_timm_backbone(name, image_size=config.image_size, pretrained=True).state_dict()
+    enum = torchvision.models.get_model_weights(config.backbone)
+    if weights not in enum.__members__:
+        raise ValueError(f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}.")
+    entry = enum[weights]
+    try:
+        return entry.get_state_dict(progress=progress, check_hash=True)
+    except OSError as error:
+        raise OSError(
+            f"The ImageNet weights of {config.backbone} could not be downloaded ({error}). Without a connection, "
+            f"put the file from {entry.url} into {torch.hub.get_dir()}/checkpoints on this machine."
+        ) from error
 
 
 def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:

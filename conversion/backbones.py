@@ -6,6 +6,8 @@ import itertools
 import re
 from typing import Literal
 
+from ..timm_backbones import build_timm_backbone, is_timm, timm_input, timm_num_features
+
 
 Naming = Literal["torchvision", "native", "children", "efficientnet_pytorch", "timm"]
 
@@ -26,7 +28,7 @@ RESNEXTS: dict[str, tuple[int, int, int]] = {
     "resnext101_32x8d": (256, 8, 23),
     "resnext101_64x4d": (256, 4, 23),
 }
-NATIVE_SIZES: dict[str, int] = {
+_NATIVE_SIZES: dict[str, int] = {
     **dict(zip(EFFICIENTNETS, (224, 240, 260, 300, 380, 456, 528, 600), strict=True)),
     **dict.fromkeys(RESNEXTS, 224),
 }
@@ -52,22 +54,38 @@ _BLOCK_KEY = re.compile(r"features\.([1-7])\.(\d+)\.block\.(\d)\.(\w+)\.(\w+)")
 
 @functools.cache
 def backbone_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
-    """Torchvision's key and shape of each weight of a backbone, without its classifier."""
+    """Our key and shape of each weight of a backbone, which are torchvision's or timm's, without its classifier."""
     import torch
     import torchvision
 
     with torch.device("meta"):
+        if is_timm(backbone):
+            return {key: tuple(tensor.shape) for key, tensor in build_timm_backbone(backbone).state_dict().items()}
         state_dict = torchvision.models.get_model(backbone, weights=None).state_dict()
     return {
         key: tuple(tensor.shape) for key, tensor in state_dict.items() if not key.startswith(("classifier.", "fc."))
     }
 
 
+def num_features(backbone: str) -> int:
+    """Width of the features of a frame."""
+    if is_timm(backbone):
+        return timm_num_features(backbone)
+    # The last batch norm of the network is as long as they are wide.
+    last = "features.8.1.weight" if backbone in EFFICIENTNETS else "layer4.0.bn3.weight"
+    return backbone_shapes(backbone)[last][0]
+
+
+def native_size(backbone: str) -> int:
+    """Height and width in pixels that a backbone was designed for."""
+    return timm_input(backbone).image_size if is_timm(backbone) else _NATIVE_SIZES[backbone]
+
+
 @functools.cache
 def legacy_names(backbone: str, naming: Naming) -> dict[str, str]:
-    """Torchvision's key of each weight, to its key in a dialect (both without a prefix)."""
+    """Our key of each weight, to its key in a dialect (both without a prefix)."""
     keys = list(backbone_shapes(backbone))
-    if naming == "native":
+    if naming == "native" or is_timm(backbone):
         return {key: key for key in keys}
     if naming == "torchvision":
         return {key: key.removeprefix("features.") for key in keys}

@@ -6,10 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .backbones import NATIVE_SIZES
+from ..timm_backbones import is_timm, timm_input
+from .backbones import native_size
 from .errors import ConversionError, shown
 from .published import FACTS, PRESET_FACTS, PRESETS, SEEN
 from .recognition import Layout
+from .timm_layouts import XCEPTION, is_lite
 
 
 Source = Literal["flag", "keys", "layout", "preset", "default"]
@@ -105,7 +107,7 @@ def settle(layout: Layout, flags: Mapping[str, Any], *, file: str) -> Choices:
         ("default", _defaults(layout, given)),
     ]
     settled: dict[str, Choice] = {}
-    names = _names(layout)
+    names = _names(layout, given)
     for name in names:
         for source, values in sources:
             if name in values:
@@ -152,7 +154,7 @@ def _optional_names() -> set[str]:
     return {"recurrence", "pooling", "frame_aggregation", "activation", "padding", "padding_image_size"}
 
 
-def _names(layout: Layout) -> list[str]:
+def _names(layout: Layout, given: Mapping[str, Any]) -> list[str]:
     """The choices that this layout has."""
     names = ["recurrence", "pooling"] if layout.rnn else ["frame_aggregation"]
     names.append("fake_index")
@@ -160,6 +162,8 @@ def _names(layout: Layout) -> list[str]:
         names.append("activation")
     if layout.backbone.startswith("efficientnet"):
         names += ["padding", "padding_image_size", "stem_padding", "batch_norm_eps"]
+    elif is_lite(layout.backbone) and "backbone" not in given:
+        names.append("padding")
     return [*names, "image_size", "num_frames", *_DEFAULTS]
 
 
@@ -167,6 +171,8 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
     told: dict[str, Any] = {}
     if layout.attention:
         told["pooling"] = "attention"
+    if is_timm(layout.backbone):
+        return told
     if layout.naming == "efficientnet_pytorch":
         told |= {"padding": "same", "batch_norm_eps": 1e-3}
     elif layout.naming == "timm":
@@ -178,16 +184,18 @@ def _told_by_keys(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _defaults(layout: Layout, given: Mapping[str, Any]) -> dict[str, Any]:
+    stated = timm_input(layout.backbone) if is_timm(layout.backbone) else None
     # That package fixes the padding for the size of the variant, whatever size the frames have.
     is_static = layout.naming == "efficientnet_pytorch" and "padding" not in given
     return {
         **_DEFAULTS,
-        "image_size": NATIVE_SIZES[layout.backbone],
+        **({"image_mean": stated.mean, "image_std": stated.std} if stated else {}),
+        "image_size": native_size(layout.backbone),
         "num_frames": 20 if layout.rnn else 32,
         "frame_aggregation": "mean-probability",
         "stem_padding": "default",
         "batch_norm_eps": None,
-        "padding_image_size": NATIVE_SIZES[layout.backbone] if is_static else None,
+        "padding_image_size": native_size(layout.backbone) if is_static else None,
     }
 
 
@@ -203,6 +211,8 @@ def _check_values(given: Mapping[str, Any]) -> None:
             raise ConversionError(
                 f"--{name.replace('_', '-')} must be three sensible numbers, got {tuple(values)}.", reason="flags"
             )
+    if not 0.5 <= given.get("face_margin", 1.0) <= 5.0:
+        raise ConversionError(f"--face-margin must lie between 0.5 and 5, got {given['face_margin']}.", reason="flags")
 
 
 def _check_preset(layout: Layout, preset: str, file: str) -> None:
@@ -212,6 +222,10 @@ def _check_preset(layout: Layout, preset: str, file: str) -> None:
         "efficientnet-b0-bilstm": layout.backbone == "efficientnet_b0" and rnn is not None and rnn.bidirectional,
         "efficientnet-b0-frames": layout.backbone == "efficientnet_b0" and rnn is None,
         "deepfakebench": layout.family == "deepfakebench",
+        "deepfakebench-xception": layout.family == "deepfakebench-xception",
+        "faceforensics-xception": layout.family == "faceforensics-xception",
+        "efficientnet-lite2-frames": layout.backbone == "timm/tf_efficientnet_lite2" and rnn is None,
+        "xception-frames": layout.backbone == XCEPTION and rnn is None,
     }
     if preset not in fits:
         raise ConversionError(f"There is no preset {shown(preset)}; choose from {', '.join(PRESETS)}.", reason="flags")

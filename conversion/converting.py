@@ -10,7 +10,7 @@ import shutil
 import stat
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +26,9 @@ from .key_maps import convert_tensors
 from .legacy_forward import LegacyNetwork
 from .loading import Checkpoint, read_checkpoint
 from .model_card import Provenance, write_model_card
-from .parity import Answers, Parity, compare, expected_answers
+from .parity import Answers, Parity, compare, compared_size, expected_answers
 from .recognition import Layout, recognise
+from .timm_layouts import check_backbone_flag, is_lite, padded_as, restore_pointwise
 
 
 @dataclass(frozen=True)
@@ -105,16 +106,22 @@ def inspect(path: Path, flags: Mapping[str, Any]) -> Inspection:
     Raises:
         ConversionError: If the file cannot be read safely, is incomplete, or is not supported.
     """
-    checkpoint = read_checkpoint(path, flags.get("key"))
+    backbone = flags.get("backbone")
+    if backbone is not None:
+        check_backbone_flag(backbone)
+    checkpoint = _read(path, flags.get("key"))
     layout = recognise(
         checkpoint.shapes,
         file=str(path),
         key_prefix=checkpoint.prefix,
         has_order=checkpoint.has_order,
         head_order=flags.get("head_order"),
+        backbone=backbone,
     )
     _check_values(checkpoint, layout)
     choices = settle(layout, flags, file=str(path))
+    if is_lite(layout.backbone) and "padding" in choices.settled:
+        layout = replace(layout, backbone=padded_as(layout.backbone, choices["padding"]))
     diagnosis = diagnose(layout, choices)
     if checkpoint.set_aside:
         diagnosis.append(f"Set aside, as they take no part in the answer: {', '.join(checkpoint.set_aside)}.")
@@ -175,6 +182,12 @@ def convert(
     return conversion
 
 
+def _read(path: Path, key: str | None) -> Checkpoint:
+    checkpoint = read_checkpoint(path, key)
+    restore_pointwise(checkpoint.tensors)
+    return checkpoint
+
+
 def _check_values(checkpoint: Checkpoint, layout: Layout) -> None:
     """Numbers of the right shape that still cannot be weights."""
     tensors = checkpoint.tensors
@@ -198,8 +211,8 @@ def _check_values(checkpoint: Checkpoint, layout: Layout) -> None:
 def _convert_into(folder: Path, inspection: Inspection, provenance: Provenance) -> Conversion:
     checkpoint, layout, choices = inspection.checkpoint, inspection.layout, inspection.choices
     file = str(checkpoint.path)
-    image_size = choices["image_size"]
-    expected = expected_answers(LegacyNetwork(checkpoint.tensors, layout, choices), image_size)
+    size = compared_size(layout.backbone, choices["image_size"])
+    expected = expected_answers(LegacyNetwork(checkpoint.tensors, layout, choices), size)
     if not all(bool(logits.isfinite().all()) for _, logits in expected.values()):
         raise ConversionError(
             f"{shown(file)} holds weights that answer NaN or infinity to ordinary frames; use another checkpoint.",
@@ -230,13 +243,13 @@ def _convert_into(folder: Path, inspection: Inspection, provenance: Provenance) 
 def _check_parity(folder: Path, expected: Answers, inspection: Inspection) -> Parity:
     """In float32; where a network magnifies rounding beyond the tolerance, again in float64, which decides."""
     checkpoint, layout, choices = inspection.checkpoint, inspection.layout, inspection.choices
-    file, image_size = str(checkpoint.path), choices["image_size"]
-    parity = compare(folder, expected, image_size, file=file)
+    file, size = str(checkpoint.path), compared_size(layout.backbone, choices["image_size"])
+    parity = compare(folder, expected, size, file=file)
     if parity.holds:
         return parity
-    network = LegacyNetwork(read_checkpoint(checkpoint.path, checkpoint.key).tensors, layout, choices, torch.float64)
-    expected = expected_answers(network, image_size, torch.float64)
-    parity = compare(folder, expected, image_size, file=file, dtype=torch.float64)
+    network = LegacyNetwork(_read(checkpoint.path, checkpoint.key).tensors, layout, choices, torch.float64)
+    expected = expected_answers(network, size, torch.float64)
+    parity = compare(folder, expected, size, file=file, dtype=torch.float64)
     if not parity.holds:
         raise ConversionError(
             f"The folder made of {shown(file)} computes something else than the file does ({parity.line()}); nothing "

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from ..timm_backbones import build_timm_backbone, is_timm
 from .choices import Choices
 from .recognition import Layout
 
@@ -91,9 +92,19 @@ class LegacyNetwork:
         return self._two_logits(self._head(self._pool(self._recur(features))))
 
     def _features(self, frames: torch.Tensor) -> torch.Tensor:
+        if is_timm(self.layout.backbone):
+            return self._timm(frames)
         self.nominal = self.choices.get("padding_image_size")
         run = self._efficientnet if self.layout.backbone.startswith("efficientnet") else self._resnext
         return functional.adaptive_avg_pool2d(run(frames), 1).flatten(1)
+
+    def _timm(self, frames: torch.Tensor) -> torch.Tensor:
+        """By timm's own network, which is what these weights were trained in."""
+        network = build_timm_backbone(self.layout.backbone, image_size=self.choices["image_size"]).to(frames.dtype)
+        names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+        weights = {name: self.tensors[self.layout.prefix + name] for name in names}
+        network.load_state_dict(weights, strict=False, assign=True)
+        return torch.as_tensor(network.eval()(frames))
 
     def _conv(self, name: str, inputs: torch.Tensor, stride: int = 1, *, pads: bool = True) -> torch.Tensor:
         key = self.layout.prefix + name

@@ -108,7 +108,7 @@ def snippet(name: str) -> str:
         f'detector = pipeline("video-classification", model="{name}", trust_remote_code=True)\n'
         'detector("clip.mp4")  # a list with one score for "fake" and one for "real"\n'
         "```\n\n"
-        "It needs `pip install transformers torch torchvision av facenet-pytorch==2.5.3`."
+        "It needs `pip install transformers torch torchvision timm av facenet-pytorch==2.5.3`."
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..timm_backbones import is_timm
 from .errors import ConversionError, shown
 from .legacy_forward import LegacyNetwork, without_onednn
 
@@ -63,10 +64,14 @@ class Parity:
         )
 
 
-def sample_clips(image_size: int, batch_size: int) -> torch.Tensor:
+def compared_size(backbone: str, image_size: int) -> int:
+    """Height and width of the frames that are compared; networks of timm may refuse other sizes than their own."""
+    return image_size if is_timm(backbone) else min(image_size, MAX_IMAGE_SIZE)
+
+
+def sample_clips(size: int, batch_size: int) -> torch.Tensor:
     """The clips (B, T, 3, H, W) that both networks get: smooth patterns and noise, the same on every machine."""
     generator = torch.Generator().manual_seed(20_000 + batch_size)
-    size = min(image_size, MAX_IMAGE_SIZE)
     coarse = torch.randn(batch_size * NUM_FRAMES, 3, 7, 7, generator=generator)
     smooth = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
     noise = torch.randn(smooth.shape, generator=generator)
@@ -100,7 +105,7 @@ def compare(
     Args:
         folder: The written folder.
         expected: What `expected_answers` returned.
-        image_size: That of the checkpoint.
+        image_size: Height and width of the frames, see [`compared_size`].
         file: Name of the file, for messages.
         dtype: Of the computation.
 
@@ -121,7 +126,7 @@ def compare(
             reason="parity",
         )
     model.train(False).to(dtype)
-    parity = Parity({}, {}, min(image_size, MAX_IMAGE_SIZE), dtype=dtype)
+    parity = Parity({}, {}, image_size, dtype=dtype)
     with torch.inference_mode():
         for size, (expected_features, expected_logits) in expected.items():
             features = model.get_frame_features(sample_clips(image_size, size).to(dtype))

@@ -5,9 +5,19 @@ from typing import Any
 
 
 # Systems that have a described program, which settles what their keys alone do not.
-PRESETS = ("resnext50-lstm", "efficientnet-b0-bilstm", "efficientnet-b0-frames", "deepfakebench")
+PRESETS = (
+    "resnext50-lstm",
+    "efficientnet-b0-bilstm",
+    "efficientnet-b0-frames",
+    "efficientnet-lite2-frames",
+    "xception-frames",
+    "deepfakebench",
+    "deepfakebench-xception",
+    "faceforensics-xception",
+)
 
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
+_HALVES = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 _BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
 
 # How the published programs with exactly these keys prepare frames. Keys do not tell it, so it is assumed and said.
@@ -32,13 +42,19 @@ FACTS: dict[str, dict[str, Any]] = {
         **_TIGHT_BOX,
     },
     "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
-    "deepfakebench": {
-        "image_size": 256,
-        "num_frames": 32,
-        "image_mean": (0.5, 0.5, 0.5),
-        "image_std": (0.5, 0.5, 0.5),
-        "stem_padding": "none",
+    "deepfakebench": {"image_size": 256, "num_frames": 32, **_HALVES, "stem_padding": "none"},
+    "deepfakebench-xception": {"image_size": 256, "num_frames": 32, **_HALVES},
+    # Rössler et al., 2019: a square 1.3 times as large as the face box.
+    "faceforensics-xception": {"image_size": 299, "num_frames": 32, **_HALVES, "face_margin": 1.3},
+    "efficientnet-lite2-frames": {
+        "image_size": 224,
+        "num_frames": 20,
+        "frame_aggregation": "mean-logit",
+        "image_mean": (0.485, 0.456, 0.406),
+        "image_std": (0.229, 0.224, 0.225),
+        "face_margin": 1.15,
     },
+    "xception-frames": {"image_size": 299, "num_frames": 32, "frame_aggregation": "mean-probability", **_HALVES},
     "selimsef-dfdc": {
         "image_size": 380,
         "num_frames": 32,
@@ -54,7 +70,11 @@ PRESET_FACTS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {"recurrence": "per-frame", "fake_index": 0},
     "efficientnet-b0-bilstm": {"recurrence": "sequence", "pooling": "last", "activation": "relu", "fake_index": 1},
     "efficientnet-b0-frames": {"fake_index": 1},
+    "efficientnet-lite2-frames": {"padding": "same", "fake_index": 1},
+    "xception-frames": {"fake_index": 1},
     "deepfakebench": {"fake_index": 1},
+    "deepfakebench-xception": {"fake_index": 1},
+    "faceforensics-xception": {"fake_index": 1},
 }
 # Which of these were seen in published programs, by the family of the keys.
 SEEN: dict[str, dict[str, str]] = {
@@ -73,4 +93,6 @@ SEEN: dict[str, dict[str, str]] = {
     "efficientnet-b0-bilstm-attention": {"recurrence": "sequence in the published program"},
     "efficientnet-b0-frames": {"fake_index": "1 in the published program"},
     "deepfakebench": {"fake_index": "1 in DeepfakeBench"},
+    "deepfakebench-xception": {"fake_index": "1 in DeepfakeBench"},
+    "faceforensics-xception": {"fake_index": "1 in FaceForensics++"},
 }

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .backbones import EFFICIENTNETS, RESNEXTS, Naming, backbone_shapes, legacy_names
+from ..timm_backbones import PREFIX as TIMM_PREFIX
+from ..timm_backbones import is_timm
+from .backbones import EFFICIENTNETS, RESNEXTS, Naming, backbone_shapes, legacy_names, num_features
 from .errors import ConversionError, listed, shown
 from .heads import Head, find_attention, find_head
 from .recurrence import RecurrentLayout, find_rnn
+from .timm_layouts import ADJUSTMENT, XCEPTION, find_lite, find_prefixes, find_xceptions
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -22,6 +25,9 @@ Family = Literal[
     "deepfakebench",
     "selimsef-dfdc",
     "torchvision-frames",
+    "timm-frames",
+    "deepfakebench-xception",
+    "faceforensics-xception",
     "assorted",
 ]
 
@@ -42,12 +48,15 @@ _BLOCK_OF: dict[str, re.Pattern[str]] = {
 }
 _UNSUPPORTED = (
     (r"(^|\.)att\w*conv|attention_conv|cbam|spatial_att|(^|\.)(ca|sa)\.", "attention convolutions"),
-    (r"(^|\.)block\d+\.rep\.", "Xception"),
     (r"(cls_token|patch_embed|\.attn\.|self_attn)", "a transformer"),
     (r"Mixed_\d|Conv2d_1a", "Inception"),
     (r"denseblock\d", "DenseNet"),
     (r"(^|\.)features\.\d+\.(weight|conv\.)|(^|\.)features\.0\.0\.0", "VGG, AlexNet or MobileNet"),
     (r"conv_exp|fused", "EfficientNetV2"),
+)
+_SUPPORTED = (
+    "supported are ResNeXt, EfficientNet b0 to b7, EfficientNet-Lite and Xception, and any network of timm that "
+    f"--backbone {TIMM_PREFIX}NAME names, with or without an LSTM or GRU"
 )
 
 
@@ -59,9 +68,9 @@ class Layout:
     Attributes:
         family: The known system whose exact keys these are, or `"assorted"`.
         naming: The dialect of the backbone's keys.
-        backbone: Torchvision's name of the backbone.
+        backbone: Name of the backbone, as in [`DeepfakeConfig`].
         prefix: What the backbone's keys begin with.
-        backbone_keys: Torchvision's key of each backbone weight, to the key in the file.
+        backbone_keys: Our key of each backbone weight, to the key in the file.
         rnn: The RNN, or `None` in a frame classifier.
         attention: Module names of the attention pooling's two layers.
         head: The linear layers.
@@ -94,6 +103,7 @@ def recognise(
     key_prefix: str = "",
     has_order: bool = False,
     head_order: Sequence[str] | None = None,
+    backbone: str | None = None,
 ) -> Layout:
     """
     Find the layout of a state dict.
@@ -101,35 +111,37 @@ def recognise(
     Args:
         shapes: Shape of each tensor by its key.
         file: Name of the file, for messages.
-        key_prefix: What was stripped from all keys, for messages.
+        key_prefix: What was stripped from all keys, for messages, and because it tells FaceForensics++.
         has_order: Whether the keys come in the order in which the layers were made.
         head_order: Names of the head's layers, where the user gave them.
+        backbone: The network of timm that the file is said to hold.
 
     Raises:
         ConversionError: In one sentence, if the layout is not supported, or keys are missing, of a wrong shape, or
             too many.
     """
-    naming, prefix = _find_backbone(shapes, file)
-    own = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
-    backbone = _find_variant(own, naming, file)
+    naming, prefix, backbone = _find_backbone(shapes, file, backbone)
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
-    rest = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
-    num_features = backbone_shapes(backbone)[_LAST[backbone.startswith("efficientnet")]][0]
-    rnn = find_rnn(rest, num_features, file, key_prefix)
+    rest: Shapes = {key: shape for key, shape in shapes.items() if key not in set(expected.values())}
+    adjustment, rest = _split_adjustment(rest, prefix) if backbone == XCEPTION else ((), rest)
+    features = num_features(backbone)
+    rnn = find_rnn(rest, features, file, key_prefix)
     if rnn is not None:
         _check_shapes(rnn.shapes(), shapes, file, key_prefix)
         rest = {key: shape for key, shape in rest.items() if key not in rnn.shapes()}
     _refuse_by_name(rest, file, key_prefix)
-    width = num_features if rnn is None else rnn.output_size
+    width = features if rnn is None else rnn.output_size
     attention, attention_size = find_attention(rest, width, file, key_prefix)
     for module in attention or ():
         rest = {key: shape for key, shape in rest.items() if key.rpartition(".")[0] != module}
     head, unused = find_head(rest, width, file, key_prefix, has_order=has_order, given=head_order)
-    family = _find_family(naming, prefix, backbone, rnn, attention, head)
-    return Layout(
-        family, naming, backbone, prefix, expected, rnn, attention, attention_size, head, unused, num_features
-    )
+    if is_timm(backbone):
+        family = _find_timm_family(backbone, key_prefix + prefix, rnn, head, bool(adjustment))
+    else:
+        family = _find_family(naming, prefix, backbone, rnn, attention, head)
+    unused += adjustment
+    return Layout(family, naming, backbone, prefix, expected, rnn, attention, attention_size, head, unused, features)
 
 
 # (naming, prefix, backbone; the RNN's prefix, kind, width, depth, directions, biases; attention; head, outputs)
@@ -148,11 +160,22 @@ _RECURRENT_FAMILIES: dict[tuple[object, ...], Family] = {
         *(True, ("classifier",), 1),
     ): "efficientnet-b0-bilstm-attention",
 }
-# The weight whose length is the width of the features: last batch norm of the network, by "is an EfficientNet".
-_LAST = {True: "features.8.1.weight", False: "layer4.0.bn3.weight"}
 
 
-def _find_backbone(shapes: Shapes, file: str) -> tuple[Naming, str]:
+def _find_backbone(shapes: Shapes, file: str, named: str | None) -> tuple[Naming, str, str]:
+    """The dialect of the backbone's keys, what they begin with, and its name."""
+    prefixes = find_xceptions(shapes) if named is None else find_prefixes(named, shapes, file)
+    if len(prefixes) > 1:
+        raise _several_backbones([f"{prefix}*" for prefix in prefixes], file)
+    if prefixes:
+        return "timm", prefixes[0], named or XCEPTION
+    naming, prefix = _find_naming(shapes, file)
+    own = {key.removeprefix(prefix): shape for key, shape in shapes.items() if key.startswith(prefix)}
+    lite = find_lite(own) if naming == "timm" else None
+    return naming, prefix, lite or _find_variant(own, naming, file)
+
+
+def _find_naming(shapes: Shapes, file: str) -> tuple[Naming, str]:
     found: dict[tuple[Naming, str], str] = {}
     for key in shapes:
         for naming, mark in _MARKS:
@@ -162,15 +185,19 @@ def _find_backbone(shapes: Shapes, file: str) -> tuple[Naming, str]:
     if len(found) == 1:
         return next(iter(found))
     if found:
-        raise ConversionError(
-            f"{shown(file)} holds {len(found)} backbones (at {listed(list(found.values()))}); if they are weights and "
-            "their average (EMA, SWA), choose one with --key and what its keys begin with.",
-            reason="layout",
-        )
+        raise _several_backbones(list(found.values()), file)
     _refuse_by_name(shapes, file, "")
     raise ConversionError(
-        f"{shown(file)} holds no network that can be converted (its first keys are {listed(list(shapes))}); "
-        "supported are ResNeXt and EfficientNet b0 to b7, with or without an LSTM or GRU.",
+        f"{shown(file)} holds no network that is recognised (its first keys are {listed(list(shapes))}); "
+        f"{_SUPPORTED}.",
+        reason="layout",
+    )
+
+
+def _several_backbones(keys: list[str], file: str) -> ConversionError:
+    return ConversionError(
+        f"{shown(file)} holds {len(keys)} backbones (at {listed(keys)}); if they are weights and their average (EMA, "
+        "SWA), choose one with --key and what its keys begin with.",
         reason="layout",
     )
 
@@ -181,8 +208,7 @@ def _refuse_by_name(shapes: Shapes, file: str, key_prefix: str) -> None:
         name = "three-dimensional convolutions" if len(shape) == 5 else name
         if name is not None:
             raise ConversionError(
-                f"{shown(file)} holds {name} (key {shown(key_prefix + key)}), which is not supported; supported are "
-                "ResNeXt and EfficientNet b0 to b7, with or without an LSTM or GRU.",
+                f"{shown(file)} holds {name} (key {shown(key_prefix + key)}), which is not supported; {_SUPPORTED}.",
                 reason="layout",
             )
 
@@ -196,8 +222,8 @@ def _find_variant(own: Shapes, naming: Naming, file: str) -> str:
         width, per_group = own.get(f"{stage}.0.conv2.weight", (0, 0))[:2]
         if width == per_group or per_group >= 64:
             raise ConversionError(
-                f"{shown(file)} holds a plain ResNet (its convolutions are not grouped), which is not supported; "
-                "supported are ResNeXt and EfficientNet b0 to b7.",
+                f"{shown(file)} holds a plain ResNet (its convolutions are not grouped), which is not recognised; "
+                f"{_SUPPORTED}.",
                 reason="layout",
             )
         return _nearest(RESNEXTS, (width, per_group, blocks), file)
@@ -217,7 +243,7 @@ def _nearest(variants: Mapping[str, tuple[int, int, int]], numbers: tuple[int, i
     if -distance(best)[0] < 2:
         raise ConversionError(
             f"{shown(file)} holds a network like {best} but of other widths (it has {numbers}, {best} has "
-            f"{variants[best]}), which is not supported; supported are {', '.join(variants)}.",
+            f"{variants[best]}), which is not recognised; {_SUPPORTED}.",
             reason="layout",
         )
     return best
@@ -267,3 +293,25 @@ def _find_family(
     if naming == "torchvision" and prefix == "features.":
         return "torchvision-frames"
     return "assorted"
+
+
+def _find_timm_family(
+    backbone: str, prefix: str, rnn: RecurrentLayout | None, head: Head, has_adjustment: bool
+) -> Family:
+    """The project that wrote a file whose backbone is timm's."""
+    if rnn is not None:
+        return "assorted"
+    if backbone != XCEPTION:
+        return "timm-frames"
+    if head.sizes == (2,) and has_adjustment:
+        return "deepfakebench-xception"
+    # Its `TransferModel` keeps the network under this name and replaces the head by a dropout and a linear layer.
+    if head.sizes == (2,) and prefix.endswith("model.") and head.modules[0].endswith("last_linear.1"):
+        return "faceforensics-xception"
+    return "timm-frames"
+
+
+def _split_adjustment(rest: Shapes, prefix: str) -> tuple[tuple[str, ...], Shapes]:
+    """The keys of DeepfakeBench's second head, which its ordinary mode does not use, and the other ones."""
+    unused = tuple(key for key in rest if key.startswith(prefix + ADJUSTMENT))
+    return unused, {key: shape for key, shape in rest.items() if key not in unused}

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import nn
 
 from ..modeling_deepfake import DeepfakeForVideoClassification
+from ..timm_backbones import is_timm
 
 
-# The last module of each family of backbones whose output still is a map.
+# The last module of each family of torchvision's backbones whose output still is a map.
 _LAST_MAPS = ("layer4", "features", "conv5")
 # From cold to hot, readable without colour vision: anchors of the "inferno" map of Matplotlib (CC0).
 _HEAT_COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
@@ -49,7 +50,7 @@ def grad_cam(network: DeepfakeForVideoClassification, pixel_values: torch.Tensor
         fake_index: Which logit means fake.
 
     Raises:
-        ValueError: If the backbone is of an unknown family.
+        ValueError: If the backbone has no last map.
     """
     captured: list[torch.Tensor] = []
 
@@ -70,6 +71,8 @@ def grad_cam(network: DeepfakeForVideoClassification, pixel_values: torch.Tensor
     finally:
         hook.remove()
     activations = torch.cat([part.detach() for part in captured])
+    if getattr(network.deepfake.frame_encoder.backbone, "output_fmt", None) == "NHWC":
+        activations, gradient = activations.permute(0, 3, 1, 2), gradient.permute(0, 3, 1, 2)
     weights = gradient.mean(dim=(2, 3), keepdim=True)  # (T, channels, 1, 1)
     maps = (weights * activations).sum(dim=1).relu()  # (T, h, w)
     return GradCam(
@@ -81,17 +84,42 @@ def grad_cam(network: DeepfakeForVideoClassification, pixel_values: torch.Tensor
 
 def last_map_module(network: DeepfakeForVideoClassification) -> nn.Module:
     """
-    The module whose output is the last map `(N, channels, h, w)` before the backbone's mean over the picture.
+    The module whose output is the last map before the backbone's mean over the picture.
+
+    Its shape is `(N, channels, h, w)`, or `(N, h, w, channels)` in networks of timm that say so by their `output_fmt`.
 
     Raises:
-        ValueError: If the backbone is of an unknown family.
+        ValueError: If the backbone has no such module.
     """
     backbone = network.deepfake.frame_encoder.backbone
-    for name in _LAST_MAPS:
-        if hasattr(backbone, name):
-            module: nn.Module = getattr(backbone, name)
-            return module
-    raise ValueError(f"heat maps know no backbone like {network.config.backbone}.")
+    module: nn.Module | None
+    if is_timm(network.config.backbone):
+        module = _last_map_of_timm(backbone, next(network.parameters()), network.config.image_size)
+    else:
+        module = next((getattr(backbone, name) for name in _LAST_MAPS if hasattr(backbone, name)), None)
+    if module is None:
+        raise ValueError(
+            f"heat maps need a backbone that ends in maps, such as a convolutional one, not {network.config.backbone}."
+        )
+    return module
+
+
+@torch.no_grad()
+def _last_map_of_timm(backbone: Any, like: torch.Tensor, image_size: int) -> nn.Module | None:
+    """The module that returns what timm's `forward_features` returns, if that is a map."""
+    returned: list[tuple[nn.Module, torch.Tensor]] = []
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: returned.append((module, output)))
+        for module in backbone.modules()
+    ]
+    try:
+        features: torch.Tensor = backbone.forward_features(like.new_zeros(1, 3, image_size, image_size))
+    finally:
+        for hook in hooks:
+            hook.remove()
+    # A parent may hand on the output of its last child; the parent returns later.
+    found = [module for module, output in returned if output is features]
+    return found[-1] if found and features.ndim == 4 else None
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import hashlib
 import importlib.util
 import os
 import tempfile
+from collections import Counter
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
@@ -15,10 +16,15 @@ from torch import nn
 
 from .. import __version__
 from ..modeling_deepfake import FRAMES_PER_PASS, DeepfakeForVideoClassification
+from ..timm_backbones import is_timm
 
 
 Dtype = Literal["float32", "bfloat16"]
 Engine = Literal["torch", "onnx"]
+# Those whose forward pass is a convolution with the weights as they are stored: not, say, with normalised ones.
+_PLAIN_CONVOLUTIONS = {"Conv2d", "Conv2dSame", "DeepfakeSamePadConv2d"}
+# Height and width of the frame that shows the order of the layers, in pixels.
+_EXAMPLE_SIZE = 64
 
 
 def prepare_for_inference(
@@ -39,7 +45,11 @@ def prepare_for_inference(
     """
     backbone = network.deepfake.frame_encoder.backbone
     encoder: nn.Module | None = None
-    fold_batch_norms(backbone)
+    size = network.config.image_size
+    if not is_timm(network.config.backbone):
+        # Only timm has networks that refuse other sizes than their own.
+        size = min(size, _EXAMPLE_SIZE)
+    fold_batch_norms(backbone, torch.zeros(1, network.config.num_channels, size, size))
     for module in backbone.modules():
         # A kernel of one pixel lies in memory alike in both orders: those are most of the weights, and stay.
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
@@ -55,24 +65,51 @@ def prepare_for_inference(
 
 
 @torch.no_grad()
-def fold_batch_norms(module: nn.Module) -> None:
+def fold_batch_norms(module: nn.Module, example: torch.Tensor) -> None:
     """
-    Change each convolution that a batch norm of the same parent directly follows, so that it does both, in place.
+    Change each convolution whose output goes to a batch norm, so that it does both, in place.
 
-    In torchvision's networks neighbours by registration are neighbours in the forward pass too. The weights change
-    where they lie, so that there is no second copy of them.
+    The weights change where they lie, so that there is no second copy of them.
+
+    Args:
+        module: In evaluation mode.
+        example: An input. The order of the layers is that in which they run on it, since timm's networks do not
+            register them in that order.
     """
-    for parent in list(module.modules()):
-        before: nn.Module | None = None
-        for name, child in list(parent.named_children()):
-            if isinstance(child, nn.BatchNorm2d) and isinstance(before, nn.Conv2d):
-                mean, variance = child.get_buffer("running_mean"), child.get_buffer("running_var")
-                scale = child.weight * torch.rsqrt(variance + child.eps)
-                bias = -mean if before.bias is None else before.bias - mean
-                before.weight.mul_(scale.view(-1, 1, 1, 1))
-                before.bias = nn.Parameter(bias * scale + child.bias)
-                setattr(parent, name, nn.Identity())
-            before = child
+    places = {child: (parent, name) for parent in module.modules() for name, child in parent.named_children()}
+    for norm, conv in _followed_convolutions(module, example).items():
+        # What leaves the parent of a convolution may be read elsewhere too, by a shortcut for instance.
+        if places[norm][0] is not places[conv][0]:
+            continue
+        mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
+        scale = norm.weight * torch.rsqrt(variance + norm.eps)
+        bias = -mean if conv.bias is None else conv.bias - mean
+        conv.weight.mul_(scale.view(-1, 1, 1, 1))
+        conv.bias = nn.Parameter(bias * scale + norm.bias)
+        # A batch norm of timm may hold the activation behind it.
+        parent, name = places[norm]
+        setattr(parent, name, nn.Identity() if type(norm) is nn.BatchNorm2d else norm.get_submodule("act"))
+
+
+def _followed_convolutions(module: nn.Module, example: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
+    """By each batch norm the convolution whose output it reads, where both run once."""
+    made: list[tuple[torch.Tensor, nn.Conv2d]] = []
+    read: list[tuple[nn.BatchNorm2d, torch.Tensor]] = []
+    hooks = []
+    for child in module.modules():
+        if isinstance(child, nn.Conv2d) and type(child).__name__ in _PLAIN_CONVOLUTIONS:
+            hooks.append(child.register_forward_hook(lambda conv, _, output: made.append((output, conv))))
+        elif type(child) is nn.BatchNorm2d or (isinstance(child, nn.BatchNorm2d) and hasattr(child, "act")):
+            hooks.append(child.register_forward_pre_hook(lambda norm, inputs: read.append((norm, inputs[0]))))
+    try:
+        module(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    makers = {id(output): conv for output, conv in made}
+    runs = Counter([*(conv for _, conv in made), *(norm for norm, _ in read)])
+    pairs = {norm: makers[id(tensor)] for norm, tensor in read if id(tensor) in makers}
+    return {norm: conv for norm, conv in pairs.items() if runs[norm] == runs[conv] == 1 and norm.affine}
 
 
 class _CastFrameEncoder(nn.Module):
@@ -148,7 +185,8 @@ def _export_graph(backbone: nn.Module, height: int, width: int, path: Path) -> N
 
 def _graph_key(backbone: nn.Module) -> str:
     """Hash of all that decides about the graph: layers, weights, and what writes it."""
-    versions = [__version__, *map(version, ("torch", "torchvision", "onnx", "onnxscript"))]
+    provider = type(backbone).__module__.partition(".")[0]
+    versions = [__version__, *map(version, ("torch", provider, "onnx", "onnxscript"))]
     digest = hashlib.sha256(f"{versions} {backbone}".encode())
     for name, module in backbone.named_modules():
         # Not all of them stand in the text of a network, the padding of another naming does not.

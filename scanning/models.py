@@ -17,6 +17,7 @@ from ..configuration_deepfake import DeepfakeConfig
 from ..folder_type import describe_other_model
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
+from ..timm_backbones import fill_computed_buffers
 from .inference import Dtype, Engine, prepare_for_inference
 from .results import DEFAULT_ID, ModelIdentity
 from .terms import CARD_NAME, TERMS_NAMES
@@ -245,6 +246,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
         if not torch.isfinite(torch.stack(tensor.aminmax())).all():
             raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
     network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
+    fill_computed_buffers(network)
     return network, digest
 
 

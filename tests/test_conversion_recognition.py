@@ -226,10 +226,6 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("keys", "word"),
         [
-            (
-                {"backbone.conv1.weight": (32, 3, 3, 3), "backbone.block1.rep.0.conv1.weight": (64, 1, 3, 3)},
-                "Xception",
-            ),
             ({"cls_token": (1, 1, 768)}, "transformer"),
             ({"features.0.weight": (64, 3, 3, 3)}, "VGG"),
             ({"layer1.0.conv2.weight": (64, 64, 3, 3), "conv1.weight": (64, 3, 7, 7)}, "plain ResNet"),

@@ -47,7 +47,16 @@ def run_with_change(
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"temperature": 2.5}, {"pooling": "mean", "bidirectional": True}, {"rnn_type": "gru"}], ids=str
+    "changes",
+    [
+        {},
+        {"temperature": 2.5},
+        {"pooling": "mean", "bidirectional": True},
+        {"rnn_type": "gru"},
+        {"backbone": "timm/test_efficientnet", "image_size": 64},
+        {"backbone": "timm/test_resnet", "image_size": 64},
+    ],
+    ids=str,
 )
 def test_the_maps_are_those_of_finite_differences(clip, changes):
     network, step = tiny_network(**changes), 1e-5

@@ -51,6 +51,15 @@ def test_stopped_and_gone_on_with_it_gives_the_weights_of_an_unbroken_run(videos
     np.testing.assert_array_equal(resumed.probabilities, unbroken.probabilities)
 
 
+def test_a_timm_backbone_is_trained_and_resumed(videos, tmp_path):
+    recipe = tiny_recipe(config={"backbone": "timm/test_resnet", "drop_path_rate": 0.2})
+    unbroken = run(recipe, videos, tmp_path / "unbroken")
+    assert run(recipe, videos, tmp_path / "broken", stop_after=3) is None
+    assert_same_weights(run(recipe, videos, tmp_path / "broken").network, unbroken.network)
+    name = "deepfake.frame_encoder.backbone.conv1.0.weight"
+    assert not torch.equal(unbroken.network.state_dict()[name], make_network(recipe).state_dict()[name])
+
+
 def test_the_log_has_no_line_twice(videos, tmp_path, monkeypatch):
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     recipe = tiny_recipe()
@@ -266,7 +275,9 @@ def test_a_head_for_regions_learns_and_leaves_nothing_behind(videos, tmp_path):
     assert not torch.equal(unbroken.network.state_dict()[name], without.network.state_dict()[name])
 
 
-@pytest.mark.parametrize("preset", ["tiny", "efficientnet-b0-frames", "resnext50-lstm"])
+@pytest.mark.parametrize(
+    "preset", ["tiny", "efficientnet-b0-frames", "resnext50-lstm", "efficientnet-lite2-frames", "xception-frames"]
+)
 def test_maps_of_regions_lie_at_a_sixteenth_of_the_side(preset):
     network = make_network(tiny_recipe(preset=preset, config={"image_size": 64, "num_frames": 2}))
     located = RegionClassifier(network)

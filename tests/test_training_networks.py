@@ -4,6 +4,7 @@
 from dataclasses import replace
 
 import pytest
+import timm
 import torch
 import torchvision
 from legacy_layouts import PyTorchEfficientNet
@@ -139,3 +140,27 @@ def test_only_the_head_is_trained_where_the_recipe_says_so():
     network = make_network(tiny_recipe(trains="head"))
     assert not any(parameter.requires_grad for parameter in network.deepfake.frame_encoder.parameters())
     assert all(parameter.requires_grad for parameter in network.classifier.parameters())
+
+
+def timm_recipe(name: str, initial: str) -> Recipe:
+    return tiny_recipe(initial=initial, config={"backbone": f"timm/{name}", "image_size": 160})
+
+
+def test_weights_of_a_timm_backbone_are_taken_with_or_without_its_classifier(tmp_path):
+    torch.manual_seed(7)
+    published = timm.create_model("test_efficientnet", num_classes=2).half().state_dict()
+    torch.save(published, tmp_path / "net.pth")
+    taken = backbone(timm_recipe("test_efficientnet", str(tmp_path / "net.pth"))).state_dict()
+    assert all(torch.equal(tensor, published[name].float()) for name, tensor in taken.items())
+
+
+def test_layers_that_only_share_a_name_with_gates_are_not_left_random(tmp_path):
+    published = timm.create_model("test_vit", num_classes=0).state_dict()
+    torch.save({name: tensor for name, tensor in published.items() if ".fc1." not in name}, tmp_path / "net.pth")
+    with pytest.raises(TrainingError, match=r"blocks\.0\.mlp\.fc1"):
+        make_network(timm_recipe("test_vit", str(tmp_path / "net.pth")))
+
+
+def test_the_recipe_of_a_preset_prepares_frames_as_the_preset_does():
+    processor = Recipe(preset="efficientnet-lite2-frames", processor={"face_padding": "zero"}).make_processor()
+    assert (processor.face_margin, processor.image_mean[0], processor.face_padding) == (1.15, 0.485, "zero")

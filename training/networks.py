@@ -93,8 +93,9 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
         names = legacy_names(network.config.backbone, "efficientnet_pytorch")
     loaded = {key: weights[name] for key, name in names.items() if name in weights}
     missing = [key for key in own if key not in loaded]
-    # EfficientNet-Lite is an EfficientNet without squeeze-and-excitation.
-    unknown = [key for key in missing if not (".fc1." in key or ".fc2." in key)]
+    # EfficientNet-Lite is an EfficientNet without squeeze-and-excitation; elsewhere such names are other layers.
+    has_gates = network.config.backbone.startswith("efficientnet")
+    unknown = [key for key in missing if not has_gates or not (".fc1." in key or ".fc2." in key)]
     if unknown or len(missing) == len(own):
         raise TrainingError(
             f"{path}: holds no weights of {network.config.backbone}: {(unknown or missing)[0]} is missing."

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..configuration_deepfake import DeepfakeConfig
-from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
 from .crops import CropSettings
 
 
@@ -51,9 +51,9 @@ class Recipe:
         preset: A preset of [`DeepfakeConfig`].
         config: Fields of the configuration in place of the preset's.
         processor: Choices of [`DeepfakeVideoProcessor`] in place of its own.
-        initial: Where the weights come from: `null` (random), `"imagenet"` (torchvision's, downloaded), the path of
-            a model folder (all of a network of the same shape, else its backbone), or of a file with the weights of
-            the backbone.
+        initial: Where the weights come from: `null` (random), `"imagenet"` (those that torchvision or timm publishes
+            for the backbone, downloaded), the path of a model folder (all of a network of the same shape, else its
+            backbone), or of a file with the weights of the backbone.
         initial_share: Of the initial weights in those that are kept; the rest is of the best trained ones. Half and
             half often holds up better on other data than either (Wortsman et al., 2022).
         trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
@@ -261,7 +261,8 @@ class Recipe:
 
     def make_processor(self) -> DeepfakeVideoProcessor:
         """The processor that is stored beside the network."""
-        return DeepfakeVideoProcessor.from_config(self.make_config(), **self.processor)
+        choices = {**PRESET_CHOICES.get(self.preset, {}), **self.processor}
+        return DeepfakeVideoProcessor.from_config(self.make_config(), **choices)
 
     @cached_property
     def view(self) -> tuple[float, int]:

@@ -13,7 +13,9 @@ from ..modeling_deepfake import DeepfakeForVideoClassification
 from .recipe import TrainingError
 
 
-# The last stage of each kind of backbone at a sixteenth of the picture's side: fine enough to tell parts of a face.
+# Over the side of the picture that of the maps that are read: fine enough to tell parts of a face.
+_REDUCTION = 16
+# The last stage of that size in each kind of torchvision's backbones; timm's networks tell theirs.
 _STAGES = ("features.5", "layer3", "stage3")
 
 
@@ -32,7 +34,9 @@ class RegionClassifier(nn.Module):
         super().__init__()
         backbone = network.base_model.frame_encoder.backbone
         modules = dict(backbone.named_modules())
-        stage = next((modules[name] for name in _STAGES if name in modules), None)
+        stages = getattr(backbone, "feature_info", [])
+        told = [stage["module"] for stage in stages if stage.get("reduction") == _REDUCTION]
+        stage = next((modules[name] for name in (*told[-1:], *_STAGES) if name in modules), None)
         if stage is None:
             raise TrainingError(f"recipe: region_weight does not know the stages of {network.config.backbone}.")
         self.network = network
@@ -41,9 +45,11 @@ class RegionClassifier(nn.Module):
         was_training = network.training
         with torch.no_grad():
             network.eval()
-            backbone(torch.zeros(1, network.config.num_channels, 64, 64))
+            size = network.config.image_size
+            backbone(torch.zeros(1, network.config.num_channels, size, size))
             network.train(was_training)
-        assert self._seen is not None
+        if self._seen is None or self._seen.ndim != 4:
+            raise TrainingError(f"recipe: region_weight needs a backbone with maps, not {network.config.backbone}.")
         self.head: nn.Conv2d = nn.Conv2d(self._seen.shape[1], 1, 1)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]
