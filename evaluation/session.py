@@ -16,6 +16,7 @@ from transformers.utils import logging
 
 from ..console import print_json
 from ..interrupts import unfinished
+from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.display import printable
 from ..scanning.files import write_atomically
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError, lock_folder
@@ -39,7 +40,6 @@ MAX_LISTED = 20
 MISSING_NAME = "missing.txt"
 # Parts of a run's folder: scores that calibrate, and tables of what is left to evaluate then.
 HELD_OUT, CALIBRATED = "held-out", "calibrated"
-DEFAULT_THRESHOLD = 0.5
 NO_RUN = "no run.json says which checkpoint made these scores"
 
 
@@ -244,7 +244,7 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     is_of_run = path.is_dir() or path.name == CSV_NAME or path.match(LINES_PATTERN)
     file = (path if path.is_dir() else path.parent) / RUN_NAME
     if not is_of_run or not file.is_file():
-        return DEFAULT_THRESHOLD, {}
+        return DECISION_THRESHOLD, {}
     try:
         run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         threshold = float(run["threshold"])

@@ -484,7 +484,18 @@ sys.stdin.readline()
 sys.exit(convert_weights.main(sys.argv[1:]))
 """
         process = subprocess.Popen(
-            [sys.executable, "-c", code, str(files[A]), "--output", str(tmp_path / "out")],
+            [
+                sys.executable,
+                "-c",
+                code,
+                str(files[A]),
+                "--preset",
+                "resnext50-lstm",
+                "--pooling",
+                "last",
+                "--output",
+                str(tmp_path / "out"),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
