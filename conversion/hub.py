@@ -19,6 +19,7 @@ _PUBLISHABLE = re.compile(
     r"(config|preprocessor_config|video_preprocessor_config|model\.safetensors\.index)\.json"
     r"|model(-\d{5}-of-\d{5})?\.safetensors|README\.md|LICENSE(\.txt|\.md)?|\.gitattributes"
     r"|(configuration|modeling|image_processing)_deepfake\.py|(video|face)_\w+\.py"
+    r"|(timm|torchvision)_backbones\.py"
 )
 _REQUIRED = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 _DESCRIPTION = "Publish a model folder on the Hugging Face Hub in one commit."
