@@ -30,6 +30,7 @@ from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, lo
 
 from .configuration_deepfake import DeepfakeConfig
 from .timm_backbones import build_timm_backbone, is_timm
+from .torchvision_backbones import load_torchvision_weights, use_same_padding
 
 
 logger = logging.get_logger(__name__)
@@ -62,49 +63,6 @@ class DeepfakeVideoClassifierOutput(ModelOutput):
     hidden_states: tuple[torch.Tensor, ...] | None = None
 
 
-class DeepfakeSamePadConv2d(nn.Conv2d):
-    """
-    Convolution with TensorFlow's "same" padding, which puts the odd pixel to the right and below.
-
-    With `nominal_size` the padding is the one of a square input of that size whatever the input is, as
-    efficientnet_pytorch fixes it at construction; without, it follows each input.
-    """
-
-    def __init__(self, conv: nn.Conv2d, nominal_size: int | None) -> None:
-        super().__init__(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size,  # type: ignore[arg-type]
-            conv.stride,  # type: ignore[arg-type]
-            dilation=conv.dilation,  # type: ignore[arg-type]
-            groups=conv.groups,
-            bias=conv.bias is not None,
-        )
-        self.nominal_size = nominal_size
-
-    def padding_along(self, axis: int, size: int) -> tuple[int, int]:
-        kernel, stride, dilation = self.kernel_size[axis], self.stride[axis], self.dilation[axis]
-        total = max((math.ceil(size / stride) - 1) * stride + (kernel - 1) * dilation + 1 - size, 0)
-        return total // 2, total - total // 2
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        height, width = (self.nominal_size, self.nominal_size) if self.nominal_size else input.shape[-2:]
-        padded = nn.functional.pad(input, (*self.padding_along(1, width), *self.padding_along(0, height)))
-        return super().forward(padded)
-
-
-def _use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
-    """Replace the padded convolutions of an EfficientNet; the names of the weights stay."""
-    size = image_size
-    convolutions = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d)]
-    for name, conv in convolutions:
-        if conv.kernel_size != (1, 1):
-            parent_name, _, child_name = name.rpartition(".")
-            setattr(backbone.get_submodule(parent_name), child_name, DeepfakeSamePadConv2d(conv, size))
-        if size is not None:
-            size = math.ceil(size / conv.stride[0])
-
-
 class DeepfakeFrameEncoder(nn.Module):
     """A network of torchvision or timm without its classifier: `(N, C, H, W)` to features `(N, num_features)`."""
 
@@ -121,7 +79,7 @@ class DeepfakeFrameEncoder(nn.Module):
             setattr(backbone, "classifier" if hasattr(backbone, "classifier") else "fc", nn.Identity())
         # CODEPATH: "same" in weights from efficientnet_pytorch and timm's tf_ variants, "torch" elsewhere.
         if config.conv_padding == "same":
-            _use_same_padding(backbone, config.conv_padding_image_size)
+            use_same_padding(backbone, config.conv_padding_image_size)
         # CODEPATH: "none" in DeepfakeBench's EfficientNet-B4 only.
         if config.stem_padding == "none":
             stem = backbone.features[0][0]
@@ -284,7 +242,12 @@ class DeepfakePreTrainedModel(PreTrainedModel):
             ValueError: If there are no such weights for the backbone.
             OSError: If they are not in the cache and cannot be downloaded.
         """
-        state_dict = _pretrained_weights(config, weights, progress)
+        # CODEPATH: as in DeepfakeFrameEncoder.
+        if is_timm(config.backbone):
+            name = config.backbone if weights == "DEFAULT" else f"{config.backbone}.{weights}"
+            state_dict = build_timm_backbone(name, image_size=config.image_size, pretrained=True).state_dict()
+        else:
+            state_dict = load_torchvision_weights(config.backbone, weights, progress)
         model = cls(config)
         backbone = model.base_model.frame_encoder.backbone
         own = set(backbone.state_dict())
@@ -482,25 +445,6 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             bias = [self.config.fake_bias * (self.config.id2label[i] == "fake") for i in range(self.num_labels)]
             logits = logits + logits.new_tensor(bias)
         return logits
-
-
-def _pretrained_weights(config: DeepfakeConfig, weights: str, progress: bool) -> dict[str, torch.Tensor]:
-    """What [`DeepfakePreTrainedModel.from_backbone_pretrained`] loads, by the names of the backbone."""
-    # CODEPATH: as in DeepfakeFrameEncoder.
-    if is_timm(config.backbone):
-        name = config.backbone if weights == "DEFAULT" else f"{config.backbone}.{weights}"
-        return build_timm_backbone(name, image_size=config.image_size, pretrained=True).state_dict()
-    enum = torchvision.models.get_model_weights(config.backbone)
-    if weights not in enum.__members__:
-        raise ValueError(f"{config.backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}.")
-    entry = enum[weights]
-    try:
-        return entry.get_state_dict(progress=progress, check_hash=True)
-    except OSError as error:
-        raise OSError(
-            f"The ImageNet weights of {config.backbone} could not be downloaded ({error}). Without a connection, "
-            f"put the file from {entry.url} into {torch.hub.get_dir()}/checkpoints on this machine."
-        ) from error
 
 
 def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:

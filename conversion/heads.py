@@ -153,16 +153,21 @@ def _find_chain(layers: Layers, width: int, has_order: bool) -> tuple[list[str],
     choices = [widths for widths in dict.fromkeys(paths[0]) if len(alike[widths]) > 1]
     by_number = {widths: sorted(names, key=_natural) for widths, names in alike.items()}
     if choices or len(paths) > 1:
+        # Layers whose order is to be told: those that stand for each other, or all where several ways lead through.
+        unsettled = [alike[widths] for widths in choices]
+        if len(paths) > 1:
+            unsettled = [[name for name in layers if any(layers[name] in path for path in paths)]]
         if has_order:
             order = "file"
-        elif len(paths) == 1 and all(_are_numbered(alike[widths]) for widths in choices):
+        elif all(_are_numbered(names) for names in unsettled):
             order = "numbers"
         else:
             order = "open"
     pools = {widths: list(names) for widths, names in (alike if order == "file" else by_number).items()}
-    if len(paths) > 1 and order == "file":
-        # Of several ways through the widths, the one that the order of the file takes, if it takes one.
-        fitting = [path for path in paths if path == [layers[name] for name in layers if layers[name] in path]]
+    if len(paths) > 1 and order != "open":
+        # Of several ways through the widths, the one that this order takes, if it takes one.
+        ordered = list(layers) if order == "file" else sorted(layers, key=_natural)
+        fitting = [path for path in paths if path == [layers[name] for name in ordered if layers[name] in path]]
         paths, order = (fitting, order) if fitting else (paths, "open")
     return [pools[widths].pop(0) for widths in paths[0]], order
 

@@ -20,6 +20,7 @@ _PUBLISHABLE = re.compile(
     r"|model(-\d{5}-of-\d{5})?\.safetensors|README\.md|\.gitattributes"
     r"|(configuration|modeling|image_processing)_deepfake\.py|(video|face)_\w+\.py"
     rf"|{'|'.join(map(re.escape, TERMS_NAMES))}"
+    r"|(timm|torchvision)_backbones\.py"
 )
 _REQUIRED = ("config.json", "preprocessor_config.json", "video_preprocessor_config.json")
 _DESCRIPTION = "Publish a model folder on the Hugging Face Hub in one commit."

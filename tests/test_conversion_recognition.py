@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from legacy_layouts import CASES, FULL_SIZE, PyTorchEfficientNet, TimmEfficientNet
 from torch import nn
@@ -77,6 +77,9 @@ class TestLayouts:
         assert layout.head.modules == ("fc",)
 
     @settings(max_examples=60, deadline=None)
+    # Widths of 1 to 1 to 2 to 1 could also be run as 1 to 2 to 1 to 1.
+    @example(kind=nn.LSTM, layers=1, bidirectional=False, bias=False, hidden=1, name="lstm", head=[1, 2], outputs=1)
+    @example(kind=nn.LSTM, layers=1, bidirectional=False, bias=False, hidden=1, name="lstm", head=[2, 1], outputs=1)
     @given(
         kind=st.sampled_from([nn.LSTM, nn.GRU]),
         layers=st.integers(1, 4),

@@ -483,19 +483,9 @@ sys.stdout.flush()
 sys.stdin.readline()
 sys.exit(convert_weights.main(sys.argv[1:]))
 """
+        function = ["--preset", "resnext50-lstm", "--pooling", "last"]
         process = subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                code,
-                str(files[A]),
-                "--preset",
-                "resnext50-lstm",
-                "--pooling",
-                "last",
-                "--output",
-                str(tmp_path / "out"),
-            ],
+            [sys.executable, "-c", code, str(files[A]), *function, "--output", str(tmp_path / "out")],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
