@@ -120,6 +120,7 @@ AUTO_MAP = {
 }
 
 # Ceilings that no published detector comes near; a configuration beyond them is a mistake or an attack on memory.
+TEMPERATURE_RANGE = (1e-3, 1e3)
 _INTEGER_RANGES = {
     "num_channels": (3, 3),
     "image_size": (1, 4096),
@@ -133,8 +134,8 @@ _FLOAT_RANGES = {
     "rnn_dropout": (0.0, 1.0),
     "classifier_dropout": (0.0, 1.0),
     "drop_path_rate": (0.0, 0.99),
-    "temperature": (1e-3, 1e3),
-    "fake_bias": (-100.0, 100.0),
+    "temperature": TEMPERATURE_RANGE,
+    "fake_bias": (-1e4, 1e4),
     "batch_norm_eps": (1e-12, 1.0),
     "initializer_range": (0.0, 10.0),
 }

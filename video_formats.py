@@ -56,6 +56,7 @@ _UNSPECIFIED_TRANSFER = 2
 _MAX_BOXES = 10_000
 _VIDEO_MAGIC = (b"\x1aE\xdf\xa3", b"FLV", b"OggS", b"GIF8", b"\x00\x00\x01\xba", b"\x30\x26\xb2\x75", b"YUV4MPEG2")
 _SOUND_MAGIC = (b"ID3", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf1", b"\xff\xf9", b"#!AMR")
+_APPLE_DOUBLE = b"\x00\x05\x16\x07"
 _MAX_WEBM_HEADER = 1 << 16
 _WEBM_CLUSTER = b"\x1fC\xb6u"
 
@@ -135,6 +136,9 @@ def explain_open_failure(
         return VideoDecodeError(source, f"the video is damaged or incomplete: {message}")
     if boxes or head[8:12] == b"AVI " or head.startswith(_VIDEO_MAGIC):
         return VideoDecodeError(source, f"the video is damaged or incomplete ({error.strerror}); copy it again")
+    if head.startswith(_APPLE_DOUBLE):
+        message = 'this is a companion file that macOS wrote (AppleDouble); the video has the same name without "._"'
+        return UnsupportedVideoError(source, message)
     if head.startswith(_SOUND_MAGIC) or head[8:12] == b"WAVE":
         return UnsupportedVideoError(source, "this is a sound file, so there is nothing to look at")
     return UnsupportedVideoError(source, "this is not a video in a container that is read here; convert it to mp4")

@@ -6,6 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from ..exit_codes import FAILED, OK, USAGE, report
+from ..scanning.files import new_folder
 from .errors import ConversionError, shown
 
 
@@ -49,20 +51,16 @@ def write_default_checkpoint(folder: Path) -> Path:
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConversionError(f"{shown(folder)} exists and is not an empty folder; choose another.", reason="output")
     source = default_checkpoint()
-    unfinished = folder.with_name(f".{folder.name}.unfinished")
     try:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        network = DeepfakeForVideoClassification.from_pretrained(source)
-        save_hub_folder(network, DeepfakeVideoProcessor.from_pretrained(source), unfinished)
-        for name in _COPIED:
-            # safetensors writes for the owner alone; a new file is readable like the others.
-            (unfinished / name).unlink(missing_ok=True)
-            shutil.copyfile(source / name, unfinished / name)
-        unfinished.rename(folder)
+        with new_folder(folder) as unfinished:
+            network = DeepfakeForVideoClassification.from_pretrained(source)
+            save_hub_folder(network, DeepfakeVideoProcessor.from_pretrained(source), unfinished)
+            for name in _COPIED:
+                # safetensors writes for the owner alone; a new file is readable like the others.
+                (unfinished / name).unlink(missing_ok=True)
+                shutil.copyfile(source / name, unfinished / name)
     except OSError as error:
         raise ConversionError(f"{shown(folder)} could not be written ({error.strerror}).", reason="output") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
     return folder
 
 
@@ -82,8 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         folder = write_default_checkpoint(arguments.folder)
     except ConversionError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+        return report(error, USAGE if error.reason == "output" else FAILED)
     print(f"wrote {folder}: {', '.join(sorted(entry.name for entry in folder.iterdir()))}")
     print("The weights are for research use only, see LICENSE in that folder.", file=sys.stderr)
-    return 0
+    return OK

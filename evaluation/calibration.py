@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub_folder import save_hub_folder
 from ..scanning.files import new_folder
 from ..scanning.models import LoadedModel, load_stored_model
@@ -118,16 +119,19 @@ def _halve(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sam
     return halves
 
 
-def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
+def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray, before: float = 1.0) -> float:
     """
     The temperature that divides the logits of these probabilities for the least log loss (Guo et al. 2017).
 
     Args:
         probabilities: Fake probability of each video, (N,).
         is_fake: Its label, (N,) bool.
+        before: Temperature that the logits were divided by already. The product stays within what a configuration
+            takes, however often a checkpoint is calibrated.
     """
     margins = _logit(probabilities)
-    low, high = np.log(MIN_FACTOR), np.log(MAX_FACTOR)
+    lowest, highest = (bound / before for bound in TEMPERATURE_RANGE)
+    low, high = np.log(max(MIN_FACTOR, lowest)), np.log(min(MAX_FACTOR, highest))
     # The slope of the log loss in the inverse temperature rises: its zero is found by halving.
     for _ in range(60):
         middle = (low + high) / 2
@@ -136,19 +140,20 @@ def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
-def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray) -> tuple[float, float]:
+def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray, before: float = 1.0) -> tuple[float, float]:
     """
     Platt scaling (Platt, 1999) in two steps: the bias puts the best decision at one half, the temperature follows.
 
     Args:
         probabilities: Fake probability of each video, (N,).
         is_fake: Its label, (N,) bool, of both kinds.
+        before: Temperature that the logits were divided by already, see [`fit_temperature`].
 
     Returns:
         The factor that divides the logits of these probabilities, and the bias that is added to them afterwards.
     """
     cut = float(_logit(np.array(fit_threshold(probabilities, is_fake))))
-    factor = fit_temperature(_sigmoid(_logit(probabilities) - cut), is_fake)
+    factor = fit_temperature(_sigmoid(_logit(probabilities) - cut), is_fake, before)
     return factor, -cut / factor
 
 
@@ -211,7 +216,7 @@ def calibrate(
     probabilities, is_fake = _arrays(held_out)
     if is_fake.all() or not is_fake.any():
         raise EvaluationError(f"{dataset}: calibrating takes scored real and fake videos, and one kind is missing.")
-    factor, bias = fit_calibration(probabilities, is_fake)
+    factor, bias = fit_calibration(probabilities, is_fake, model.network.config.temperature)
     parts = {f"{split} (fitted on it)": (probabilities, is_fake), "the evaluated videos": _arrays(evaluated)}
     ece = {
         name: (_ece(*part), _ece(apply_calibration(part[0], factor, bias), part[1])) for name, part in parts.items()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data sets of one's own: a folder with `real/` and `fake/`, or a table `path,label[,group]`."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -102,11 +103,13 @@ def read_csv(root: Path) -> Benchmark:
     """
     try:
         table = read_table(root, required=("path", "label"))
-        samples = [_csv_sample(root, table, row) for row in table.rows if not is_clutter(row.cells["path"])]
+        rows = [row for row in table.rows if not is_clutter(row.cells["path"])]
+        samples = [_csv_sample(root, table, row) for row in rows]
     except InputError as error:
         raise EvaluationError(str(error)) from error
     if not samples:
         raise EvaluationError(f"{root}: lists no video.")
+    _refuse_repeated(root, rows, samples)
     return Benchmark(
         layout="csv",
         root=root,
@@ -115,6 +118,17 @@ def read_csv(root: Path) -> Benchmark:
         notes=skipped_note([Path(row.cells["path"]) for row in table.rows if is_clutter(row.cells["path"])]),
         has_splits=any(sample.split == "test" for sample in samples),
     )
+
+
+def _refuse_repeated(root: Path, rows: list[Row], samples: list[Sample]) -> None:
+    """A file that is listed under two names would count twice, or with two labels."""
+    lines: dict[str, int] = {}
+    for row, sample in zip(rows, samples, strict=True):
+        file = os.path.realpath(sample.path)
+        if file in lines:
+            pair = f"lines {lines[file]} and {row.line}"
+            raise EvaluationError(f"{root}: {pair} name the same file ({row.cells['path']}).")
+        lines[file] = row.line
 
 
 def _csv_sample(root: Path, table: Table, row: Row) -> Sample:

@@ -48,7 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) addresses")
     parser.add_argument(
-        "--list", action="append", default=[], metavar="FILE", help="text file with one path per line, or CSV"
+        "--list",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="text file with one path per line, or CSV; the paths in a CSV are relative to its folder",
     )
     _add_judging(parser.add_argument_group("how to judge"))
     _add_writing(parser.add_argument_group("what to print and write"))

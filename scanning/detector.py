@@ -102,7 +102,7 @@ class Detector:
         except VideoError as error:
             # Which file it is, is known nevertheless: a scan that goes on need not look at it again.
             known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
-            return Examination(result=replace(self.refuse(path, error), **known))
+            return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
         examination = Examination(result=self.judge(video))
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
@@ -129,9 +129,10 @@ class Detector:
         timeline = [window.entry for window in windows]
         return Examination(result=replace(result, timeline=timeline), evidence=evidence, windows=tuple(windows))
 
-    def refuse(self, path: str | Path, error: VideoError) -> VideoResult:
-        """The result of a video that could not be read."""
-        return VideoResult(path=str(path), status=error.reason, message=str(error), **self._common(self.warnings))
+    def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
+        """The result of a video that could not be judged, with what its reader warned of."""
+        common = self._common([*self.warnings, *warnings])
+        return VideoResult(path=str(path), status=error.reason, message=str(error), **common)
 
     def describe(self) -> dict[str, Any]:
         """All that decides about a result, for a folder that keeps results of one function only."""

@@ -28,6 +28,8 @@ ROLES = {
     "split": ("split",),
 }
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
+# Only a table that this package wrote has this column.
+_PREDICTED = "fakeprobability"
 _WITHOUT_HEADER = ("path", "label", "group")
 _LABELS = {"real": False, "fake": True, "0": False, "1": True, "0.0": False, "1.0": True}
 # A truth value says whether a video is fake only in a column of such a name.
@@ -111,7 +113,8 @@ def find_on_disk(path: str | Path) -> str:
     """
     The path under which a file exists, whether its name is stored composed (NFC) or decomposed (NFD).
 
-    macOS stores "é" as two characters, most other programs as one; both look alike.
+    macOS stores "é" as two characters, most other programs as one; both look alike. The separators of Windows are read
+    as separators where no file has a name with them.
 
     Args:
         path: A path as it was typed or listed.
@@ -123,7 +126,12 @@ def find_on_disk(path: str | Path) -> str:
         InputError: If two different files have this name.
     """
     path = os.fspath(path)
-    if path.isascii() or os.path.lexists(path):
+    if os.path.lexists(path):
+        return path
+    if os.sep == "/" and "\\" in path and os.path.lexists(slashed := path.replace("\\", "/")):
+        # Written on Windows.
+        return slashed
+    if path.isascii():
         return path
     parts = Path(path).parts
     found = Path(parts[0]) if Path(path).is_absolute() else Path()
@@ -221,6 +229,11 @@ def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
         raise InputError(f"{file}: the first row cannot be read; a double quote in it is not closed.")
     for delimiter, names in firsts.items():
         if set(required) <= set(map(_role, names)):
+            if "label" in required and _PREDICTED in map(_plain, names):
+                raise InputError(
+                    f"{file}: holds results of predict (column 'fake_probability'), whose labels are predictions; "
+                    "give a table with the true labels."
+                )
             columns = _columns(file, names)
             return Table(file, columns, _rows(file, text, delimiter, [*map(_role, names)], required)[1:])
     for delimiter, cells in firsts.items():

@@ -119,7 +119,7 @@ def test_a_threshold_of_an_older_configuration_becomes_a_bias(tmp_path, threshol
 
 
 def test_thresholds_at_the_ends_keep_their_meaning():
-    assert (DeepfakeConfig(threshold=0).fake_bias, DeepfakeConfig(threshold=1.0).fake_bias) == (100, -100)
+    assert (DeepfakeConfig(threshold=0).fake_bias, DeepfakeConfig(threshold=1.0).fake_bias) == (1e4, -1e4)
 
 
 def test_a_field_that_is_assigned_later_is_checked_for_its_type():

@@ -114,7 +114,7 @@ def test_its_copy_loads_where_the_package_is_not_installed(capsys, tmp_path):
     for name in ("model.safetensors", "LICENSE", "README.md"):
         assert (folder / name).read_bytes() == (DEFAULT_CHECKPOINT / name).read_bytes()
 
-    assert main(["checkpoint", str(folder)]) == 1
+    assert main(["checkpoint", str(folder)]) == 2
     assert "not an empty folder" in capsys.readouterr().err
 
 

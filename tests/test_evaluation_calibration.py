@@ -8,6 +8,7 @@ import benchmark_trees as trees
 import numpy as np
 import pytest
 
+from deepfake_video import DeepfakeConfig
 from deepfake_video.cli import main
 from deepfake_video.evaluation.calibration import (
     MIN_FACTOR,
@@ -45,6 +46,20 @@ def test_calibrating_lowers_the_calibration_error_of_scores_that_are_too_sure():
     probabilities, is_fake = draw(3.0)
     after = apply_calibration(probabilities, fit_temperature(probabilities, is_fake))
     assert measure(after, is_fake, 0.5)["ece"] < 0.3 * measure(probabilities, is_fake, 0.5)["ece"]
+
+
+@pytest.mark.parametrize("reals", [[0.995, 0.99], [0.01, 0.02]], ids=["far cut", "near cut"])
+def test_calibrating_again_and_again_gives_what_a_configuration_takes(reals):
+    # Classes that are far apart ask for ever lower temperatures, and a cut far from one half for a large bias.
+    probabilities, is_fake = np.array([*reals, 0.9995, 0.9999]), np.array([False, False, True, True])
+    temperature, fake_bias = 1.0, 0.0
+    for _ in range(5):
+        factor, bias = fit_calibration(probabilities, is_fake, temperature)
+        temperature, fake_bias = temperature * factor, fake_bias / factor + bias
+        config = DeepfakeConfig.from_preset("tiny", temperature=temperature, fake_bias=fake_bias)
+        probabilities = apply_calibration(probabilities, factor, bias)
+        assert ((probabilities >= 0.5) == is_fake).all()
+    assert config.temperature == temperature
 
 
 def test_a_temperature_moves_no_video_past_another():

@@ -315,7 +315,10 @@ def test_the_third_column_of_a_list_names_the_person(tmp_path):
         ("a.mp4,real\nb.mp4,maybe\n", "line 2.*maybe"),
         ("a.mp4\n", "line 1"),
         ("path,label,split\na.mp4,real,tset\n", "line 2.*tset"),
-        ("a.mp4,real\na.mp4,fake\n", "a.mp4 is listed twice"),
+        ("a.mp4,real\na.mp4,fake\n", "lines 1 and 2 name the same file"),
+        ("a.mp4,real\nb.mp4,fake\n./a.mp4,fake\n", "lines 1 and 3 name the same file"),
+        ("a.mp4,real\nfolder/../a.mp4,real\n", "lines 1 and 2 name the same file"),
+        ("path,label,fake_probability\na.mp4,real,0.2\n", "holds results of predict"),
         ("", "lists no video"),
     ],
 )

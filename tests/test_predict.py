@@ -225,6 +225,14 @@ def test_whole_frames_are_judged_without_faces(capsys, tmp_path, models):
     assert (code, result["status"], result["face_coverage"], result["faces"]) == (0, "ok", None, [])
 
 
+def test_a_video_without_a_score_keeps_the_warnings_of_its_reader(capsys, tmp_path, models):
+    whole = write_clip(tmp_path / "whole.mkv", num_frames=60)
+    path = write_truncated(tmp_path / "cut.mkv", whole)
+    code, (result,) = predict_json(capsys, path, "--model", models[0])
+    assert (code, result["status"]) == (1, "no_face")
+    assert any("cut off" in warning for warning in result["warnings"])
+
+
 def test_no_face_is_a_status_and_never_a_score(capsys, tmp_path, models):
     clip = write_clip(tmp_path / "clip.mp4", num_frames=8)
     code, (result,) = predict_json(capsys, clip, "--model", models[0])

@@ -243,3 +243,13 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
     found = collect_inputs([str(tmp_path)])
     assert found.paths == [str(tmp_path / "a.mp4")]
     assert found.warnings == [f"{tmp_path / 'locked'}: the folder cannot be read (Permission denied)."]
+
+
+@pytest.mark.skipif(os.sep != "/", reason="there, this is the ordinary separator")
+def test_separators_of_windows_are_read_unless_a_file_has_such_a_name(tmp_path):
+    (tmp_path / "clips").mkdir()
+    (tmp_path / "clips/a.mp4").touch()
+    typed = f"{tmp_path}/clips\\a.mp4"
+    assert find_on_disk(typed) == str(tmp_path / "clips/a.mp4")
+    Path(typed).touch()
+    assert find_on_disk(typed) == typed

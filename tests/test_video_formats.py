@@ -314,3 +314,9 @@ class TestParts:
         (tmp_path / "song.mp3").write_bytes(head + bytes(range(256)) * 20)
         with pytest.raises(UnsupportedVideoError, match="sound file"):
             VideoReader(tmp_path / "song.mp3")
+
+    def test_a_companion_file_of_macos_is_named(self, tmp_path: Path) -> None:
+        # AppleDouble (RFC 1740): magic number, version 2, filler, number of entries.
+        (tmp_path / "._clip.mp4").write_bytes(bytes.fromhex("00051607 00020000") + bytes(16) + b"\0\2" + bytes(200))
+        with pytest.raises(UnsupportedVideoError, match=r'companion file that macOS wrote.*without "\._"'):
+            VideoReader(tmp_path / "._clip.mp4")
