@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..scanning.safetensors_headers import check_header, looks_like_safetensors
 from .errors import ConversionError, first_repeated, listed, shown
 from .pickles import OversizedError, check_sizes
-from .safetensors_headers import check_header, looks_like_safetensors
 from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
 
 
@@ -190,7 +190,10 @@ def _check_safetensors_header(path: Path, num_bytes: int, header_bytes: int) -> 
             "is no checkpoint of this family.",
             reason="unsafe",
         )
-    check_header(path, header_bytes)
+    try:
+        check_header(path)
+    except ValueError as error:
+        raise ConversionError(f"{shown(path)} {error}", reason="weights") from error
 
 
 def _zip_directory_bytes(path: Path, num_bytes: int) -> int | None:

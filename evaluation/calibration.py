@@ -63,7 +63,7 @@ class Calibration:
             return None
         return (
             f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
-            "either kind, temperature and threshold may be far off on other videos"
+            "either kind, temperature and bias may be far off on other videos"
         )
 
 

@@ -39,7 +39,7 @@ from .tables import print_report, report_text
 MAX_LISTED = 20
 MISSING_NAME = "missing.txt"
 # Parts of a run's folder: scores that calibrate, and tables of what is left to evaluate then.
-HELD_OUT, CALIBRATED = "held-out", "calibrated"
+HELD_OUT, REMAINING = "held-out", "remaining"
 NO_RUN = "no run.json says which checkpoint made these scores"
 
 
@@ -259,7 +259,7 @@ def _publish(report: Report, scores: Sequence[Score], arguments: argparse.Namesp
     try:
         if arguments.output is not None:
             # What calibrates is missing from these tables: they must not replace those of a run over everything.
-            folder = arguments.output / CALIBRATED if report.calibration else arguments.output
+            folder = arguments.output / REMAINING if report.calibration else arguments.output
             _write(report, scores, folder, arguments)
     finally:
         if arguments.json:

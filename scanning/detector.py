@@ -175,7 +175,7 @@ class Detector:
     def join(self, video: ReadVideo, opinions: Sequence[Opinion]) -> VideoResult:
         """The result of a video by what each model says of it."""
         probability = self.average([(m, None, opinion.fake_probability) for m, opinion in enumerate(opinions)])
-        faces = []
+        faces, warnings = [], [*self.warnings, *video.warnings]
         for person in video.people:
             said = [
                 (m, i, face)
@@ -185,6 +185,11 @@ class Detector:
             ]
             mean = self.average([(m, i, face.fake_probability) for m, i, face in said])
             faces.append(replace(said[0][2], fake_probability=mean))
+            if len(said) < sum(bool(opinion.faces) for opinion in opinions):
+                warnings.append(
+                    f"face {person.track.track_id} was seen by {len(said)} of {len(opinions)} models: its score is "
+                    "not comparable with that of the video"
+                )
         analyzed = [
             clips[i].frame_indices
             for clips, opinion in zip(video.clips, opinions, strict=True)
@@ -203,7 +208,7 @@ class Detector:
             frames=_frames(video, opinions),
             frame_rules=[frame_rule(model.network.config) for model in self.models],
             sha256=video.sha256,
-            **self._common([*self.warnings, *video.warnings]),
+            **self._common(warnings),
         )
 
     def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:

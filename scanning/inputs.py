@@ -12,8 +12,9 @@ from .listing import InputError, find_on_disk, is_clutter, read_paths
 
 # fmt: off
 VIDEO_EXTENSIONS = frozenset({
-    ".264", ".265", ".3gp", ".apng", ".asf", ".avi", ".dif", ".dv", ".flv", ".gif", ".h264", ".h265", ".hevc", ".m2ts",
-    ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv", ".y4m",
+    ".264", ".265", ".3gp", ".apng", ".asf", ".avi", ".dif", ".dv", ".flv", ".gif", ".h264", ".h265", ".hevc",
+    ".m2ts", ".m2v", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm",
+    ".wmv", ".y4m",
 })
 # fmt: on
 

@@ -11,6 +11,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from .safetensors_headers import check_header
+
 
 _CHUNK = 4 << 20
 
@@ -71,8 +73,14 @@ def read_weights(
     Raises:
         SafetensorError: If a file is damaged.
         OSError: If a file cannot be read.
-        ValueError: If two files hold one key, or a file changes meanwhile; and what `check` raises.
+        ValueError: If a key stands twice, a tensor is of a type that is not read, or a file changes meanwhile; and
+            what `check` raises.
     """
+    for file in files:
+        try:
+            check_header(file)
+        except ValueError as error:
+            raise ValueError(f"{file.name} {error}") from error
     headers = [load_file(file) for file in files]
     owners: dict[str, Path] = {}
     for file, header in zip(files, headers, strict=True):

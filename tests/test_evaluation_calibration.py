@@ -178,8 +178,8 @@ def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
     assert main(["evaluate", str(root), "--model", model, *fixed, "--calibrate", str(tmp_path / "new")]) == 0
     assert "calibrated on only 4 real and 16 fake videos: with fewer than 50 of either kind" in capsys.readouterr().out
     assert {name: (output / name).read_bytes() for name in before} == before
-    assert "table.txt" in {file.name for file in (output / "calibrated").iterdir()}
-    report = json.loads((output / "calibrated/metrics.json").read_text())
+    assert "table.txt" in {file.name for file in (output / "remaining").iterdir()}
+    report = json.loads((output / "remaining/metrics.json").read_text())
     assert report["rows"][0]["num_real"] + report["rows"][0]["num_fake"] == 20
 
     # what set the temperature is no longer an unseen video

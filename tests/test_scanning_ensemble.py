@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from clips import join_clips
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.evaluation.scores import read_scores
@@ -96,6 +97,16 @@ def test_a_face_has_the_mean_of_what_the_models_say_of_it(members, clips, alone)
         expected = np.mean([alone[name, "two"].faces[i].fake_probability for name in names[:2]])
         assert face.fake_probability == pytest.approx(expected, abs=1e-6)
     assert len(found.faces) == 2
+
+
+def test_a_face_that_only_some_models_saw_is_named(members, clips, tmp_path):
+    # The second person comes late: a model that judges the first frames never sees them.
+    late = join_clips(tmp_path / "late.mp4", [(clips["one"], 0, 1), (clips["two"], 0, 3)])
+    found = judge([members["plain"], members["first"]], late)
+    warnings = [warning for warning in found.warnings if "was seen by" in warning]
+    assert len(found.faces) == len(warnings) + 1 > 1
+    assert all("1 of 2 models" in warning for warning in warnings)
+    assert not any("was seen by" in warning for warning in judge([members["plain"]], late).warnings)
 
 
 @pytest.mark.parametrize(
