@@ -8,7 +8,6 @@ Space, `python app.py`, which runs the installed package.
 
 import argparse
 import base64
-import io
 import os
 import secrets
 import sys
@@ -148,7 +147,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
 
 
 class ServedFiles:
-    """The upload and the report of each visitor, removed when the next video is judged or the page is left."""
+    """Upload, report and pictures of each visitor, removed when the next video is judged or the page is left."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -179,8 +178,11 @@ class ServedFiles:
         for file in files:
             if file in kept:
                 continue
-            # Gradio serves a copy of the report, in a folder named by its content.
-            for path in [file, *self._cache.glob(f"*/{file.name}")] if file.suffix == ".html" else [file]:
+            own = [file]
+            if file.suffix == ".html":
+                # Its pictures lie beside it, and Gradio serves copies of both from folders named by their content.
+                own = [*file.parent.glob(f"{file.stem}*"), *self._cache.glob(f"*/{file.stem}*")]
+            for path in own:
                 path.unlink(missing_ok=True)
 
 
@@ -243,15 +245,14 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
         ((entry.start_s + entry.end_s) / 2, entry.fake_probability, face_name(entry.track_id))
         for entry in result.timeline
     ]
-    pictures = [
-        (_picture(jpeg), f"{clock(picture.time_s)}: {picture.fake_probability:.2f}")
-        for picture in (evidence.heatmaps if evidence else ())
+    heat, seen = (evidence.heatmaps, evidence.thumbnails) if evidence else ((), ())
+    pairs = [
+        (jpeg, f"{clock(picture.time_s)}: {picture.fake_probability:.2f}")
+        for picture in heat
         for jpeg in (picture.jpeg, picture.overlay_jpeg)
     ]
-    thumbnails = [
-        (_picture(picture.jpeg), f"{face_name(picture.track_id)}, {clock(picture.time_s)}")
-        for picture in (evidence.thumbnails if evidence else ())
-    ]
+    faces = [(picture.jpeg, f"{face_name(picture.track_id)}, {clock(picture.time_s)}") for picture in seen]
+    pictures, thumbnails = _write_pictures(report, "heat", pairs), _write_pictures(report, "face", faces)
     notes = "".join(f"\n- {_plain(warning)}" for warning in result.warnings)
     return [
         gr.Markdown(
@@ -275,10 +276,14 @@ def _plain(text: str) -> str:
     )
 
 
-def _picture(jpeg: str) -> Any:
-    from PIL import Image
-
-    return Image.open(io.BytesIO(base64.b64decode(jpeg)))
+def _write_pictures(report: Path, kind: str, captioned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Base64 JPEG pictures as files beside the report, with which they are removed; each keeps its caption."""
+    written = []
+    for number, (jpeg, caption) in enumerate(captioned):
+        path = report.with_name(f"{report.stem}-{kind}-{number}.jpg")
+        path.write_bytes(base64.b64decode(jpeg))
+        written.append((str(path), caption))
+    return written
 
 
 def _write_examples(folder: Path) -> list[str]:

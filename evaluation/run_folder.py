@@ -2,7 +2,7 @@
 """The folder of an evaluation: what an earlier run left there, and what of it still holds."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..scanning.processes import ProcessGroup
 from ..scanning.store import PASSING_FAILURES
 from .judging import Judge
 from .samples import Sample
-from .scores import LINES_PATTERN, Score, read_lines, unique
+from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 
 
 Task = tuple[str, str | None]
@@ -90,11 +90,9 @@ def take_up(
 
 def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
     """A score with what is known of its sample today."""
-    today = Score.of(
-        sample, status="refreshed", sha256=score.sha256, seen=judge.known_videos.seen(sample, score.sha256)
-    )
-    found = ("corruption", "status", "fake_probability", "message", "face_coverage", "frame_indices")
-    return replace(today, **{name: getattr(score, name) for name in (*found, "frame_probabilities", "stamp")})
+    # All that judging found stays as it was; only what the data set and the model's records say is of today.
+    found = {field.name: getattr(score, field.name) for field in fields(Score) if field.name not in OF_SAMPLE}
+    return Score.of(sample, **{**found, "seen": judge.known_videos.seen(sample, score.sha256)})
 
 
 def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score]:

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..interrupts import deferred
 from ..scanning.fingerprint import hash_files, stamp_files
-from ..scanning.processes import ProcessGroup, worker_pool
+from ..scanning.processes import ProcessGroup, start_tracker, worker_pool
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..video_fetching import VideoError
@@ -235,6 +235,7 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
             collate_fn=_unchanged,
             multiprocessing_context=context,
         )
+        start_tracker()
         try:
             with deferred():
                 items = iter(loader)

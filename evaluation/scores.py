@@ -17,6 +17,8 @@ from .samples import EvaluationError, Sample
 LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
 # The frames stand in the lines only: a table of them helps nobody.
+# What a score says of its sample; the rest was found by judging it.
+OF_SAMPLE = ("key", "label", "dataset", "method", "compression", "split", "identities", "original")
 _NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
 
@@ -94,15 +96,8 @@ class Score:
     def of(cls, sample: Sample, corruption: str | None = None, **found: Any) -> "Score":
         """The score of a sample."""
         return cls(
-            key=sample.key,
+            **{name: getattr(sample, name) for name in OF_SAMPLE},
             corruption=corruption,
-            label=sample.label,
-            dataset=sample.dataset,
-            method=sample.method,
-            compression=sample.compression,
-            split=sample.split,
-            identities=sample.identities,
-            original=sample.original,
             **found,
         )
 

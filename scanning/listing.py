@@ -21,11 +21,11 @@ DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
 ROLES = {
     "path": ("path", "file", "filepath", "filename", "video", "videopath", "videofile", "videoname"),
     "label": ("label", "target", "class", "isfake", "fake"),
-    "group": ("group", "identity", "subject", "person"),
+    "group": ("group", "identity", "identityid", "subject", "subjectid", "person", "personid"),
     "dataset": ("dataset",),
     "method": ("method",),
     "compression": ("compression",),
-    "split": ("split",),
+    "split": ("split", "subset", "partition"),
 }
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
 # Only a table that this package wrote has this column.

@@ -77,6 +77,18 @@ class ProcessGroup:
             self._state.destroy_process_group()
 
 
+def start_tracker() -> None:
+    """
+    Start the process in which `multiprocessing` keeps track of shared resources, where the system has one.
+
+    Its start lifts a block of interrupts, so it must not happen within [`deferred`], in which workers start.
+    """
+    if os.name == "posix":
+        from multiprocessing import resource_tracker
+
+        resource_tracker.ensure_running()
+
+
 class _DeafPool(ProcessPoolExecutor):
     """A pool whose processes, which `submit` starts, never see an interrupt."""
 
@@ -98,6 +110,7 @@ def worker_pool(
         initializer: Called in each process as it starts.
         arguments: Arguments of the initializer.
     """
+    start_tracker()
     with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
         try:
             yield pool

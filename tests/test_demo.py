@@ -110,13 +110,26 @@ def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_pa
     assert left() == {f"cache/2/{app.EXAMPLE_NAME}", "elsewhere/clip.mp4"}
 
 
+def pictures_in(cache: Path) -> set[Path]:
+    return {path for path in cache.rglob("*") if path.suffix in (".webp", ".png", ".jpg", ".jpeg")}
+
+
 def test_a_visitor_leaves_no_file_behind(folder, address, gradio):
+    from gradio.utils import get_upload_folder
+
     gradio_client = pytest.importorskip("gradio_client")
     client = gradio_client.Client(address, verbose=False)
+    cache = Path(get_upload_folder())
+    before = pictures_in(cache)
     client.predict(gradio_client.handle_file(folder / "edited.mp4"), api_name="/predict")
-    assert list(folder.glob("report-*.html"))
+    names = {path.name for path in folder.glob("report-*")}
+    assert {Path(name).suffix for name in names} == {".html", ".jpg"}
+    # Gradio serves copies.
+    assert names & {path.name for path in cache.glob("*/report-*")}
     client.predict(None, api_name="/predict")
-    assert not list(folder.glob("report-*.html"))
+    assert not list(folder.glob("report-*"))
+    assert not names & {path.name for path in cache.glob("*/report-*")}
+    assert pictures_in(cache) <= before
 
 
 @pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])

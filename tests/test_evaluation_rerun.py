@@ -268,3 +268,17 @@ def test_lists_are_short_and_join(tmp_path):
     first, second = list_videos(many[:700]), list_videos(many[300:])
     assert (first["count"], len(first["contents"])) == (700, 700 * 8)
     assert merge_lists([first, second]) == list_videos(many)
+
+
+def test_the_same_again_changes_nothing_that_was_found(data, tmp_path):
+    model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"
+    evaluate(data, model, output)
+
+    def lines() -> list[dict]:
+        found = [json.loads(line) for file in output.glob("scores-*.jsonl") for line in file.open()]
+        return sorted(found, key=lambda line: line["key"])
+
+    before = lines()
+    assert all(sum(line["frame_weights"]) == pytest.approx(1) for line in before)
+    evaluate(data, model, output)
+    assert lines() == before
