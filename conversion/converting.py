@@ -1,15 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The converter itself: read, recognise, settle, run, write, compare, and only then let the folder appear."""
 
-import contextlib
 import gc
 import json
 import os
-import secrets
-import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +14,7 @@ from typing import Any
 import torch
 
 from ..folder_type import MODEL_TYPE
-from ..interrupts import deferred, unfinished
+from ..scanning.files import replace_folder, temporary_folder
 from .choices import Choices, config_fields, describe, processor_fields, settle, settled_by_preset
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
@@ -170,10 +167,11 @@ def convert(
     output = Path(os.path.abspath(output))
     _check_output(output, overwrite=overwrite)
     try:
-        with _temporary_folder(output) as folder:
+        with temporary_folder(output) as folder:
             conversion = _convert_into(folder, inspection, provenance or Provenance())
             if not dry_run:
-                _put_in_place(folder, output, overwrite=overwrite)
+                _check_output(output, overwrite=overwrite)
+                replace_folder(folder, output)
     except OSError as error:
         raise ConversionError(
             f"{shown(output)} could not be written ({error.strerror or error}); nothing was left there.",
@@ -308,33 +306,3 @@ def _model_type(folder: Path) -> object:
     except (OSError, ValueError):
         return None
     return config.get("model_type") if isinstance(config, dict) else None
-
-
-@contextlib.contextmanager
-def _temporary_folder(output: Path) -> Iterator[Path]:
-    """A folder beside the output, on the same disk, that is gone afterwards unless it was moved."""
-    output.parent.mkdir(parents=True, exist_ok=True)
-    folder = output.with_name(f".{output.name}.{secrets.token_hex(4)}.tmp")
-    with unfinished():
-        folder.mkdir()
-        try:
-            yield folder
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-
-
-def _put_in_place(folder: Path, output: Path, *, overwrite: bool) -> None:
-    """Move the finished folder to its name; what stood there comes back if that fails."""
-    _check_output(output, overwrite=overwrite)
-    if not output.exists():
-        folder.rename(output)
-        return
-    aside = output.with_name(f".{output.name}.{secrets.token_hex(4)}.old")
-    with deferred():
-        output.rename(aside)
-        try:
-            folder.rename(output)
-        except OSError:
-            aside.rename(output)
-            raise
-    shutil.rmtree(aside, ignore_errors=True)

@@ -92,19 +92,31 @@ def new_folder(target: Path) -> Iterator[Path]:
     Args:
         target: Where the folder ends up; replaced if it exists.
     """
+    with temporary_folder(target) as folder:
+        yield folder
+        replace_folder(folder, target)
+
+
+@contextlib.contextmanager
+def temporary_folder(target: Path) -> Iterator[Path]:
+    """A folder beside `target`, on the same disk, that is gone when the block ends unless it was moved."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with unfinished():
         folder.mkdir()
         try:
             yield folder
-            with deferred():
-                _replace_folder(folder, target)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-def _replace_folder(folder: Path, target: Path) -> None:
+def replace_folder(folder: Path, target: Path) -> None:
+    """Move a finished folder to its name; what stood there comes back if that fails."""
+    with deferred():
+        _move(folder, target)
+
+
+def _move(folder: Path, target: Path) -> None:
     if not os.path.lexists(target):
         folder.rename(target)
         return
