@@ -9,21 +9,20 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 
-__version__ = "0.1.0"
-
 _MODULES = {
     "configuration_deepfake": ["DeepfakeConfig"],
     "modeling_deepfake": ["DeepfakeForVideoClassification", "DeepfakeModel"],
     "image_processing_deepfake": ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"],
     "face_cropping": ["FaceCropSettings", "FaceTrack", "NoFaceFoundError"],
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
-    "registration": ["register"],
-    "conversion.packaged": ["default_checkpoint"],
+    "hub.registration": ["register"],
+    "hub.packaged": ["default_checkpoint"],
     "scanning": ["VideoResult", "scan"],
+    "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
-__all__ = sorted([*_MODULE_OF, "__version__"])
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -40,17 +39,18 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
-    from .conversion.packaged import default_checkpoint as default_checkpoint
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError
+    from .hub.packaged import default_checkpoint as default_checkpoint
+    from .hub.registration import register as register
     from .image_processing_deepfake import DeepfakeImageProcessor as DeepfakeImageProcessor
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
-    from .registration import register as register
     from .scanning import VideoResult as VideoResult
     from .scanning import scan as scan
+    from .version import __version__ as __version__
     from .video_decoding import VideoError as VideoError
     from .video_decoding import VideoLimits as VideoLimits
     from .video_decoding import VideoReader as VideoReader

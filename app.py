@@ -54,8 +54,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Serve the demo until it is interrupted."""
-    from .exit_codes import FAILED, USAGE, report
-    from .interrupts import unfinished
+    from .common.exit_codes import FAILED, USAGE, report
+    from .common.interrupts import unfinished
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
 
@@ -269,7 +269,7 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
 
 def _plain(text: str) -> str:
     """Text that Markdown shows as it is."""
-    from .scanning.text import printable
+    from .common.text import printable
 
     return "".join(
         f"\\{character}" if character in "\\`*_{}[]()<>#+-!|&~" else character for character in printable(text)
@@ -301,7 +301,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> int:
     """[`main`] as the command of this process."""
-    from .interrupts import run_interruptible
+    from .common.interrupts import run_interruptible
 
     return run_interruptible(main)
 

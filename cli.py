@@ -13,11 +13,12 @@ from collections.abc import Sequence
 
 def build_parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    from . import __version__, app, convert_weights
-    from .conversion import hub, onnx_export, packaged
+    from . import app, convert_weights
     from .evaluation import command as evaluation
+    from .hub import onnx_export, packaged, push
     from .scanning import command as scanning
     from .training import command as training
+    from .version import __version__
 
     parser = argparse.ArgumentParser(
         prog="deepfake-video",
@@ -32,7 +33,7 @@ def build_parser() -> argparse.ArgumentParser:
         ("evaluate", "evaluate a model on a data set", evaluation),
         ("train", "train a detector", training),
         ("convert", "turn a legacy checkpoint into a model folder", convert_weights),
-        ("push", "publish a model folder on the Hugging Face Hub", hub),
+        ("push", "publish a model folder on the Hugging Face Hub", push),
         ("export", "write a model as ONNX", onnx_export),
         ("checkpoint", "copy the packaged checkpoint into a folder of its own", packaged),
     ):
@@ -44,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status."""
-    from .console import use_replacements
-    from .exit_codes import FAILED, INTERRUPTED, report
+    from .common.console import use_replacements
+    from .common.exit_codes import FAILED, INTERRUPTED, report
 
     use_replacements()
     try:
@@ -64,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> int:
     """[`main`] as the command of this process."""
-    from .interrupts import run_interruptible
+    from .common.interrupts import run_interruptible
 
     return run_interruptible(main)
 

@@ -156,7 +156,7 @@ def _add_push_flags(group: argparse._ArgumentGroup) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """`deepfake-video convert`; returns the exit code: 1 for a file that cannot be converted, 2 for wrong usage."""
-    from .exit_codes import FAILED, OK, USAGE, report
+    from .common.exit_codes import FAILED, OK, USAGE, report
 
     if not (arguments.inspect or arguments.dry_run) and arguments.output is None:
         return report("give --output DIR, --dry-run to convert and compare only, or --inspect to look.", USAGE)
@@ -188,8 +188,8 @@ def _run_convert(arguments: argparse.Namespace) -> None:
     from transformers.utils import logging
 
     from .conversion.converting import convert
-    from .conversion.hub import check_repo_id, print_push, push_folder
     from .conversion.model_card import Provenance
+    from .hub.push import check_repo_id, print_push, push_folder
 
     if arguments.repo_id is not None:
         check_repo_id(arguments.repo_id)
@@ -280,7 +280,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from .console import use_replacements
+    from .common.console import use_replacements
 
     use_replacements()
     parser = argparse.ArgumentParser(prog="convert_weights")
@@ -290,7 +290,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def entry() -> int:
     """[`main`] as the command of this process."""
-    from .interrupts import run_interruptible
+    from .common.interrupts import run_interruptible
 
     return run_interruptible(main)
 

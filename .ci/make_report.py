@@ -18,7 +18,7 @@ from deepfake_video.face_detection import MTCNNDetector
 from deepfake_video.training.blending import blend_clip, draw_blend
 
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "helpers"))
 from browser import open_tab
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.video_decoding import VideoReader
 
 from . import clips

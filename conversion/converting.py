@@ -13,12 +13,12 @@ from typing import Any
 
 import torch
 
-from ..folder_type import MODEL_TYPE
-from ..scanning.files import replace_folder, temporary_folder
+from ..common.files import replace_folder, temporary_folder
+from ..hub.folder_type import MODEL_TYPE
+from ..hub.push import is_publishable
 from .choices import Choices, config_fields, describe, processor_fields, settle, settled_by_preset
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
-from .hub import is_publishable
 from .key_maps import convert_tensors
 from .legacy_forward import LegacyNetwork
 from .loading import Checkpoint, read_checkpoint
@@ -259,7 +259,7 @@ def _check_parity(folder: Path, expected: Answers, inspection: Inspection) -> Pa
 
 def _write_folder(folder: Path, checkpoint: Checkpoint, layout: Layout, choices: Choices) -> None:
     from ..configuration_deepfake import DeepfakeConfig
-    from ..hub_folder import save_hub_folder
+    from ..hub.folder import save_hub_folder
     from ..image_processing_deepfake import DeepfakeVideoProcessor
     from ..modeling_deepfake import DeepfakeForVideoClassification
 

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from ..scanning.safetensors_headers import check_header, looks_like_safetensors
+from ..common.safetensors_headers import check_header, looks_like_safetensors
 from .errors import ConversionError, first_repeated, listed, shown
 from .pickles import OversizedError, check_sizes
 from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..common.files import new_folder
 from ..configuration_deepfake import TEMPERATURE_RANGE
-from ..hub_folder import save_hub_folder
-from ..scanning.files import new_folder
+from ..hub.folder import save_hub_folder
 from ..scanning.models import LoadedModel, load_stored_model
 from ..scanning.terms import copy_terms, find_card
 from .judging import PROBABILITY_EPSILON

@@ -5,9 +5,9 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..common.exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..common.files import check_folder_target
 from ..scanning.command import add_speed_arguments
-from ..scanning.files import check_folder_target
 
 
 LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")

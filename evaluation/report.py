@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 
-from .. import __version__
+from ..version import __version__
 from .corruptions import LEVELS, Corruption
 from .known_videos import PARTS
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate, estimate, measure

@@ -6,10 +6,10 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..common.files import write_atomically
+from ..common.processes import ProcessGroup
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.files import write_atomically
 from ..scanning.fingerprint import check_files, claim_folder, describe_function
-from ..scanning.processes import ProcessGroup
 from ..scanning.store import PASSING_FAILURES
 from .judging import Judge
 from .samples import Sample

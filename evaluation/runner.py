@@ -17,10 +17,10 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..common.interrupts import deferred
+from ..common.processes import ProcessGroup, start_tracker, worker_pool
 from ..image_processing_deepfake import DeepfakeVideoProcessor
-from ..interrupts import deferred
 from ..scanning.fingerprint import hash_files, stamp_files
-from ..scanning.processes import ProcessGroup, start_tracker, worker_pool
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..video_fetching import VideoError

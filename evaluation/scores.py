@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..scanning.files import as_written, harmless, lock, write_atomically
+from ..common.files import as_written, harmless, lock, write_atomically
 from .samples import EvaluationError, Sample
 
 

@@ -14,13 +14,13 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..console import print_json
-from ..interrupts import unfinished
+from ..common.console import print_json
+from ..common.files import write_atomically
+from ..common.interrupts import unfinished
+from ..common.processes import ProcessGroup
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.display import printable
-from ..scanning.files import write_atomically
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError, lock_folder
-from ..scanning.processes import ProcessGroup
 from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import ScanSettings, check_threshold
 from .calibration import HALF, calibrate, hold_out

@@ -10,9 +10,9 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from ..common.files import OutputError
 from ..face_tracking import rescale_box
 from ..video_decoding import VideoLimits, VideoReader
-from .files import OutputError
 from .results import UNTRAINED_WARNING, VideoResult
 from .timeline import DENSE_INTERVAL_S, Window
 

@@ -12,9 +12,9 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from ..common.processes import ProcessGroup, worker_pool
 from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
 from .evidence import Examination
-from .processes import ProcessGroup, worker_pool
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
 from .store import ResultStore

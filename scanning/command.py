@@ -10,18 +10,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..console import print_json
-from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
-from ..interrupts import unfinished
+from ..common.console import print_json
+from ..common.exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..common.interrupts import unfinished
+from ..common.text import printable
 from .inputs import collect_inputs
 from .listing import InputError
-from .text import printable
 
 
 if TYPE_CHECKING:
+    from ..common.processes import ProcessGroup
     from .batch import ScanPlan
     from .evidence import Examination
-    from .processes import ProcessGroup
     from .results import VideoResult
 
 EXAMPLES = """\
@@ -114,9 +114,9 @@ def _add_writing(group: "argparse._ArgumentGroup") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Score what was named, print it, and write what was asked for."""
+    from ..common.files import OutputError
+    from ..common.processes import ProcessGroup
     from .batch import WorkerError
-    from .files import OutputError
-    from .processes import ProcessGroup
 
     with contextlib.ExitStack() as stack:
         try:
@@ -168,7 +168,7 @@ def _check_targets(arguments: argparse.Namespace, paths: Sequence[str]) -> None:
         OutputError: If one could not be written.
         InputError: If one is an input, or two are the same file.
     """
-    from .files import check_file_target, check_folder_target
+    from ..common.files import check_file_target, check_folder_target
 
     sources = {os.path.realpath(path) for path in (*paths, *arguments.list)}
     for option in ("report", "csv", "annotate"):

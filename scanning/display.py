@@ -10,9 +10,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from ..common.text import printable as printable
 from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, VideoResult
 from .stretches import clock, worst_stretches
-from .text import printable as printable
 
 
 BAR_CELLS = 16

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from .files import OutputError, lock, write_atomically
+from ..common.files import OutputError, lock, write_atomically
 from .results import RESULT_VERSION
 from .settings import ScanSettings
 

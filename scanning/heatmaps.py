@@ -11,8 +11,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from ..common.files import OutputError, write_atomically
 from .evidence import Evidence
-from .files import OutputError, write_atomically
 from .results import VideoResult
 
 

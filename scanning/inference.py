@@ -14,9 +14,9 @@ import torch
 from huggingface_hub import cached_assets_path
 from torch import nn
 
-from .. import __version__
 from ..modeling_deepfake import FRAMES_PER_PASS, DeepfakeForVideoClassification
 from ..timm_backbones import is_timm
+from ..version import __version__
 
 
 Dtype = Literal["float32", "bfloat16"]
@@ -176,7 +176,7 @@ def _open_session(backbone: nn.Module, height: int, width: int) -> Any:
 
 
 def _export_graph(backbone: nn.Module, height: int, width: int, path: Path) -> None:
-    from ..conversion.onnx_export import write_graph
+    from ..hub.onnx_export import write_graph
 
     # Tracing with free heights and widths takes minutes.
     free = ("frames", None, None, None)

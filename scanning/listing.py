@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from .files import as_written
+from ..common.files import as_written
 
 
 TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 from transformers import initialization as init
 
 from ..configuration_deepfake import DeepfakeConfig
-from ..folder_type import describe_other_model
+from ..hub.folder_type import describe_other_model
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from ..timm_backbones import fill_computed_buffers

@@ -12,11 +12,11 @@ from pathlib import Path
 import jinja2
 from markupsafe import Markup
 
+from ..common.files import write_atomically
+from ..common.text import printable
 from .evidence import Evidence
-from .files import write_atomically
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, entries_by_track, worst_stretches
-from .text import printable
 
 
 MAX_STRETCHES = 5

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from .. import __version__
+from ..version import __version__
 from ..video_fetching import FailureReason
 
 

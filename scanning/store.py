@@ -24,9 +24,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..common.files import OutputError, write_atomically
 from ..video_fetching import is_url
 from .evidence import Evidence
-from .files import OutputError, write_atomically
 from .fingerprint import check_files, claim_folder, lock_folder, stamp_files
 from .results import VideoResult
 

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from .files import harmless, write_atomically
+from ..common.files import harmless, write_atomically
 from .results import VideoResult
 from .stretches import worst_stretches
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from .safetensors_headers import check_header
+from ..common.safetensors_headers import check_header
 
 
 _CHUNK = 4 << 20

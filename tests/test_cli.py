@@ -11,10 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_video import cli, console
+from deepfake_video import cli
 from deepfake_video.cli import main
+from deepfake_video.common import console
+from deepfake_video.common.files import OutputError, check_file_target, check_folder_target, new_folder
 from deepfake_video.scanning.display import print_table
-from deepfake_video.scanning.files import OutputError, check_file_target, check_folder_target, new_folder
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 
@@ -81,7 +82,8 @@ def run_and_interrupt(script: str, *, ready: str = "ready") -> subprocess.Comple
 
 IN_A_COMMAND = """
 import contextlib, sys, time
-from deepfake_video import cli, interrupts
+from deepfake_video import cli
+from deepfake_video.common import interrupts
 def command():
     {body}
 def work():
@@ -149,7 +151,7 @@ def test_an_interrupt_does_not_unwind_a_library_that_is_being_loaded(has_more, t
 IN_WORKERS = """
 import multiprocessing, sys, time
 from deepfake_video import cli
-from deepfake_video.scanning.processes import worker_pool
+from deepfake_video.common.processes import worker_pool
 def command():
     with worker_pool(2, multiprocessing.get_context("spawn")) as pool:
         futures = [pool.submit(time.sleep, 30) for _ in range(4)]

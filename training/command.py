@@ -7,8 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from ..conversion.hub import add_push_options
-from ..exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..common.exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..hub.push import add_push_options
 
 
 DESCRIPTION = "Train a detector on data sets as they were downloaded, or on real faces alone, by a recipe."

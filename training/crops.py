@@ -21,14 +21,14 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
+from ..common.exit_codes import FAILED
+from ..common.files import write_atomically
+from ..common.processes import worker_pool
 from ..evaluation.reading import ImageSequence
 from ..evaluation.samples import Sample
-from ..exit_codes import FAILED
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..scanning.files import write_atomically
 from ..scanning.fingerprint import hash_files
-from ..scanning.processes import worker_pool
 from ..scanning.results import RESULT_VERSION
 from ..video_decoding import VideoError, VideoReader
 from .copies import make_copies

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import nn
 from torch.utils.data import Dataset
 
+from ..common.files import write_atomically
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakeVideoClassifierOutput
-from ..scanning.files import write_atomically
 from .batches import TrainingPairs, to_pixel_values
 from .recipe import CHANGEABLE, Recipe
 

@@ -21,9 +21,9 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.utils.data import DataLoader, Subset
 
+from ..common.files import write_atomically
 from ..evaluation.metrics import measure
 from ..modeling_deepfake import DeepfakeForVideoClassification
-from ..scanning.files import write_atomically
 from .batches import TrainingPairs, to_pixel_values
 from .copies import VALIDATED
 from .data import Video

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
-from ..folder_type import describe_other_model
+from ..hub.folder_type import describe_other_model
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakePreTrainedModel
 from .recipe import IMAGENET, Recipe, TrainingError
 

@@ -20,8 +20,8 @@ from safetensors.torch import save
 from torch import nn
 from torch.nn import functional as F
 
+from ..common.files import write_atomically
 from ..evaluation.datasets import open_benchmark
-from ..scanning.files import write_atomically
 from .augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
 from .batches import to_pixel_values
 from .command import exit_code

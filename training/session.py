@@ -15,21 +15,21 @@ from typing import Any
 import torch
 import transformers
 
-from .. import __version__
+from ..common.exit_codes import FAILED, OK, report
+from ..common.files import check_folder_target, new_folder
+from ..common.processes import ProcessGroup
+from ..common.text import printable
 from ..conversion.errors import ConversionError
-from ..conversion.hub import check_repo_id, print_push, push_folder
 from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
-from ..exit_codes import FAILED, OK, report
-from ..hub_folder import save_hub_folder
+from ..hub.folder import save_hub_folder
+from ..hub.push import check_repo_id, print_push, push_folder
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.files import check_folder_target, new_folder
 from ..scanning.fingerprint import lock_folder
-from ..scanning.processes import ProcessGroup
 from ..scanning.terms import copy_terms, licence_of, model_folder_of
-from ..scanning.text import printable
+from ..version import __version__
 from .command import parse_changes
 from .data import Video, load_videos, open_data
 from .loop import Outcome, train

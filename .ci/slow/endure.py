@@ -28,7 +28,7 @@ from typing import Any
 import psutil
 
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
 COMMAND = [sys.executable, "-m", "deepfake_video.cli", "predict", "--device", "cpu", "--quiet", "--no-timeline"]
 PLAYLIST = "#EXTM3U\n#EXT-X-VERSION:3\n#EXTINF:1,\n{other}\n#EXT-X-ENDLIST\n"
 HOSTILE = {
@@ -282,7 +282,7 @@ def _save_model(folder: Path) -> str:
     import torch
 
     from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-    from deepfake_video.hub_folder import save_hub_folder
+    from deepfake_video.hub.folder import save_hub_folder
 
     torch.manual_seed(0)
     config = DeepfakeConfig.from_preset("tiny", is_trained=True)

@@ -24,14 +24,14 @@ import atheris
 
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"))
 with atheris.instrument_imports(include=["deepfake_video"], enable_loader_override=False):
     from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
     from deepfake_video.conversion.backbones import backbone_shapes, legacy_names
     from deepfake_video.conversion.converting import inspect
     from deepfake_video.conversion.errors import ConversionError
     from deepfake_video.conversion.recognition import recognise
-    from deepfake_video.hub_folder import save_hub_folder
+    from deepfake_video.hub.folder import save_hub_folder
     from deepfake_video.scanning.models import ModelLoadError, load_model, read_choices
     from deepfake_video.video_decoding import VideoError, VideoLimits, VideoReader, select_frames
 

@@ -6,9 +6,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from ..exit_codes import FAILED, OK, USAGE, report
-from ..scanning.files import new_folder
-from .errors import ConversionError, shown
+from ..common.exit_codes import FAILED, OK, USAGE, report
+from ..common.files import new_folder
+from ..conversion.errors import ConversionError, shown
 
 
 _DESCRIPTION = """Write the packaged checkpoint as a model folder of its own: weights, configuration, card, licence,
@@ -44,9 +44,9 @@ def write_default_checkpoint(folder: Path) -> Path:
     Raises:
         ConversionError: If the folder is not empty or cannot be written.
     """
-    from ..hub_folder import save_hub_folder
     from ..image_processing_deepfake import DeepfakeVideoProcessor
     from ..modeling_deepfake import DeepfakeForVideoClassification
+    from .folder import save_hub_folder
 
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise ConversionError(f"{shown(folder)} exists and is not an empty folder; choose another.", reason="output")

@@ -15,7 +15,7 @@ from PIL import Image
 
 from clips import picture, write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 
 
 # Written once, copied into every tree; gone with the process.

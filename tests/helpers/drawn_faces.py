@@ -15,7 +15,7 @@ from PIL import Image
 from torch import nn
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning.batch import _examine_in_worker
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.evidence import Examination

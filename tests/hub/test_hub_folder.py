@@ -13,8 +13,8 @@ import torch
 from transformers import pipeline
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.hub_folder import save_hub_folder
-from deepfake_video.registration import register
+from deepfake_video.hub.folder import save_hub_folder
+from deepfake_video.hub.registration import register
 from deepfake_video.scanning.sample import write_sample_video
 
 

@@ -16,13 +16,13 @@ import torch
 from PIL import Image
 
 from deepfake_video.cli import main
+from deepfake_video.common.processes import ProcessGroup
 from deepfake_video.evaluation import runner
 from deepfake_video.evaluation.judging import Judge
 from deepfake_video.evaluation.reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.processes import ProcessGroup
 from deepfake_video.scanning.reading import read_video
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.video_decoding import VideoDecodeError

@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..exit_codes import FAILED, OK, report
-from ..folder_type import describe_other_model
+from ..common.exit_codes import FAILED, OK, report
+from ..conversion.errors import ConversionError, shown
 from ..scanning.terms import TERMS_NAMES
-from .errors import ConversionError, shown
+from .folder_type import describe_other_model
 from .packaged import default_checkpoint
 
 

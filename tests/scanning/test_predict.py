@@ -19,7 +19,7 @@ import deepfake_video
 from clips import NOT_VIDEOS, write_audio_only, write_clip, write_truncated
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
 from deepfake_video.scanning.detector import Detector

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
 
-from ..interrupts import deferred, unfinished
+from .interrupts import deferred, unfinished
 
 
 T = TypeVar("T")

@@ -6,10 +6,10 @@ import pytest
 import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.conversion import onnx_export
 from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.conversion.onnx_export import SHAPES, export_onnx
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub import onnx_export
+from deepfake_video.hub.folder import save_hub_folder
+from deepfake_video.hub.onnx_export import SHAPES, export_onnx
 
 
 needs_onnx = pytest.mark.skipif(

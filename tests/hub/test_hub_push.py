@@ -16,13 +16,13 @@ from legacy_layouts import CASES, build
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.conversion.hub import files_to_push, is_publishable, push_folder
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
+from deepfake_video.hub.push import files_to_push, is_publishable, push_folder
 
 
 PUSH = """
 import argparse, sys
-from deepfake_video.conversion import hub
+from deepfake_video.hub import push as hub
 parser = argparse.ArgumentParser()
 hub.add_arguments(parser)
 sys.exit(hub.run(parser.parse_args()))

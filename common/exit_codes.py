@@ -15,7 +15,7 @@ def report(problem: object, code: int) -> int:
         problem: An error or a sentence.
         code: The exit code.
     """
-    from .scanning.text import printable
+    from .text import printable
 
     print(f"deepfake-video: {printable(str(problem))}", file=sys.stderr)
     return code

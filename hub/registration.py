@@ -9,9 +9,9 @@ from transformers import (
     AutoVideoProcessor,
 )
 
-from .configuration_deepfake import DeepfakeConfig
-from .image_processing_deepfake import DeepfakeImageProcessor, DeepfakeVideoProcessor
-from .modeling_deepfake import DeepfakeForVideoClassification, DeepfakeModel
+from ..configuration_deepfake import DeepfakeConfig
+from ..image_processing_deepfake import DeepfakeImageProcessor, DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakeModel
 
 
 def register() -> None:

@@ -12,7 +12,7 @@ import torch
 from test_hub_folder import HIDE_PACKAGE, run_python
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.sample import write_sample_video

@@ -16,9 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfake_video.common.files import OutputError, as_written, harmless, write_atomically
 from deepfake_video.scanning import fingerprint
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
-from deepfake_video.scanning.files import OutputError, as_written, harmless, write_atomically
 from deepfake_video.scanning.fingerprint import RunMismatchError
 from deepfake_video.scanning.results import (
     SCHEMA_VERSION,

@@ -16,16 +16,16 @@ from clips import join_clips
 from deepfake_video import scan
 from deepfake_video.cli import main
 from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.conversion.hub import push_folder
 from deepfake_video.evaluation.known_videos import KnownVideos, read_lists
 from deepfake_video.evaluation.samples import Sample
+from deepfake_video.hub.push import push_folder
 from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
 from deepfake_video.scanning.results import DEFAULT_TERMS, UNTRAINED_WARNING
 from deepfake_video.scanning.sample import write_sample_video
 
 
 # Research material; nothing of it is part of this repository.
-FACEFORENSICS = Path(__file__).resolve().parents[2] / "shared" / "data" / "faceforensics"
+FACEFORENSICS = Path(__file__).resolve().parents[3] / "shared" / "data" / "faceforensics"
 
 
 def test_it_holds_weights_json_its_card_and_its_licence_and_no_second_copy_of_the_code():

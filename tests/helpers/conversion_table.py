@@ -2,9 +2,9 @@
 """
 The acceptance table of the converter: layout × wrapper × batch size, with the largest difference of a logit.
 
-    python tests/conversion_table.py                      # every layout through every wrapper: about ten minutes
-    python tests/conversion_table.py --wrapper plain      # every layout once
-    python tests/conversion_table.py --full-size          # the published sizes too (b4, b7)
+    python tests/helpers/conversion_table.py                   # every layout through every wrapper: about ten minutes
+    python tests/helpers/conversion_table.py --wrapper plain   # every layout once
+    python tests/helpers/conversion_table.py --full-size       # the published sizes too (b4, b7)
 
 Each cell converts a file, loads the folder by AutoModel in this process, and compares its logits with those of the
 independent reference network in `legacy_layouts.py`, in float32. Exit code 1 if any cell is beyond the tolerance.
@@ -26,7 +26,7 @@ from transformers import AutoModelForVideoClassification
 from transformers.utils import logging
 
 from deepfake_video.conversion.converting import convert
-from deepfake_video.registration import register
+from deepfake_video.hub.registration import register
 
 
 TOLERANCE = 1e-5

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..exit_codes import FAILED, OK, report
-from ..interrupts import unfinished
-from .errors import ConversionError, shown
+from ..common.exit_codes import FAILED, OK, report
+from ..common.interrupts import unfinished
+from ..conversion.errors import ConversionError, shown
 
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Expor
 
 
 def _load(folder: Path) -> "DeepfakeForVideoClassification":
-    from .hub import files_to_push
+    from .push import files_to_push
 
     files_to_push(folder)
     from ..scanning.models import ModelLoadError, load_stored
@@ -179,7 +179,7 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
     import onnxruntime  # type: ignore[import-untyped]
     import torch
 
-    from .parity import relative_difference
+    from ..conversion.parity import relative_difference
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)

@@ -11,8 +11,8 @@ import pytest
 from huggingface_hub import ModelCard
 
 from deepfake_video.cli import main
-from deepfake_video.conversion.hub import files_to_push
 from deepfake_video.evaluation.known_videos import read_lists
+from deepfake_video.hub.push import files_to_push
 from deepfake_video.scanning import models
 from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model, load_stored_model
 from deepfake_video.scanning.terms import TermsError, copy_terms, find_terms, licence_of, model_folder_of

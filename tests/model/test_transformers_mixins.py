@@ -18,7 +18,7 @@ import torch
 import transformers
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeModel, DeepfakeVideoProcessor
-from deepfake_video.registration import register
+from deepfake_video.hub.registration import register
 
 
 FOLDER = os.environ.get("DEEPFAKE_VIDEO_TRANSFORMERS_TESTS")

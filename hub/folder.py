@@ -4,12 +4,12 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .image_processing_deepfake import DeepfakeImageProcessor
+from ..image_processing_deepfake import DeepfakeImageProcessor
 
 
 if TYPE_CHECKING:
-    from .image_processing_deepfake import DeepfakeVideoProcessor
-    from .modeling_deepfake import DeepfakePreTrainedModel
+    from ..image_processing_deepfake import DeepfakeVideoProcessor
+    from ..modeling_deepfake import DeepfakePreTrainedModel
 
 
 def save_hub_folder(

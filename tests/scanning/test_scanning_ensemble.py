@@ -14,7 +14,7 @@ from clips import join_clips
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.evaluation.scores import read_scores
-from deepfake_video.hub_folder import save_hub_folder
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import VideoResult
 from deepfake_video.scanning.settings import ScanSettings

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..interrupts import deferred, unfinished
+from .interrupts import deferred, unfinished
 
 
 _LOCKED_BYTE = (1 << 31) - 2

@@ -21,7 +21,7 @@ from deepfake_video import convert_weights
 from deepfake_video.conversion import converting, parity
 from deepfake_video.conversion.converting import convert
 from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.registration import register
+from deepfake_video.hub.registration import register
 
 
 ROOT = Path(convert_weights.__file__).parent
@@ -475,7 +475,8 @@ class TestCost:
         code = """
 import sys
 import torch, torchvision, transformers
-from deepfake_video import convert_weights, hub_folder, image_processing_deepfake, modeling_deepfake
+from deepfake_video import convert_weights, image_processing_deepfake, modeling_deepfake
+from deepfake_video.hub import folder as hub_folder
 from deepfake_video.conversion import converting
 torch.set_num_threads(2)
 sys.stdout.write("ready\\n")

@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Model folders for the Hub: writing, registering, publishing and exporting them."""
