@@ -373,7 +373,7 @@ VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
     [
         (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert and train"),
         ('{"architecture": "efficientnet_b0", "pretrained_cfg": {}}', r"timm model \(efficientnet_b0\)"),
-        ("{}", "names no model type"),
+        ("{}", "without a model type"),
         ("{", "not JSON"),
         ("[]", "type"),
         ('{"model_type": "bert"}', "bert"),
