@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import OutputError, write_atomically
-from ..video_fetching import is_url
+from ..video_errors import is_url
 from .evidence import Evidence
 from .fingerprint import check_files, claim_folder, lock_folder, stamp_files
 from .results import VideoResult
