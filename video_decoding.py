@@ -202,7 +202,7 @@ class VideoReader:
             num_found += 1
             yield index, image
         if wanted and not num_found:
-            raise VideoDecodeError(self._source, "none of the frames can be decoded; the file is damaged, copy it again")
+            raise VideoDecodeError(self._source, "no frame can be decoded; the file is damaged, copy it again")
 
     def _decode(self, missing: list[int], wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decodes by plan, and what the plan does not meet exactly by decoding everything."""
@@ -227,7 +227,7 @@ class VideoReader:
         self._undecodable.update(pending)
         if failed := sorted(self._undecodable.intersection(missing)):
             first_s = self.timestamps_s[failed[0]]
-            self._warn(f"{len(failed)} of the requested frames cannot be decoded, the first at {first_s:.1f} s: left out")
+            self._warn(f"{len(failed)} of the requested frames cannot be decoded, the first at {first_s:.1f} s")
 
     def _decode_run(self, run: Run) -> Iterator[av.VideoFrame]:
         """Decodes the packets of a run and yields its targets in order; anything unexpected is a `PlanError`."""
@@ -298,7 +298,8 @@ class VideoReader:
                 if not is_damaged:
                     # What libav says of a size that its bound forbids.
                     cause = f" or exceeds {self._limits.max_frame_pixels:,} pixels" * (error.errno == errno.EINVAL)
-                    self._warn(f"the file is damaged{cause} after about {latest_s:.1f} s; only the readable part is used")
+                    what = f"the file is damaged{cause} after about {latest_s:.1f} s"
+                    self._warn(f"{what}; only the readable part is used")
                 is_damaged = True
                 continue
             for frame in frames:

@@ -16,7 +16,7 @@ import torch
 import transformers
 
 from ..common.exit_codes import OK
-from ..common.files import check_folder_target, new_folder
+from ..common.files import check_folder_target, lock_folder, new_folder
 from ..common.processes import ProcessGroup
 from ..common.text import printable
 from ..evaluation.calibration import apply_calibration, fit_calibration
@@ -27,7 +27,6 @@ from ..hub.folder import save_hub_folder
 from ..hub.push import PushPlan, check_repo_id, push
 from ..hub.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.fingerprint import lock_folder
 from ..version import __version__
 from .command import parse_changes
 from .data import Video, load_videos, open_data

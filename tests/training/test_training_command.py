@@ -12,8 +12,8 @@ from PIL import Image
 from transformers import AutoConfig, pipeline
 
 from deepfake_video.cli import main
+from deepfake_video.common.files import lock_folder
 from deepfake_video.hub.push import PushError
-from deepfake_video.scanning.fingerprint import lock_folder
 from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
 from deepfake_video.training.loop import read_log
