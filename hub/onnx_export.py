@@ -13,6 +13,7 @@ from ..common.errors import UsageError, WorkError
 from ..common.files import OutputError, TargetError
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
+from ..common.text import one_line
 
 
 if TYPE_CHECKING:
@@ -206,7 +207,13 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
         pixels = torch.randn(clips, frames, 3, size, size, generator=generator)
         with torch.inference_mode():
             expected = model(pixel_values_videos=pixels).logits
-        (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
+        try:
+            (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
+        except Exception as error:  # what onnxruntime raises has no common class
+            raise ExportError(
+                f"The exported graph does not run on {clips} clips of {frames} frames ({one_line(error)}); nothing was "
+                "written, please report this."
+            ) from error
         differences[clips, frames] = relative_difference(torch.from_numpy(logits), expected)
     worst = max(differences.values())
     if not worst <= TOLERANCE:
