@@ -10,7 +10,7 @@ LIMITS = (
     "A score is a reason to look closer, not a verdict; it must never be the only basis of a decision about a person.",
     "Detectors lose accuracy on strong compression, on small or turned faces, and on generators that are not in their "
     "training data.",
-    "Audio is not analysed.",
+    "Audio is not analyzed.",
     "`pipeline` scores the main face of a video only. `deepfake-video predict` returns the highest score of all faces "
     "that are visible in at least a quarter of the frames; for a video of one person both agree.",
 )
