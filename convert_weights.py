@@ -194,7 +194,7 @@ def _convert(plan: "ConversionPlan", arguments: argparse.Namespace) -> None:
     from transformers.utils import logging
 
     from .conversion.converting import convert
-    from .hub.push import print_push, push_folder
+    from .hub.push import PushPlan, push
 
     logging.disable_progress_bar()
     result = convert(plan)
@@ -209,9 +209,11 @@ def _convert(plan: "ConversionPlan", arguments: argparse.Namespace) -> None:
     if result.folder is None or plan.repo_id is None:
         print(f"would push to {plan.repo_id} ({arguments.revision or 'main'}); nothing was sent", file=sys.stderr)
         return
-    push = push_folder(result.folder, plan.repo_id, private=arguments.private, revision=arguments.revision)
+    pushed = push(
+        PushPlan(folder=result.folder, repo_id=plan.repo_id, private=arguments.private, revision=arguments.revision)
+    )
     if not arguments.json:
-        print_push(push)
+        print(pushed.summary())
 
 
 def _print_result(result: "ConversionResult", plan: "ConversionPlan") -> None:

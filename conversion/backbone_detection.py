@@ -4,9 +4,10 @@
 import re
 from collections.abc import Mapping
 
+from ..common.text import quoted
 from ..timm_backbones import PREFIX as TIMM_PREFIX
 from .backbones import EFFICIENTNETS, RESNEXTS, Naming
-from .errors import ConversionError, listed, shown
+from .errors import ConversionError, listed
 from .timm_layouts import XCEPTION, find_lite, find_prefixes, find_xceptions
 
 
@@ -91,7 +92,7 @@ def refuse_unsupported(shapes: Shapes, file: str, key_prefix: str) -> None:
         name = "three-dimensional convolutions" if len(shape) == 5 else name
         if name is not None:
             raise ConversionError(
-                f"{shown(file)} contains {name} (key {shown(key_prefix + key)}), which is not supported; "
+                f"{quoted(file)} contains {name} (key {quoted(key_prefix + key)}), which is not supported; "
                 f"{_SUPPORTED}.",
                 reason="layout",
             )
@@ -110,15 +111,15 @@ def _find_naming(shapes: Shapes, file: str) -> tuple[Naming, str]:
         raise _several_backbones(list(found.values()), file)
     refuse_unsupported(shapes, file, "")
     raise ConversionError(
-        f"{shown(file)} contains no known network (first keys: {listed(list(shapes))}); {_SUPPORTED}.",
+        f"{quoted(file)} contains no known network (first keys: {listed(list(shapes))}); {_SUPPORTED}.",
         reason="layout",
     )
 
 
 def _several_backbones(keys: list[str], file: str) -> ConversionError:
     return ConversionError(
-        f"{shown(file)} contains {len(keys)} backbones (at {listed(keys)}); if they are the weights and their average "
-        "(EMA, SWA), select one with --key and the prefix of its keys.",
+        f"{quoted(file)} contains {len(keys)} backbones (at {listed(keys)}); if they are the weights and their "
+        "average (EMA, SWA), select one with --key and the prefix of its keys.",
         reason="layout",
     )
 
@@ -132,7 +133,7 @@ def _find_variant(own: Shapes, naming: Naming, file: str) -> str:
         width, per_group = own.get(f"{stage}.0.conv2.weight", (0, 0))[:2]
         if width == per_group or per_group >= 64:
             raise ConversionError(
-                f"{shown(file)} contains a plain ResNet (its convolutions are not grouped), which is not detected; "
+                f"{quoted(file)} contains a plain ResNet (its convolutions are not grouped), which is not detected; "
                 f"{_SUPPORTED}.",
                 reason="layout",
             )
@@ -151,7 +152,7 @@ def _nearest(variants: Mapping[str, tuple[int, int, int]], numbers: tuple[int, i
     # One equal number may be chance; two identify the variant, and the shape check names what is missing.
     if -distance(best)[0] < 2:
         raise ConversionError(
-            f"{shown(file)} contains a network similar to {best} but of different widths ({numbers} instead of "
+            f"{quoted(file)} contains a network similar to {best} but of different widths ({numbers} instead of "
             f"{variants[best]}), which is not supported; {_SUPPORTED}.",
             reason="layout",
         )

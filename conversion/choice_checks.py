@@ -4,7 +4,8 @@
 from collections.abc import Mapping
 from typing import Any
 
-from .errors import ConversionOptionError, shown
+from ..common.text import quoted
+from .errors import ConversionOptionError
 from .layout import Layout
 from .timm_layouts import XCEPTION
 
@@ -34,7 +35,7 @@ def check_preset(layout: Layout, preset: str, file: str) -> None:
     }
     if not fits[preset]:
         raise ConversionOptionError(
-            f"--preset {preset} does not fit {shown(file)}, which contains {layout.describe()}; omit it and set the "
+            f"--preset {preset} does not fit {quoted(file)}, which contains {layout.describe()}; omit it and set the "
             "required options."
         )
 
@@ -72,26 +73,26 @@ def _check_recurrence(
 ) -> None:
     if layout.rnn and given.get("recurrence") == "sequence" and published.get("recurrence") == "per-frame":
         raise ConversionOptionError(
-            f"--recurrence sequence would silently turn {shown(file)}, which never ran as a sequence model, into a "
+            f"--recurrence sequence would silently turn {quoted(file)}, which never ran as a sequence model, into a "
             "different function; omit the option, or use --as-sequence if that is intended."
         )
     if given.get("as_sequence") and settled.get("recurrence") == "sequence":
         raise ConversionOptionError(
-            f"--as-sequence turns a per-frame RNN into a sequence model, but {shown(file)} already is a sequence "
+            f"--as-sequence turns a per-frame RNN into a sequence model, but {quoted(file)} already is a sequence "
             "model; omit it."
         )
     if given.get("as_sequence") and layout.rnn is None:
-        raise ConversionOptionError(f"--as-sequence requires an RNN, but {shown(file)} contains none.")
+        raise ConversionOptionError(f"--as-sequence requires an RNN, but {quoted(file)} contains none.")
 
 
 def _check_pooling(layout: Layout, given: Mapping[str, Any], file: str) -> None:
     pooling = given.get("pooling")
     if layout.attention and pooling not in (None, "attention"):
         raise ConversionOptionError(
-            f"--pooling {pooling} would drop the attention pooling whose weights {shown(file)} contains; omit the "
+            f"--pooling {pooling} would drop the attention pooling whose weights {quoted(file)} contains; omit the "
             "option."
         )
     if not layout.attention and pooling == "attention":
         raise ConversionOptionError(
-            f"--pooling attention requires weights that {shown(file)} does not contain; choose last, mean or max."
+            f"--pooling attention requires weights that {quoted(file)} does not contain; choose last, mean or max."
         )

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal
 
 from ..common.safetensors_headers import check_header, looks_like_safetensors
-from .errors import ConversionError, first_repeated, shown
+from ..common.text import quoted
+from .errors import ConversionError, first_repeated
 from .unwrapping import SAVE_AGAIN
 
 
@@ -52,10 +53,10 @@ def find_container(path: Path, num_bytes: int) -> Container:
         return "zip"
     for start, description in _OTHER_FILES.items():
         if head.startswith(start):
-            raise ConversionError(f"{shown(path)} is {description}.", reason="file")
+            raise ConversionError(f"{quoted(path)} is {description}.", reason="file")
     if head[257:262] == b"ustar" or b"sys_info" in head[:100]:
         raise ConversionError(
-            f"{shown(path)} is a tar archive: unpack it if it contains a checkpoint; if it was written by PyTorch "
+            f"{quoted(path)} is a tar archive: unpack it if it contains a checkpoint; if it was written by PyTorch "
             f"before 0.1.10, {SAVE_AGAIN}.",
             reason="file",
         )
@@ -64,7 +65,7 @@ def find_container(path: Path, num_bytes: int) -> Container:
     if len(head) > 9 and head[8:9] == b"{":
         _check_safetensors_header(path, num_bytes, int.from_bytes(head[:8], "little"))
     raise ConversionError(
-        f"{shown(path)} is neither a PyTorch checkpoint nor a safetensors file, or its beginning is damaged; "
+        f"{quoted(path)} is neither a PyTorch checkpoint nor a safetensors file, or its beginning is damaged; "
         "download it again.",
         reason="file",
     )
@@ -73,32 +74,32 @@ def find_container(path: Path, num_bytes: int) -> Container:
 def _check_safetensors_header(path: Path, num_bytes: int, header_bytes: int) -> None:
     if header_bytes > num_bytes - 8:
         raise ConversionError(
-            f"{shown(path)} is truncated: its safetensors header claims {header_bytes} bytes; download it again.",
+            f"{quoted(path)} is truncated: its safetensors header claims {header_bytes} bytes; download it again.",
             reason="file",
         )
     if header_bytes > MAX_STRUCTURE_BYTES:
         raise ConversionError(
-            f"{shown(path)} has a safetensors header of {header_bytes} bytes, more than {MAX_STRUCTURE_BYTES}; it is "
+            f"{quoted(path)} has a safetensors header of {header_bytes} bytes, more than {MAX_STRUCTURE_BYTES}; it is "
             "not a supported checkpoint.",
             reason="unsafe",
         )
     try:
         check_header(path)
     except ValueError as error:
-        raise ConversionError(f"{shown(path)} {error}", reason="weights") from error
+        raise ConversionError(f"{quoted(path)} {error}", reason="weights") from error
 
 
 def _check_zip(path: Path, num_bytes: int) -> None:
     directory = _zip_directory_bytes(path, num_bytes)
     if directory is None:
-        raise ConversionError(f"{shown(path)} is truncated or damaged; download it again.", reason="file")
+        raise ConversionError(f"{quoted(path)} is truncated or damaged; download it again.", reason="file")
     if directory > MAX_STRUCTURE_BYTES:
         raise _bomb(path)
     try:
         with zipfile.ZipFile(path) as archive:
             entries = archive.infolist()
     except (zipfile.BadZipFile, NotImplementedError, ValueError, struct.error) as error:
-        raise ConversionError(f"{shown(path)} is truncated or damaged; download it again.", reason="file") from error
+        raise ConversionError(f"{quoted(path)} is truncated or damaged; download it again.", reason="file") from error
     _check_names([entry.filename for entry in entries], path)
     # `torch.save` does not compress, so an archive that unpacks to more than its size is a bomb.
     if (
@@ -133,27 +134,27 @@ def _check_names(names: list[str], path: Path) -> None:
     for name in names:
         if name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"):
             raise ConversionError(
-                f"{shown(path)} contains an entry {shown(name)} that points outside the archive; do not use it.",
+                f"{quoted(path)} contains an entry {quoted(name)} that points outside the archive; do not use it.",
                 reason="unsafe",
             )
     if (repeated := first_repeated(names)) is not None:
         raise ConversionError(
-            f"{shown(path)} contains the entry {shown(repeated)} twice, which is ambiguous; save it again.",
+            f"{quoted(path)} contains the entry {quoted(repeated)} twice, which is ambiguous; save it again.",
             reason="unsafe",
         )
     if any("/code/" in name or name.endswith("constants.pkl") for name in names):
         raise ConversionError(
-            f"{shown(path)} is a TorchScript archive, which is a program; {SAVE_AGAIN}.", reason="unsafe"
+            f"{quoted(path)} is a TorchScript archive, which is a program; {SAVE_AGAIN}.", reason="unsafe"
         )
     if sum(name.split("/")[-1] == "data.pkl" for name in names) != 1:
         raise ConversionError(
-            f"{shown(path)} is a zip archive without a checkpoint; unpack it and convert the file inside.",
+            f"{quoted(path)} is a zip archive without a checkpoint; unpack it and convert the file inside.",
             reason="file",
         )
 
 
 def _bomb(path: Path) -> ConversionError:
     return ConversionError(
-        f"{shown(path)} is a compressed or inflated archive, which torch.save never writes: {SAVE_AGAIN}.",
+        f"{quoted(path)} is a compressed or inflated archive, which torch.save never writes: {SAVE_AGAIN}.",
         reason="unsafe",
     )

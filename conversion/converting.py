@@ -14,9 +14,10 @@ from typing import Any
 import torch
 
 from ..common.files import OutputError, new_folder
+from ..common.text import quoted
 from .choices import preset_options
 from .conversion_card import write_conversion_card
-from .errors import ConversionError, ConversionOptionError, shown
+from .errors import ConversionError, ConversionOptionError
 from .folder_settings import config_fields, processor_fields
 from .inspection import Inspection, inspect_checkpoint, load
 from .key_maps import convert_tensors
@@ -108,7 +109,7 @@ def _check_nothing_is_missing(inspection: Inspection) -> None:
         return
     preset = f" Or use --preset {choices.preset} ({preset_options(choices.preset)})." if choices.preset else ""
     raise ConversionOptionError(
-        f"{shown(inspection.checkpoint.path)} contains {inspection.layout.describe()}; its weights do not determine "
+        f"{quoted(inspection.checkpoint.path)} contains {inspection.layout.describe()}; its weights do not determine "
         f"everything, so these options are required: {', '.join(choices.missing)}.{preset}"
     )
 
@@ -139,7 +140,7 @@ def _fill(folder: Path, inspection: Inspection, plan: ConversionPlan) -> Parity:
     expected = expected_outputs(LegacyNetwork(checkpoint.tensors, layout, choices), size)
     if not all(bool(logits.isfinite().all()) for _, logits in expected.values()):
         raise ConversionError(
-            f"{shown(checkpoint.path)} returns NaN or infinity for ordinary frames; use another checkpoint.",
+            f"{quoted(checkpoint.path)} returns NaN or infinity for ordinary frames; use another checkpoint.",
             reason="weights",
         )
     _write_model(folder, inspection)
@@ -183,7 +184,7 @@ def _prove_parity(folder: Path, expected: Outputs, inspection: Inspection) -> Pa
     parity = compare(folder, expected, size, file=file, dtype=torch.float64)
     if not parity.holds:
         raise ConversionError(
-            f"The converted network computes something else than {shown(file)} ({parity.line()}); nothing was "
+            f"The converted network computes something else than {quoted(file)} ({parity.line()}); nothing was "
             "written. Please report this.",
             reason="parity",
         )

@@ -5,9 +5,10 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from ..common.errors import UsageError, WorkError
+from ..common.text import quoted
 
 
-Reason = Literal["file", "unsafe", "weights", "layout", "output", "parity", "hub", "export"]
+Reason = Literal["file", "unsafe", "weights", "layout", "parity"]
 
 
 class ConversionError(WorkError):
@@ -39,12 +40,6 @@ class ConversionOptionError(UsageError):
         super().__init__(" ".join(message.split()))
 
 
-def shown(name: object, limit: int = 120) -> str:
-    """Quote a name from a file: shortened to `limit` characters and printable."""
-    text = str(name)
-    return repr(text if len(text) <= limit else f"{text[:limit]}…")
-
-
 def first_repeated(names: Iterable[str]) -> str | None:
     """Return the first name that occurs a second time, if any."""
     seen: set[str] = set()
@@ -58,4 +53,4 @@ def first_repeated(names: Iterable[str]) -> str | None:
 def listed(names: Sequence[str], limit: int = 3) -> str:
     """Quote the first names and count the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(shown(name) for name in names[:limit]) + more
+    return ", ".join(quoted(name) for name in names[:limit]) + more

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConversionError, ConversionOptionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, ConversionOptionError, listed
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -62,7 +63,7 @@ def find_attention(rest: Shapes, width: int, file: str, key_prefix: str) -> tupl
     fits = len(others) == 1 and len(first) == 2 and first[1] == width and others[0] == (1, first[0])
     if not fits:
         raise ConversionError(
-            f"{shown(file)} contains an unsupported attention pooling ({listed(names)}); only two linear layers "
+            f"{quoted(file)} contains an unsupported attention pooling ({listed(names)}); only two linear layers "
             f"({width} to any width to 1) are supported.",
             reason="layout",
         )
@@ -111,7 +112,7 @@ def find_head(
     else:
         if len(layers) > MAX_LAYERS:
             raise ConversionOptionError(
-                f"{shown(file)} contains {len(layers)} layers after the backbone, more than {MAX_LAYERS}; list those "
+                f"{quoted(file)} contains {len(layers)} layers after the backbone, more than {MAX_LAYERS}; list those "
                 "of the head with --head-order."
             )
         chain, order = _find_chain(layers, width, has_order)
@@ -121,7 +122,7 @@ def find_head(
     if given is None and any(layers[module][1] != 1000 for module in surplus):
         keys = [key_prefix + key for key in rest if key.rpartition(".")[0] in surplus]
         raise ConversionError(
-            f"{shown(file)} contains unexpected keys: {listed(keys)}; remove them if the model does not use them, or "
+            f"{quoted(file)} contains unexpected keys: {listed(keys)}; remove them if the model does not use them, or "
             "list the layers of the head with --head-order.",
             reason="weights",
         )
@@ -133,13 +134,13 @@ def _given_chain(names: list[str], layers: Layers, width: int, file: str) -> lis
     unknown = [name for name in names if name not in layers]
     if unknown or len(set(names)) < len(names):
         raise ConversionOptionError(
-            f"--head-order must list layers of {shown(file)} ({listed(list(layers), limit=8)}), each once; got "
+            f"--head-order must list layers of {quoted(file)} ({listed(list(layers), limit=8)}), each once; got "
             f"{listed(names, limit=8)}."
         )
     widths = [width, *(layers[name][1] for name in names)]
     wrong = next((name for name, inputs in zip(names, widths, strict=False) if layers[name][0] != inputs), None)
     if wrong is not None or widths[-1] not in (1, 2):
-        problem = f"{shown(wrong)} takes {layers[wrong][0]} values" if wrong else f"it ends with {widths[-1]} outputs"
+        problem = f"{quoted(wrong)} takes {layers[wrong][0]} values" if wrong else f"it ends with {widths[-1]} outputs"
         raise ConversionOptionError(
             f"--head-order {','.join(names)} does not lead from {width} features to 1 or 2 outputs: {problem}."
         )
@@ -206,19 +207,19 @@ def _check_module(module: str, rest: Shapes, file: str, key_prefix: str) -> None
     weight = rest.get(f"{module}.weight")
     bias = rest.get(f"{module}.bias")
     if "running_mean" in leaves or (weight is not None and len(weight) == 1):
-        problem = f"a normalisation layer after the backbone ({shown(key_prefix + module)}), which is not supported"
+        problem = f"a normalisation layer after the backbone ({quoted(key_prefix + module)}), which is not supported"
     elif weight is not None and len(weight) == 4:
-        problem = f"a convolution after the backbone ({shown(key_prefix + module)}), which is not supported"
+        problem = f"a convolution after the backbone ({quoted(key_prefix + module)}), which is not supported"
     elif not leaves <= {"weight", "bias"} or (weight is not None and (len(weight) != 2 or 0 in weight)):
         problem = f"unexpected keys: {listed([key_prefix + key for key in keys])}"
     elif weight is None:
-        problem = f"{shown(key_prefix + keys[0])} without {shown(f'{key_prefix}{module}.weight')}"
+        problem = f"{quoted(key_prefix + keys[0])} without {quoted(f'{key_prefix}{module}.weight')}"
     elif bias is not None and bias != weight[:1]:
-        problem = f"{shown(f'{key_prefix}{module}.bias')} of shape {bias} instead of {weight[:1]}"
+        problem = f"{quoted(f'{key_prefix}{module}.bias')} of shape {bias} instead of {weight[:1]}"
     else:
         return
     raise ConversionError(
-        f"{shown(file)} contains {problem}; save the state dict of the model alone.",
+        f"{quoted(file)} contains {problem}; save the state dict of the model alone.",
         reason="layout" if "supported" in problem else "weights",
     )
 
@@ -226,12 +227,14 @@ def _check_module(module: str, rest: Shapes, file: str, key_prefix: str) -> None
 def _no_head(rest: Shapes, modules: list[str], width: int, file: str, key_prefix: str) -> str:
     if not modules:
         return (
-            f"{shown(file)} is incomplete: it contains no classifier (a matrix from {width} to 1 or 2 outputs); save "
+            f"{quoted(file)} is incomplete: it contains no classifier (a matrix from {width} to 1 or 2 outputs); save "
             "the whole state dict of the model."
         )
-    shapes = ", ".join(f"{shown(f'{key_prefix}{module}.weight')} {rest[f'{module}.weight']}" for module in modules[:4])
+    shapes = ", ".join(
+        f"{quoted(f'{key_prefix}{module}.weight')} {rest[f'{module}.weight']}" for module in modules[:4]
+    )
     return (
-        f"{shown(file)} contains no classifier from {width} features to 1 or 2 outputs (found {shapes}); other "
+        f"{quoted(file)} contains no classifier from {width} features to 1 or 2 outputs (found {shapes}); other "
         "numbers of outputs are not supported."
     )
 

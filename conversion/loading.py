@@ -16,8 +16,9 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
+from ..common.text import quoted
 from .containers import Container, find_container
-from .errors import ConversionError, shown
+from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
 from .tensor_checks import check_tensors
 from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
@@ -115,7 +116,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         tensors = check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)
     except OSError as error:
-        raise ConversionError(f"{shown(path)} cannot be read ({error.strerror}).", reason="file") from error
+        raise ConversionError(f"{quoted(path)} cannot be read ({error.strerror}).", reason="file") from error
     tensors, prefix = _strip_common_prefix(tensors)
     return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, key)
 
@@ -124,14 +125,14 @@ def _check_is_file(path: Path) -> int:
     try:
         status = path.stat()
     except (OSError, ValueError) as error:
-        raise ConversionError(f"{shown(path)} does not exist or cannot be read; check the path.", reason="file") from (
-            error
-        )
+        raise ConversionError(
+            f"{quoted(path)} does not exist or cannot be read; check the path.", reason="file"
+        ) from (error)
     if not stat.S_ISREG(status.st_mode):
         kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
-        raise ConversionError(f"{shown(path)} is {kind}; give the path of the checkpoint file.", reason="file")
+        raise ConversionError(f"{quoted(path)} is {kind}; give the path of the checkpoint file.", reason="file")
     if not status.st_size:
-        raise ConversionError(f"{shown(path)} is empty; download it again.", reason="file")
+        raise ConversionError(f"{quoted(path)} is empty; download it again.", reason="file")
     return status.st_size
 
 
@@ -148,19 +149,19 @@ def _read_pickle(path: Path, container: Container) -> Any:
                 return torch.load(file, map_location="cpu", weights_only=True)
     except OversizedError as error:
         raise ConversionError(
-            f"{shown(path)} claims more memory than its size allows ({error}); {SAVE_AGAIN}.", reason="unsafe"
+            f"{quoted(path)} claims more memory than its size allows ({error}); {SAVE_AGAIN}.", reason="unsafe"
         ) from error
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"the object {shown(found[1])}" if found else "something that is not a tensor, or is damaged"
+        what = f"the object {quoted(found[1])}" if found else "something that is not a tensor, or is damaged"
         raise ConversionError(
-            f"{shown(path)} was refused without executing anything in it, because it contains {what}: a whole pickled "
-            f"module, or settings beside the weights; {SAVE_AGAIN}.",
+            f"{quoted(path)} was refused without executing anything in it, because it contains {what}: a whole "
+            f"pickled module, or settings beside the weights; {SAVE_AGAIN}.",
             reason="unsafe",
         ) from error
     except _BROKEN as error:
         raise ConversionError(
-            f"{shown(path)} is truncated or damaged ({shown(error)}); download it again.", reason="file"
+            f"{quoted(path)} is truncated or damaged ({quoted(error)}); download it again.", reason="file"
         ) from error
 
 
@@ -170,7 +171,7 @@ def _read_safetensors(path: Path, num_bytes: int) -> dict[str, torch.Tensor]:
             return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, *_BROKEN) as error:
         raise ConversionError(
-            f"{shown(path)} is a damaged safetensors file of {num_bytes} bytes ({shown(error)}); download it again.",
+            f"{quoted(path)} is a damaged safetensors file of {num_bytes} bytes ({quoted(error)}); download it again.",
             reason="file",
         ) from error
 

@@ -6,9 +6,9 @@ import os
 from pathlib import Path
 
 from ..common.files import TargetError, check_folder_target
+from ..common.text import quoted
 from ..hub.folder_type import MODEL_TYPE
-from ..hub.push import is_publishable
-from .errors import shown
+from ..hub.model_files import foreign_entries
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -27,21 +27,16 @@ def check_output(output: Path, *, overwrite: bool) -> None:
         return
     if output.is_symlink() or not output.is_dir():
         raise TargetError(output, "it is not a folder; choose another --output")
-    entries = sorted(output.iterdir())
-    if not entries:
+    if not any(output.iterdir()):
         return
     if not overwrite:
         raise TargetError(
             output, "the folder is not empty; choose another --output, or use --overwrite to replace a model folder"
         )
-    foreign = next((entry.name for entry in entries if entry.is_symlink() or not _belongs(entry)), None)
+    foreign = next(iter(foreign_entries(output)), None)
     if foreign is not None or _model_type(output) != MODEL_TYPE:
-        problem = f"contains {shown(foreign)}" if foreign else "contains no config.json of this package"
+        problem = f"contains {quoted(foreign)}" if foreign else "contains no config.json of this package"
         raise TargetError(output, f"the folder {problem}, so --overwrite does not replace it; choose another --output")
-
-
-def _belongs(entry: Path) -> bool:
-    return entry.name == "__pycache__" or (entry.is_file() and is_publishable(entry.name))
 
 
 def _model_type(folder: Path) -> object:

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from ..common.text import quoted
+from ..hub.differences import relative_difference
 from ..timm_backbones import is_timm
-from .errors import ConversionError, shown
+from .errors import ConversionError
 from .legacy_forward import LegacyNetwork, without_onednn
 
 
@@ -86,24 +88,6 @@ def sample_clips(size: int, batch_size: int) -> torch.Tensor:
     return (smooth + 0.3 * noise).view(batch_size, NUM_FRAMES, 3, size, size)
 
 
-def relative_difference(values: torch.Tensor, expected: torch.Tensor, *, floor: float = 1.0) -> float:
-    """
-    Return the largest difference, relative to the largest expected magnitude or to `floor` if all are smaller.
-
-    The floor matters to a single logit near 0, which rounding alone can exceed. The result is infinite if shapes
-    differ or a value is not finite.
-
-    Args:
-        values: Values to check.
-        expected: Expected values, of the same shape.
-        floor: Smallest magnitude to divide by.
-    """
-    if values.shape != expected.shape or not (values.isfinite().all() and expected.isfinite().all()):
-        return float("inf")
-    scale = expected.abs().max().clamp_min(floor)
-    return float(((values.double() - expected.double()).abs().max() / scale.double()).item())
-
-
 def expected_outputs(network: LegacyNetwork, image_size: int, dtype: torch.dtype = torch.float32) -> Outputs:
     """Return frame features and logits of the file's network, by batch size."""
     return {size: network(sample_clips(image_size, size).to(dtype)) for size in BATCH_SIZES}
@@ -137,8 +121,8 @@ def compare(
     incomplete = sorted({*info["missing_keys"], *info["unexpected_keys"], *map(str, info["mismatched_keys"])})
     if incomplete:
         raise ConversionError(
-            f"The folder converted from {shown(file)} does not load completely ({', '.join(incomplete[:3])}); nothing "
-            "was written. Please report this.",
+            f"The folder converted from {quoted(file)} does not load completely ({', '.join(incomplete[:3])}); "
+            "nothing was written. Please report this.",
             reason="parity",
         )
     model.train(False).to(dtype)

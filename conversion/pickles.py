@@ -28,7 +28,7 @@ _MAX_MEMO = 1 << 20
 
 
 class OversizedError(ValueError):
-    """The tensors of a pickle claim more than the file holds."""
+    """The tensors of a pickle claim more than the size of the file."""
 
 
 class _Storage:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from .errors import ConversionOptionError, shown
+from ..common.text import quoted
+from .errors import ConversionOptionError
 from .published import PRESETS
 
 
@@ -54,7 +55,7 @@ class ConversionPlan:
         output: Model folder to write; `None` converts and compares without writing.
         overwrite: Replace the model folder at `output`.
         dry_run: Convert and compare without writing.
-        key: Set of weights to convert if the file holds several, such as an average over training.
+        key: Set of weights to convert if the file contains several, such as an average over training.
         backbone: timm network of the file, as `"timm/NAME"`, if it is not detected.
         head_order: Linear layers of the head, first to last, if neither shapes nor file determine their order.
         preset: Published system that the file belongs to; one of `deepfake_video.conversion.published.PRESETS`.
@@ -126,7 +127,7 @@ class ConversionPlan:
             value = getattr(self, name)
             if value is not None and value not in allowed:
                 raise ConversionOptionError(
-                    f"{option(name)} must be one of {', '.join(map(str, allowed))}, got {shown(value)}."
+                    f"{option(name)} must be one of {', '.join(map(str, allowed))}, got {quoted(value)}."
                 )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)

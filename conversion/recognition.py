@@ -3,10 +3,11 @@
 
 from collections.abc import Sequence
 
+from ..common.text import quoted
 from ..timm_backbones import is_timm
 from .backbone_detection import Shapes, find_backbone, refuse_unsupported
 from .backbones import backbone_shapes, legacy_names, num_features
-from .errors import ConversionError, listed, shown
+from .errors import ConversionError, listed
 from .families import find_family, find_timm_family
 from .heads import find_attention, find_head
 from .layout import Layout
@@ -45,11 +46,9 @@ def recognise(
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
     rest: Shapes = _without(shapes, set(expected.values()))
-    adjustment: tuple[str, ...] = ()
-    if backbone == XCEPTION:
-        # The second head of DeepfakeBench, which its ordinary mode does not use.
-        adjustment = tuple(key for key in rest if key.startswith(prefix + ADJUSTMENT))
-        rest = _without(rest, set(adjustment))
+    # The second head of DeepfakeBench, which its ordinary mode does not use.
+    adjustment = tuple(key for key in rest if backbone == XCEPTION and key.startswith(prefix + ADJUSTMENT))
+    rest = _without(rest, set(adjustment))
     features = num_features(backbone)
     rnn = find_rnn(rest, features, file, key_prefix)
     if rnn is not None:
@@ -88,13 +87,13 @@ def _check_shapes(expected: Shapes, shapes: Shapes, file: str, key_prefix: str) 
     missing = [key_prefix + key for key in expected if key not in shapes and not key.endswith("num_batches_tracked")]
     if missing:
         raise ConversionError(
-            f"{shown(file)} is incomplete, missing keys: {listed(missing)}; save the whole state dict of the model.",
+            f"{quoted(file)} is incomplete, missing keys: {listed(missing)}; save the whole state dict of the model.",
             reason="weights",
         )
     for key, shape in expected.items():
         if shapes.get(key, shape) != shape:
             raise ConversionError(
-                f"{shown(file)} contains {shown(key_prefix + key)} of shape {shapes[key]} instead of {shape}: a "
+                f"{quoted(file)} contains {quoted(key_prefix + key)} of shape {shapes[key]} instead of {shape}: a "
                 "different network, or a damaged file.",
                 reason="weights",
             )

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConversionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, listed
 
 
 _KEY = re.compile(r"^((?:.+\.)?)(weight|bias)_(ih|hh|hr)_l(\d+)(_reverse)?$")
@@ -96,9 +97,9 @@ def find_rnn(
     inputs = shapes.get(f"{prefix}weight_ih_l0", (rows, num_features))
     if len(inputs) != 2 or inputs[1] != num_features:
         raise ConversionError(
-            f"{shown(file)} contains an RNN that takes {inputs[-1] if inputs else 0} features (key "
-            f"{shown(f'{key_prefix}{prefix}weight_ih_l0')}), but the backbone returns {num_features}; a layer between "
-            "them is not supported.",
+            f"{quoted(file)} contains an RNN that takes {inputs[-1] if inputs else 0} features (key "
+            f"{quoted(f'{key_prefix}{prefix}weight_ih_l0')}), but the backbone returns {num_features}; a layer "
+            "between them is not supported.",
             reason="layout",
         )
     return RecurrentLayout(
@@ -116,13 +117,13 @@ def _only_prefix(matches: Mapping[str, re.Match[str]], file: str, key_prefix: st
     prefixes = sorted({match[1] for match in matches.values()})
     if len(prefixes) > 1:
         raise ConversionError(
-            f"{shown(file)} contains {len(prefixes)} RNNs ({listed(prefixes)}); only one is supported.",
+            f"{quoted(file)} contains {len(prefixes)} RNNs ({listed(prefixes)}); only one is supported.",
             reason="layout",
         )
     if any(match[3] == "hr" for match in matches.values()):
         raise ConversionError(
-            f"{shown(file)} contains an LSTM with projections (proj_size, key "
-            f"{shown(key_prefix + next(iter(matches)))}), which is not supported.",
+            f"{quoted(file)} contains an LSTM with projections (proj_size, key "
+            f"{quoted(key_prefix + next(iter(matches)))}), which is not supported.",
             reason="layout",
         )
     return prefixes[0]
@@ -135,7 +136,7 @@ def _find_kind(
     recurrent = shapes.get(f"{prefix}weight_hh_l0")
     if recurrent is None or len(recurrent) != 2 or not recurrent[1]:
         raise ConversionError(
-            f"{shown(file)} is incomplete: its RNN has no valid {shown(f'{key_prefix}{prefix}weight_hh_l0')}; save "
+            f"{quoted(file)} is incomplete: its RNN has no valid {quoted(f'{key_prefix}{prefix}weight_hh_l0')}; save "
             "the whole state dict of the model.",
             reason="weights",
         )
@@ -144,7 +145,7 @@ def _find_kind(
     if kind is None:
         what = "a plain RNN without gates" if rows == hidden_size else f"an RNN of shape {recurrent}"
         raise ConversionError(
-            f"{shown(file)} contains {what} (key {shown(key_prefix + first)}); only LSTM and GRU are supported.",
+            f"{quoted(file)} contains {what} (key {quoted(key_prefix + first)}); only LSTM and GRU are supported.",
             reason="layout",
         )
     return kind, hidden_size, rows

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .errors import ConversionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, listed
 from .unwrapping import SAVE_AGAIN
 
 
@@ -39,7 +40,7 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
     """
     if len(state_dict) > MAX_KEYS:
         raise ConversionError(
-            f"{shown(path)} contains {len(state_dict)} keys, more than {MAX_KEYS}; it is not a supported checkpoint.",
+            f"{quoted(path)} contains {len(state_dict)} keys, more than {MAX_KEYS}; it is not a supported checkpoint.",
             reason="unsafe",
         )
     tensors: dict[str, torch.Tensor] = {}
@@ -47,7 +48,7 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
     for key, value in state_dict.items():
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(
-                f"{shown(path)} contains a {type(value).__name__} under the key {shown(key)} where only tensors are "
+                f"{quoted(path)} contains a {type(value).__name__} under the key {quoted(key)} where only tensors are "
                 "allowed; save the state dict alone, or in a dictionary beside other values.",
                 reason="weights",
             )
@@ -57,12 +58,12 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
     # Twice the file leaves room for tied weights; a view that repeats one number a billion times exceeds it.
     if total > 2 * num_bytes:
         raise ConversionError(
-            f"{shown(path)} has {num_bytes} bytes but its tensors claim {total}; {SAVE_AGAIN}.", reason="unsafe"
+            f"{quoted(path)} has {num_bytes} bytes but its tensors claim {total}; {SAVE_AGAIN}.", reason="unsafe"
         )
     bad = [key for key, tensor in tensors.items() if tensor.is_floating_point() and not _is_finite(tensor)]
     if bad:
         raise ConversionError(
-            f"{shown(path)} contains NaN or infinite values in {listed(bad)}: its training diverged or the file is "
+            f"{quoted(path)} contains NaN or infinite values in {listed(bad)}: its training diverged or the file is "
             "damaged; use an earlier checkpoint.",
             reason="weights",
         )
@@ -84,15 +85,15 @@ def check_weights(checkpoint: "Checkpoint", layout: "Layout") -> None:
     for key in layout.backbone_keys.values():
         if key.endswith("running_var") and bool((tensors[key] < 0).any()):
             raise ConversionError(
-                f"{shown(path)} contains negative variances in {shown(checkpoint.prefix + key)}; the file is damaged, "
-                "download it again.",
+                f"{quoted(path)} contains negative variances in {quoted(checkpoint.prefix + key)}; the file is "
+                "damaged, download it again.",
                 reason="weights",
             )
     used = [key for key in tensors if not key.endswith("num_batches_tracked")]
     integers = [key for key in used if not tensors[key].is_floating_point()]
     if integers:
         raise ConversionError(
-            f"{shown(path)} contains integers in {shown(checkpoint.prefix + integers[0])} (a quantised model); save "
+            f"{quoted(path)} contains integers in {quoted(checkpoint.prefix + integers[0])} (a quantised model); save "
             "the float32 weights from before quantisation.",
             reason="weights",
         )
@@ -102,8 +103,8 @@ def _check_is_plain(key: str, value: torch.Tensor, path: Path) -> None:
     is_plain = type(value) in (torch.Tensor, torch.nn.Parameter) and value.layout == torch.strided
     if not is_plain or value.device.type != "cpu" or value.dtype not in (*FLOATS, *INTEGERS):
         raise ConversionError(
-            f"{shown(path)} contains an unsupported tensor under the key {shown(key)} ({value.dtype}, {value.layout}, "
-            f"device {value.device}); save plain float32 tensors.",
+            f"{quoted(path)} contains an unsupported tensor under the key {quoted(key)} ({value.dtype}, "
+            f"{value.layout}, device {value.device}); save plain float32 tensors.",
             reason="weights",
         )
 

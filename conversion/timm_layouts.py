@@ -6,9 +6,10 @@ from collections.abc import Mapping, MutableMapping
 
 import torch
 
+from ..common.text import quoted
 from ..timm_backbones import PREFIX, check_timm_name, is_timm
 from .backbones import backbone_shapes
-from .errors import ConversionError, ConversionOptionError, shown
+from .errors import ConversionError, ConversionOptionError
 
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -71,7 +72,7 @@ def find_prefixes(backbone: str, shapes: Shapes, file: str) -> list[str]:
     prefixes = [key.removesuffix(first) for key in shapes if key == first or key.endswith(f".{first}")]
     if not prefixes:
         raise ConversionError(
-            f"{shown(file)} does not contain {backbone}: missing key {shown(first)}; omit --backbone to detect the "
+            f"{quoted(file)} does not contain {backbone}: missing key {quoted(first)}; omit --backbone to detect the "
             "network.",
             reason="layout",
         )

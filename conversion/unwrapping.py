@@ -8,7 +8,8 @@ from typing import Any
 
 import torch
 
-from .errors import ConversionError, ConversionOptionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, ConversionOptionError, listed
 
 
 MAX_DEPTH = 5
@@ -45,7 +46,7 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     """
     if not isinstance(content, Mapping):
         raise ConversionError(
-            f"{shown(path)} contains a {type(content).__name__}, not a state dict; {SAVE_AGAIN}.", reason="weights"
+            f"{quoted(path)} contains a {type(content).__name__}, not a state dict; {SAVE_AGAIN}.", reason="weights"
         )
     found = _candidates(content, (), set()) or [((), content)]
     if any(_has_convolutions(state_dict) for _, state_dict in found):
@@ -55,12 +56,12 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     if len(named or found) > 1:
         names = listed([".".join(wrappers) for wrappers, _ in named or found], limit=8)
         raise ConversionOptionError(
-            f"{shown(path)} contains several sets of weights: {names}. Select one with --key; an average over "
+            f"{quoted(path)} contains several sets of weights: {names}. Select one with --key; an average over "
             "training (EMA, SWA) is usually the one that was evaluated."
         )
     wrappers, state_dict = (named or found)[0]
     if not state_dict:
-        raise ConversionError(f"{shown(path)} contains an empty state dict; {SAVE_AGAIN}.", reason="weights")
+        raise ConversionError(f"{quoted(path)} contains an empty state dict; {SAVE_AGAIN}.", reason="weights")
     if wanted and not named:
         state_dict = _keep_prefix(state_dict, wanted, path)
     return state_dict, wrappers
@@ -98,7 +99,7 @@ def _keep_prefix(state_dict: Mapping[Any, Any], prefix: str, path: Path) -> dict
     if not kept:
         firsts = list(dict.fromkeys(str(key).partition(".")[0] for key in state_dict))
         raise ConversionOptionError(
-            f"{shown(path)} contains nothing under --key {shown(prefix)}; its keys begin with "
+            f"{quoted(path)} contains nothing under --key {quoted(prefix)}; its keys begin with "
             f"{listed(firsts, limit=8)}."
         )
     return kept
