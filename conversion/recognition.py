@@ -45,10 +45,9 @@ def recognise(
     naming, prefix, backbone = find_backbone(shapes, file, backbone)
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
-    rest: Shapes = _without(shapes, set(expected.values()))
     # The second head of DeepfakeBench, which its ordinary mode does not use.
-    adjustment = tuple(key for key in rest if backbone == XCEPTION and key.startswith(prefix + ADJUSTMENT))
-    rest = _without(rest, set(adjustment))
+    adjustment = tuple(key for key in shapes if backbone == XCEPTION and key.startswith(prefix + ADJUSTMENT))
+    rest: Shapes = _without(shapes, {*expected.values(), *adjustment})
     features = num_features(backbone)
     rnn = find_rnn(rest, features, file, key_prefix)
     if rnn is not None:
