@@ -20,6 +20,9 @@ _MODULES = {
     "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
     "hub.push": ["PushPlan", "PushResult", "push"],
     "scanning": ["VideoResult", "scan"],
+    "conversion.plan": ["ConversionPlan"],
+    "conversion.inspection": ["Inspection", "inspect_checkpoint"],
+    "conversion.converting": ["ConversionResult", "convert"],
     "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -41,6 +44,11 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
+    from .conversion.converting import ConversionResult as ConversionResult
+    from .conversion.converting import convert as convert
+    from .conversion.inspection import Inspection as Inspection
+    from .conversion.inspection import inspect_checkpoint as inspect_checkpoint
+    from .conversion.plan import ConversionPlan as ConversionPlan
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError

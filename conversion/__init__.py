@@ -1,10 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-From a legacy checkpoint to a folder for the Hugging Face Hub.
+Converts a legacy checkpoint to a model folder for the Hugging Face Hub.
 
-The way of a file: `loading` reads it safely, `unwrapping` finds the state dict in it, `recognition` finds its
-layout in keys and shapes, `choices` settles what weights cannot tell (`published` knows what published programs
-do), `key_maps` renames and folds the tensors, `parity` compares the written folder with the network of the read
-file (`legacy_forward`), `model_card` writes it down, `converting` runs these in order. `hub` publishes a folder,
-`onnx_export` exports one, `packaged` copies the one that comes with the package.
+`converting.convert` takes a `plan.ConversionPlan` through these steps:
+
+1. load: `loading` reads the file safely (`containers`, `pickles`, `tensor_checks`), `unwrapping` finds the state dict.
+2. recognise: `recognition` detects the `layout` from keys and shapes (`backbone_detection`, `backbones`,
+   `timm_layouts`, `recurrence`, `heads`, `families`).
+3. choose: `choices` settles what weights do not determine, with facts on published programs (`published`) and checks
+   against contradictions (`choice_checks`); `diagnosis` describes the result. `inspection` runs the steps up to here.
+4. map keys: `key_maps` renames the tensors, `folder_settings` makes configuration and processor.
+5. prove parity: `parity` compares the folder with the network of the file, which `legacy_forward` runs.
+6. write the card: `conversion_card`; the folder then appears at once, if `output_folder` allows it.
 """

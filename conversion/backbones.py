@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How legacy code names the weights of a backbone: torchvision's keys, and the same in four other dialects."""
+"""Names of backbone weights: torchvision's keys in five naming schemes of legacy code, and timm's."""
 
 import functools
 import itertools
@@ -11,7 +11,7 @@ from ..timm_backbones import build_timm_backbone, is_timm, timm_input, timm_num_
 
 Naming = Literal["torchvision", "native", "children", "efficientnet_pytorch", "timm"]
 
-# (stem channels, head channels, blocks) tell the variants apart; the size is the one they were designed for.
+# (stem channels, head channels, blocks) identify a variant.
 EFFICIENTNETS: dict[str, tuple[int, int, int]] = {
     "efficientnet_b0": (32, 1280, 16),
     "efficientnet_b1": (32, 1280, 23),
@@ -54,7 +54,7 @@ _BLOCK_KEY = re.compile(r"features\.([1-7])\.(\d+)\.block\.(\d)\.(\w+)\.(\w+)")
 
 @functools.cache
 def backbone_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
-    """Our key and shape of each weight of a backbone, which are torchvision's or timm's, without its classifier."""
+    """Return our key (torchvision's or timm's) and shape of each weight of a backbone, without its classifier."""
     import torch
     import torchvision
 
@@ -68,22 +68,22 @@ def backbone_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
 
 
 def num_features(backbone: str) -> int:
-    """Width of the features of a frame."""
+    """Return the width of the features of a frame."""
     if is_timm(backbone):
         return timm_num_features(backbone)
-    # The last batch norm of the network is as long as they are wide.
+    # The last batch norm of the network has this width.
     last = "features.8.1.weight" if backbone in EFFICIENTNETS else "layer4.0.bn3.weight"
     return backbone_shapes(backbone)[last][0]
 
 
 def native_size(backbone: str) -> int:
-    """Height and width in pixels that a backbone was designed for."""
+    """Return the height and width in pixels for which a backbone was designed."""
     return timm_input(backbone).image_size if is_timm(backbone) else _NATIVE_SIZES[backbone]
 
 
 @functools.cache
 def legacy_names(backbone: str, naming: Naming) -> dict[str, str]:
-    """Our key of each weight, to its key in a dialect (both without a prefix)."""
+    """Return the key in a naming scheme of each of our keys (both without prefix)."""
     keys = list(backbone_shapes(backbone))
     if naming == "native" or is_timm(backbone):
         return {key: key for key in keys}
@@ -104,7 +104,7 @@ def _by_block(blocks: list[re.Match[str]]) -> list[tuple[tuple[str, str], list[r
 
 
 def _flat_name(key: str, naming: Naming, flat: dict[tuple[str, str], int], parts: dict[tuple[str, str], int]) -> str:
-    """One torchvision key of an EfficientNet in the names of efficientnet_pytorch or timm."""
+    """Translate one torchvision key of an EfficientNet to efficientnet_pytorch or timm naming."""
     match = _BLOCK_KEY.fullmatch(key)
     if match is None:
         _, stage, index, leaf = key.split(".")
@@ -115,6 +115,6 @@ def _flat_name(key: str, naming: Naming, flat: dict[tuple[str, str], int], parts
         return f"{block}.{_SQUEEZES[naming][inner]}.{leaf}"
     expands = parts[stage, index] == 3
     convolutions = _BLOCKS[naming, expands]
-    # The squeeze and excitation stands before the projection and takes a number of its own.
+    # Squeeze and excitation comes before the projection and has a number of its own.
     position = int(part) if int(part) < parts[stage, index] else len(convolutions) - 1
     return f"{block}.{convolutions[position][int(inner)]}.{leaf}"

@@ -1,18 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What legacy weights really compute, in plain words."""
+"""Describes in plain words what legacy weights compute."""
 
 from .choices import Choices
-from .recognition import Layout
+from .layout import Layout
 
 
-_ORDER = ("real", "fake")
+_LABELS = ("real", "fake")
 
 
 def diagnose(layout: Layout, choices: Choices) -> list[str]:
-    """Sentences for the terminal and the model card, the gravest first; unsettled choices are left out."""
+    """
+    Return notes for the terminal and the model card, the most important first.
+
+    Args:
+        layout: The detected layout.
+        choices: The choices; those that are missing yield no note.
+    """
     return [
         *_recurrence(layout, choices),
-        *_unseen(layout, choices),
+        *_undetermined(layout, choices),
         *_labels(layout, choices),
         *_preprocessing(choices),
         *_family(layout),
@@ -26,60 +32,60 @@ def _recurrence(layout: Layout, choices: Choices) -> list[str]:
     kind = layout.rnn.kind.upper()
     if choices.as_sequence:
         return [
-            f"A DIFFERENT FUNCTION (--as-sequence): these weights were trained and published with the {kind} starting "
-            "anew at each frame; here it runs over the frames of the clip as a sequence. The scores are not those of "
-            "the published checkpoint, and no published result holds for them."
+            f"A DIFFERENT FUNCTION (--as-sequence): these weights were trained and published with the {kind} "
+            "restarting at each frame; here it runs over the frames of the clip as a sequence. The scores differ from "
+            "those of the published checkpoint, and no published result applies to them."
         ]
     if recurrence == "sequence":
         if layout.rnn.has_bias:
             return []
         return [
-            f"The {kind} has no biases, which is the mark of a network built as nn.LSTM(input, hidden, layers, "
-            "bidirectional): there the fourth argument is `bias`, and the program recurs over the batch. If that is "
-            "where these weights come from, --recurrence per-frame is the faithful choice."
+            f"The {kind} has no biases, which is typical of networks created as nn.LSTM(input, hidden, layers, "
+            "bidirectional): the fourth argument is `bias`, and the program recurs over the batch. If these weights "
+            "come from such a program, --recurrence per-frame is the faithful choice."
         ]
     text = (
-        f"Not a temporal model: the {kind} was built without batch_first, so the legacy program recurs over the "
-        "batch, and for one video it starts anew at each frame. "
+        f"Not a temporal model: the {kind} was created without batch_first, so the legacy program recurs over the "
+        "batch, and for a single video it starts anew at each frame. "
     )
     if pooling == "last":
         text += (
-            "The score depends on the last frame alone: replacing all other frames changes nothing. The conversion "
+            "The score depends on the last frame alone: replacing all other frames does not change it. The conversion "
             "reproduces this exactly."
         )
     else:
         text += (
-            f"The score is the {pooling} over frames that are judged one by one; their order means nothing. The "
+            f"The score is the {pooling} over independently scored frames, so their order does not matter. The "
             "conversion reproduces this exactly."
         )
     return [
         text,
-        "In batches of several videos the legacy program let them leak into each other; converted, each video is "
-        "judged as if it were alone.",
+        "In batches of several videos, the legacy program lets one video affect the score of another; the converted "
+        "model scores each video independently.",
     ]
 
 
-def _unseen(layout: Layout, choices: Choices) -> list[str]:
-    """What a legacy program may do that no key shows and no flag says."""
-    sentences = []
+def _undetermined(layout: Layout, choices: Choices) -> list[str]:
+    """Return what a legacy program may do that neither keys nor options show."""
+    notes = []
     if layout.family == "resnext50-lstm":
-        sentences.append(
-            "One published copy of the training program applies LeakyReLU to the LSTM's outputs before their mean; "
-            "the keys are the same, and the conversion does not apply it. Copies also differ in how frames go in: "
-            "some convert them to RGB, or spread them over the video (--channel-order rgb, --frame-sampling even)."
+        notes.append(
+            "One published copy of the training program applies LeakyReLU to the outputs of the LSTM before their "
+            "mean; its keys are the same, and the conversion does not apply it. Copies also differ in their frames: "
+            "some use RGB, or sample frames over the whole video (--channel-order rgb, --frame-sampling even)."
         )
     if layout.rnn and layout.rnn.bidirectional and choices.get("pooling") == "last":
-        sentences.append(
-            "Pooling last takes both directions at the last frame, as output[:, -1]; a program that joins the final "
-            "state of each direction (h_n) computes something else, which cannot be converted."
+        notes.append(
+            "Pooling last uses both directions at the last frame, as output[:, -1]; a program that concatenates the "
+            "final state of each direction (h_n) computes something else, which cannot be converted."
         )
     if layout.head.order in ("file", "flag"):
-        origin = "of the file" if layout.head.order == "file" else "given"
-        sentences.append(
-            f"The order of the head's layers ({', '.join(layout.head.modules)}) is the one {origin}: their shapes "
-            "allow another, and the check after the conversion cannot see it."
+        origin = "that of the file" if layout.head.order == "file" else "set by --head-order"
+        notes.append(
+            f"The order of the layers of the head ({', '.join(layout.head.modules)}) is {origin}: their shapes allow "
+            "another order, and the parity check cannot detect a wrong one."
         )
-    return sentences
+    return notes
 
 
 def _labels(layout: Layout, choices: Choices) -> list[str]:
@@ -88,48 +94,45 @@ def _labels(layout: Layout, choices: Choices) -> list[str]:
         return []
     if layout.head.sizes[-1] == 2:
         if fake_index == 1:
-            return ["Label order: the file has 0 = real, 1 = fake, as the converted folder."]
-        return ["Label order: the file has 0 = fake, 1 = real; the converted folder has 0 = real, 1 = fake."]
+            return ["Label order: 0 = real, 1 = fake, in the file as in the converted folder."]
+        return ["Label order: 0 = fake, 1 = real in the file; 0 = real, 1 = fake in the converted folder."]
     return [
-        f"The single sigmoid output of the file is the probability of {_ORDER[fake_index]}; it was folded exactly "
-        "into two logits, 0 = real and 1 = fake."
+        f"The single sigmoid output of the file is the probability of {_LABELS[fake_index]}; it is converted exactly "
+        "to two logits, 0 = real and 1 = fake."
     ]
 
 
 def _preprocessing(choices: Choices) -> list[str]:
-    sentences = []
+    notes = []
     if choices["channel_order"] == "bgr":
-        sentences.append(
-            "Frames go in as BGR (OpenCV's order), with the normalisation applied to the channels in that order."
+        notes.append(
+            "The input is BGR (the channel order of OpenCV), and the normalization applies to the channels in this "
+            "order."
         )
     if (tuple(choices["image_mean"]), tuple(choices["image_std"])) == ((0.0,) * 3, (1.0,) * 3):
-        sentences.append("Frames are not normalised: pixel values are divided by 255 and nothing else.")
+        notes.append("Frames are not normalized: pixel values are only divided by 255.")
     if choices["faces"] == "auto" and not choices["face_square"] and not choices["do_pad"]:
         size = choices["image_size"]
-        sentences.append(
-            f"The tight face box is stretched to {size} x {size} px without keeping its shape, as in the legacy "
-            "program."
+        notes.append(
+            f"The tight face box is resized to {size} x {size} px without preserving its aspect ratio, as in the "
+            "legacy program."
         )
     if choices["frame_sampling"] == "first":
-        sentences.append(
-            f"Only the first {choices['num_frames']} frames of a video are looked at; what comes later is not judged."
-        )
-    return sentences
+        notes.append(f"Only the first {choices['num_frames']} frames of a video are scored.")
+    return notes
 
 
 def _family(layout: Layout) -> list[str]:
-    sentences = []
+    notes = []
     if layout.unused:
-        sentences.append(f"Unused weights were left out: {', '.join(layout.unused)}.")
+        notes.append(f"Unused weights are not converted: {', '.join(layout.unused)}.")
     if layout.family == "efficientnet-b0-bilstm-attention":
-        sentences.append(
-            "The legacy program fills short videos up with black frames; the converted folder repeats frames instead."
-        )
+        notes.append("The legacy program pads short videos with black frames; the converted model repeats frames.")
     if layout.family == "selimsef-dfdc":
-        sentences.append(
-            "The legacy program cuts face boxes off at the border of the frame and averages its most confident "
-            "frames; the converted folder fills with black and averages all frames."
+        notes.append(
+            "The legacy program clips face boxes at the border of the frame and averages its most confident frames; "
+            "the converted model pads with black and averages all frames."
         )
     if layout.family == "icpr2020dfdc":
-        sentences.append("A video's score is the sigmoid of the mean of its frames' logits.")
-    return sentences
+        notes.append("The score of a video is the sigmoid of the mean logit of its frames.")
+    return notes

@@ -1,21 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The error of this room, and how untrusted names are shown in it."""
+"""Errors of the conversion, and how names from untrusted files appear in them."""
 
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
+from ..common.errors import UsageError, WorkError
+from ..common.text import quoted
 
-Reason = Literal["file", "unsafe", "weights", "layout", "flags", "output", "parity", "hub", "export"]
+
+Reason = Literal["file", "unsafe", "weights", "layout", "parity"]
 
 
-class ConversionError(ValueError):
+class ConversionError(WorkError):
     """
-    A checkpoint that cannot be converted, a folder that cannot be written, or a push that failed.
+    A checkpoint cannot be converted.
 
     Args:
-        message: One sentence that names the file, the key and the way out.
-        reason: `"file"` (unreadable), `"unsafe"`, `"weights"` (incomplete, wrong, not finite), `"layout"` (not
-            supported), `"flags"` (something must be given), `"output"`, `"parity"`, `"hub"` or `"export"`.
+        message: One sentence that names the file, the key and the remedy.
+        reason: `"file"` (unreadable), `"unsafe"`, `"weights"` (incomplete, of a wrong shape or not finite),
+            `"layout"` (not supported) or `"parity"` (the converted network computes something else).
     """
 
     def __init__(self, message: str, *, reason: Reason) -> None:
@@ -23,14 +26,22 @@ class ConversionError(ValueError):
         self.reason: Reason = reason
 
 
-def shown(name: object, limit: int = 120) -> str:
-    """A name from a file as a quoted, shortened, printable text."""
-    text = str(name)
-    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+class ConversionOptionError(UsageError):
+    """
+    An option of the conversion is missing, invalid, or contradicts the checkpoint.
+
+    Args:
+        message: One sentence that names the option and the remedy.
+    """
+
+    reason = "flags"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.split()))
 
 
 def first_repeated(names: Iterable[str]) -> str | None:
-    """The first name that was there before."""
+    """Return the first name that occurs a second time, if any."""
     seen: set[str] = set()
     for name in names:
         if name in seen:
@@ -40,6 +51,6 @@ def first_repeated(names: Iterable[str]) -> str | None:
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:
-    """The first names, and how many more there are."""
+    """Quote the first names and count the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(shown(name) for name in names[:limit]) + more
+    return ", ".join(quoted(name) for name in names[:limit]) + more

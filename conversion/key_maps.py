@@ -1,30 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The tensors of a legacy file under our names: renamed, made float32, and folded into the head with two logits."""
+"""Maps the tensors of a legacy file to our names, in float32 and with the two-logit head."""
 
 from collections.abc import Mapping
 
 import torch
 
 from .backbones import backbone_shapes
-from .recognition import Layout
+from .layout import Layout
 
 
 def convert_tensors(
     tensors: Mapping[str, torch.Tensor], layout: Layout, *, fake_index: int
 ) -> dict[str, torch.Tensor]:
     """
-    The state dict of `DeepfakeForVideoClassification`; tensors that stay as they are share their memory.
+    Convert tensors to the state dict of `DeepfakeForVideoClassification`.
+
+    Tensors that need no change share their memory with the input.
 
     Args:
-        tensors: Those of the file.
-        layout: What was recognised in them.
-        fake_index: The logit that means fake, or the side of a single sigmoid.
+        tensors: Tensors of the file by key.
+        layout: Their layout.
+        fake_index: Logit that means fake; for a single sigmoid, 1 if it is the probability of fake and 0 if of real.
+
+    Returns:
+        Our tensors by name.
     """
     converted: dict[str, torch.Tensor] = {}
     for name, key in layout.backbone_keys.items():
         target = f"deepfake.frame_encoder.backbone.{name}"
         if name.endswith("num_batches_tracked"):
-            # Counters that old files lack; they matter to training with a cumulative average only.
+            # Old files lack these counters, which only a cumulative average in training uses.
             converted[target] = tensors.get(key, torch.zeros(backbone_shapes(layout.backbone)[name])).long()
         else:
             converted[target] = tensors[key].float()
@@ -47,7 +52,7 @@ def convert_tensors(
 
 
 def _add_zero_biases(converted: dict[str, torch.Tensor]) -> None:
-    """Zero biases change nothing, and our RNNs have biases."""
+    """Add zero biases, since our RNNs have biases; they do not change the output."""
     for name, weight in list(converted.items()):
         if ".rnn.weight_" in name:
             converted[name.replace(".weight_", ".bias_")] = weight.new_zeros(len(weight))
@@ -55,9 +60,9 @@ def _add_zero_biases(converted: dict[str, torch.Tensor]) -> None:
 
 def _to_two_logits(rows: torch.Tensor, fake_index: int) -> torch.Tensor:
     """
-    Rows (real, fake) from one row or two.
+    Convert one row or two rows to the rows (real, fake).
 
-    A sigmoid of z is a softmax over (0, z), or over (z, 0) where z speaks for real.
+    The sigmoid of z equals a softmax over (0, z), or over (z, 0) if z is the logit of real.
     """
     if len(rows) == 1:
         rows = torch.cat([torch.zeros_like(rows), rows])

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The network of a legacy file, run on the file's own keys.
+Runs the network of a legacy file on the keys of the file.
 
-This is the other side of the parity check, so it shares nothing with the conversion: no name is mapped, no tensor
-renamed or folded. Kernel sizes, widths and groups come from the shapes of the weights, strides from the papers
-(Xie et al., 2017; Tan and Le, 2019).
+The parity check compares it with the converted network, so it shares nothing with the conversion: no key is mapped and
+no tensor is changed. Kernel sizes, widths and groups come from the shapes of the weights, strides from the papers (Xie
+et al., 2017; Tan and Le, 2019).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ from torch.nn import functional
 
 from ..timm_backbones import build_timm_backbone, is_timm
 from .choices import Choices
-from .recognition import Layout
+from .layout import Layout
 
 
 _STRIDES = (1, 2, 2, 2, 1, 2, 1)
@@ -36,9 +36,9 @@ _ACTIVATIONS: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 @contextlib.contextmanager
 def without_onednn() -> Iterator[None]:
     """
-    RNNs by torch's own kernels, which both sides of the check use.
+    Run RNNs with torch's own kernels, which both networks of the parity check use.
 
-    oneDNN's pack two more copies of the weights, and their tanh is off by more than the check allows.
+    Those of oneDNN make two more copies of the weights, and the error of their tanh exceeds the tolerance.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -48,11 +48,13 @@ def without_onednn() -> Iterator[None]:
 
 class LegacyNetwork:
     """
+    The network of a legacy file.
+
     Args:
-        tensors: Those of the file.
-        layout: What was recognised in them.
+        tensors: Tensors of the file by key.
+        layout: Their layout.
         choices: How the legacy program ran them.
-        dtype: Of the computation.
+        dtype: Data type of the computation.
     """
 
     def __init__(
@@ -62,7 +64,7 @@ class LegacyNetwork:
         choices: Choices,
         dtype: torch.dtype = torch.float32,
     ) -> None:
-        # Through float32, which is what the converted folder holds.
+        # Rounded to float32, the data type of the converted folder.
         self.tensors = {key: value.float().to(dtype) for key, value in tensors.items() if value.is_floating_point()}
         self.layout = layout
         self.choices = choices
@@ -74,11 +76,16 @@ class LegacyNetwork:
     @torch.inference_mode()
     def __call__(self, clips: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
-        Clips (B, T, 3, H, W) to frame features (B, T, D), and to the logits (B, 2) for real and fake that the legacy
-        answer stands for.
+        Run the network.
+
+        Args:
+            clips: Frames (B, T, 3, H, W).
+
+        Returns:
+            Frame features (B, T, D), and logits (B, 2) for real and fake that are equivalent to the legacy output.
         """
-        # All frames at once, as our network takes them: then equal weights give equal bits, and no rounding is
-        # taken for an error in networks that magnify it.
+        # All frames at once, as in our network: equal weights then give equal bits, and networks that amplify
+        # rounding pass too.
         features = self._features(clips.flatten(0, 1)).view(*clips.shape[:2], -1)
         return features, self._logits(features)
 
@@ -87,7 +94,7 @@ class LegacyNetwork:
             frame_logits = self._two_logits(self._head(features))
             if self.choices["frame_aggregation"] == "mean-logit":
                 return frame_logits.mean(1)
-            # The log of the mean probability, in the form that does not underflow.
+            # The log of the mean probability, without underflow.
             return frame_logits.double().log_softmax(-1).logsumexp(1) - math.log(frame_logits.shape[1])
         return self._two_logits(self._head(self._pool(self._recur(features))))
 
@@ -99,7 +106,7 @@ class LegacyNetwork:
         return functional.adaptive_avg_pool2d(run(frames), 1).flatten(1)
 
     def _timm(self, frames: torch.Tensor) -> torch.Tensor:
-        """By timm's own network, which is what these weights were trained in."""
+        """Run timm's own network, in which these weights were trained."""
         network = build_timm_backbone(self.layout.backbone, image_size=self.choices["image_size"]).to(frames.dtype)
         names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
         weights = {name: self.tensors[self.layout.prefix + name] for name in names}
@@ -159,7 +166,7 @@ class LegacyNetwork:
         return functional.silu(self._norm(head_norm, self._conv(head, hidden)))
 
     def _blocks(self) -> Iterator[tuple[dict[str, tuple[str, str]], int]]:
-        """For each block the names of its parts, and its stride."""
+        """Yield the names of the parts of each block, and its stride."""
         flat = 0
         for stage, (repeats, stage_stride) in enumerate(zip(_REPEATS, _STRIDES, strict=True)):
             for index in range(math.ceil(repeats * _DEPTHS[self.layout.backbone[-2:]])):
@@ -211,8 +218,8 @@ class LegacyNetwork:
         rnn = self.layout.rnn
         if rnn is None:
             return features
-        # Per frame is what `batch_first=False` makes of one video (1, T, D): T sequences of one step. Videos judged
-        # together are more such sequences, where the legacy program made them further steps.
+        # With `batch_first=False`, one video (1, T, D) is T sequences of one step: per frame. Further videos of a
+        # batch are further such sequences here, while the legacy program made them further steps.
         as_sequence = self.choices.as_sequence or self.choices["recurrence"] == "sequence"
         with torch.device("meta"):
             module = (nn.LSTM if rnn.kind == "lstm" else nn.GRU)(
@@ -251,7 +258,7 @@ class LegacyNetwork:
         return self._linear(last, inputs)
 
     def _two_logits(self, outputs: torch.Tensor) -> torch.Tensor:
-        """The legacy answer, one value or two, as logits for real and fake."""
+        """Convert the legacy output, one value or two, to logits for real and fake."""
         fake_index = self.choices["fake_index"]
         if outputs.shape[-1] == 2:
             return torch.stack([outputs[..., 1 - fake_index], outputs[..., fake_index]], -1)
@@ -261,6 +268,6 @@ class LegacyNetwork:
 
 
 def _same(size: int, kernel: int, stride: int) -> tuple[int, int]:
-    """TensorFlow's padding before and after, along one axis."""
+    """Return TensorFlow's padding before and after, along one axis."""
     total = max((math.ceil(size / stride) - 1) * stride + kernel - size, 0)
     return total // 2, total - total // 2

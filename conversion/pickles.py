@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A look at a pickled checkpoint before torch reads it: how much memory would its tensors take?
+Counts the memory that a pickled checkpoint claims, before torch reads it.
 
-The old stream format reserves what a file claims before it reads what the file holds, so a file of a kilobyte can ask
-for gigabytes. Here the pickle runs with inert stand-ins for every class and function it names, and only counts.
+The old stream format reserves the memory that a file claims before it reads the file, so a file of a kilobyte can
+claim gigabytes. Here the pickle is read with inert placeholders for all classes and functions, and only counted.
 """
 
 import io
@@ -21,14 +21,14 @@ _ELEMENT_SIZES = {
     **dict.fromkeys(("HalfStorage", "BFloat16Storage", "ShortStorage"), 2),
     "ComplexDoubleStorage": 16,
 }
-# Pickles before the one with the tensors in the stream format: magic number, protocol, facts on the system.
+# Pickles before the one with the tensors in the stream format: magic number, protocol, system information.
 _STREAM_PREAMBLE = 3
-# Python's unpickler reserves room up to the number under which a file remembers an object; 20,000 keys need a tenth.
+# Python's unpickler reserves memory up to the highest memo index of a file; 20,000 keys need a tenth of this.
 _MAX_MEMO = 1 << 20
 
 
 class OversizedError(ValueError):
-    """The tensors of a pickle claim more than the file holds."""
+    """The tensors of a pickle claim more than the size of the file."""
 
 
 class _Storage:
@@ -37,7 +37,7 @@ class _Storage:
 
 
 class _Inert(dict[Any, Any]):
-    """Stands for any class, function or object of the pickle, takes anything, does nothing."""
+    """Placeholder for any class, function or object of the pickle: accepts everything and does nothing."""
 
     source = ""
     __hash__ = object.__hash__  # type: ignore[assignment]
@@ -48,13 +48,13 @@ class _Inert(dict[Any, Any]):
             _check_view(*args[:4])
 
     def __setstate__(self, state: Any) -> None:
-        """The state of an object is not of interest."""
+        """Ignore the state of an object."""
 
     def append(self, item: Any) -> None:
-        """Nor are its items."""
+        """Ignore an item."""
 
     def extend(self, items: Any) -> None:
-        """Nor are these."""
+        """Ignore items."""
 
 
 class _Counter(pickle.Unpickler):
@@ -78,16 +78,16 @@ class _Counter(pickle.Unpickler):
         self.storages[str(key)] = max(numel * size, known)
         self.total += self.storages[str(key)] - known
         if self.total > self.limit:
-            raise OversizedError("its storages claim more bytes than it has")
+            raise OversizedError("its storages exceed the file")
         return _Storage(numel)
 
 
 def _count(file: IO[bytes], limit: int) -> None:
-    """Runs the pickle at the file's position with inert stand-ins, after a look at its instructions."""
+    """Read the pickle at the position of the file with inert placeholders, after a check of its memo indices."""
     start = file.tell()
     for code, argument, _ in pickletools.genops(file):
         if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= _MAX_MEMO:
-            raise OversizedError(f"it numbers its objects up to {argument}")
+            raise OversizedError(f"its memo index is {argument}")
     file.seek(start)
     _Counter(file, limit).load()
 
@@ -95,7 +95,7 @@ def _count(file: IO[bytes], limit: int) -> None:
 def _check_view(storage: _Storage, offset: Any, size: Any, stride: Any) -> None:
     numbers = [offset, *size, *stride]
     if len(size) != len(stride) or not all(isinstance(number, int) and number >= 0 for number in numbers):
-        raise pickle.UnpicklingError("a tensor of no shape")
+        raise pickle.UnpicklingError("a tensor without a valid shape")
     last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
     if 0 not in size and last >= storage.numel:
         raise OversizedError("a tensor reaches beyond its storage")
@@ -103,7 +103,7 @@ def _check_view(storage: _Storage, offset: Any, size: Any, stride: Any) -> None:
 
 def check_sizes(path: Path, container: str, num_bytes: int) -> None:
     """
-    Count the memory that a checkpoint claims, without running or reserving anything.
+    Count the memory that a checkpoint claims, without executing or reserving anything.
 
     Args:
         path: The file.
@@ -111,8 +111,8 @@ def check_sizes(path: Path, container: str, num_bytes: int) -> None:
         num_bytes: Size of the file.
 
     Raises:
-        OversizedError: If it claims more than it holds.
-        Exception: Whatever a damaged pickle raises in Python's own unpickler.
+        OversizedError: If it claims more than the size of the file.
+        Exception: Any error that Python's unpickler raises on a damaged pickle.
     """
     if container == "zip":
         with zipfile.ZipFile(path) as archive:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the published programs with known keys do: facts on systems, none of which a state dict shows."""
+"""Facts about published systems that their state dicts do not contain."""
 
 from typing import Any
 
 
-# Systems that have a described program, which settles what their keys alone do not.
+# Systems whose program is published and settles what their keys leave open.
 PRESETS = (
     "resnext50-lstm",
     "efficientnet-b0-bilstm",
@@ -20,7 +20,8 @@ _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
 _HALVES = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 _BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
 
-# How the published programs with exactly these keys prepare frames. Keys do not tell it, so it is assumed and said.
+# How the published programs with exactly these keys prepare frames. Keys do not determine it: it is assumed, and the
+# assumption is reported.
 FACTS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {
         "image_size": 112,
@@ -44,7 +45,7 @@ FACTS: dict[str, dict[str, Any]] = {
     "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
     "deepfakebench": {"image_size": 256, "num_frames": 32, **_HALVES, "stem_padding": "none"},
     "deepfakebench-xception": {"image_size": 256, "num_frames": 32, **_HALVES},
-    # Rössler et al., 2019: a square 1.3 times as large as the face box.
+    # Rössler et al., 2019: a square of 1.3 times the side of the face box.
     "faceforensics-xception": {"image_size": 299, "num_frames": 32, **_HALVES, "face_margin": 1.3},
     "efficientnet-lite2-frames": {
         "image_size": 224,
@@ -58,14 +59,14 @@ FACTS: dict[str, dict[str, Any]] = {
     "selimsef-dfdc": {
         "image_size": 380,
         "num_frames": 32,
-        # A third of the box on each side; the longer side fills the picture, black fills the rest.
+        # A third of the box on each side; the longer side fills the input, black fills the rest.
         "face_margin": 5 / 3,
         "face_square": False,
         "face_padding": "zero",
         "do_pad": True,
     },
 }
-# What decides about the answer and no key tells: only who names the system, by a preset, says that it is as published.
+# Choices that change the score and that no key determines: only a preset confirms that they are as published.
 PRESET_FACTS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {"recurrence": "per-frame", "fake_index": 0},
     "efficientnet-b0-bilstm": {"recurrence": "sequence", "pooling": "last", "activation": "relu", "fake_index": 1},
@@ -76,17 +77,17 @@ PRESET_FACTS: dict[str, dict[str, Any]] = {
     "deepfakebench-xception": {"fake_index": 1},
     "faceforensics-xception": {"fake_index": 1},
 }
-# Which of these were seen in published programs, by the family of the keys.
+# Values in published programs, by the family of the keys; for messages.
 SEEN: dict[str, dict[str, str]] = {
     "resnext50-lstm": {
-        "recurrence": "per-frame in every published program seen with these keys: they leave batch_first out",
-        "pooling": "published under the same keys: mean in the training notebook and its copies, last in the web "
-        "application and prediction notebook",
+        "recurrence": "per-frame in every known program with these keys, which omit batch_first",
+        "pooling": "published with the same keys: mean in the training notebook and its copies, last in the web "
+        "application and the prediction notebook",
         "fake_index": "0 in the training notebook and web application",
     },
     "efficientnet-b0-bilstm": {
         "recurrence": "sequence in the published program",
-        "pooling": "last in the published program; others with such parts take the mean",
+        "pooling": "last in the published program; similar programs use the mean",
         "activation": "relu in the published program",
         "fake_index": "1 in the published program",
     },

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The RNN in a state dict: kind, depth, directions and biases, told from keys and shapes."""
+"""Detects the RNN of a state dict: kind, depth, directions and biases."""
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .errors import ConversionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, listed
 
 
 _KEY = re.compile(r"^((?:.+\.)?)(weight|bias)_(ih|hh|hr)_l(\d+)(_reverse)?$")
@@ -19,13 +20,13 @@ class RecurrentLayout:
     An LSTM or GRU.
 
     Attributes:
-        prefix: What its keys begin with, such as `"lstm."`.
+        prefix: Prefix of its keys, such as `"lstm."`.
         kind: `"lstm"` or `"gru"`.
-        input_size: Width of what it reads.
-        hidden_size: Width of its state in each direction.
-        num_layers: Its depth.
-        bidirectional: Whether it also reads backwards.
-        has_bias: Whether it has biases.
+        input_size: Width of the input.
+        hidden_size: Width of the hidden state of each direction.
+        num_layers: Number of layers.
+        bidirectional: It also runs backwards.
+        has_bias: It has biases.
     """
 
     prefix: str
@@ -38,18 +39,25 @@ class RecurrentLayout:
 
     @property
     def output_size(self) -> int:
-        """Width of what it returns for each step."""
+        """Width of the output of each step."""
         return self.hidden_size * (2 if self.bidirectional else 1)
 
+    def describe(self) -> str:
+        """Describe the RNN in a few words."""
+        article = "a bidirectional" if self.bidirectional else "an" if self.kind == "lstm" else "a"
+        bias = "" if self.has_bias else " without biases"
+        sizes = f"{self.num_layers} x {self.input_size} to {self.hidden_size}"
+        return f"{article} {self.kind.upper()} ({sizes}){bias}"
+
     def names(self) -> list[str]:
-        """The names of its parameters in PyTorch, in PyTorch's order."""
+        """Return the names of its parameters, in PyTorch's order."""
         kinds = ["weight_ih", "weight_hh", *(["bias_ih", "bias_hh"] if self.has_bias else [])]
         directions = ["", "_reverse"] if self.bidirectional else [""]
         layers = range(self.num_layers)
         return [f"{kind}_l{layer}{direction}" for layer in layers for direction in directions for kind in kinds]
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """The key and shape of each of its parameters."""
+        """Return the key and shape of each parameter."""
         rows = self.hidden_size * (4 if self.kind == "lstm" else 3)
         shapes: dict[str, tuple[int, ...]] = {}
         for name in self.names():
@@ -67,55 +75,31 @@ def find_rnn(
     shapes: Mapping[str, tuple[int, ...]], num_features: int, file: str, key_prefix: str
 ) -> RecurrentLayout | None:
     """
-    The RNN among the weights beside the backbone.
+    Detect the RNN among the weights beside the backbone.
 
     Args:
-        shapes: Shapes by key.
-        num_features: Width of the features that the backbone gives it.
+        shapes: Shape of each tensor by key.
+        num_features: Width of the backbone's features, which the RNN takes.
         file: Name of the file, for messages.
-        key_prefix: What was stripped from all keys, for messages.
+        key_prefix: Prefix that was stripped from all keys, for messages.
+
+    Returns:
+        The RNN, or `None` if there is none.
 
     Raises:
-        ConversionError: If there are two, or one of a kind that is not supported.
+        ConversionError: If there are several, or one of an unsupported kind.
     """
     matches = {key: match for key in shapes if (match := _KEY.match(key))}
     if not matches:
         return None
-    prefixes = sorted({match[1] for match in matches.values()})
-    first = next(iter(matches))
-    if len(prefixes) > 1:
-        raise ConversionError(
-            f"{shown(file)} holds {len(prefixes)} RNNs ({listed(prefixes)}), which is not supported; one is.",
-            reason="layout",
-        )
-    if any(match[3] == "hr" for match in matches.values()):
-        raise ConversionError(
-            f"{shown(file)} holds an LSTM with projections (proj_size, key {shown(key_prefix + first)}), which is not "
-            "supported.",
-            reason="layout",
-        )
-    prefix = prefixes[0]
-    recurrent = shapes.get(f"{prefix}weight_hh_l0")
-    if recurrent is None or len(recurrent) != 2 or not recurrent[1]:
-        raise ConversionError(
-            f"{shown(file)} is incomplete: its RNN lacks a usable {shown(f'{key_prefix}{prefix}weight_hh_l0')}; save "
-            "the whole state dict of the model.",
-            reason="weights",
-        )
-    rows, hidden_size = recurrent
-    kind = _GATES.get(rows // hidden_size) if rows % hidden_size == 0 else None
-    if kind is None:
-        what = "a plain RNN without gates" if rows == hidden_size else f"an RNN of the shape {recurrent}"
-        raise ConversionError(
-            f"{shown(file)} holds {what} (key {shown(key_prefix + first)}), which is not supported; LSTM and GRU are.",
-            reason="layout",
-        )
+    prefix = _only_prefix(matches, file, key_prefix)
+    kind, hidden_size, rows = _find_kind(shapes, prefix, next(iter(matches)), file, key_prefix)
     inputs = shapes.get(f"{prefix}weight_ih_l0", (rows, num_features))
     if len(inputs) != 2 or inputs[1] != num_features:
         raise ConversionError(
-            f"{shown(file)} holds an RNN that reads {inputs[-1] if inputs else 0} features (key "
-            f"{shown(f'{key_prefix}{prefix}weight_ih_l0')}) where the backbone gives {num_features}; a layer between "
-            "them is not supported.",
+            f"{quoted(file)} contains an RNN that takes {inputs[-1] if inputs else 0} features (key "
+            f"{quoted(f'{key_prefix}{prefix}weight_ih_l0')}), but the backbone returns {num_features}; a layer "
+            "between them is not supported.",
             reason="layout",
         )
     return RecurrentLayout(
@@ -127,3 +111,41 @@ def find_rnn(
         bidirectional=any(match[5] for match in matches.values()),
         has_bias=any(match[2] == "bias" for match in matches.values()),
     )
+
+
+def _only_prefix(matches: Mapping[str, re.Match[str]], file: str, key_prefix: str) -> str:
+    prefixes = sorted({match[1] for match in matches.values()})
+    if len(prefixes) > 1:
+        raise ConversionError(
+            f"{quoted(file)} contains {len(prefixes)} RNNs ({listed(prefixes)}); only one is supported.",
+            reason="layout",
+        )
+    if any(match[3] == "hr" for match in matches.values()):
+        raise ConversionError(
+            f"{quoted(file)} contains an LSTM with projections (proj_size, key "
+            f"{quoted(key_prefix + next(iter(matches)))}), which is not supported.",
+            reason="layout",
+        )
+    return prefixes[0]
+
+
+def _find_kind(
+    shapes: Mapping[str, tuple[int, ...]], prefix: str, first: str, file: str, key_prefix: str
+) -> tuple[Literal["lstm", "gru"], int, int]:
+    """Return kind, hidden size, and rows of the weights."""
+    recurrent = shapes.get(f"{prefix}weight_hh_l0")
+    if recurrent is None or len(recurrent) != 2 or not recurrent[1]:
+        raise ConversionError(
+            f"{quoted(file)} is incomplete: its RNN has no valid {quoted(f'{key_prefix}{prefix}weight_hh_l0')}; save "
+            "the whole state dict of the model.",
+            reason="weights",
+        )
+    rows, hidden_size = recurrent
+    kind = _GATES.get(rows // hidden_size) if rows % hidden_size == 0 else None
+    if kind is None:
+        what = "a plain RNN without gates" if rows == hidden_size else f"an RNN of shape {recurrent}"
+        raise ConversionError(
+            f"{quoted(file)} contains {what} (key {quoted(key_prefix + first)}); only LSTM and GRU are supported.",
+            reason="layout",
+        )
+    return kind, hidden_size, rows

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the content of a checkpoint file to its state dict: wrappers are opened, bystanders are set aside."""
+"""Finds the state dict in the content of a checkpoint file, and sets aside what does not belong to the network."""
 
 import re
 from collections.abc import Mapping
@@ -8,17 +8,18 @@ from typing import Any
 
 import torch
 
-from .errors import ConversionError, listed, shown
+from ..common.text import quoted
+from .errors import ConversionError, ConversionOptionError, listed
 
 
 MAX_DEPTH = 5
 SAVE_AGAIN = (
-    "if you trust the file, load it in the program that made it and run "
+    "if you trust the file, load it in the program that wrote it and run "
     "`torch.save(model.state_dict(), 'weights.pt')` there"
 )
-# Dictionaries that hold tensors of the training and not of the network.
+# Dictionaries with tensors of the training instead of the network.
 _TRAINING_STATE = re.compile(r"optim|^opt$|sched|scaler|callback|hyper|^loops$|param_shapes|^loss|criterion", re.I)
-# Weights of a loss, states of metrics, and the counter of torch.optim.swa_utils.AveragedModel.
+# Weights of losses, states of metrics, and the counter of torch.optim.swa_utils.AveragedModel.
 _BYSTANDER = re.compile(
     r"(^|\.)(criterion|loss(es|_fn|_fct|_func|_function)?|\w+_loss|metrics?|conf(usion_)?mat(rix)?"
     r"|(train|val|valid|validation|test)_(acc|accuracy|auc|auroc|ap|f1|eer|loss|metrics?|precision|recall)\w*)(\.|$)"
@@ -29,22 +30,23 @@ _BYSTANDER = re.compile(
 
 def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
     """
-    Follow `{"state_dict": …}` and its like down to the tensors.
+    Find the state dict in nested dictionaries such as `{"state_dict": …}`.
 
     Args:
-        content: What the file holds.
+        content: Content of the file.
         path: The file, for messages.
-        key: Which of several dictionaries to take, its names joined by dots; or the beginning of the keys to keep.
+        key: Which of several dictionaries to take, as its names joined by dots; or the prefix of the keys to keep.
 
     Returns:
-        The state dict, and the names that led to it.
+        The state dict, and the names that lead to it.
 
     Raises:
-        ConversionError: If there is none, or there are several and `key` names none of them.
+        ConversionError: If there is none.
+        ConversionOptionError: If there are several and `key` selects none, or no key has this prefix.
     """
     if not isinstance(content, Mapping):
         raise ConversionError(
-            f"{shown(path)} holds a {type(content).__name__}, not a state dict; {SAVE_AGAIN}.", reason="weights"
+            f"{quoted(path)} contains a {type(content).__name__}, not a state dict; {SAVE_AGAIN}.", reason="weights"
         )
     found = _candidates(content, (), set()) or [((), content)]
     if any(_has_convolutions(state_dict) for _, state_dict in found):
@@ -53,14 +55,13 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     named = [entry for entry in found if wanted in (".".join(entry[0]), *entry[0])] if wanted else found
     if len(named or found) > 1:
         names = listed([".".join(wrappers) for wrappers, _ in named or found], limit=8)
-        raise ConversionError(
-            f"{shown(path)} holds several sets of weights: {names}. Give --key with the one to convert; an average "
-            "over training (EMA, SWA) is usually the one that was evaluated.",
-            reason="flags",
+        raise ConversionOptionError(
+            f"{quoted(path)} contains several sets of weights: {names}. Select one with --key; an average over "
+            "training (EMA, SWA) is usually the one that was evaluated."
         )
     wrappers, state_dict = (named or found)[0]
     if not state_dict:
-        raise ConversionError(f"{shown(path)} holds an empty state dict; {SAVE_AGAIN}.", reason="weights")
+        raise ConversionError(f"{quoted(path)} contains an empty state dict; {SAVE_AGAIN}.", reason="weights")
     if wanted and not named:
         state_dict = _keep_prefix(state_dict, wanted, path)
     return state_dict, wrappers
@@ -69,7 +70,7 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
 def _candidates(
     content: Mapping[Any, Any], wrappers: tuple[str, ...], seen: set[int]
 ) -> list[tuple[tuple[str, ...], Mapping[Any, Any]]]:
-    """The dictionaries with matrices in them; one below counts if it holds more than the one above it."""
+    """Return the dictionaries with matrices; a nested one counts if it contains more of them than its parent."""
     if id(content) in seen or len(wrappers) > MAX_DEPTH:
         return []
     seen.add(id(content))
@@ -97,19 +98,22 @@ def _keep_prefix(state_dict: Mapping[Any, Any], prefix: str, path: Path) -> dict
     kept = {key: value for key, value in state_dict.items() if str(key).startswith(f"{prefix}.")}
     if not kept:
         firsts = list(dict.fromkeys(str(key).partition(".")[0] for key in state_dict))
-        raise ConversionError(
-            f"{shown(path)} holds nothing under --key {shown(prefix)}; its keys begin with {listed(firsts, limit=8)}.",
-            reason="flags",
+        raise ConversionOptionError(
+            f"{quoted(path)} contains nothing under --key {quoted(prefix)}; its keys begin with "
+            f"{listed(firsts, limit=8)}."
         )
     return kept
 
 
 def split_bystanders(state_dict: Mapping[Any, Any]) -> tuple[dict[Any, Any], tuple[str, ...]]:
     """
-    Take out what no answer depends on: weights of losses, states of metrics, counters of averaging.
+    Split off what does not affect the output: weights of losses, states of metrics, counters of averages.
+
+    Args:
+        state_dict: Content of the file.
 
     Returns:
-        The rest, and the keys that were set aside.
+        The remaining state dict, and the keys that were split off.
     """
     kept: dict[Any, Any] = {}
     aside: dict[str, Any] = {}

@@ -9,7 +9,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from ..configuration_deepfake import DeepfakeConfig
-from ..conversion.model_card import LIMITS, snippet
+from ..hub.card_text import LIMITS, snippet
 
 
 def write_model_card(

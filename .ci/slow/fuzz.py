@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "tests" / "helpers"
 with atheris.instrument_imports(include=["deepfake_video"], enable_loader_override=False):
     from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
     from deepfake_video.conversion.backbones import backbone_shapes, legacy_names
-    from deepfake_video.conversion.converting import inspect
-    from deepfake_video.conversion.errors import ConversionError
+    from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
+    from deepfake_video.conversion.inspection import inspect_checkpoint
+    from deepfake_video.conversion.plan import ConversionPlan
     from deepfake_video.conversion.recognition import recognise
     from deepfake_video.hub.folder import save_hub_folder
     from deepfake_video.scanning.models import ModelLoadError, load_model, read_choices
@@ -122,8 +123,8 @@ def fuzz_checkpoint(work: Path, seeds: Path) -> Target:
     def target(data: bytes) -> None:
         file.write_bytes(data)
         try:
-            inspect(file, {})
-        except ConversionError as error:
+            inspect_checkpoint(ConversionPlan(checkpoint=file))
+        except (ConversionError, ConversionOptionError) as error:
             _sentence(error)
         chance = random.Random(data)
         damaged = dict(known)
@@ -136,7 +137,7 @@ def fuzz_checkpoint(work: Path, seeds: Path) -> Target:
             )
         try:
             recognise(damaged, file="x.pt")
-        except ConversionError as error:
+        except (ConversionError, ConversionOptionError) as error:
             _sentence(error)
 
     return target

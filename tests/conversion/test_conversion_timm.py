@@ -9,14 +9,13 @@ from pathlib import Path
 import pytest
 import timm
 import torch
-from conversion_table import relative
+from conversion_table import convert_file, inspect_file, relative
 from torch import nn
 from torch.nn import functional
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor, convert_weights
-from deepfake_video.conversion.choices import config_fields, processor_fields
-from deepfake_video.conversion.converting import convert, inspect
-from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
+from deepfake_video.conversion.folder_settings import config_fields, processor_fields
 
 
 State = dict[str, torch.Tensor]
@@ -177,12 +176,12 @@ def test_xception_answers_as_the_network_of_the_paper(
 ):
     state = {**xception, **head(head_name), **extra}
     file = save(state, tmp_path / "x.pth", prefix)
-    inspection = inspect(file, flags)
+    inspection = inspect_file(file, flags)
     assert inspection.layout.family == family
     assert (inspection.choices["image_size"], inspection.choices["image_mean"]) == (size, (0.5, 0.5, 0.5))
     assert len(inspection.layout.unused) == len(extra)
-    conversion = convert(file, tmp_path / "out", {**flags, "image_size": SIZE})
-    assert conversion.parity.holds
+    result = convert_file(file, tmp_path / "out", {**flags, "image_size": SIZE})
+    assert result.parity.holds
     features = xception_features(xception, clip()[0])
     expected = functional.linear(features, state[f"{head_name}.weight"], state[f"{head_name}.bias"])
     assert relative(frame_logits(tmp_path / "out", clip()), expected) < 1e-5
@@ -191,7 +190,7 @@ def test_xception_answers_as_the_network_of_the_paper(
 def test_matrices_of_old_files_are_kernels_of_one_pixel(tmp_path, xception):
     state = {**xception, **head("last_linear.1")}
     for name, content in (("new", state), ("old", flat(state))):
-        convert(
+        convert_file(
             save(content, tmp_path / f"{name}.pth", "model."), tmp_path / name, {"image_size": SIZE, "fake_index": 1}
         )
     old, new = (
@@ -202,7 +201,7 @@ def test_matrices_of_old_files_are_kernels_of_one_pixel(tmp_path, xception):
 
 def test_an_xception_of_unknown_origin_asks_for_the_label_order(tmp_path, xception):
     file = save({**xception, **head("last_linear")}, tmp_path / "x.pth")
-    assert [flag.split()[0] for flag in inspect(file, {}).choices.missing] == ["--fake-index"]
+    assert [flag.split()[0] for flag in inspect_file(file, {}).choices.missing] == ["--fake-index"]
 
 
 @pytest.mark.parametrize(
@@ -216,20 +215,20 @@ def test_the_keys_of_a_published_xception_do_not_settle_the_label_order(
     tmp_path, xception, prefix, head_name, extra, seen
 ):
     file = save({**xception, **head(head_name), **extra}, tmp_path / "x.pth", prefix)
-    inspection = inspect(file, {})
+    inspection = inspect_file(file, {})
     assert inspection.choices.missing == (f"--fake-index 0|1 (1 in {seen})",)
     assert inspection.choices.preset == inspection.layout.family
-    with pytest.raises(ConversionError, match="--fake-index"):
-        convert(file, None, {}, dry_run=True)
-    settled = inspect(file, {"preset": inspection.layout.family}).choices
+    with pytest.raises(ConversionOptionError, match="--fake-index"):
+        convert_file(file, None, {})
+    settled = inspect_file(file, {"preset": inspection.layout.family}).choices
     assert (settled["fake_index"], settled.missing) == (1, ())
 
 
 def test_the_preset_of_another_project_is_refused(tmp_path, xception):
     file = save({**xception, **head("last_linear")}, tmp_path / "x.pth")
     for preset in ("faceforensics-xception", "deepfakebench-xception"):
-        with pytest.raises(ConversionError, match="does not fit"):
-            inspect(file, {"preset": preset})
+        with pytest.raises(ConversionOptionError, match="does not fit"):
+            inspect_file(file, {"preset": preset})
 
 
 @pytest.mark.parametrize("flags", [{}, {"backbone": "timm/legacy_xception"}])
@@ -238,15 +237,15 @@ def test_two_xceptions_in_a_file_need_a_key(tmp_path, xception, flags):
     both = {f"{prefix}.{key}": value for prefix in ("model", "ema") for key, value in state.items()}
     file = save(both, tmp_path / "x.pth")
     with pytest.raises(ConversionError, match="--key"):
-        inspect(file, flags)
-    inspection = inspect(file, {**flags, "key": "ema", "fake_index": 1})
+        inspect_file(file, flags)
+    inspection = inspect_file(file, {**flags, "key": "ema", "fake_index": 1})
     assert inspection.checkpoint.prefix == "ema."
 
 
 def test_the_other_mode_of_deepfakebench_is_refused(tmp_path, xception):
     file = save({**xception, **head("last_linear", width=512), **adjustment()}, tmp_path / "x.pth", "backbone.")
-    with pytest.raises(ConversionError, match="no classifier that leads from 2048 features"):
-        inspect(file, {})
+    with pytest.raises(ConversionError, match="no classifier from 2048 features"):
+        inspect_file(file, {})
 
 
 def perturbed(name: str, num_classes: int = 2) -> nn.Module:
@@ -274,7 +273,7 @@ def perturbed(name: str, num_classes: int = 2) -> nn.Module:
 def test_an_efficientnet_lite_answers_as_timms(tmp_path, variant, flags):
     network = perturbed(variant)
     file = save(network.half().float().state_dict(), tmp_path / "lite.pth")
-    convert(file, tmp_path / "out", {"fake_index": 1, "image_size": SIZE, **flags})
+    convert_file(file, tmp_path / "out", {"fake_index": 1, "image_size": SIZE, **flags})
     assert DeepfakeConfig.from_pretrained(tmp_path / "out").backbone == f"timm/{variant}"
     with torch.inference_mode():
         expected = network(clip()[0])
@@ -284,7 +283,7 @@ def test_an_efficientnet_lite_answers_as_timms(tmp_path, variant, flags):
 def test_an_efficientnet_lite_asks_for_its_padding(tmp_path):
     for variant in ("lite1", "lite3", "lite4"):
         file = save(perturbed(f"tf_efficientnet_{variant}").state_dict(), tmp_path / f"{variant}.pth")
-        inspection = inspect(file, {})
+        inspection = inspect_file(file, {})
         assert inspection.layout.backbone == f"timm/tf_efficientnet_{variant}"
         assert [flag.split()[0] for flag in inspection.choices.missing] == ["--fake-index", "--padding"]
         # What timm states for it, as long as nothing else is said.
@@ -299,7 +298,7 @@ def test_any_network_of_timm_is_converted_by_its_name(tmp_path, name, size, pref
     network = perturbed(name, num_classes=1)
     file = save(network.state_dict(), tmp_path / "net.pth", prefix)
     flags = {"backbone": f"timm/{name}", "fake_index": 0, "image_size": size, "frame_aggregation": "mean-logit"}
-    convert(file, tmp_path / "out", flags)
+    convert_file(file, tmp_path / "out", flags)
     with torch.inference_mode():
         real = network(clip(size)[0])[:, 0]
     expected = torch.stack([real, torch.zeros_like(real)], 1)
@@ -313,7 +312,7 @@ def test_an_rnn_behind_a_network_of_timm_is_converted(tmp_path):
     state |= {f"lstm.{key}": value for key, value in rnn.state_dict().items()}
     file = save({**state, **head("out", width=8)}, tmp_path / "net.pth")
     flags = {"backbone": "timm/test_resnet", "recurrence": "sequence", "pooling": "last", "fake_index": 1}
-    convert(file, tmp_path / "out", {**flags, "image_size": 64})
+    convert_file(file, tmp_path / "out", {**flags, "image_size": 64})
     with torch.inference_mode():
         network.reset_classifier(0)
         states = rnn(network(clip(64)[0])[None])[0][0]
@@ -324,7 +323,7 @@ def test_an_rnn_behind_a_network_of_timm_is_converted(tmp_path):
 @pytest.mark.parametrize(
     ("backbone", "said"),
     [
-        ("timm/test_resnet", "holds no timm/test_resnet"),
+        ("timm/test_resnet", "does not contain timm/test_resnet"),
         ("timm/tf_efficientnet_lite0", "incomplete|instead of"),
         ("timm/hf-hub:a/b", "not accepted"),
         ("timm/test_efficientnt", "the nearest are timm/test_efficientnet"),
@@ -333,20 +332,20 @@ def test_an_rnn_behind_a_network_of_timm_is_converted(tmp_path):
 )
 def test_another_network_than_the_named_one_is_refused(tmp_path, backbone, said):
     file = save(perturbed("test_efficientnet").state_dict(), tmp_path / "net.pth")
-    with pytest.raises(ConversionError, match=said):
-        inspect(file, {"backbone": backbone})
+    with pytest.raises((ConversionError, ConversionOptionError), match=said):
+        inspect_file(file, {"backbone": backbone})
 
 
 def test_a_network_that_is_not_recognised_is_pointed_to_the_flag(tmp_path):
     for name in ("test_convnext", "test_efficientnet", "test_resnet"):
         with pytest.raises(ConversionError, match="--backbone timm/NAME"):
-            inspect(save(perturbed(name).state_dict(), tmp_path / "net.pth"), {})
+            inspect_file(save(perturbed(name).state_dict(), tmp_path / "net.pth"), {})
 
 
 @pytest.mark.parametrize("preset", ["efficientnet-lite2-frames", "xception-frames"])
 def test_the_presets_of_the_converter_are_those_of_the_package(tmp_path, preset, xception):
     state = {**xception, **head("fc")} if "xception" in preset else perturbed("tf_efficientnet_lite2").state_dict()
-    inspection = inspect(save(state, tmp_path / "net.pth"), {"preset": preset})
+    inspection = inspect_file(save(state, tmp_path / "net.pth"), {"preset": preset})
     config, wanted = config_fields(inspection.layout, inspection.choices), DeepfakeConfig.from_preset(preset)
     for name in ("backbone", "image_size", "num_frames", "frame_aggregation", "hidden_size"):
         assert config[name] == getattr(wanted, name)

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from legacy_files import WRAPPERS, rounded
@@ -25,7 +26,7 @@ from legacy_layouts import CASES, FULL_SIZE, Case, build, clips, fake_margin
 from transformers import AutoModelForVideoClassification
 from transformers.utils import logging
 
-from deepfake_video.conversion.converting import convert
+from deepfake_video import ConversionPlan, ConversionResult, Inspection, convert, inspect_checkpoint
 from deepfake_video.hub.registration import register
 
 
@@ -33,14 +34,24 @@ TOLERANCE = 1e-5
 BATCH_SIZES = (1, 4)
 
 
+def convert_file(file: Path, output: Path | None, choices: dict[str, Any], **kwargs: Any) -> ConversionResult:
+    """Convert a file with the given choices."""
+    return convert(ConversionPlan(checkpoint=file, output=output, **choices, **kwargs))
+
+
+def inspect_file(file: Path, choices: dict[str, Any]) -> Inspection:
+    """Inspect a file with the given choices."""
+    return inspect_checkpoint(ConversionPlan(checkpoint=file, **choices))
+
+
 def differences(case: Case, wrapper: str, folder: Path) -> dict[int, float]:
     """Convert one layout in one wrapper; the largest relative difference at each batch size."""
     network = rounded(build(case), wrapper)
     checkpoint = WRAPPERS[wrapper](network.state_dict(), folder)
     output = folder / "converted"
-    conversion = convert(checkpoint, output, case.flags)
-    if conversion.inspection.layout.family != case.family:
-        raise ValueError(f"recognised as {conversion.inspection.layout.family}, not {case.family}")
+    result = convert_file(checkpoint, output, case.flags)
+    if result.layout.family != case.family:
+        raise ValueError(f"detected as {result.layout.family}, not {case.family}")
     model = AutoModelForVideoClassification.from_pretrained(output)
     found = {}
     for size in BATCH_SIZES:

@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public interface of the converter: plans, results, and the examples of its docstrings."""
+
+import doctest
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from legacy_layouts import CASES, build
+
+from deepfake_video import ConversionPlan, convert
+from deepfake_video.common.errors import UsageError
+from deepfake_video.conversion import converting, inspection, plan
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A classifier of single frames."""
+    file = tmp_path_factory.mktemp("plan") / "model.pt"
+    torch.save(build(CASES["D torchvision frames"]).state_dict(), file)
+    return file
+
+
+@pytest.mark.parametrize("module", [plan, inspection, converting])
+def test_examples_run(module: ModuleType, checkpoint: Path, tmp_path: Path) -> None:
+    names = {"checkpoint": checkpoint, "folder": tmp_path / "out"}
+    finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner()
+    results = [runner.run(test) for test in finder.find(module, extraglobs=names)]
+    assert sum(result.attempted for result in results) > 0
+    assert sum(result.failed for result in results) == 0
+
+
+def test_without_an_output_nothing_is_written(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = convert(ConversionPlan(checkpoint=checkpoint, fake_index=1))
+    assert result.folder is None
+    assert "model.safetensors" in result.files
+    assert result.parity.difference == max(*result.parity.logits.values(), *result.parity.features.values())
+    assert any("Label order" in note or "sigmoid" in note for note in result.notes)
+    assert not list(tmp_path.iterdir())
+
+
+def test_options_are_the_choices_that_are_made() -> None:
+    made = ConversionPlan(checkpoint=Path("x.pt"), pooling="mean", fake_index=0, license="mit", as_sequence=True)
+    assert made.options() == {"pooling": "mean", "fake_index": 0, "as_sequence": True}
+
+
+@pytest.mark.parametrize(
+    ("choice", "message"),
+    [
+        ({"image_size": 0}, "--image-size must lie between 1 and 4096"),
+        ({"num_frames": 10**9}, "--num-frames must lie between"),
+        ({"padding_image_size": 5000}, "--padding-image-size must lie between"),
+        ({"face_margin": float("nan")}, "--face-margin must lie between"),
+        ({"image_std": (1.0, 0.0, 1.0)}, "--image-std must be three finite numbers"),
+        ({"image_mean": (1.0, float("inf"), 1.0)}, "--image-mean must be three finite numbers"),
+        ({"image_mean": (1.0, 1.0)}, "--image-mean must be three finite numbers"),
+        ({"pooling": "median"}, "--pooling must be one of last, mean, max, attention"),
+        ({"preset": "mine"}, "--preset must be one of"),
+        ({"fake_index": 2}, "--fake-index must be one of 0, 1"),
+        ({"backbone": "resnet50"}, "--backbone takes timm/NAME"),
+    ],
+)
+def test_invalid_values_are_refused_before_the_file_is_read(choice: dict, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        ConversionPlan(checkpoint=Path("missing.pt"), **choice)
