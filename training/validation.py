@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Scores of the validation videos, from their cached crops."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+
+from ..evaluation.metrics import measure
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from .augmentation import draw_framing, frame_clip
+from .copies import KEPT, VALIDATED
+from .data import Video
+from .pixels import encode_clips
+from .recipe import Recipe
+
+
+# For a video of a few seconds, more frames than this improve nothing.
+MAX_VALIDATION_FRAMES = 20
+
+
+def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | None = None) -> torch.Tensor:
+    """
+    The clip on which a video is validated: frames that are evenly spaced over it, or its first bursts.
+
+    Args:
+        video: Video with its cached crops.
+        recipe: Recipe of the training.
+        num_frames: Largest number of frames.
+        copy: Index of the re-encoded copy that is used instead of the video.
+
+    Returns:
+        Frames (T, H, W, 3) uint8.
+    """
+    available = len(video.crops.frame_indices)
+    if copy is not None:
+        count = min(num_frames, KEPT)
+        parts = [video.crops.read_copy(copy, position) for position in np.linspace(0, 1, count)]
+        frames, landmarks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    elif recipe.burst_length > 1:
+        frames, landmarks = video.crops.read(0, min(num_frames, available))
+    else:
+        frames, landmarks = video.crops.read(0, available)
+        kept = np.unique(np.linspace(0, available - 1, num_frames).round().astype(int))
+        frames, landmarks = frames[kept], landmarks[kept]
+    share, image_size = recipe.view
+    framing = draw_framing(np.random.default_rng(0), frames.shape[1], share, jitter=False)
+    return torch.from_numpy(frame_clip(frames, landmarks, framing, image_size)[0])
+
+
+@dataclass(frozen=True)
+class Validation:
+    """
+    The scores of the validation videos, followed by those of their re-encoded copies if there are any.
+
+    Attributes:
+        probabilities: Fake probabilities (N,).
+        is_fake: Labels (N,) bool.
+        areas: AUC of the videos and, if there are copies, of the copies; the same in every process.
+    """
+
+    probabilities: np.ndarray
+    is_fake: np.ndarray
+    areas: tuple[float, ...]
+
+    @property
+    def area(self) -> float:
+        """Mean of the areas, by which the best step is chosen."""
+        return float(np.mean(self.areas))
+
+    def to_record(self) -> dict[str, float]:
+        """The record of the log."""
+        record = {"validation_auc": self.area}
+        if len(self.areas) > 1:
+            record |= {"original_auc": self.areas[0], "copy_auc": self.areas[1]}
+        likelihoods = np.clip(np.where(self.is_fake, self.probabilities, 1 - self.probabilities), 1e-6, 1)
+        return {**record, "validation_loss": round(float(-np.log(likelihoods).mean()), 6)}
+
+
+@torch.no_grad()
+def score_videos(
+    network: DeepfakeForVideoClassification,
+    videos: Sequence[Video],
+    recipe: Recipe,
+    processor: DeepfakeVideoProcessor,
+    device: torch.device,
+    *,
+    known: dict[Path, torch.Tensor] | None = None,
+    copy: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Compute the fake probability of each video.
+
+    Args:
+        network: Network, which is set to evaluation mode.
+        videos: Videos with their cached crops.
+        recipe: Recipe of the training.
+        processor: Processor of the network.
+        device: Device of the network.
+        known: Frame features (1, T, num_features) of the same frame encoder, by the file of the crops. Missing ones are
+            computed and added.
+        copy: Index of the re-encoded copy that is scored instead of each video.
+
+    Returns:
+        Fake probabilities (N,) and labels (N,) bool.
+    """
+    network.eval()
+    num_frames = min(MAX_VALIDATION_FRAMES, network.config.num_frames)
+    known = {} if known is None else known
+    probabilities = []
+    for video in videos:
+        features = known.get(video.crops.path)
+        if features is None:
+            features = encode_clips(network, validation_clip(video, recipe, num_frames, copy)[None], processor)
+            known[video.crops.path] = features
+        logits = network.classify_features(features.to(device)).logits
+        assert logits is not None
+        probabilities.append(float(logits.float().softmax(-1)[0, 1]))
+    return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
+
+
+def validate(
+    network: DeepfakeForVideoClassification,
+    videos: Sequence[Video],
+    recipe: Recipe,
+    processor: DeepfakeVideoProcessor,
+    device: torch.device,
+    *,
+    known: dict[Path, torch.Tensor] | None = None,
+) -> Validation:
+    """
+    Score the videos and, if there are re-encoded copies of both labels, these copies.
+
+    Args:
+        network: Network, which is set to evaluation mode.
+        videos: Videos with their cached crops, of both labels.
+        recipe: Recipe of the training.
+        processor: Processor of the network.
+        device: Device of the network.
+        known: Frame features of the videos, see [`score_videos`].
+    """
+    scored = [score_videos(network, videos, recipe, processor, device, known=known)]
+    copied = [video for video in videos if video.crops.num_copies]
+    if len({video.sample.is_fake for video in copied}) == 2:
+        scored.append(score_videos(network, copied, recipe, processor, device, copy=VALIDATED))
+    areas = [measure(probabilities, is_fake, 0.5)["auc"] for probabilities, is_fake in scored]
+    # Batch statistics differ slightly between processes, but all of them must stop at the same step.
+    areas = broadcast_object_list(areas)
+    probabilities, is_fake = (np.concatenate(arrays) for arrays in zip(*scored, strict=True))
+    return Validation(probabilities, is_fake, tuple(areas))
