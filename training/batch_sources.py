@@ -24,8 +24,8 @@ class BatchSource(Protocol):
 
         Returns:
             Batches on the device of the network, in the layout that `inputs` of the training mode reads: clips
-            (pairs, 2, T, H, W, 3 or 4) or features (pairs, 2, T, num_features), the real one of each pair first, and in
-            each process its share of the pairs.
+            (pairs, 2, T, H, W, 3 or 4) or features (pairs, 2, T, num_features), the real one of each pair first. Each
+            process receives its share of the pairs.
         """
         ...
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of a real and a fake clip. A pair depends on its index and the seed only, so that a training can be resumed."""
+"""Pairs of a real and a fake clip; a pair depends only on its index and the seed, so a training can be resumed."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence

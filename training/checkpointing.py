@@ -108,8 +108,8 @@ class Checkpoints:
             )
         if record.get("data", self._data) != self._data:
             raise TrainingError(
-                f"{self.folder}: contains a training on other videos, on another split of them, or on crops of another "
-                "version of this package; choose another folder."
+                f"{self.folder}: contains a training on other videos, on another split of them, or on crops made by "
+                "another version of this package; choose another folder."
             )
         if record.get("initial", self._initial) != self._initial:
             source = self._recipe.initial or "the seed"

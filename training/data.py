@@ -69,8 +69,8 @@ def open_data(
     if shared := people_in_common(train, validation):
         listed = ", ".join(shared[:MAX_LISTED])
         raise TrainingError(
-            f"{len(shared)} identities are in both training and validation ({listed}), so the validation would measure "
-            "how well faces are memorised. Use data sets, splits or validation data that separate them."
+            f"{len(shared)} identities are in both training and validation ({listed}), so the validation would "
+            "measure how well faces are memorised. Use data sets, splits or validation data that separate them."
         )
     if {sample.is_fake for sample in validation} != {False, True}:
         raise TrainingError("the validation needs both real and fake videos; add some with --validation-data.")
@@ -95,9 +95,9 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
         return samples, []
     if unknown := [sample for sample in samples if not sample.identities]:
         raise TrainingError(
-            f"{benchmark.root}: gives no identity for {len(unknown)} of its {len(samples)} videos, so no person can be "
-            "held out. Give other data with --validation-data, or list the videos in a CSV file path,label,group with "
-            "the person as the group."
+            f"{benchmark.root}: gives no identity for {len(unknown)} of its {len(samples)} videos, so no person can "
+            "be held out. Give other data with --validation-data, or list the videos in a CSV file path,label,group "
+            "with the person as the group."
         )
     groups = identity_groups(samples)
     if len(groups) < 2:

@@ -79,15 +79,15 @@ def jitter_features(
     Move both clips of a pair towards another clip, and scale their variation over time.
 
     The appearance of a face shifts the features of all its frames alike, and its motion scales them; neither tells
-    whether a clip is real. With few people in the data, a recurrent head would learn both by heart. The mean of another
-    clip is mixed in as in MixStyle (Zhou et al., 2021, https://arxiv.org/abs/2104.02008), here over time, and beyond
-    that clip if `strength` exceeds 1.
+    whether a clip is real. With few people in the data, a recurrent head would memorise both. The mean of another clip
+    is mixed in as in MixStyle (Zhou et al., 2021, https://arxiv.org/abs/2104.02008), here over time, and beyond that
+    clip if `strength` exceeds 1.
 
     Args:
         pair: Features (2, T, num_features), the real clip first.
         other: Features of another pair, of the same shape.
-        strength: Factor of the difference between the means of the two real clips. Half of it is the standard deviation
-            of the logarithm of the factor that scales the deviations from the mean.
+        strength: Factor of the difference between the means of the two real clips. Half of it is the standard
+            deviation of the logarithm of the factor that scales the deviations from the mean.
         random: Random generator.
 
     Returns:

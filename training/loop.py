@@ -23,7 +23,7 @@ from .networks import set_training_mode
 from .optimization import make_optimizer, make_schedule
 from .recipe import Recipe
 from .training_log import TrainingLog
-from .validation import Validation, validate
+from .validation import Scores, join, score_with_copies, summarize
 
 
 LOG_EVERY = 20
@@ -250,11 +250,12 @@ class TrainingLoop:
     def validate(self, videos: Sequence[Video]) -> None:
         """Validate the averaged weights, and keep them if they are the best so far."""
         started, progress = time.monotonic(), self.progress
-        validation = self._validate(videos)
-        self.log.write({"step": progress.step, **validation.to_record()})
+        summary = summarize(self._score(videos))
+        self.log.write({"step": progress.step, **summary})
         progress.validations_since += 1
-        if validation.area > progress.best:
-            progress.best, progress.best_step, progress.validations_since = validation.area, progress.step, 0
+        if summary["validation_auc"] > progress.best:
+            progress.best, progress.best_step = summary["validation_auc"], progress.step
+            progress.validations_since = 0
             self.checkpoints.save_best(self.averaged_network)
         progress.finished = self._is_finished()
         self._since += time.monotonic() - started
@@ -262,9 +263,9 @@ class TrainingLoop:
     def _is_finished(self) -> bool:
         return self.progress.validations_since >= self.recipe.patience or self.progress.step >= self.recipe.steps
 
-    def _validate(self, videos: Sequence[Video]) -> Validation:
+    def _score(self, videos: Sequence[Video]) -> list[Scores]:
         network, device = self.averaged_network, self.accelerator.device
-        return validate(network, videos, self.recipe, self.mode.processor, device, known=self._known)
+        return score_with_copies(network, videos, self.recipe, self.mode.processor, device, known=self._known)
 
     def _finish(self, videos: Sequence[Video]) -> Outcome:
         network, weights = self.averaged_network, self.checkpoints.load_best()
@@ -272,5 +273,5 @@ class TrainingLoop:
             if initial.is_floating_point():
                 weights[name] = torch.lerp(weights[name], initial, self.recipe.initial_share)
         network.load_state_dict(weights)
-        validation = self._validate(videos)
-        return Outcome(network.eval().to("cpu"), self.progress, validation.probabilities, validation.is_fake)
+        probabilities, is_fake = join(self._score(videos))
+        return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)

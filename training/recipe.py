@@ -142,7 +142,10 @@ class Recipe:
 
     def _check_fakes(self) -> None:
         unknown = sorted(set(self.fakes) - set(fake_kinds()))
-        _require(not unknown, f"unknown kind of fake: {', '.join(map(repr, unknown))}; choose from {', '.join(fake_kinds())}.")
+        _require(
+            not unknown,
+            f"unknown kind of fake: {', '.join(map(repr, unknown))}; choose from {', '.join(fake_kinds())}.",
+        )
         shares = list(self.fakes.values())
         _require(
             all(_is_number(share) and share >= 0 for share in shares) and any(shares),

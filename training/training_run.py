@@ -75,8 +75,7 @@ def _train_in(
     # The first process fills the cache, and the others read it.
     with group.first_alone():
         sides = [
-            load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped)
-            for side in samples
+            load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
         ]
     if group.is_first:
         for name, videos in zip(("training", "validation"), sides, strict=True):

@@ -2,8 +2,8 @@
 """Scores of the validation videos, from their cached crops."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 import torch
@@ -21,6 +21,8 @@ from .recipe import Recipe
 
 # For a video of a few seconds, more frames than this improve nothing.
 MAX_VALIDATION_FRAMES = 20
+# Fake probabilities (N,) and labels (N,) bool.
+Scores: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
 def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | None = None) -> torch.Tensor:
@@ -52,35 +54,6 @@ def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | N
     return torch.from_numpy(frame_clip(frames, landmarks, framing, image_size)[0])
 
 
-@dataclass(frozen=True)
-class Validation:
-    """
-    The scores of the validation videos, followed by those of their re-encoded copies if there are any.
-
-    Attributes:
-        probabilities: Fake probabilities (N,).
-        is_fake: Labels (N,) bool.
-        areas: AUC of the videos and, if there are copies, of the copies; the same in every process.
-    """
-
-    probabilities: np.ndarray
-    is_fake: np.ndarray
-    areas: tuple[float, ...]
-
-    @property
-    def area(self) -> float:
-        """Mean of the areas, by which the best step is chosen."""
-        return float(np.mean(self.areas))
-
-    def to_record(self) -> dict[str, float]:
-        """The record of the log."""
-        record = {"validation_auc": self.area}
-        if len(self.areas) > 1:
-            record |= {"original_auc": self.areas[0], "copy_auc": self.areas[1]}
-        likelihoods = np.clip(np.where(self.is_fake, self.probabilities, 1 - self.probabilities), 1e-6, 1)
-        return {**record, "validation_loss": round(float(-np.log(likelihoods).mean()), 6)}
-
-
 @torch.no_grad()
 def score_videos(
     network: DeepfakeForVideoClassification,
@@ -91,7 +64,7 @@ def score_videos(
     *,
     known: dict[Path, torch.Tensor] | None = None,
     copy: int | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Scores:
     """
     Compute the fake probability of each video.
 
@@ -101,8 +74,8 @@ def score_videos(
         recipe: Recipe of the training.
         processor: Processor of the network.
         device: Device of the network.
-        known: Frame features (1, T, num_features) of the same frame encoder, by the file of the crops. Missing ones are
-            computed and added.
+        known: Frame features (1, T, num_features) of the same frame encoder, by the file of the crops. Missing ones
+            are computed and added.
         copy: Index of the re-encoded copy that is scored instead of each video.
 
     Returns:
@@ -123,7 +96,7 @@ def score_videos(
     return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
 
 
-def validate(
+def score_with_copies(
     network: DeepfakeForVideoClassification,
     videos: Sequence[Video],
     recipe: Recipe,
@@ -131,24 +104,39 @@ def validate(
     device: torch.device,
     *,
     known: dict[Path, torch.Tensor] | None = None,
-) -> Validation:
+) -> list[Scores]:
     """
-    Score the videos and, if there are re-encoded copies of both labels, these copies.
+    Score the videos and, if there are re-encoded copies of both labels, these copies; see [`score_videos`].
 
-    Args:
-        network: Network, which is set to evaluation mode.
-        videos: Videos with their cached crops, of both labels.
-        recipe: Recipe of the training.
-        processor: Processor of the network.
-        device: Device of the network.
-        known: Frame features of the videos, see [`score_videos`].
+    Returns:
+        Scores of the videos and, if there are any, of the copies.
     """
     scored = [score_videos(network, videos, recipe, processor, device, known=known)]
     copied = [video for video in videos if video.crops.num_copies]
     if len({video.sample.is_fake for video in copied}) == 2:
         scored.append(score_videos(network, copied, recipe, processor, device, copy=VALIDATED))
+    return scored
+
+
+def join(scored: Sequence[Scores]) -> Scores:
+    """Concatenate the scores of the videos and of their copies."""
+    return np.concatenate([part[0] for part in scored]), np.concatenate([part[1] for part in scored])
+
+
+def summarize(scored: Sequence[Scores]) -> dict[str, float]:
+    """
+    Summarise the result of [`score_with_copies`] for the log.
+
+    Returns:
+        `validation_auc`, by which the best step is chosen, and `validation_loss`. If there are copies, the former is
+        the mean of `original_auc` and `copy_auc`.
+    """
     areas = [measure(probabilities, is_fake, 0.5)["auc"] for probabilities, is_fake in scored]
     # Batch statistics differ slightly between processes, but all of them must stop at the same step.
     areas = broadcast_object_list(areas)
-    probabilities, is_fake = (np.concatenate(arrays) for arrays in zip(*scored, strict=True))
-    return Validation(probabilities, is_fake, tuple(areas))
+    record = {"validation_auc": float(np.mean(areas))}
+    if len(areas) > 1:
+        record |= {"original_auc": areas[0], "copy_auc": areas[1]}
+    probabilities, is_fake = join(scored)
+    likelihoods = np.clip(np.where(is_fake, probabilities, 1 - probabilities), 1e-6, 1)
+    return {**record, "validation_loss": round(float(-np.log(likelihoods).mean()), 6)}
