@@ -217,10 +217,11 @@ def calibrate(
         OSError: If `output` cannot be written.
 
     Example:
-        >>> from deepfake_video import evaluate, EvaluationPlan
-        >>> result = evaluate("model", "FaceForensics++", plan=EvaluationPlan(split="val"))  # doctest: +SKIP
-        >>> calibrate(result, "calibrated").temperature  # doctest: +SKIP
-        1.42
+        >>> from deepfake_video import EvaluationPlan, evaluate
+        >>> plan = EvaluationPlan(split="val", resamples=0, workers=0)
+        >>> fitted = calibrate(evaluate("model", "FaceForensics++", plan=plan), "calibrated")
+        >>> fitted.num_videos, fitted.folder
+        (10, 'calibrated')
     """
     from .rescoring import rescore
 

@@ -99,16 +99,17 @@ def evaluate(
         OSError: If `output` cannot be written.
 
     Example:
-        >>> result = evaluate("model", {"ff": "FaceForensics++", "celeb": "Celeb-DF-v2"}, group_by="identity")
-        ... # doctest: +SKIP
-        >>> [(row.name, row.estimates["auc"].value) for row in result.rows if row.kind == "dataset"]  # doctest: +SKIP
-        [('celeb', 0.81), ('ff', 0.97)]
-        >>> result.save("tables")  # doctest: +SKIP
+        >>> plan = EvaluationPlan(resamples=20, workers=0)
+        >>> data = {"ff": "FaceForensics++", "celeb": "Celeb-DF-v2"}
+        >>> result = evaluate("model", data, group_by="identity", output="run", plan=plan)
+        >>> [row.name for row in result.rows if row.kind == "dataset" and row.level == "video"]
+        ['celeb', 'ff']
+        >>> result.save("run").folder.name
+        'run'
     """
     plan = _complete(plan or EvaluationPlan(), group_by)
-    models = _model_names(model)
     folder = None if output is None else Path(output)
-    roots = _named_roots(data)
+    models, roots = _model_names(model), _named_roots(data)
     _check_targets(folder, models, roots, plan)
     parts = [_open_part(name, root, plan) for name, root in roots.items()]
     with ExitStack() as stack:
@@ -116,19 +117,31 @@ def evaluate(
             processes = ProcessGroup(plan.device)
             stack.callback(processes.close)
         heard = (listener or Listener()) if processes.is_first else Listener()
-        for part in parts:
-            _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, heard, processes)
-        judge = _load(models, plan, processes)
+        return _evaluate_parts(parts, models, folder, plan, processes, heard)
+
+
+def _evaluate_parts(
+    parts: Sequence[_Part],
+    models: Sequence[str],
+    folder: Path | None,
+    plan: EvaluationPlan,
+    processes: ProcessGroup,
+    listener: Listener,
+) -> EvaluationResult:
+    for part in parts:
+        _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
+    judge = _load(models, plan, processes)
+    with ExitStack() as stack:
         stack.enter_context(unfinished())
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
         stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
         if len(parts) == 1:
-            return _evaluate_part(parts[0], judge, folder, plan, processes, heard)
+            return _evaluate_part(parts[0], judge, folder, plan, processes, listener)
         # The intervals are those of the joined table.
         single = replace(plan, resamples=0)
         results = {
-            part.name: _evaluate_part(part, judge, folder / part.name, single, processes, heard) for part in parts
+            part.name: _evaluate_part(part, judge, folder / part.name, single, processes, listener) for part in parts
         }
         return join_results(results, plan)
 

@@ -11,6 +11,8 @@ import numpy as np
 # Two-sided 95 % of a standard normal distribution.
 Z = 1.959963984540054
 _BISECTIONS = 60
+# torchmetrics computes in float32: values that differ by less are equal.
+_ROUNDING = 1e-6
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,7 @@ class ClusterBootstrap:
 def percentile_interval(drawn: list[float]) -> Interval | None:
     """The central 95 % of the draws; `None` if all draws are equal, which says nothing about the uncertainty."""
     low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
-    return None if high - low < 1e-9 else Interval(low, high)
+    return None if high - low < _ROUNDING else Interval(low, high)
 
 
 def wilson_interval(rate: float, number: int) -> Interval:

@@ -185,7 +185,7 @@ def test_tables_of_saved_scores_do_not_replace_those_of_another_run(data, model,
     before = (tmp_path / "two/table.txt").read_text()
     capsys.readouterr()
     assert main(["evaluate", "--scores", str(tmp_path / "one"), "--output", str(tmp_path / "two"), *FIXED[4:]]) == 2
-    assert "holds another run" in capsys.readouterr().err
+    assert "holds the scores of another run" in capsys.readouterr().err
     assert (tmp_path / "two/table.txt").read_text() == before
 
 
