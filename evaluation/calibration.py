@@ -13,9 +13,9 @@ import numpy as np
 from ..common.files import new_folder
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
+from ..hub.terms import copy_terms, find_card
 from ..scanning.fingerprint import RUN_NAME
 from ..scanning.models import LoadedModel, load_model, load_stored_model
-from ..scanning.terms import copy_terms, find_card
 from .evaluation_result import EvaluationResult
 from .judge import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists

@@ -10,10 +10,9 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..common.files import check_folder_target, write_atomically
+from ..common.files import check_folder_target, lock_folder, write_atomically
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
-from ..scanning.fingerprint import lock_folder
 from .calibration import HALF, check_new_folder, hold_out, write_calibration
 from .corruptions import Corruption, grid
 from .datasets import open_benchmark
@@ -140,9 +139,10 @@ def _evaluate_parts(
             return _evaluate_part(parts[0], judge, folder, plan, processes, listener)
         # The intervals are those of the joined table.
         single = replace(plan, resamples=0)
-        results = {
-            part.name: _evaluate_part(part, judge, folder / part.name, single, processes, listener) for part in parts
-        }
+        results = {}
+        for part in parts:
+            with lock_folder(folder / part.name, processes.rank, work="evaluation"):
+                results[part.name] = _evaluate_part(part, judge, folder / part.name, single, processes, listener)
         return join_results(results, plan)
 
 
