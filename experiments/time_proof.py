@@ -3,8 +3,8 @@
 Test whether a recurrent head uses time: real clips against the same clips with reordered, frozen or dropped frames.
 
 `python experiments/time_proof.py DATA ... --output FOLDER` trains two networks over the same frame classifier, one
-with a recurrent head over its scores and one without, and tests both on people that neither has seen. The mean over frames
-can hardly tell these clips apart; whatever the recurrent network achieves beyond it comes from time alone.
+with a recurrent head over its scores and one without, and tests both on people that neither has seen. The mean over
+frames can hardly tell these clips apart; whatever the recurrent network achieves beyond it comes from time alone.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.metrics import measure
 from deepfake_video.evaluation.samples import Sample, identity_groups
-from deepfake_video.scanning.models import DEFAULT_CHECKPOINT
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video, load_videos
 from deepfake_video.training.fakes import FAKE_MAKERS

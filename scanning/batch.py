@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup, worker_pool
-from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
+from ..video_errors import VideoError, VideoLimits, is_url
+from ..video_opening import open_video_file
 from .evidence import Examination
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings

@@ -20,9 +20,10 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from ..common.files import OutputError, lock, write_atomically
+from ..common.files import lock_folder as lock_folder
+from ..common.files import write_atomically
 from .results import RESULT_VERSION
 from .settings import ScanSettings
 
@@ -152,32 +153,6 @@ def _shown(value: Any) -> str:
     if len(text) == 64 and all(character in "0123456789abcdef" for character in text):
         return text[:12]
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
-
-
-def lock_folder(folder: Path, rank: int = 0, *, work: str = "scan") -> IO[bytes]:
-    """
-    Make a folder where there is none, and keep other runs from writing to it until the returned stream is closed.
-
-    Args:
-        folder: The folder of a run.
-        rank: Number of this process among those of the run.
-        work: Kind of the other run, for the message.
-
-    Raises:
-        OutputError: If another run holds the folder, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / f".lock-{rank}").open("wb")
-    except OSError as error:
-        raise OutputError(folder, error) from error
-    try:
-        lock(stream)
-    except OSError as error:
-        stream.close()
-        busy = OSError(0, f"another {work} is writing there")
-        raise OutputError(folder, busy if isinstance(error, BlockingIOError) else error) from error
-    return stream
 
 
 def hash_files(paths: Sequence[str | Path]) -> str | None:

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from ..version import __version__
-from ..video_fetching import FailureReason
+from ..video_errors import FailureReason
 
 
 SCHEMA_VERSION = 2

@@ -4,7 +4,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from ..video_fetching import VideoLimits
+from ..video_errors import VideoLimits
 
 
 def check_threshold(threshold: float | None) -> None:

@@ -24,7 +24,7 @@ from safetensors.torch import save
 from ..common.exit_codes import FAILED
 from ..common.files import write_atomically
 from ..common.processes import worker_pool
-from ..evaluation.reading import ImageSequence
+from ..evaluation.sample_reading import ImageSequence
 from ..evaluation.samples import Sample
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor

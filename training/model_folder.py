@@ -17,8 +17,8 @@ from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import Estimate, estimate
 from ..hub.folder import save_hub_folder
+from ..hub.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.terms import copy_terms, licence_of, model_folder_of
 from ..version import __version__
 from .data import Video
 from .loop import Outcome

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from ..common.errors import UsageError
 from ..common.exit_codes import OK
 from ..common.text import printable
-from ..hub.push import add_push_options, check_repo_id, print_push, push_folder
+from ..hub.commands import add_push_options
+from ..hub.push import PushPlan, check_repo_id, push
 
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ examples:
   deepfake-video train FaceForensics++ faces --recipe bilstm --set initial=imagenet --output run2
   deepfake-video train my_faces --recipe frames --set 'fakes={"self-blended": 1}' --validation-data Celeb-DF-v2 \\
       --output run3
-  accelerate launch -m deepfake_video.cli train FaceForensics++ --recipe frames --output run4     several GPUs
+  accelerate launch -m deepfake_video train FaceForensics++ --recipe frames --output run4     several GPUs
 
 To resume a training that was stopped, run the same command again. The model folder is OUTPUT/model.
 """
@@ -98,9 +99,13 @@ def run(arguments: argparse.Namespace) -> int:
         area = result.metrics["auc"]
         print(f"{result.model}: AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}) on the validation videos")
         if arguments.push:
-            print_push(
-                push_folder(result.model, arguments.push, private=arguments.private, revision=arguments.revision)
+            push_plan = PushPlan(
+                folder=result.model,
+                repo_id=arguments.push,
+                private=arguments.private,
+                revision=arguments.revision,
             )
+            print(push(push_plan).summary())
     return OK
 
 

@@ -4,10 +4,9 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..common.files import check_folder_target
+from ..common.files import check_folder_target, lock_folder
 from ..common.processes import ProcessGroup
 from ..evaluation.samples import Sample
-from ..scanning.fingerprint import lock_folder
 from .checkpointing import read_progress
 from .data import Video, load_videos, open_data
 from .loop import train_network
@@ -74,15 +73,16 @@ def _train_in(
     settings = plan.recipe.crop_settings()
     # The first process fills the cache, and the others read it.
     with group.first_alone():
-        sides = [
+        training_videos, validation_videos = (
             load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
-        ]
+        )
     if group.is_first:
-        for name, videos in zip(("training", "validation"), sides, strict=True):
-            listener.note(f"{name}: {_describe(videos)}")
+        listener.note(f"training: {_describe(training_videos)}")
+        listener.note(f"validation: {_describe(validation_videos)}")
     outcome = train_network(
         make_network(plan.recipe),
-        *sides,
+        training_videos,
+        validation_videos,
         plan.recipe,
         plan.output,
         device=plan.device,
@@ -94,7 +94,9 @@ def _train_in(
     if outcome is None:
         progress = read_progress(plan.output)
         return TrainingResult(output=plan.output, model=None, steps=progress.step, best_step=progress.best_step)
-    metrics = save_model(outcome, plan.recipe, sides, plan.model) if group.is_first else {}
+    metrics = {}
+    if group.is_first:
+        metrics = save_model(outcome, plan.recipe, (training_videos, validation_videos), plan.model)
     return TrainingResult(
         output=plan.output,
         model=plan.model,
