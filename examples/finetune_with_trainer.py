@@ -3,7 +3,7 @@
 Fine-tune a detector with `transformers.Trainer`: `python examples/finetune_with_trainer.py DATA OUTPUT`.
 
 DATA is a data set that `deepfake-video evaluate` reads and that names its people, such as FaceForensics++ or a CSV
-file path,label,group. A share of the people is held out for validation. OUTPUT/model is a folder that `pipeline` loads.
+file path,label,group. A share of the people is held out for validation. `pipeline` loads OUTPUT/model.
 """
 
 import argparse

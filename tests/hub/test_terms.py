@@ -185,7 +185,9 @@ def test_derived_weights_are_bound_by_the_terms_of_the_initial_ones(derived):
     assert (second / "NOTICE.md").read_text() == "made by others"
     card = ModelCard.load(second / "README.md")
     assert (card.data.license, card.data.license_name, card.data.license_link) == ("other", "study-only", "LICENSE")
-    assert "trained from those of model, whose terms (study-only) bind them too: see LICENSE, NOTICE.md" in card.text
+    assert (
+        "trained from those of model, whose terms (study-only) apply to them too: see LICENSE, NOTICE.md" in card.text
+    )
 
 
 def test_the_record_lists_what_was_trained_and_validated_on(derived):
