@@ -152,6 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _pretrain_and_save(arguments: argparse.Namespace) -> int:
     recipe = Recipe.read(arguments.recipe)
     recipe = replace(recipe, steps=arguments.steps, initial=arguments.initial or recipe.initial)
+    recipe.check_model()
     samples = open_benchmark(arguments.faces).present
     videos = load_videos(samples, recipe.crop_settings(), arguments.cache, workers=1)
     backbone, _ = pretrain(videos, recipe, arguments.task)
