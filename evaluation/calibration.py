@@ -229,8 +229,8 @@ def calibrate(
     folder = Path(output)
     check_new_folder(folder)
     described = result.run
-    if not described:
-        raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing.")
+    if not {"models", "weights_sha256", "temperatures", "fake_biases", "face_aggregation"} <= described.keys():
+        raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing or old.")
     if len(described["temperatures"]) > 1:
         raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; evaluate one model.")
     if described["face_aggregation"] == "mean":

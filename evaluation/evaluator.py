@@ -339,8 +339,11 @@ def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup) 
     device = processes.device or plan.device
     judge = Judge(models, device=device, settings=plan.settings, ensemble=plan.ensemble)
     for processor in judge.processors:
-        # A number of frames that does not go with the sampling is refused here, not at the first video.
-        processor.frame_indices(1, num_frames=plan.settings.num_frames)
+        try:
+            # A number of frames that the sampling does not support is refused here, not at the first video.
+            processor.frame_indices(1, num_frames=plan.settings.num_frames)
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
     return judge
 
 

@@ -18,6 +18,7 @@ import deepfake_video.evaluation
 from deepfake_video import EvaluationPlan, calibrate, evaluate, rescore
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
+from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import corruptions, datasets, plan
 from deepfake_video.evaluation.calibration import apply_calibration
 from deepfake_video.evaluation.progress import Listener
@@ -122,6 +123,14 @@ def test_the_command_names_data_sets(roots, model, tmp_path, capsys):
 def test_a_name_that_is_no_folder_of_its_own_is_refused(roots, name):
     with pytest.raises(EvaluationError, match="not a valid name"):
         evaluate(None, {name: roots["ff"], "celeb": roots["celeb"]})
+
+
+def test_the_folder_of_each_data_set_is_locked(roots, model, tmp_path):
+    with (
+        lock_folder(tmp_path / "run" / "celeb", work="evaluation"),
+        pytest.raises(ValueError, match="another evaluation"),
+    ):
+        evaluate(model, roots, output=tmp_path / "run", plan=PLAN)
 
 
 # --- identities ---
@@ -279,3 +288,13 @@ def test_scores_without_their_run_do_not_calibrate(tmp_path):
     file.write_text("path,label,fake_probability\na.mp4,real,0.2\nb.mp4,fake,0.9\n")
     with pytest.raises(EvaluationError, match=r"run\.json is missing"):
         calibrate(file, tmp_path / "new")
+
+
+def test_frames_that_the_sampling_does_not_support_are_wrong_usage(tmp_path, capsys):
+    model = Path(trees.save_model(tmp_path / "model", 1))
+    file = model / "video_preprocessor_config.json"
+    choices = {"frame_sampling": "bursts", "burst_length": 4, "num_frames": 8}
+    file.write_text(json.dumps({**json.loads(file.read_text()), **choices}))
+    root = trees.make_folder(tmp_path / "data", reals=1, fakes=1)
+    assert main(["evaluate", str(root), "--model", str(model), "--frames", "3", "--device", "cpu"]) == 2
+    assert "burst" in capsys.readouterr().err
