@@ -183,7 +183,7 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
         # Not thread-local: a run may be closed by another thread than the one that began it.
         held.enter_context(FileLock(folder / f".lock-{rank}", timeout=0, thread_local=False))
     except Timeout as error:
-        raise OutputError(folder, OSError(0, f"another {work} is writing to it")) from error
+        raise OutputError(folder, OSError(0, f"another {work} is writing there")) from error
     except OSError as error:
         raise OutputError(folder, error) from error
     return held
