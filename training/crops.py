@@ -184,7 +184,7 @@ def _make(sample: Sample, settings: CropSettings) -> bytes:
     source: Any = nullcontext(ImageSequence(sample.images)) if sample.images else VideoReader(sample.path)
     with source as frames:
         indices = processor.frame_indices(frames.num_frames)
-        clip = _crop(frames, np.unique(indices), processor, must_search=not sample.images or settings.search_images)
+        clip = _crop(frames, np.unique(indices), processor, sample, settings)
         landmarks = np.stack([_find_landmarks(frame) for frame in clip.frames])
         arrays = {"frames": np.ascontiguousarray(clip.frames), "landmarks": landmarks}
         if settings.copies and not sample.images:
@@ -211,14 +211,16 @@ def _make_copies(
     )
 
 
-def _crop(source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, *, must_search: bool) -> Clip:
+def _crop(
+    source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, sample: Sample, settings: CropSettings
+) -> Clip:
     """Crop the main face; an image in which no face is detected is taken to be a face crop."""
-    if must_search:
+    if not sample.images or settings.search_images:
         try:
             tracks = find_face_tracks(source, indices, settings=processor.face_settings())
             return processor.crop_clips(source, tracks[:1], len(tracks[0].frame_indices))[0]
         except NoFaceFoundError:
-            if not isinstance(source, ImageSequence):
+            if not sample.images:
                 raise
     return processor.read_clips(source, indices, do_crop_faces=False)[0]
 
