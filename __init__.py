@@ -17,12 +17,23 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
+    "evaluation.calibration": ["calibrate"],
+    "evaluation.comparing": ["average_seeds", "compare"],
+    "evaluation.evaluation_result": ["EvaluationResult"],
+    "evaluation.evaluator": ["evaluate"],
+    "evaluation.metrics": ["video_metrics"],
+    "evaluation.plan": ["EvaluationPlan"],
+    "evaluation.rescoring": ["rescore"],
     "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
     "hub.push": ["PushPlan", "PushResult", "push"],
     "scanning": ["VideoResult", "scan"],
     "conversion.plan": ["ConversionPlan"],
     "conversion.inspection": ["Inspection", "inspect_checkpoint"],
     "conversion.converting": ["ConversionResult", "convert"],
+    "training.plan": ["TrainingListener", "TrainingPlan", "TrainingResult"],
+    "training.recipe": ["Recipe"],
+    "training.trainer_data": ["DeepfakeCollator", "FaceClipDataset"],
+    "training.training_run": ["train"],
     "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -49,6 +60,14 @@ if TYPE_CHECKING:
     from .conversion.inspection import Inspection as Inspection
     from .conversion.inspection import inspect_checkpoint as inspect_checkpoint
     from .conversion.plan import ConversionPlan as ConversionPlan
+    from .evaluation.calibration import calibrate as calibrate
+    from .evaluation.comparing import average_seeds as average_seeds
+    from .evaluation.comparing import compare as compare
+    from .evaluation.evaluation_result import EvaluationResult as EvaluationResult
+    from .evaluation.evaluator import evaluate as evaluate
+    from .evaluation.metrics import video_metrics as video_metrics
+    from .evaluation.plan import EvaluationPlan as EvaluationPlan
+    from .evaluation.rescoring import rescore as rescore
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError
@@ -66,6 +85,13 @@ if TYPE_CHECKING:
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
     from .scanning import VideoResult as VideoResult
     from .scanning import scan as scan
+    from .training.plan import TrainingListener as TrainingListener
+    from .training.plan import TrainingPlan as TrainingPlan
+    from .training.plan import TrainingResult as TrainingResult
+    from .training.recipe import Recipe as Recipe
+    from .training.trainer_data import DeepfakeCollator as DeepfakeCollator
+    from .training.trainer_data import FaceClipDataset as FaceClipDataset
+    from .training.training_run import train as train
     from .version import __version__ as __version__
     from .video_decoding import VideoError as VideoError
     from .video_decoding import VideoLimits as VideoLimits

@@ -17,7 +17,7 @@ def build_parser() -> argparse.ArgumentParser:
     from .evaluation import command as evaluation
     from .hub import commands as hub
     from .scanning import command as scanning
-    from .training import command as training
+    from .training import train_command as training
     from .version import __version__
 
     parser = argparse.ArgumentParser(

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 
-NOT_SHIPPED = {".ci", "tests", "benchmarks", "experiments", "build"}
+NOT_SHIPPED = {".ci", "tests", "benchmarks", "build", "examples", "experiments"}
 
 checkout = Path(__file__).resolve().parent.parent
 expected = {

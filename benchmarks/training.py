@@ -13,11 +13,15 @@ from safetensors.torch import save_file
 
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.training.batches import TrainingPairs
+from deepfake_video.training.checkpointing import Checkpoints
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video
-from deepfake_video.training.loop import TrainingRun
+from deepfake_video.training.fakes import SELF_BLENDED
+from deepfake_video.training.loop import TrainingLoop
+from deepfake_video.training.modes import make_mode
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import SELF_BLENDED, Recipe
+from deepfake_video.training.recipe import Recipe
+from deepfake_video.training.training_log import TrainingLog
 
 from .bench import Bench
 from .measuring import Row, interleave
@@ -34,7 +38,10 @@ def training(bench: Bench) -> Iterator[Row]:
     settings = {**recipe.to_dict(), "fakes": {SELF_BLENDED: 1.0}}
     pairs = TrainingPairs([video], Recipe(**settings))
     batch = torch.stack([pairs[i] for i in range(recipe.batch_pairs)])
-    run = TrainingRun(Accelerator(cpu=True), make_network(recipe), recipe, bench.folder / "training", quiet=True)
+    accelerator, folder = Accelerator(cpu=True), bench.folder / "training"
+    checkpoints = Checkpoints(accelerator, folder, recipe, data="", initial="")
+    log = TrainingLog(folder, lambda record: None, is_writer=False)
+    loop = TrainingLoop(accelerator, make_network(recipe), make_mode(recipe), recipe, checkpoints, log)
     plain = torchvision.models.efficientnet_b0(num_classes=2).train()
     optimizer = torch.optim.AdamW(plain.parameters(), lr=1e-4)
     pixels = batch.flatten(0, 2).permute(0, 3, 1, 2).contiguous() / 255
@@ -46,7 +53,7 @@ def training(bench: Bench) -> Iterator[Row]:
         optimizer.zero_grad()
 
     ways = {
-        "ours": lambda: run.optimize(batch),
+        "ours": lambda: loop.optimize(batch),
         "torchvision": step,
         "drawing": lambda: [pairs[i] for i in range(recipe.batch_pairs)],
     }

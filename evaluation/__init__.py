@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Benchmarks as they are downloaded, the field's metrics, and how scores hold up when a video is degraded."""
+"""Evaluation: benchmarks in the layout of their download, metrics with intervals, corruptions and calibration."""

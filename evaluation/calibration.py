@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temperature and bias from held-out people, stored in a new checkpoint folder with the name of the data."""
+"""Temperature and bias fitted on held-out identities, stored in a new checkpoint folder with the name of the data."""
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,36 +14,39 @@ from ..common.files import new_folder
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
-from ..scanning.models import LoadedModel, load_stored_model
-from .judging import PROBABILITY_EPSILON
+from ..scanning.fingerprint import RUN_NAME
+from ..scanning.models import LoadedModel, load_model, load_stored_model
+from .evaluation_result import EvaluationResult
+from .judge import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure
+from .plan import EvaluationPlan
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
 
 
-# Name of the part that calibrates where there is no official validation split.
-HALF = "one half of the people"
-# Where the classes are apart, no temperature is low enough, and where the scores say nothing, none high enough.
+# Name of the part to calibrate on if there is no official validation split.
+HALF = "one half of the identities"
+# For separated classes no temperature is low enough, and for scores without information none is high enough.
 MIN_FACTOR, MAX_FACTOR = 0.05, 20.0
-# Of either class; fewer videos leave the temperature and the threshold to chance.
+# Videos of each class; with fewer, the temperature and the threshold are left to chance.
 MIN_VIDEOS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
     """
-    What was fitted.
+    A fitted calibration.
 
     Attributes:
-        dataset: Name of the data.
-        split: Which part of it.
-        num_videos: Scored videos behind it.
-        num_real: Real ones among them.
-        temperature: For the configuration; divides the logits.
-        fake_bias: For the configuration; moves the best decision to a probability of one half.
-        ece: Expected calibration error before and after, by the part of the data.
-        folder: The new checkpoint.
+        dataset: Name of the data set.
+        split: Part of the data set that it was fitted on.
+        num_videos: Scored videos that it was fitted on.
+        num_real: Real videos among them.
+        temperature: Temperature of the new configuration; divides the logits.
+        fake_bias: Bias of the new configuration; moves the best threshold to a probability of 0.5.
+        ece: Expected calibration error before and after, by part of the data.
+        folder: Folder of the new checkpoint.
     """
 
     dataset: str
@@ -57,13 +60,13 @@ class Calibration:
 
     @property
     def warning(self) -> str | None:
-        """What a reader of the numbers should know, if they rest on few videos."""
+        """A warning if the calibration was fitted on few videos."""
         num_fake = self.num_videos - self.num_real
         if min(self.num_real, num_fake) >= MIN_VIDEOS:
             return None
         return (
             f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
-            "either kind, temperature and bias may be far off on other videos"
+            "either class, temperature and bias may be far off on other videos"
         )
 
 
@@ -71,18 +74,21 @@ def hold_out(
     benchmark: Benchmark, split: str | None, calibration_split: str | None, *, seed: int
 ) -> tuple[list[Sample], list[Sample], str]:
     """
-    Samples to calibrate on, samples to evaluate, and the name of the first.
+    Divide a data set into samples to calibrate on and samples to evaluate.
 
-    The official validation split calibrates; where there is none, half of the people do, chosen by the seed.
+    The official validation split is used to calibrate; without one, half of the identities, chosen by the seed.
 
     Args:
         benchmark: The whole data set.
-        split: Which part is evaluated.
-        calibration_split: A split to calibrate on in place of the validation split.
-        seed: Of the halves.
+        split: Part to evaluate.
+        calibration_split: Split to calibrate on in place of the validation split.
+        seed: Seed of the halves.
+
+    Returns:
+        The samples to calibrate on, the samples to evaluate, and the name of the former.
 
     Raises:
-        EvaluationError: If the two would share a person or source video, or one of them lacks a class.
+        EvaluationError: If the two would share an identity or source video, or one of them lacks a class.
     """
     chosen = benchmark.select(split).samples
     if calibration_split is None and any(sample.split == "val" for sample in benchmark.samples):
@@ -95,20 +101,20 @@ def hold_out(
     keys = {sample.key for sample in held_out}
     if shared := people_in_common(held_out, chosen) or [s.key for s in chosen if s.key in keys]:
         raise EvaluationError(
-            f"{benchmark.root}: {shared[0]} stands in the data to calibrate on and in the data to evaluate; choose "
-            "another --split or --calibration-split, so that nothing is judged by what was fitted to it."
+            f"{benchmark.root}: {shared[0]} is in the data to calibrate on and in the data to evaluate; choose "
+            "another --split or --calibration-split, so that no video is evaluated by what was fitted to it."
         )
     for samples in (held_out, chosen):
         if len({sample.is_fake for sample in samples}) < 2:
             raise EvaluationError(
-                f"{benchmark.root}: cannot be divided into two parts with real and fake videos and nobody in common; "
-                "name the part to calibrate on with --calibration-split."
+                f"{benchmark.root}: cannot be divided into two parts that share no identity and each have real and "
+                "fake videos; name the part to calibrate on with --calibration-split."
             )
     return held_out, chosen, name
 
 
 def _halve(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sample]]:
-    """Two parts of about the same number of reals and fakes; people who are connected stay together."""
+    """Divide into parts of about equal numbers of reals and fakes; connected identities stay together."""
     groups = identity_groups(samples)
     order = np.random.default_rng(seed).permutation(len(groups))
     halves: tuple[list[Sample], list[Sample]] = ([], [])
@@ -121,18 +127,18 @@ def _halve(samples: Sequence[Sample], seed: int) -> tuple[list[Sample], list[Sam
 
 def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray, before: float = 1.0) -> float:
     """
-    The temperature that divides the logits of these probabilities for the least log loss (Guo et al. 2017).
+    Fit the temperature that minimises the log loss of the probabilities (Guo et al., 2017).
 
     Args:
         probabilities: Fake probability of each video, (N,).
-        is_fake: Its label, (N,) bool.
-        before: Temperature that the logits were divided by already. The product stays within what a configuration
-            takes, however often a checkpoint is calibrated.
+        is_fake: Label of each video, (N,) bool.
+        before: Temperature that the logits were already divided by. The product stays within the range of a
+            configuration, however often a checkpoint is calibrated.
     """
     margins = _logit(probabilities)
     lowest, highest = (bound / before for bound in TEMPERATURE_RANGE)
     low, high = np.log(max(MIN_FACTOR, lowest)), np.log(min(MAX_FACTOR, highest))
-    # The slope of the log loss in the inverse temperature rises: its zero is found by halving.
+    # The log loss is convex in the inverse temperature: the zero of its slope is found by bisection.
     for _ in range(60):
         middle = (low + high) / 2
         slope = np.mean(margins * (1 / (1 + np.exp(-margins / np.exp(middle))) - is_fake))
@@ -142,12 +148,12 @@ def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray, before: floa
 
 def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray, before: float = 1.0) -> tuple[float, float]:
     """
-    Platt scaling (Platt, 1999) in two steps: the bias puts the best decision at one half, the temperature follows.
+    Fit a bias that moves the best threshold to 0.5, then a temperature (Platt scaling in two steps; Platt, 1999).
 
     Args:
         probabilities: Fake probability of each video, (N,).
-        is_fake: Its label, (N,) bool, of both kinds.
-        before: Temperature that the logits were divided by already, see [`fit_temperature`].
+        is_fake: Label of each video, (N,) bool; both classes must be present.
+        before: Temperature that the logits were already divided by, see [`fit_temperature`].
 
     Returns:
         The factor that divides the logits of these probabilities, and the bias that is added to them afterwards.
@@ -158,7 +164,7 @@ def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray, before: floa
 
 
 def apply_calibration(probabilities: np.ndarray, factor: float, bias: float = 0.0) -> np.ndarray:
-    """The probabilities that the same logits give when they are divided by a factor and a bias is added."""
+    """Return the probabilities of the same logits divided by a factor and with a bias added."""
     return _sigmoid(_logit(probabilities) / factor + bias)
 
 
@@ -173,11 +179,11 @@ def _logit(probabilities: np.ndarray) -> np.ndarray:
 
 def fit_threshold(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     """
-    The threshold of the highest balanced accuracy, between two scores, and nearest to one half where several are best.
+    Find the threshold with the highest balanced accuracy, midway between two scores; of several, that nearest to 0.5.
 
     Args:
         probabilities: Fake probability of each video, (N,).
-        is_fake: Its label, (N,) bool, of both kinds.
+        is_fake: Label of each video, (N,) bool; both classes must be present.
     """
     distinct = np.unique(probabilities)
     cuts = np.concatenate([[distinct[0] / 2], (distinct[1:] + distinct[:-1]) / 2, [(1 + distinct[-1]) / 2]])
@@ -188,53 +194,103 @@ def fit_threshold(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
 
 
 def calibrate(
+    run: EvaluationResult | str | Path, output: str | Path, *, model: str | Path | None = None
+) -> Calibration:
+    """
+    Fit temperature and bias on the scores of an evaluation, and write a calibrated copy of its checkpoint.
+
+    Evaluate on identities that the calibrated checkpoint will not be judged by, such as the validation split. No video
+    is read again.
+
+    Args:
+        run: Result of [`evaluate`], or the folder that it wrote.
+        output: Folder of the new checkpoint; must not exist.
+        model: Folder or Hub id of the checkpoint; by default that of the run.
+
+    Returns:
+        What was fitted.
+
+    Raises:
+        EvaluationError: If a class has no score, if the scores are those of an ensemble, of a mean over faces or of
+            another checkpoint, or if `output` exists.
+        ModelLoadError: If the checkpoint cannot be loaded.
+        OSError: If `output` cannot be written.
+
+    Example:
+        >>> from deepfake_video import EvaluationPlan, evaluate
+        >>> plan = EvaluationPlan(split="val", resamples=0, workers=0)
+        >>> fitted = calibrate(evaluate("model", "FaceForensics++", plan=plan), "calibrated")
+        >>> fitted.num_videos, fitted.folder
+        (10, 'calibrated')
+    """
+    from .rescoring import rescore
+
+    result = run if isinstance(run, EvaluationResult) else rescore(run, plan=EvaluationPlan(resamples=0))
+    folder = Path(output)
+    check_new_folder(folder)
+    described = result.run
+    if not {"models", "weights_sha256", "temperatures", "fake_biases", "face_aggregation"} <= described.keys():
+        raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing or old.")
+    if len(described["temperatures"]) > 1:
+        raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; evaluate one model.")
+    if described["face_aggregation"] == "mean":
+        raise EvaluationError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
+    name = str(model or described["models"])
+    loaded = load_model(name)
+    config = loaded.network.config
+    made_by = (described["weights_sha256"], described["temperatures"][0], described["fake_biases"][0])
+    if made_by != (loaded.identity.weights_sha256, float(config.temperature), float(config.fake_bias)):
+        raise EvaluationError(f"{name}: is not the checkpoint that made the scores; evaluate it first.")
+    scores = result.clean_scores
+    return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)
+
+
+def write_calibration(
     held_out: Sequence[Score],
-    evaluated: Sequence[Score],
+    others: Mapping[str, Sequence[Score]],
     *,
     model: LoadedModel,
     dataset: str,
     split: str,
     folder: Path,
-    samples: Sequence[Sample] = (),
 ) -> Calibration:
     """
-    Fit on one part, judge on both, and write the new checkpoint.
+    Fit temperature and bias, measure the calibration error, and write the new checkpoint.
 
     Args:
-        held_out: Scores of the part to fit on.
-        evaluated: Scores of the part that is evaluated.
-        model: Whose scores they are.
-        dataset: Name of the data.
+        held_out: Scores to fit on; the new checkpoint lists their videos.
+        others: Other scores to measure the calibration error on, by name.
+        model: The model that made the scores.
+        dataset: Name of the data set.
         split: Name of the part to fit on.
-        folder: The new checkpoint; must not exist.
-        samples: What `held_out` are the scores of; the new checkpoint lists them.
+        folder: Folder of the new checkpoint; must not exist.
 
     Raises:
-        EvaluationError: If too little could be scored, or the folder exists.
-        OSError: If it cannot be written.
+        EvaluationError: If a class has no score, or the folder exists.
+        OSError: If the folder cannot be written.
     """
     probabilities, is_fake = _arrays(held_out)
-    if is_fake.all() or not is_fake.any():
-        raise EvaluationError(f"{dataset}: calibrating takes scored real and fake videos, and one kind is missing.")
-    factor, bias = fit_calibration(probabilities, is_fake, model.network.config.temperature)
-    parts = {f"{split} (fitted on it)": (probabilities, is_fake), "the evaluated videos": _arrays(evaluated)}
-    ece = {
-        name: (_ece(*part), _ece(apply_calibration(part[0], factor, bias), part[1])) for name, part in parts.items()
-    }
+    if not len(is_fake) or is_fake.all() or not is_fake.any():
+        raise EvaluationError(f"{dataset}: calibration needs scores of real and of fake videos; one class has none.")
     config = model.network.config
+    factor, bias = fit_calibration(probabilities, is_fake, config.temperature)
+    parts = {f"{split} (fitted on it)": held_out, **others}
+    ece = {}
+    for name, scores in parts.items():
+        of_part, labels = _arrays(scores)
+        ece[name] = (_ece(of_part, labels), _ece(apply_calibration(of_part, factor, bias), labels))
     calibration = Calibration(
         dataset=dataset,
         split=split,
         num_videos=len(is_fake),
         num_real=int((~is_fake).sum()),
         temperature=config.temperature * factor,
-        # The logits at hand hold the bias that the checkpoint had before.
+        # These logits already contain the bias that the checkpoint had before.
         fake_bias=config.fake_bias / factor + bias,
         ece=ece,
         folder=str(folder),
     )
-    hashes = {score.key: score.sha256 for score in held_out}
-    videos = list_videos((sample, hashes.get(sample.key)) for sample in samples)
+    videos = list_videos((score, score.sha256) for score in held_out)
     _write_checkpoint(model, calibration, videos, folder)
     return calibration
 
@@ -252,16 +308,18 @@ def _ece(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
 
 def check_new_folder(folder: Path) -> None:
     """
+    Check that the folder of a calibrated checkpoint is new.
+
     Raises:
-        EvaluationError: If the folder for the calibrated checkpoint is there already.
+        EvaluationError: If it exists.
     """
     if folder.exists():
-        raise EvaluationError(f"{folder}: exists; --calibrate writes a new folder and changes none.")
+        raise EvaluationError(f"{folder}: already exists; a calibrated checkpoint needs a new folder.")
 
 
 def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
     check_new_folder(folder)
-    # The network in hand is in a form for computing, not for saving.
+    # The loaded network has been rearranged for speed; the stored one is saved.
     stored = load_stored_model(model)
     config = stored.network.config
     config.temperature, config.fake_bias = calibration.temperature, calibration.fake_bias
@@ -277,7 +335,7 @@ def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict
 
 
 def _copy_companions(source: Path, target: Path, calibration: Calibration) -> None:
-    """What belongs to the weights: their terms, the record of their training, and the card with a section more."""
+    """Copy what belongs to the weights: their terms, the record of their training, and the card with a new section."""
     copy_terms(source, target)
     if (source / TRAINING_NAME).is_file():
         shutil.copyfile(source / TRAINING_NAME, target / TRAINING_NAME)
@@ -286,9 +344,9 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
         return
     num_fake = calibration.num_videos - calibration.num_real
     section = (
-        f"\n## Calibration\n\nCalibrated anew on {calibration.num_real} real and {num_fake} fake videos of "
+        f"\n## Calibration\n\nRecalibrated on {calibration.num_real} real and {num_fake} fake videos of "
         f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, bias of "
         f"the fake logit {calibration.fake_bias:.4g}. Sensitivity, specificity and calibration errors above were "
-        "measured before.\n"
+        "measured before the recalibration.\n"
     )
     (target / card.name).write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")

@@ -4,7 +4,7 @@
 `Celeb-real`, `YouTube-real` (some copies write `Youtube-real`) and `Celeb-synthesis`, in some copies each with a
 folder `videos` inside; Celeb-DF++ has `Celeb-synthesis/{FaceSwap,FaceReenact,TalkingFace}/<method>/`.
 `List_of_testing_videos.txt` names the test videos, `1 YouTube-real/00170.mp4`: no header, and 1 means *real*.
-What it does not name is for training.
+Videos that it does not list are for training.
 """
 
 from collections.abc import Iterator
@@ -23,13 +23,16 @@ _CATEGORIES = ("faceswap", "facereenact", "talkingface")
 
 
 def is_celeb_df(root: Path) -> bool:
-    """Whether the folder is laid out like this data set."""
+    """Return whether the folder has the layout of this data set."""
     return root.is_dir() and bool(_top_folders(root).keys() & {_FAKE, "celeb-real"})
 
 
 def read_celeb_df(root: Path) -> Benchmark:
     """
-    Read the layout.
+    Read Celeb-DF-v2 or Celeb-DF++.
+
+    Args:
+        root: Folder of the data set.
 
     Raises:
         EvaluationError: If there is no video, or the list of test videos contradicts the folders.
@@ -41,10 +44,10 @@ def read_celeb_df(root: Path) -> Benchmark:
     found = [_sample(root, path, dataset) for path in videos if not is_clutter(path.relative_to(root))]
     skipped = skipped_note([path for path in videos if is_clutter(path.relative_to(root))])
     if not found:
-        raise EvaluationError(f"{root}: Celeb-real, YouTube-real and Celeb-synthesis hold no video.")
+        raise EvaluationError(f"{root}: there is no video in Celeb-real, YouTube-real and Celeb-synthesis.")
     list_file = root / TEST_LIST
     if not list_file.is_file():
-        notes = [f"no official split here: {TEST_LIST} is missing", *skipped]
+        notes = [f"no official split: {TEST_LIST} is missing", *skipped]
         return Benchmark(layout="celeb-df", root=root, samples=found, notes=notes)
     listed = _read_test_list(list_file)
     by_name = {_plain_name(sample.key): sample for sample in found}
@@ -74,7 +77,7 @@ def _find(folder: Path) -> Iterator[Path]:
 
 
 def _sample(root: Path, path: Path, dataset: str) -> Sample:
-    """What the place and the name of a video say: `id0_0000` shows id0, `id0_id1_0000` id0 with the face of id1."""
+    """Derive a sample from the path: `id0_0000` shows id0, `id0_id1_0000` shows id0 with the face of id1."""
     folder, *inner = [part for part in path.relative_to(root).parent.parts if part != "videos"]
     is_fake = folder.lower() == _FAKE
     people = [part for part in path.stem.split("_") if part.startswith("id") and part[2:].isdigit()]
@@ -92,13 +95,13 @@ def _sample(root: Path, path: Path, dataset: str) -> Sample:
 
 
 def _plain_name(key: str) -> str:
-    """A path as the list writes it, whatever the copy inserts and however it spells the folder of real videos."""
+    """Path as in the list, without inserted folders, and with the folder of real videos in lower case."""
     folder, *inner = [part for part in key.replace("\\", "/").split("/") if part != "videos"]
     return "/".join([folder.lower(), *inner])
 
 
 def _read_test_list(file: Path) -> dict[str, str]:
-    """The path of each test video as it is listed, by its plain name; every line counts, the first one too."""
+    """Path of each test video as listed, by its plain name. There is no header: the first line is a video too."""
     listed = {}
     try:
         text = read_text(file)
@@ -114,7 +117,7 @@ def _read_test_list(file: Path) -> dict[str, str]:
         if (label == "1") == name.startswith(f"{_FAKE}/"):
             raise EvaluationError(
                 f"{file}, line {number}: {path.strip()} is marked {label}, but in this list 1 means real and 0 fake; "
-                "take the official list."
+                "use the official list."
             )
         listed[name] = path.strip()
     return listed

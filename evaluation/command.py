@@ -1,128 +1,338 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `deepfake-video evaluate`; nothing here imports torch before it is needed."""
+"""The command `deepfake-video evaluate`: parses, calls, prints. Nothing here imports torch before it is needed."""
 
 import argparse
 import importlib.util
+import json
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
 
-from ..common.exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
+from ..common.errors import UsageError
+from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
 from ..scanning.command import add_speed_arguments
+from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
 
-LAYOUT_NAMES = ("faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv")
-KIND_NAMES = ("saturation", "contrast", "blockwise", "noise", "blur", "resize", "compression")
+if TYPE_CHECKING:
+    from ..common.processes import ProcessGroup
+    from .evaluation_result import EvaluationResult
+    from .progress import TerminalListener
 
-DESCRIPTION = "Evaluate a model on a data set as it was downloaded: AUC and the like, with intervals, by video."
+# Scores of the second model of a comparison, within the folder of a run.
+COMPARED = "compared"
+DESCRIPTION = (
+    "Evaluate a model on a data set in the folder layout of its download: AUC and other metrics per video, with "
+    "95 % intervals. Several data sets give one table."
+)
 EXAMPLES = """\
 examples:
   deepfake-video evaluate FaceForensics++ --model FOLDER --output run1
+  deepfake-video evaluate ff=FaceForensics++ celeb=Celeb-DF-v2 --model FOLDER    one table of several data sets
   deepfake-video evaluate Celeb-DF-v2 --model FOLDER --model USER/REPO --ensemble logits
-  deepfake-video evaluate my_videos.csv --output run2 --robustness       path,label[,group]
+  deepfake-video evaluate Celeb-DF-v2 --model FOLDER --compare USER/REPO         paired difference of AUC
+  deepfake-video evaluate my_videos.csv --output run2 --robustness               columns path,label[,group]
   deepfake-video evaluate FaceForensics++ --model FOLDER --calibrate CALIBRATED
-  deepfake-video evaluate --scores run1 --threshold 0.7                  no video is touched
-  accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3                  several GPUs
-  torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3    several CPU processes
-  torchrun --nproc_per_node 2 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run4
+  deepfake-video evaluate --scores run1 --threshold 0.7                          from saved scores; reads no video
+  deepfake-video evaluate --average seed1 seed2 seed3                            mean and deviation over seeds
+  accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs, or on CPUs:
+  torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run3
 
-A run that was killed goes on when the same command is given again. Exit status 0: every video was scored, 1: some
-could not be scored, 2: wrong usage, 130: interrupted.
+Run the same command again to resume an evaluation that was interrupted.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `deepfake-video evaluate`."""
+    """
+    Add the arguments of `deepfake-video evaluate`.
+
+    Args:
+        parser: The parser of the command.
+    """
     parser.description = DESCRIPTION
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("root", nargs="?", type=Path, metavar="DATASET_ROOT", help="folder, CSV or DeepfakeBench JSON")
-    parser.add_argument("--scores", type=Path, metavar="PATH", help="saved scores in place of videos: a folder or CSV")
-    parser.add_argument("--dataset", choices=LAYOUT_NAMES, help="layout of the data set (default: recognised)")
-    parser.add_argument(
-        "--split", choices=["train", "val", "test", "all"], help="part to evaluate (default: test, or all if no split)"
+    _add_data(parser.add_argument_group("what to evaluate"))
+    scoring = parser.add_argument_group("how to score videos")
+    _add_scoring(scoring)
+    add_speed_arguments(scoring)
+    _add_metrics(parser.add_argument_group("metrics"))
+    _add_calibration(parser.add_argument_group("calibration"))
+    _add_output(parser.add_argument_group("output"))
+
+
+def _add_data(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "roots",
+        nargs="*",
+        metavar="DATA",
+        help="folder, CSV file or DeepfakeBench JSON file; NAME=PATH names it in a table of several",
     )
-    parser.add_argument(
+    group.add_argument(
+        "--scores", nargs="+", type=Path, metavar="PATH", help="saved scores instead of videos: folders or CSV files"
+    )
+    group.add_argument(
+        "--average", nargs="+", type=Path, metavar="RUN", help="mean and deviation over the runs of several seeds"
+    )
+    group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="dataset layout (default: detected)")
+    group.add_argument(
+        "--split", choices=SPLIT_NAMES, help="part to evaluate (default: test, or all if there are no splits)"
+    )
+    group.add_argument("--limit", type=int, metavar="N", help="evaluate N randomly drawn videos of each class at most")
+
+
+def _add_scoring(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
         "--model", action="append", default=[], metavar="ID", help="folder or Hub id; repeat it for an ensemble"
     )
-    parser.add_argument(
+    group.add_argument(
         "--ensemble",
         choices=["probabilities", "logits"],
         default="probabilities",
         help="what is averaged over several models (default: probabilities)",
     )
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
-    parser.add_argument(
-        "--frames", "--num-frames", dest="num_frames", type=int, metavar="N", help="frames of each video"
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    group.add_argument(
+        "--frames", "--num-frames", dest="num_frames", type=int, metavar="N", help="number of frames per video"
     )
-    parser.add_argument("--faces", choices=["auto", "none"], default="auto", help="none judges whole frames")
-    parser.add_argument("--face-aggregation", choices=["max", "mean", "main"], default="max")
-    parser.add_argument("--threshold", type=float, metavar="P", help="fake from this probability on")
-    add_speed_arguments(parser)
-    parser.add_argument("--workers", type=int, metavar="N", help="processes that read videos (0: read in turns)")
-    parser.add_argument("--robustness", action="store_true", help="also on degraded videos: seven kinds, five levels")
-    parser.add_argument(
-        "--kind", action="append", default=[], choices=KIND_NAMES, help="only this kind of degradation; repeat it"
+    group.add_argument("--faces", choices=["auto", "none"], default="auto", help="none scores whole frames")
+    group.add_argument(
+        "--face-aggregation",
+        choices=["max", "mean", "main"],
+        default="max",
+        help="score of a video with several faces (default: max)",
     )
-    parser.add_argument("--calibrate", type=Path, metavar="FOLDER", help="write a calibrated checkpoint")
-    parser.add_argument(
-        "--calibration-split", choices=["train", "val", "test"], help="what to calibrate on (default: val, or half)"
+    group.add_argument("--threshold", type=float, metavar="P", help="called fake at this probability or above")
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read videos (0: read and score in turns)"
     )
-    parser.add_argument("--output", type=Path, metavar="DIR", help="tables, scores and plots; makes a run resumable")
-    parser.add_argument("--plots", choices=["png", "svg", "none"], help="figures in DIR (default: png if possible)")
-    parser.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="draws for intervals (default: 1000)")
-    parser.add_argument("--seed", type=int, default=0, metavar="N", help="of intervals and degradations (default: 0)")
-    parser.add_argument("--json", action="store_true", help="print JSON in place of tables")
-    parser.add_argument("--quiet", action="store_true", help="no progress on standard error")
+
+
+def _add_metrics(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--deepfakebench",
+        action="store_true",
+        help=f"add rows by the rule of DeepfakeBench: mean of {DEEPFAKEBENCH_FRAMES} frames, its EER",
+    )
+    group.add_argument(
+        "--compare",
+        metavar="ID",
+        help="paired difference of AUC to another model; with --scores, to its saved scores",
+    )
+    group.add_argument(
+        "--robustness", action="store_true", help="also score corrupted videos: seven kinds at five levels"
+    )
+    group.add_argument(
+        "--kind", action="append", default=[], choices=KIND_NAMES, help="only this kind of corruption; repeat it"
+    )
+    group.add_argument(
+        "--group-by",
+        choices=GROUP_NAMES,
+        default="identity",
+        help="what the bootstrap of the intervals draws (default: identity, where one is known)",
+    )
+    group.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws (default: 1000)")
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="seed of intervals, --limit and corruptions (default: 0)"
+    )
+
+
+def _add_calibration(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument("--calibrate", type=Path, metavar="FOLDER", help="write a calibrated checkpoint here")
+    group.add_argument(
+        "--calibration-split",
+        choices=SPLIT_NAMES[:3],
+        help="split to calibrate on (default: val, or half of the identities)",
+    )
+
+
+def _add_output(group: "argparse._ArgumentGroup") -> None:
+    group.add_argument(
+        "--output", type=Path, metavar="DIR", help="write tables, scores and plots; the run can be resumed"
+    )
+    group.add_argument("--plots", choices=["png", "svg", "none"], help="plots in DIR (default: png with matplotlib)")
+    group.add_argument("--json", action="store_true", help="print JSON instead of tables")
+    group.add_argument("--quiet", action="store_true", help="show no progress on standard error")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Evaluate what was named and print it; the exit status."""
-    try:
-        _check(arguments)
-        if arguments.scores is not None:
-            from .session import rescore
+    """
+    Evaluate, save and print.
 
-            return FAILED if rescore(arguments) else OK
-        from .session import evaluate_dataset
+    Args:
+        arguments: Those of [`add_arguments`].
 
-        return FAILED if evaluate_dataset(arguments) else OK
-    except (ValueError, OSError) as error:
-        return report(error, USAGE)
-    except KeyboardInterrupt:
-        hint = "; the same command goes on from here" if arguments.output else ""
-        return report(f"interrupted{hint}.", INTERRUPTED)
+    Returns:
+        The exit code.
+
+    Raises:
+        UsageError: If the request is invalid.
+    """
+    _check(arguments)
+    plan = _plan(arguments)
+    if arguments.average is not None:
+        return _average(arguments, plan)
+    if arguments.scores is not None:
+        return _rescore(arguments, plan)
+    return _evaluate(arguments, plan)
 
 
 def _check(arguments: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: What can be said before anything is loaded.
+        UsageError: If options contradict each other.
     """
-    if (arguments.root is None) == (arguments.scores is None):
-        raise ValueError("give either DATASET_ROOT, or --scores with what an earlier run saved.")
-    for name, lowest in (("workers", 0), ("bootstrap", 0), ("seed", 0)):
-        value = getattr(arguments, name)
-        if value is not None and value < lowest:
-            raise ValueError(f"--{name} must be at least {lowest}, got {value}.")
-    if arguments.scores is not None:
-        given = [name for name in ("calibrate", "robustness", "model") if getattr(arguments, name)]
+    sources = (bool(arguments.roots), arguments.scores is not None, arguments.average is not None)
+    if sum(sources) != 1:
+        raise UsageError("give either DATA, or saved scores with --scores or --average.")
+    if not arguments.roots:
+        named = ("calibrate", "calibration_split", "robustness", "kind", "model", "limit")
+        given = [name.replace("_", "-") for name in named if getattr(arguments, name)]
         if given:
-            raise ValueError(f"--{given[0]} needs the videos: give DATASET_ROOT in place of --scores.")
-    if arguments.calibrate is not None:
-        if arguments.calibrate.exists():
-            raise ValueError(f"{arguments.calibrate}: exists; --calibrate writes a new folder and changes none.")
-        if len(arguments.model) > 1:
-            raise ValueError("--calibrate takes one --model: an ensemble has no checkpoint of its own.")
-        if arguments.face_aggregation == "mean":
-            raise ValueError("--calibrate does not go with --face-aggregation mean: no model outputs that mean.")
-    from ..scanning.settings import check_threshold
-
-    check_threshold(arguments.threshold)
-    for folder in (arguments.output, arguments.calibrate):
-        if folder is not None:
-            check_folder_target(folder)
+            raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
+    if arguments.average is not None and (arguments.output is not None or arguments.compare is not None):
+        raise UsageError("--average prints one table; leave --output and --compare out.")
+    if arguments.output is not None:
+        check_folder_target(arguments.output)
     if arguments.plots in ("png", "svg"):
         if arguments.output is None:
-            raise ValueError("--plots needs --output DIR to write to.")
+            raise UsageError("--plots needs --output DIR to write to.")
         if importlib.util.find_spec("matplotlib") is None:
-            raise ValueError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
+            raise UsageError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
+
+
+def _plan(arguments: argparse.Namespace) -> EvaluationPlan:
+    from ..scanning.settings import ScanSettings
+
+    if arguments.calibrate is not None and arguments.compare is not None:
+        raise UsageError("--calibrate and --compare do not go together: evaluate twice.")
+    settings = ScanSettings(
+        num_frames=arguments.num_frames,
+        faces=arguments.faces,
+        face_aggregation=arguments.face_aggregation,
+        threshold=arguments.threshold,
+        dtype=arguments.dtype,
+        engine=arguments.engine,
+    )
+    return EvaluationPlan(
+        layout=arguments.layout,
+        split=arguments.split,
+        limit=arguments.limit,
+        group_by=arguments.group_by,
+        deepfakebench=arguments.deepfakebench,
+        settings=settings,
+        ensemble=arguments.ensemble,
+        device=arguments.device,
+        workers=arguments.workers,
+        corruptions=tuple(arguments.kind) if arguments.kind or not arguments.robustness else get_args(KindName),
+        calibrated_folder=arguments.calibrate,
+        calibration_split=arguments.calibration_split,
+        resamples=arguments.bootstrap,
+        seed=arguments.seed,
+    )
+
+
+def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
+    from ..common.processes import ProcessGroup
+    from .comparing import compare
+    from .evaluator import evaluate
+
+    data, processes = _data(arguments.roots), ProcessGroup(plan.device)
+    options: dict[str, Any] = {"plan": plan, "processes": processes, "listener": _listener(arguments)}
+    try:
+        result = evaluate(arguments.model, data, output=arguments.output, **options)
+        if arguments.compare is not None:
+            folder = None if arguments.output is None else arguments.output / COMPARED
+            other = evaluate(arguments.compare, data, output=folder, **options)
+            result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
+    finally:
+        processes.close()
+    return _report(result, arguments, processes)
+
+
+def _report(result: "EvaluationResult", arguments: argparse.Namespace, processes: "ProcessGroup") -> int:
+    if not processes.is_first:
+        return OK
+    _publish(result, arguments)
+    # A launcher takes any exit code but 0 for a crash of the process.
+    return OK if result.is_complete or processes.size > 1 else FAILED
+
+
+def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
+    from .comparing import compare
+    from .rescoring import check_output, rescore
+
+    result = rescore(arguments.scores, plan=plan)
+    if arguments.compare is not None:
+        other = rescore(arguments.compare, plan=replace(plan, resamples=0))
+        result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
+    if arguments.output is not None:
+        check_output(arguments.output, arguments.scores)
+    _publish(result, arguments)
+    return OK if result.is_complete else FAILED
+
+
+def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
+    from ..common.console import print_json
+    from .comparing import average_seeds
+    from .metric_tables import print_parts, seed_parts
+    from .rescoring import rescore
+
+    results = [rescore(path, plan=replace(plan, resamples=0)) for path in arguments.average]
+    rows, runs = average_seeds(results), [str(path) for path in arguments.average]
+    if arguments.json:
+        print_json(json.dumps({"runs": runs, "rows": [asdict(row) for row in rows]}, indent=2))
+    else:
+        print_parts(seed_parts(rows, len(results)))
+    return OK if all(result.is_complete for result in results) else FAILED
+
+
+def _publish(result: "EvaluationResult", arguments: argparse.Namespace) -> None:
+    """Save the result if there is an output folder, and print it even if that fails."""
+    from ..common.console import print_json
+    from .metric_tables import print_parts, result_parts
+
+    try:
+        if arguments.output is not None:
+            saved = result.save(arguments.output, plots=arguments.plots)
+            if not arguments.quiet:
+                hint = "" if saved.has_plots or arguments.plots == "none" else _PLOTS_HINT
+                _listener(arguments).announce([f"written to {saved.folder}{hint}"])
+    finally:
+        if arguments.json:
+            print_json(json.dumps(result.to_dict(), indent=2, allow_nan=False))
+        else:
+            print_parts(result_parts(result))
+
+
+_PLOTS_HINT = "; for plots: pip install 'deepfake-video[plots]'"
+
+
+def _listener(arguments: argparse.Namespace) -> "TerminalListener":
+    from .progress import TerminalListener
+
+    return TerminalListener(quiet=arguments.quiet)
+
+
+def _data(words: list[str]) -> str | list[str] | dict[str, str]:
+    """Data sets as typed: one path, several paths, or several of which some are named."""
+    if len(words) == 1 and not _name_of(words[0]):
+        return words[0]
+    if not any(_name_of(word) for word in words):
+        return words
+    named: dict[str, str] = {}
+    for word in words:
+        name = _name_of(word) or Path(word).resolve().stem
+        if name in named:
+            raise UsageError(f"two data sets are named {name}; give each a name of its own.")
+        named[name] = word.removeprefix(f"{name}=") if _name_of(word) else word
+    return named
+
+
+def _name_of(word: str) -> str | None:
+    """The name in NAME=PATH; a path that exists is a path, whatever its name."""
+    name, separator, _ = word.partition("=")
+    return name if separator and name and not set(name) & {"/", "\\"} and not Path(word).exists() else None

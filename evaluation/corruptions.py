@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The perturbations of DeeperForensics-1.0 (Jiang et al. 2020, arXiv:2001.03024): seven kinds at five levels.
+"""The perturbations of DeeperForensics-1.0 (Jiang et al., 2020, arXiv:2001.03024): seven kinds at five levels.
 
-They are applied to whole decoded frames, before faces are cropped, with the parameters of that benchmark. Whatever is
-random follows from the seed, the video, the kind, the level and the frame, so that neither the order of work nor the
-number of processes changes a picture.
+They are applied to whole decoded frames, before faces are cropped, with the parameters of that benchmark. The random
+numbers depend only on seed, video, kind, level and frame, so that neither the order of work nor the number of
+processes changes a frame.
 """
 
 import zlib
@@ -30,7 +30,7 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
 KINDS = tuple(PARAMETERS)
 LEVELS = (1, 2, 3, 4, 5)
 BLOCK_SIDE, BLOCKS_PER = 8, 256
-# Luma weights of BT.601, and what a unit of noise in each of Y, Cb, Cr (8 bits, limited range) is worth in R, G, B.
+# Luma weights of BT.601, and the change of R, G, B for one unit of noise in Y, Cb, Cr (8 bits, limited range).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _NOISE_TO_RGB = np.array([[1, 1, 1], [0, -0.344, 1.773], [1.403, -0.714, 0]], np.float32) * (
     np.array([[255 / 219], [255 / 224], [255 / 224]], np.float32) * 255
@@ -40,10 +40,19 @@ _NOISE_TO_RGB = np.array([[1, 1, 1], [0, -0.344, 1.773], [1.403, -0.714, 0]], np
 @dataclass(frozen=True, order=True)
 class Corruption:
     """
-    One cell of the grid.
+    A kind of corruption at a level.
+
+    Attributes:
+        kind: One of `KINDS`.
+        level: From 1, mild, to 5, strong.
 
     Raises:
         ValueError: If there is no such kind or level.
+
+    Example:
+        >>> corruption = Corruption("blur", 3)
+        >>> str(corruption), corruption.parameter
+        ('blur-3', 13)
     """
 
     kind: str
@@ -58,12 +67,12 @@ class Corruption:
 
     @property
     def parameter(self) -> float:
-        """The number that DeeperForensics gives this level."""
+        """Parameter of this level in DeeperForensics."""
         return PARAMETERS[self.kind][self.level - 1]
 
 
 def grid(kinds: Iterable[str] = KINDS) -> list[Corruption]:
-    """Every level of these kinds."""
+    """List all levels of these kinds."""
     return [Corruption(kind, level) for kind in kinds for level in LEVELS]
 
 
@@ -71,13 +80,13 @@ def corrupt(
     frames: Iterable[tuple[int, np.ndarray]], corruption: Corruption, *, video: str, seed: int = 0
 ) -> Iterator[tuple[int, np.ndarray]]:
     """
-    Degrade frames as they come.
+    Corrupt frames one after the other.
 
     Args:
-        frames: Index and picture `(H, W, 3)` uint8 RGB, in order; not written into.
-        corruption: What to do.
-        video: Names the video, for the random numbers.
-        seed: Of the run.
+        frames: Index and frame, `(H, W, 3)` uint8 RGB, in order; they are not modified.
+        corruption: The corruption.
+        video: Key of the video, for the random numbers.
+        seed: Seed of the random numbers.
 
     Raises:
         VideoDecodeError: If the frames cannot be encoded.
@@ -121,7 +130,7 @@ def _noise(frame: np.ndarray, variance: float, random: np.random.Generator) -> n
 
 
 def _blur(frame: np.ndarray, kernel_size: float, _: np.random.Generator) -> np.ndarray:
-    # Reflection needs more pixels than half a kernel.
+    # Reflection padding needs more pixels than half a kernel.
     size = min(int(kernel_size), 2 * min(frame.shape[:2]) - 1)
     image = torch.from_numpy(frame).permute(2, 0, 1)
     blurred: np.ndarray = F.gaussian_blur(image, [size, size], [kernel_size / 6] * 2).permute(1, 2, 0).numpy()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a path to a benchmark: which layout it is, and the reader of that layout."""
+"""Detects the layout of a data set and reads it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from .samples import Benchmark, EvaluationError
 @dataclass(frozen=True)
 class Layout:
     """
-    One way in which data sets lie on disk.
+    The layout of a data set on disk.
 
     Attributes:
-        recognise: Whether a path looks like it; reads no video.
-        read: The benchmark at a path; raises `EvaluationError`.
-        shape: What is expected, for a message.
+        recognise: Returns whether a path has this layout, without reading a video.
+        read: Reads the data set at a path; raises `EvaluationError`.
+        shape: Expected files, for messages.
     """
 
     recognise: Callable[[Path], bool]
@@ -29,7 +29,7 @@ class Layout:
     shape: str
 
 
-# In this order: what is more particular comes first.
+# The first that matches is used, so the more specific layouts come first.
 LAYOUTS: dict[str, Layout] = {
     "csv": Layout(is_csv, read_csv, "a file path,label[,group]"),
     "faceforensics": Layout(is_faceforensics, read_faceforensics, "original_sequences/, manipulated_sequences/"),
@@ -43,21 +43,21 @@ LAYOUTS: dict[str, Layout] = {
 
 def open_benchmark(root: str | Path, layout: str | None = None) -> Benchmark:
     """
-    Read a data set from its official layout.
+    Read a data set in the layout of its download.
 
     Args:
-        root: The folder, or the CSV or JSON file.
-        layout: A name in `LAYOUTS`; recognised if not given.
+        root: Folder, or CSV or JSON file.
+        layout: A name in `LAYOUTS`; detected if not given.
 
     Raises:
-        EvaluationError: If it is not there, of no known layout, or damaged.
+        EvaluationError: If it does not exist, has an unknown layout, or is damaged.
     """
     root = Path(root)
     if not root.exists():
-        raise EvaluationError(f"{root}: there is no such folder or file.")
+        raise EvaluationError(f"{root}: no such folder or file.")
     if layout is None:
         layout = next((name for name, known in LAYOUTS.items() if known.recognise(root)), None)
     if layout is None:
         shapes = "; ".join(f"{name}: {known.shape}" for name, known in LAYOUTS.items())
-        raise EvaluationError(f"{root}: is laid out like no data set that is known here ({shapes}).")
+        raise EvaluationError(f"{root}: unrecognised dataset layout; expected one of: {shapes}.")
     return LAYOUTS[layout].read(root)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DeepfakeBench's JSON: {data set: {label: {split: {[compression]: {video: {label, frames}}}}}}.
 
-Frames are face images. A video is known by its whole place in the file, never by the name of its folder alone: the
-four methods of FaceForensics++ have videos of the same names.
+Frames are face images. A video is identified by its whole path in the file, not by the name of its folder: the four
+methods of FaceForensics++ have videos of the same names.
 """
 
 import json
@@ -14,36 +14,39 @@ from .samples import Benchmark, EvaluationError, Sample, natural_key
 
 
 _SPLITS = {"train": "train", "val": "val", "test": "test"}
-# DeepfakeBench keeps its lists and its pictures in folders beside each other.
+# DeepfakeBench keeps its lists and its images in folders beside each other.
 _PICTURE_FOLDERS = (".", "rgb", "datasets/rgb")
 
 
 def is_deepfakebench(root: Path) -> bool:
-    """Whether this is such a JSON file, or a folder with some and nothing else that is known."""
+    """Return whether this is such a JSON file, or a folder of such files."""
     files = _json_files(root)
     return bool(files) and all(_looks_right(_read(file)) for file in files)
 
 
 def read_deepfakebench(root: Path) -> Benchmark:
     """
-    Read one JSON file, or every one in a folder.
+    Read a JSON file of DeepfakeBench, or all of them in a folder.
+
+    Args:
+        root: The file or folder.
 
     Raises:
-        EvaluationError: If a file is of another form or lists no video.
+        EvaluationError: If a file has another structure or lists no video.
     """
     samples: list[Sample] = []
     missing: list[str] = []
     for file in _json_files(root):
         content = _read(file)
         if not _looks_right(content):
-            raise EvaluationError(f"{file}: is not of the form {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
+            raise EvaluationError(f"{file}: expected the structure {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
         pictures = _Pictures(file)
         for sample in _samples(content, pictures):
             samples.append(sample)
             if not sample.images or not all(image.is_file() for image in sample.images):
                 missing.append(sample.key)
     if not samples:
-        raise EvaluationError(f"{root}: lists no video.")
+        raise EvaluationError(f"{root}: there is no video in this list.")
     return Benchmark(layout="deepfakebench", root=root, samples=samples, missing=missing, has_splits=True)
 
 
@@ -61,7 +64,7 @@ def _read(file: Path) -> Any:
 
 
 def _looks_right(content: Any) -> bool:
-    """Four levels of names, the third of them splits."""
+    """Check four levels of names, the third of which are splits."""
     if not isinstance(content, dict) or not content:
         return False
     labels = [label for dataset in content.values() if isinstance(dataset, dict) for label in dataset.values()]
@@ -69,7 +72,7 @@ def _looks_right(content: Any) -> bool:
 
 
 class _Pictures:
-    """Where the pictures of one JSON file are."""
+    """Finds the images of one JSON file."""
 
     def __init__(self, file: Path) -> None:
         above = [file.parent, *file.resolve().parents[1:4]]
@@ -79,7 +82,7 @@ class _Pictures:
         relative = Path(name.replace("\\", "/"))
         for i, place in enumerate(self.places):
             if (place / relative).is_file():
-                # The others are in the same place.
+                # The other images are probably in the same folder.
                 self.places.insert(0, self.places.pop(i))
                 return place / relative
         return self.places[0] / relative
@@ -95,7 +98,7 @@ def _samples(content: dict[str, Any], pictures: _Pictures) -> Iterator[Sample]:
 
 
 def _videos(videos: dict[str, Any]) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
-    """Videos of a split, which FaceForensics++ alone divides by compression."""
+    """Videos of a split; only FaceForensics++ divides them by compression."""
     for name, entry in videos.items():
         if "frames" in entry:
             yield None, name, entry

@@ -20,18 +20,21 @@ _SPLITS = {"train": "train", "validate": "val", "validation": "val", "val": "val
 
 
 def is_dfdc(root: Path) -> bool:
-    """Whether the folder holds training parts or a labelled test set."""
+    """Return whether the folder has training parts or a labelled test set."""
     return root.is_dir() and bool(_metadata_files(root) or _label_files(root))
 
 
 def is_dfdc_preview(root: Path) -> bool:
-    """Whether the folder holds the preview."""
+    """Return whether the folder has the layout of the preview."""
     return (root / "dataset.json").is_file()
 
 
 def read_dfdc(root: Path) -> Benchmark:
     """
-    Read training parts and test sets.
+    Read the training parts and test sets of DFDC.
+
+    Args:
+        root: Folder of the data set.
 
     Raises:
         EvaluationError: If a list is damaged or has no video.
@@ -39,13 +42,16 @@ def read_dfdc(root: Path) -> Benchmark:
     samples = [sample for file in _metadata_files(root) for sample in _read_metadata(file, root)]
     samples += [sample for file in _label_files(root) for sample in _read_labels(file, root)]
     if not samples:
-        raise EvaluationError(f"{root}: metadata.json and labels.csv list no video.")
+        raise EvaluationError(f"{root}: there is no video in metadata.json and labels.csv.")
     return _benchmark("dfdc", root, samples)
 
 
 def read_dfdc_preview(root: Path) -> Benchmark:
     """
-    Read the preview.
+    Read the preview of DFDC.
+
+    Args:
+        root: Folder of the data set.
 
     Raises:
         EvaluationError: If `dataset.json` is damaged or has no video.
@@ -68,7 +74,7 @@ def read_dfdc_preview(root: Path) -> Benchmark:
             )
         )
     if not samples:
-        raise EvaluationError(f"{file}: lists no video.")
+        raise EvaluationError(f"{file}: there is no video in this list.")
     return _benchmark("dfdc-preview", root, samples)
 
 
@@ -130,7 +136,7 @@ def _read_labels(file: Path, root: Path) -> list[Sample]:
 
 
 def _find_beside(file: Path, name: str) -> Path:
-    """The video beside the list or in a folder beside it; where it should be, if it is nowhere."""
+    """Path of the video beside the list or in a folder beside it; if it is missing, where it should be."""
     places = [file.parent, file.parent / "test", file.parent / "videos"]
     return next((place / name for place in places if (place / name).is_file()), file.parent / name)
 
@@ -141,7 +147,7 @@ def _read_json(file: Path) -> dict[str, dict[str, Any]]:
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
-        raise EvaluationError(f"{file}: is no list of videos with their labels; download it again.")
+        raise EvaluationError(f"{file}: not a list of videos with labels; download it again.")
     return content
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Frames through a video codec and back, in memory."""
+"""Encodes frames with a video codec and decodes them again, in memory."""
 
 import itertools
 from collections.abc import Iterable, Iterator
@@ -19,13 +19,13 @@ FPS = 25
 @dataclass(frozen=True)
 class Codec:
     """
-    A codec as FFmpeg names it.
+    A codec of FFmpeg.
 
     Attributes:
         encoder: Name of the encoder.
         decoder: Name of the decoder.
         options: Options of the encoder besides its quality. They make the encoder write the same bytes on every
-            machine: one thread, and for x264 no code that is specific to a processor.
+            machine: one thread, and for x264 no processor-specific code.
     """
 
     encoder: str
@@ -46,16 +46,16 @@ def through_codec(
     frames: Iterable[tuple[int, np.ndarray]], codec: str, crf: int, video: str
 ) -> Iterator[tuple[int, np.ndarray]]:
     """
-    Encode frames and decode them again; where the size of the pictures changes, a new stream begins.
+    Encode frames and decode them again; a new stream begins where the frame size changes.
 
     Args:
-        frames: Index and picture `(H, W, 3)` uint8 RGB, in order.
+        frames: Index and frame, `(H, W, 3)` uint8 RGB, in order.
         codec: A key of `CODECS`.
-        crf: Constant rate factor, in the codec's own scale: 0 to 51 for H.264 and HEVC, 0 to 63 for VP9.
+        crf: Constant rate factor on the scale of the codec: 0 to 51 for H.264 and HEVC, 0 to 63 for VP9.
         video: Name of the video, for the error message.
 
     Yields:
-        The index of each frame and its picture after the codec.
+        Index and decoded frame.
 
     Raises:
         VideoDecodeError: If the frames cannot be encoded.
@@ -71,13 +71,13 @@ def through_codec(
                 # Chroma has half the resolution, so an odd side was padded to an even one.
                 yield indices[number], picture.to_ndarray(format="rgb24")[:height, :width]
         except av.FFmpegError as error:
-            raise VideoDecodeError(video, f"its frames cannot be compressed with {codec} ({error})") from error
+            raise VideoDecodeError(video, f"the frames cannot be encoded with {codec} ({error})") from error
 
 
 def _encode(
     frames: Iterable[tuple[int, np.ndarray]], height: int, width: int, codec: Codec, crf: int, indices: list[int]
 ) -> Iterator[Any]:
-    """The packets of a stream, at last `None`, which drains a decoder; `indices` grows by each frame that went in."""
+    """Yield the packets of a stream, then `None`, which flushes a decoder; append each encoded index to `indices`."""
     encoder: Any = av.CodecContext.create(codec.encoder, "w")
     encoder.width, encoder.height, encoder.pix_fmt = width + width % 2, height + height % 2, "yuv420p"
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)

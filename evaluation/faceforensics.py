@@ -2,8 +2,8 @@
 """FaceForensics++ and the Deep Fake Detection data set (DFD), which share one folder layout.
 
 `original_sequences/{youtube,actors}/{raw,c0,c23,c40}/videos/`, `manipulated_sequences/<method>/<c>/videos/`.
-Splits: lists of pairs of ids in `{train,val,test}.json`, in the folder itself or in `splits/`; each pair stands for
-two real videos and for the fakes in both orders. DFD has no official split: all of it is for testing.
+Splits: lists of pairs of ids in `{train,val,test}.json`, in the folder itself or in `splits/`; each pair means two
+real videos and the fakes in both orders. DFD has no official split: all of it is for testing.
 """
 
 import json
@@ -24,22 +24,27 @@ _SPLIT_NAMES = ("train", "val", "test")
 
 
 def is_faceforensics(root: Path) -> bool:
-    """Whether the folder is laid out like this data set."""
+    """Return whether the folder has the layout of these data sets."""
     return any((root / name).is_dir() for name in (_REAL, _FAKE))
 
 
 def read_faceforensics(root: Path) -> Benchmark:
     """
-    Read the layout.
+    Read FaceForensics++, DFD, or both.
+
+    Args:
+        root: Folder of the data set.
 
     Raises:
-        EvaluationError: If the folder holds no video, or a split file is no list of pairs.
+        EvaluationError: If there is no video, or a split file is not a list of pairs.
     """
     videos = list(_find(root))
     skipped = {path for path in videos if is_clutter(path.relative_to(root))}
     found = {relative_key(path, root): _sample(path, root) for path in videos if path not in skipped}
     if not found:
-        raise EvaluationError(f"{root}: {_REAL} and {_FAKE} hold no video; expected .../<method>/c23/videos/*.mp4.")
+        raise EvaluationError(
+            f"{root}: there is no video in {_REAL} and {_FAKE}; expected .../<method>/c23/videos/*.mp4."
+        )
     splits = _read_splits(root)
     split_of = {video: name for name, pairs in splits.items() for pair in pairs for video in _videos_of(pair)}
     samples = [replace(sample, split=_split_of(sample, split_of)) for sample in found.values()]
@@ -67,7 +72,7 @@ def _find(root: Path) -> Iterator[Path]:
 
 
 def _sample(path: Path, root: Path) -> Sample:
-    """What the place and the name of a video say about it."""
+    """Derive a sample from the path."""
     kind, folder, compression = path.relative_to(root).parts[:3]
     is_dfd, is_fake = folder in _DFD_FOLDERS, kind == _FAKE
     # FF++: 033.mp4, 033_097.mp4. DFD: 01__scene.mp4, 01_02__scene__hash.mp4.
@@ -102,7 +107,7 @@ def _read_pairs(file: Path) -> list[tuple[str, str]]:
         content = json.loads(file.read_text(encoding="utf-8"))
         return [(str(first), str(second)) for first, second in content]
     except (OSError, ValueError, TypeError) as error:
-        raise EvaluationError(f"{file}: is no list of pairs of ids, as the official split files are.") from error
+        raise EvaluationError(f"{file}: not a list of pairs of ids; use the official split file.") from error
 
 
 def _videos_of(pair: tuple[str, str]) -> list[str]:
@@ -115,7 +120,7 @@ def _split_of(sample: Sample, split_of: dict[str, str]) -> str | None:
 
 
 def _expected(root: Path, found: Iterable[Sample], splits: dict[str, list[tuple[str, str]]]) -> list[Sample]:
-    """What the splits name, in every method and compression of which there is any video."""
+    """Videos that the splits list, for every method and compression with any video."""
     folders = {sample.path.parent for sample in found if sample.dataset == FACEFORENSICS}
     expected = []
     for folder in sorted(folders):
@@ -135,7 +140,7 @@ def _notes(samples: list[Sample], splits: dict[str, list[tuple[str, str]]]) -> l
         if absent := [method for method in FF_METHODS if method not in methods]:
             notes.append(f"not in this copy: {', '.join(absent)}")
         if absent := [name for name in _SPLIT_NAMES if name not in splits]:
-            notes.append(f"no official split file here: {', '.join(f'{name}.json' for name in absent)}")
+            notes.append(f"no official split file: {', '.join(f'{name}.json' for name in absent)}")
     if DFD in {sample.dataset for sample in samples}:
-        notes.append("DFD has no official split: all of it is taken as its test split")
+        notes.append("DFD has no official split: all of its videos are evaluated as the test split")
     return notes

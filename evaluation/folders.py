@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Data sets of one's own: a folder with `real/` and `fake/`, or a table `path,label[,group]`."""
+"""Private data sets: a folder with `real/` and `fake/`, or a table `path,label[,group]`."""
 
 import os
 from collections.abc import Iterator
@@ -19,7 +19,7 @@ from .samples import (
 )
 
 
-# Excel saves "Unicode text", a table, with the extension .txt.
+# Excel saves the table format "Unicode text" with the extension .txt.
 _EXTENSIONS = TABLE_EXTENSIONS | {".txt"}
 _SPLIT_OF = {
     **{name: name for name in SPLITS[:3]},
@@ -28,19 +28,22 @@ _SPLIT_OF = {
 
 
 def is_labelled_folder(root: Path) -> bool:
-    """Whether the folder holds `real/`, `fake/` or both."""
+    """Return whether the folder has `real/`, `fake/` or both."""
     return any((root / label).is_dir() for label in ("real", "fake"))
 
 
 def read_labelled_folder(root: Path) -> Benchmark:
     """
-    Read `real/` and `fake/`: videos, or face images.
+    Read the videos or face images in `real/` and `fake/`.
 
-    A folder below `fake/` is a method. A folder that holds images is one video, its images the frames in the order
-    of their numbers; an image that lies in `real/` or `fake/` itself is a video of one frame.
+    A folder in `fake/` is a method. A folder of images is one video, and its images are the frames in the order of
+    their numbers; an image in `real/` or `fake/` itself is a video of one frame.
+
+    Args:
+        root: Folder with `real/`, `fake/` or both.
 
     Raises:
-        EvaluationError: If there is nothing in them.
+        EvaluationError: If there is no video or image.
     """
     skipped: list[Path] = []
     samples = [
@@ -50,7 +53,7 @@ def read_labelled_folder(root: Path) -> Benchmark:
         for sample in _find(root / label, root, skipped, is_fake=label == "fake")
     ]
     if not samples:
-        raise EvaluationError(f"{root}: real/ and fake/ hold neither videos nor images.")
+        raise EvaluationError(f"{root}: there is no video or image in real/ and fake/.")
     return Benchmark(layout="folder", root=root, samples=samples, notes=skipped_note(skipped))
 
 
@@ -86,20 +89,23 @@ def _folder_sample(path: Path, folder: Path, root: Path, *, is_fake: bool, image
 
 
 def is_csv(root: Path) -> bool:
-    """Whether this is a table of videos, by its extension."""
+    """Return whether the extension is that of a table."""
     return root.is_file() and root.suffix.lower() in _EXTENSIONS
 
 
 def read_csv(root: Path) -> Benchmark:
     """
-    Read a table of videos: path, label, and an optional group that names the person or source video.
+    Read a table of videos with path, label, and an optional group: the person or source video.
 
-    The label is real or fake, or 0 or 1 with 1 for fake. A header may name the columns, and then `dataset`, `method`,
-    `compression` and `split` as well; see [`read_table`] for names and separators. Relative paths start at the folder
+    The label is real or fake, or 0 or 1 with 1 for fake. A header may name the columns, and then also `dataset`,
+    `method`, `compression` and `split`; see [`read_table`] for names and separators. Paths are relative to the folder
     of the file.
 
+    Args:
+        root: The file.
+
     Raises:
-        EvaluationError: If a line is wrong.
+        EvaluationError: If a line is invalid.
     """
     try:
         table = read_table(root, required=("path", "label"))
@@ -108,7 +114,7 @@ def read_csv(root: Path) -> Benchmark:
     except InputError as error:
         raise EvaluationError(str(error)) from error
     if not samples:
-        raise EvaluationError(f"{root}: lists no video.")
+        raise EvaluationError(f"{root}: there is no video in this list.")
     _refuse_repeated(root, rows, samples)
     return Benchmark(
         layout="csv",
@@ -121,13 +127,13 @@ def read_csv(root: Path) -> Benchmark:
 
 
 def _refuse_repeated(root: Path, rows: list[Row], samples: list[Sample]) -> None:
-    """A file that is listed under two names would count twice, or with two labels."""
+    """A file that is listed twice would count twice, possibly with two labels."""
     lines: dict[str, int] = {}
     for row, sample in zip(rows, samples, strict=True):
         file = os.path.realpath(sample.path)
         if file in lines:
             pair = f"lines {lines[file]} and {row.line}"
-            raise EvaluationError(f"{root}: {pair} name the same file ({row.cells['path']}).")
+            raise EvaluationError(f"{root}: {pair} are the same file ({row.cells['path']}); remove one of them.")
         lines[file] = row.line
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which videos a checkpoint has seen: those it was trained, validated or calibrated on, as its folder lists them."""
+"""Videos that a checkpoint was trained, validated or calibrated on, as the records in its folder list them."""
 
 import base64
 import hashlib
@@ -7,31 +7,43 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from .samples import Sample
 
 
 TRAINING_NAME, CALIBRATION_NAME = "training.json", "calibration.json"
-# In this order: a video that stands in two parts is named by the first.
+# In this order: a video that is in two parts is counted in the first.
 PARTS = ("training", "validation", "calibration")
-# Bytes that are kept of each SHA-256: among a million videos and a million that were seen, in one of 280 cases two
-# agree by chance.
+# Bytes that are kept of each SHA-256: between a million videos and a million seen ones, the chance that any two agree
+# is 1 in 280.
 _KEPT = 6
-# Data sets whose keys name the same video wherever it lies; in a folder of one's own `real/1.mp4` is any video.
+# Data sets whose keys name the same video in every copy; in a private folder `real/1.mp4` can be any video.
 _PUBLISHED = {"FaceForensics++", "DFD", "Celeb-DF-v2", "Celeb-DF++", "DFDC", "DFDC-preview"}
 
 
-def list_videos(videos: Iterable[tuple[Sample, str | None]]) -> dict[str, Any]:
+class NamedVideo(Protocol):
+    """A sample, or the score of one."""
+
+    @property
+    def dataset(self) -> str:
+        """Name of the data set."""
+
+    @property
+    def key(self) -> str:
+        """Name of the video in the data set."""
+
+
+def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> dict[str, Any]:
     """
-    A compact list of videos for a record, by name and by content.
+    Make a compact list of videos for a record, by name and by content.
 
     Args:
-        videos: Samples with the SHA-256 of their files in hexadecimal, where it is known.
+        videos: Samples or scores, each with the SHA-256 of its files in hexadecimal if it is known.
 
     Returns:
         The number of videos, and the sorted first 6 bytes of the SHA-256 of each content, and of each `dataset: key`
-        that says which video it is, joined and in base64.
+        that identifies a video, joined and in base64.
     """
     listed = list(videos)
     keys = {_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256}
@@ -40,21 +52,21 @@ def list_videos(videos: Iterable[tuple[Sample, str | None]]) -> dict[str, Any]:
 
 
 def merge_lists(lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """One list of several, such as those of the trainings that went before; a video may stand in several."""
+    """Merge lists, such as those of earlier trainings; a video may be in several."""
     keys = set().union(*(_split(part.get("keys")) for part in lists))
     contents = set().union(*(_split(part.get("contents")) for part in lists))
     return {"count": max(len(keys), len(contents)), "keys": _join(keys), "contents": _join(contents)}
 
 
 def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """The lists of a checkpoint's folder by part; empty where nothing can be read."""
+    """Read the lists of a checkpoint's folder by part; empty if nothing can be read."""
     lists: dict[str, dict[str, Any]] = {}
     for name in (TRAINING_NAME, CALIBRATION_NAME):
         try:
             record = json.loads((folder / name).read_text(encoding="utf-8")) if folder else {}
             videos = record.get("videos", {})
             lists |= {part: videos[part] for part in PARTS if isinstance(videos.get(part), dict)}
-            # Records of before name the validation videos, and nothing else.
+            # Older records list only the names of the validation videos.
             names = record.get("validation_videos", [])
             if "validation" not in lists and names and all(isinstance(entry, str) for entry in names):
                 hashed = {_short(hashlib.sha256(entry.encode("utf-8", "surrogateescape")).digest()) for entry in names}
@@ -67,10 +79,10 @@ def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
 @dataclass(frozen=True)
 class KnownVideos:
     """
-    The videos that one or several checkpoints have seen.
+    Videos that one or several checkpoints have seen.
 
     Args:
-        folders: Of the checkpoints.
+        folders: Folders of the checkpoints.
     """
 
     folders: Sequence[Path | None]
@@ -85,11 +97,11 @@ class KnownVideos:
 
     def seen(self, sample: Sample, sha256: str | None) -> str | None:
         """
-        In which of `PARTS` a checkpoint has seen a video, if it has.
+        Return the part in which a checkpoint has seen a video; `None` if it has not.
 
         Args:
             sample: The video.
-            sha256: Of its content, if it could be read.
+            sha256: SHA-256 of its content, if it could be read.
         """
         key = _hash_name(sample)
         content = _short(bytes.fromhex(sha256)) if sha256 else None
@@ -97,13 +109,13 @@ class KnownVideos:
             contents = self._contents.get(part, set())
             if content in contents:
                 return part
-            # Where contents are listed, a name alone counts only if it says which video it is.
+            # If contents are listed, a name alone counts only if it identifies the video.
             if key in self._keys.get(part, set()) and (sample.dataset in _PUBLISHED or not contents):
                 return part
         return None
 
 
-def _hash_name(sample: Sample) -> bytes:
+def _hash_name(sample: NamedVideo) -> bytes:
     return _short(hashlib.sha256(f"{sample.dataset}: {sample.key}".encode("utf-8", "surrogateescape")).digest())
 
 

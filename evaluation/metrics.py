@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The field's metrics on fake probabilities, by torchmetrics, with bootstrap intervals over videos.
+"""The field's metrics on fake probabilities, computed by torchmetrics, with bootstrap intervals.
 
-torchmetrics applies a sigmoid to whatever leaves [0, 1], counts a score equal to the threshold as real, and calls the
-AUC of a single class 0: here the first is refused, the second decided as `predict` decides it, the third undefined.
+torchmetrics applies a sigmoid to values outside [0, 1], counts a score equal to the threshold as real, and returns an
+AUC of 0 for a single class. Here values outside [0, 1] are an error, a score equal to the threshold is fake as in
+`predict`, and the AUC of a single class is undefined.
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -22,6 +24,18 @@ from torchmetrics.functional.classification import (
     binary_specificity,
 )
 
+from .intervals import (
+    ClusterBootstrap,
+    Interval,
+    mean_interval,
+    newcombe_interval,
+    percentile_interval,
+    wilson_interval,
+)
+
+
+if TYPE_CHECKING:
+    from transformers import EvalPrediction
 
 # In the order of the tables.
 VIDEO_METRICS = (
@@ -39,6 +53,8 @@ VIDEO_METRICS = (
 FRAME_METRICS = ("auc", "ap", "eer")
 ECE_BINS = 15
 MAX_FPR = 0.01
+# Turns the false and true positive rates of a ROC curve, (M,) each, into an equal error rate.
+EqualErrorRate = Callable[[np.ndarray, np.ndarray], float]
 
 
 @dataclass(frozen=True)
@@ -47,7 +63,7 @@ class Estimate:
     A metric of a group.
 
     Attributes:
-        value: `None` where it is undefined, as an AUC without real videos is.
+        value: `None` where it is undefined, such as an AUC without real videos.
         low: Lower end of the 95 % interval.
         high: Upper end of the 95 % interval.
     """
@@ -57,20 +73,66 @@ class Estimate:
     high: float | None = None
 
 
-def measure(probabilities: np.ndarray, is_fake: np.ndarray, threshold: float) -> dict[str, float | None]:
+def video_metrics(prediction: "EvalPrediction", *, threshold: float = 0.5, fake_index: int = 1) -> dict[str, float]:
     """
-    Every metric of one group.
+    Compute the metrics of a validation set, for `compute_metrics` of `transformers.Trainer`.
+
+    Args:
+        prediction: Logits of shape (N, num_labels), alone or first in a tuple of outputs, and label ids of shape (N,).
+        threshold: Fake probability at or above which a video is called fake.
+        fake_index: Label id of "fake".
+
+    Returns:
+        The metrics in `VIDEO_METRICS` that are defined for these labels, by name.
+
+    Raises:
+        ValueError: If the shapes differ from the above, or a logit is not finite.
+
+    Example:
+        >>> from transformers import EvalPrediction
+        >>> logits = np.array([[2.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
+        >>> values = video_metrics(EvalPrediction(predictions=logits, label_ids=np.array([0, 0, 1])))
+        >>> values["auc"], values["balanced_accuracy"]
+        (1.0, 0.75)
+    """
+    outputs = prediction.predictions
+    logits = np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs, np.float64)
+    labels = np.asarray(prediction.label_ids)
+    if logits.ndim != 2 or labels.shape != logits.shape[:1]:
+        raise ValueError(
+            f"expected logits of shape (N, num_labels) and label ids of shape (N,), got {logits.shape} and "
+            f"{labels.shape}."
+        )
+    if not np.isfinite(logits).all():
+        raise ValueError("the logits of the validation set are not finite: the training has diverged.")
+    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities = exponentials[:, fake_index] / exponentials.sum(axis=1)
+    values = measure(probabilities, labels == fake_index, threshold)
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def measure(
+    probabilities: np.ndarray, is_fake: np.ndarray, threshold: float, *, eer: EqualErrorRate | None = None
+) -> dict[str, float | None]:
+    """
+    Compute every metric of one group.
 
     Args:
         probabilities: Fake probability of each video, (N,) in [0, 1].
-        is_fake: Its label, (N,) bool.
-        threshold: Fake probability from which on a video is called fake.
+        is_fake: Label of each video, (N,) bool.
+        threshold: Fake probability at or above which a video is called fake.
+        eer: Equal error rate of a ROC curve; [`equal_error_rate`] if not given.
 
     Returns:
-        The names in `VIDEO_METRICS`; `None` where a metric needs a class that is not there.
+        The metrics in `VIDEO_METRICS` by name; `None` where a metric needs a class that is missing.
 
     Raises:
         ValueError: If a probability lies outside [0, 1].
+
+    Example:
+        >>> values = measure(np.array([0.1, 0.4, 0.9]), np.array([False, False, True]), 0.5)
+        >>> values["auc"], values["specificity"]
+        (1.0, 1.0)
     """
     probabilities = np.asarray(probabilities, np.float64)
     is_fake = np.asarray(is_fake, bool)
@@ -85,7 +147,7 @@ def measure(probabilities: np.ndarray, is_fake: np.ndarray, threshold: float) ->
     decisions = (scores >= threshold).long()
     has_fake, has_real = bool(is_fake.any()), not is_fake.all()
     with warnings.catch_warnings():
-        # What torchmetrics warns of, a class that is not there, is settled here.
+        # torchmetrics warns about a missing class, which is handled here.
         warnings.simplefilter("ignore", UserWarning)
         values["brier"] = float(mean_squared_error(scores, labels.double()))
         values["ece"] = float(binary_calibration_error(scores, labels, n_bins=ECE_BINS, validate_args=False))
@@ -94,17 +156,19 @@ def measure(probabilities: np.ndarray, is_fake: np.ndarray, threshold: float) ->
         if has_real:
             values["specificity"] = float(binary_specificity(decisions, labels, validate_args=False))
         if has_fake and has_real:
-            values |= _two_class(scores, labels, decisions)
+            values |= _two_class(scores, labels, decisions, eer or equal_error_rate)
             values["balanced_accuracy"] = (values["sensitivity"] + values["specificity"]) / 2  # type: ignore[operator]
     return values
 
 
-def _two_class(scores: torch.Tensor, labels: torch.Tensor, decisions: torch.Tensor) -> dict[str, float]:
+def _two_class(
+    scores: torch.Tensor, labels: torch.Tensor, decisions: torch.Tensor, eer: EqualErrorRate
+) -> dict[str, float]:
     false_positive, true_positive, _ = binary_roc(scores, labels, validate_args=False)
     return {
         "auc": float(binary_auroc(scores, labels, validate_args=False)),
         "ap": float(binary_average_precision(scores, labels, validate_args=False)),
-        "eer": equal_error_rate(false_positive.numpy(), true_positive.numpy()),
+        "eer": eer(false_positive.numpy(), true_positive.numpy()),
         "f1": float(binary_f1_score(decisions, labels, validate_args=False)),
         "tpr_at_1_fpr": float(true_positive[false_positive <= MAX_FPR].max()),
     }
@@ -112,11 +176,11 @@ def _two_class(scores: torch.Tensor, labels: torch.Tensor, decisions: torch.Tens
 
 def roc_curve(probabilities: np.ndarray, is_fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """
-    False and true positive rates, (M,) each, from (0, 0) to (1, 1).
+    Compute false and true positive rates, (M,) each, from (0, 0) to (1, 1).
 
     Args:
         probabilities: Fake probability of each video, (N,).
-        is_fake: Its label, (N,) bool, of both kinds.
+        is_fake: Label of each video, (N,) bool; both classes must be present.
     """
     labels = torch.from_numpy(np.asarray(is_fake, bool)).long()
     false_positive, true_positive, _ = binary_roc(torch.from_numpy(probabilities), labels, validate_args=False)
@@ -125,11 +189,15 @@ def roc_curve(probabilities: np.ndarray, is_fake: np.ndarray) -> tuple[np.ndarra
 
 def equal_error_rate(false_positive: np.ndarray, true_positive: np.ndarray) -> float:
     """
-    Where as many reals are called fake as fakes real, on the straight lines between the points of a ROC curve.
+    Find the error rate at which false positive and false negative rate are equal, interpolating the ROC curve.
 
     Args:
-        false_positive: (N,) ascending from 0 to 1.
-        true_positive: (N,) ascending from 0 to 1.
+        false_positive: (M,) ascending from 0 to 1.
+        true_positive: (M,) ascending from 0 to 1.
+
+    Example:
+        >>> equal_error_rate(np.array([0.0, 1.0]), np.array([0.0, 1.0]))
+        0.5
     """
     gap = false_positive - (1 - true_positive)  # ascending from -1 to 1
     after = int(np.argmax(gap >= 0))
@@ -138,50 +206,102 @@ def equal_error_rate(false_positive: np.ndarray, true_positive: np.ndarray) -> f
     return float(false_positive[after - 1] + share * (false_positive[after] - false_positive[after - 1]))
 
 
+def deepfakebench_eer(false_positive: np.ndarray, true_positive: np.ndarray) -> float:
+    """
+    Return the false positive rate where it is closest to the false negative rate, as DeepfakeBench does.
+
+    DeepfakeBench (`training/metrics/utils.py`) does not interpolate, and scikit-learn's `roc_curve`, which it calls,
+    leaves out points on a straight line; so this is not the value of [`equal_error_rate`].
+
+    Args:
+        false_positive: (M,) ascending from 0 to 1, with a first point at 0.
+        true_positive: (M,) ascending from 0 to 1, with a first point at 0.
+
+    Example:
+        >>> deepfakebench_eer(np.array([0.0, 0.2, 1.0]), np.array([0.0, 0.6, 1.0]))
+        0.2
+    """
+    rates = np.stack([false_positive, true_positive])[:, 1:]
+    # Rates are float32: a corner of the curve is larger than their rounding errors for up to a million videos.
+    corners = (np.abs(np.diff(rates, 2)) > 1e-6).any(axis=0)
+    kept = rates[:, np.concatenate([[True], corners, [True]])] if rates.shape[1] > 2 else rates
+    fpr, tpr = np.concatenate([np.zeros((2, 1)), kept], axis=1)
+    return float(fpr[np.argmin(np.abs(1 - tpr - fpr))])
+
+
 def estimate(
     probabilities: np.ndarray,
     is_fake: np.ndarray,
     threshold: float,
     *,
-    videos: np.ndarray | None = None,
+    clusters: np.ndarray | None = None,
     resamples: int = 1000,
     seed: int = 0,
+    eer: EqualErrorRate | None = None,
 ) -> dict[str, Estimate]:
     """
-    Every metric with its 95 % percentile interval.
+    Compute every metric with its 95 % interval.
 
-    Videos are drawn with replacement, reals from the reals and fakes from the fakes, so that no draw lacks a class.
+    The interval is the percentile interval of a stratified bootstrap that draws whole clusters with replacement.
+    Where every draw gives the same value, as when the classes are separated, it is a score interval for the number of
+    clusters instead: Newcombe's for the AUC, Wilson's for rates; for AP, EER, F1 and TPR at 1 % FPR, Wilson's with the
+    clusters of the smaller class, which is an approximation. Brier score and ECE then have none.
 
     Args:
         probabilities: Fake probability of each video, or of each frame, (N,).
-        is_fake: Its label, (N,) bool.
-        threshold: Fake probability from which on it is called fake.
-        videos: Which video each number belongs to, (N,): the frames of one video are drawn together.
-        resamples: Draws; 0 leaves the intervals out.
-        seed: Of the draws.
+        is_fake: Label of each video or frame, (N,) bool.
+        threshold: Fake probability at or above which a video is called fake.
+        clusters: Cluster of each number, such as its identity or video, (N,) int; by default each is its own.
+        resamples: Number of draws; 0 leaves the intervals out.
+        seed: Seed of the bootstrap.
+        eer: Equal error rate of a ROC curve; [`equal_error_rate`] if not given.
+
+    Example:
+        >>> found = estimate(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]), 0.5, resamples=20)
+        >>> found["auc"].value, round(found["auc"].low, 2), found["auc"].high
+        (1.0, 0.39, 1.0)
     """
     probabilities, is_fake = np.asarray(probabilities, np.float64), np.asarray(is_fake, bool)
-    values = measure(probabilities, is_fake, threshold)
+    values = measure(probabilities, is_fake, threshold, eer=eer)
     if not resamples or not len(is_fake):
         return {name: Estimate(value) for name, value in values.items()}
-    videos = np.arange(len(is_fake)) if videos is None else np.asarray(videos)
-    order = np.argsort(videos, kind="stable")
-    members = np.split(order, np.flatnonzero(np.diff(videos[order])) + 1)  # the numbers of each video
-    labels = np.array([is_fake[numbers[0]] for numbers in members])
-    classes = [part for part in (np.flatnonzero(~labels), np.flatnonzero(labels)) if len(part)]
-    random = np.random.default_rng(seed)
+    bootstrap = ClusterBootstrap(is_fake, np.arange(len(is_fake)) if clusters is None else np.asarray(clusters))
     drawn: dict[str, list[float]] = {name: [] for name in values}
-    for _ in range(resamples):
-        picked = np.concatenate([random.choice(part, len(part)) for part in classes])
-        numbers = np.concatenate([members[video] for video in picked])
-        for name, value in measure(probabilities[numbers], is_fake[numbers], threshold).items():
+    for picked in bootstrap.draws(resamples, seed=seed):
+        for name, value in measure(probabilities[picked], is_fake[picked], threshold, eer=eer).items():
             if value is not None:
                 drawn[name].append(value)
-    return {name: _with_interval(value, drawn[name]) for name, value in values.items()}
+    estimates = {}
+    for name, value in values.items():
+        interval = None
+        if value is not None:
+            interval = percentile_interval(drawn[name]) or closed_interval(name, values, bootstrap)
+        estimates[name] = Estimate(value) if interval is None else Estimate(value, interval.low, interval.high)
+    return estimates
 
 
-def _with_interval(value: float | None, drawn: Sequence[float]) -> Estimate:
-    if value is None:
-        return Estimate(None)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    return Estimate(value, float(low), float(high))
+def closed_interval(name: str, values: dict[str, Any], bootstrap: ClusterBootstrap) -> Interval | None:
+    """
+    Return the interval of a metric that is the same in every draw, see [`estimate`]; `None` if there is none.
+
+    Args:
+        name: One of `VIDEO_METRICS`.
+        values: Values of all metrics.
+        bootstrap: Source of the numbers of clusters.
+    """
+    num_real, num_fake = bootstrap.num_real, bootstrap.num_fake
+    if name == "auc":
+        return newcombe_interval(values["auc"], num_real, num_fake)
+    if name == "sensitivity":
+        return wilson_interval(values["sensitivity"], num_fake)
+    if name == "specificity":
+        return wilson_interval(values["specificity"], num_real)
+    if name == "balanced_accuracy":
+        sensitivity, specificity = values["sensitivity"], values["specificity"]
+        return mean_interval(
+            (sensitivity, wilson_interval(sensitivity, num_fake)),
+            (specificity, wilson_interval(specificity, num_real)),
+        )
+    if name in ("ap", "eer", "f1", "tpr_at_1_fpr"):
+        return wilson_interval(values[name], min(num_real, num_fake))
+    return None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures for people: ROC curves, score histograms, the reliability diagram, and AUC under corruption."""
+"""Plots: ROC curves, score histograms, the reliability diagram, and AUC under corruption."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .evaluation_result import EvaluationResult
+from .metric_rows import EVERYTHING, group_scores
 from .metrics import ECE_BINS, measure, roc_curve
-from .report import EVERYTHING, Report, group_scores
 from .samples import EvaluationError
 from .scores import Score
 
@@ -17,44 +18,43 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 FORMATS = ("png", "svg")
-# Okabe and Ito: told apart by colour-blind readers and in print.
+# The palette of Okabe and Ito, which colour-blind readers can tell apart, and which prints well.
 REAL_COLOUR, FAKE_COLOUR = "#0072B2", "#D55E00"
 COLOURS = ("#000000", "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#999999")
 MARKERS = "osD^vPX*"
 MAX_CURVES = len(COLOURS)
 
 
-def write_plots(report: Report, scores: Sequence[Score], folder: Path, *, image_format: str = "png") -> list[Path]:
+def write_plots(result: EvaluationResult, folder: Path, *, image_format: str = "png") -> list[Path]:
     """
-    Write the figures that the scores allow.
+    Write the plots that can be drawn from the scores.
 
     Args:
-        report: What was computed.
-        scores: Of videos as they are.
-        folder: Where to write.
+        result: The result.
+        folder: Folder to write to.
         image_format: One of `FORMATS`.
 
     Returns:
-        The files.
+        The files that were written.
 
     Raises:
         EvaluationError: If matplotlib is not installed.
     """
-    scored = [score for score in scores if score.fake_probability is not None]
+    scored = [score for score in result.clean_scores if score.fake_probability is not None]
     if not scored:
         return []
     probabilities = np.array([score.fake_probability for score in scored], np.float64)
     is_fake = np.array([score.is_fake for score in scored])
     wanted: dict[str, Callable[[Any], None]] = {
-        "scores": lambda axes: _draw_histograms(axes, probabilities, is_fake, report.threshold),
+        "scores": lambda axes: _draw_histograms(axes, probabilities, is_fake, result.threshold),
         "reliability": lambda axes: _draw_reliability(axes, probabilities, is_fake),
     }
     if is_fake.any() and not is_fake.all():
         wanted["roc"] = lambda axes: _draw_roc(axes, scored)
-    if any(value is not None for values in report.robustness.values() for value in values):
-        wanted["robustness"] = lambda axes: _draw_robustness(axes, report)
+    if any(value is not None for values in result.robustness.values() for value in values):
+        wanted["robustness"] = lambda axes: _draw_robustness(axes, result)
     return [
-        _save(draw, f"{report.dataset}, split {report.split}", folder / f"{name}.{image_format}")
+        _save(draw, f"{result.dataset}, split {result.split}", folder / f"{name}.{image_format}")
         for name, draw in wanted.items()
     ]
 
@@ -65,14 +65,14 @@ def _save(draw: Callable[[Any], None], title: str, file: Path) -> Path:
         from matplotlib.figure import Figure
     except ImportError as error:
         raise EvaluationError(
-            "plots need matplotlib: pip install 'deepfake-video[plots]', or leave them out with --plots none."
+            "plots need matplotlib: pip install 'deepfake-video[plots]', or choose --plots none."
         ) from error
     # A fixed salt and no date: the same numbers give the same file.
     with rc_context({"svg.hashsalt": "deepfake-video", "font.size": 10}):
         figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
         axes = figure.add_subplot()
         axes.spines[["top", "right"]].set_visible(False)
-        # Names come from folders: a dollar sign in one is no formula.
+        # Names come from folders: a dollar sign does not begin a formula.
         axes.set_title(title.replace("$", r"\$"), fontsize=11)
         draw(axes)
         figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None)
@@ -108,7 +108,7 @@ def _draw_histograms(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarra
     for chosen, name, colour in ((~is_fake, "real", REAL_COLOUR), (is_fake, "fake", FAKE_COLOUR)):
         if chosen.any():
             label = f"{name} ({int(chosen.sum())} videos)"
-            # Filled and outlined: where both stand, both are seen.
+            # Filled and outlined, so that both classes are visible where they overlap.
             axes.hist(probabilities[chosen], bins=bins.tolist(), color=colour, alpha=0.35)
             axes.hist(
                 probabilities[chosen], bins=bins.tolist(), color=colour, histtype="step", linewidth=1.6, label=label
@@ -133,16 +133,16 @@ def _draw_reliability(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarr
         axes.annotate(str(count), (x, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8)
     ece = measure(probabilities, is_fake, 0.5)["ece"]
     axes.set(
-        xlabel=f"mean fake probability in a bin (numbers: videos; ECE {ece:.3f})",
-        ylabel="share of fakes in the bin",
+        xlabel=f"mean fake probability per bin (with the number of videos; ECE {ece:.3f})",
+        ylabel="share of fake videos per bin",
         xlim=(-0.02, 1.02),
         ylim=(-0.05, 1.1),
     )
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_robustness(axes: "Axes", report: Report) -> None:
-    for (kind, values), colour, marker in zip(report.robustness.items(), COLOURS, MARKERS, strict=False):
+def _draw_robustness(axes: "Axes", result: EvaluationResult) -> None:
+    for (kind, values), colour, marker in zip(result.robustness.items(), COLOURS, MARKERS, strict=False):
         heights = [np.nan if value is None else value for value in values]
         axes.plot(range(len(heights)), heights, color=colour, marker=marker, markersize=5, linewidth=1.4, label=kind)
     axes.axhline(0.5, color="0.7", linewidth=1, linestyle=":")

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an evaluation is: a bar in a terminal, a line every half minute in a log."""
+"""How far an evaluation is: what the scoring reports, and how a terminal or a log shows it."""
 
 import sys
 import time
-from types import TracebackType
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import (
@@ -17,67 +17,94 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ..common.text import printable
+
 
 LINE_EVERY_S = 30.0
 
 
+class Listener:
+    """Receives what an evaluation reports while it runs; this one ignores it. Override the methods to use it."""
+
+    def announce(self, lines: Sequence[str]) -> None:
+        """
+        Called before anything is computed, once for each data set.
+
+        Args:
+            lines: What will be evaluated, and which files are missing.
+        """
+
+    def start(self, total: int, label: str) -> None:
+        """
+        Called before the videos of a data set are scored.
+
+        Args:
+            total: Number of videos and corrupted videos that this process will score.
+            label: What is counted.
+        """
+
+    def advance(self) -> None:
+        """Called after each of them."""
+
+    def finish(self) -> None:
+        """Called when they are scored, or when an error ends the scoring."""
+
+
 class _Rate(ProgressColumn):
-    """Videos a second."""
+    """Videos per second."""
 
     def render(self, task: Task) -> Text:
         speed = task.finished_speed or task.speed
         return Text("–/s" if speed is None else f"{speed:.2g}/s")
 
 
-class EvaluationProgress:
+class TerminalListener(Listener):
     """
-    Progress on standard error, with the rate and the time that is left. Use it as a context manager.
+    Shows progress on standard error: a bar in a terminal, a line every half minute in a log.
 
     Args:
-        total: Tasks in all.
-        done: How many were finished before.
-        label: What is counted.
-        quiet: Whether to say nothing.
+        quiet: Show what is announced, but no progress.
     """
 
-    def __init__(self, total: int, *, done: int = 0, label: str = "scoring", quiet: bool = False) -> None:
-        console = Console(stderr=True)
-        self._is_terminal, self._quiet = console.is_terminal, quiet
-        self._label, self._total, self._before, self._done = label, total, done, done
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._quiet = quiet
+        self._bar: Progress | None = None
+        self._label, self._total, self._done = "", 0, 0
+        self._started = self._said = 0.0
+
+    def announce(self, lines: Sequence[str]) -> None:
+        for line in lines:
+            print(printable(line), file=sys.stderr)
+
+    def start(self, total: int, label: str) -> None:
+        self._label, self._total, self._done = label, total, 0
         self._started = self._said = time.monotonic()
-        self._bar = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
-            console=console,
-            transient=True,
-            disable=quiet or not console.is_terminal,
-        )
-        self._task = self._bar.add_task(label, total=total, completed=done)
-
-    def __enter__(self) -> "EvaluationProgress":
+        console = Console(stderr=True)
+        if self._quiet or not console.is_terminal:
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
+        self._bar = Progress(*columns, console=console, transient=True)
+        self._bar.add_task(label, total=total)
         self._bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._bar.stop()
 
     def advance(self) -> None:
-        """One more is finished."""
         self._done += 1
-        self._bar.advance(self._task)
+        if self._bar is not None:
+            self._bar.advance(self._bar.task_ids[0])
+            return
         now = time.monotonic()
-        if self._quiet or self._is_terminal or now - self._said < LINE_EVERY_S:
+        if self._quiet or now - self._said < LINE_EVERY_S:
             return
         self._said = now
-        rate = (self._done - self._before) / (now - self._started)
+        rate = self._done / (now - self._started)
         left_min = (self._total - self._done) / rate / 60
         print(
             f"{self._label}: {self._done} of {self._total}, {rate:.2g}/s, {left_min:.0f} min left",
             file=sys.stderr,
             flush=True,
         )
+
+    def finish(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

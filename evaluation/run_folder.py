@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The folder of an evaluation: what an earlier run left there, and what of it still holds."""
+"""The folder of an evaluation: which scores of an earlier run are still valid."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
@@ -11,18 +11,26 @@ from ..common.processes import ProcessGroup
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import check_files, claim_folder, describe_function
 from ..scanning.store import PASSING_FAILURES
-from .judging import Judge
+from .judge import Judge
 from .samples import Sample
 from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 
 
 Task = tuple[str, str | None]
-# Of a description, what decides about the scores; the rest is for the tables.
+# Parts of a description that decide the scores; the others are for the tables.
 _DECISIVE = ("dataset", "layout", "ensemble", "seed", "function")
 
 
 def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
-    """What decides the scores of a run, for [`take_up`], and what a table says about it."""
+    """
+    Describe a run: what decides its scores, for [`take_up`], and what the tables say about it.
+
+    Args:
+        judge: The loaded models.
+        root: Folder or file of the data set.
+        layout: Layout of the data set.
+        seed: Seed of the corruptions.
+    """
     configs = [model.network.config for model in judge.models]
     return {
         "dataset": str(root.resolve()),
@@ -55,25 +63,25 @@ def take_up(
     processes: ProcessGroup,
 ) -> list[Score]:
     """
-    The scores of an earlier run that still hold, the same on every process.
+    Return the scores of an earlier run that are still valid, the same on every process.
 
-    They hold if they were made by the same function on the same bytes. What a table says about a video besides its
-    score, such as label and split, comes from today's data set.
+    They are valid if they were made by the same models and settings from the same bytes. Label, split and the like are
+    taken from the data set as it is now.
 
     Args:
-        folder: Of the run; locked by the caller.
-        samples: All of the data set: scores of a part that is not evaluated today stay in the folder.
-        wanted: What is to be scored.
-        description: See [`describe`].
-        judge: Says which videos its models were trained on.
-        processes: That share the work.
+        folder: Folder of the run; locked by the caller.
+        samples: All videos of the data set: scores of parts that are not evaluated now stay in the folder.
+        wanted: Tasks to score.
+        description: Result of [`describe`].
+        judge: The loaded models, which know the videos they were trained on.
+        processes: Processes that share the work.
 
     Raises:
-        RunMismatchError: If the folder holds scores of another function or data set.
+        RunMismatchError: If the folder holds scores of other models, settings or data.
         EvaluationError: If a line is damaged.
         OutputError: If the folder cannot be written.
     """
-    # Every process reads its own disk, which on several machines need not be the same.
+    # Every process reads its own disk: on several machines these may differ.
     own = [score for file in sorted(folder.glob(LINES_PATTERN)) for score in read_lines(file)]
     claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), wait=processes.wait)
     known = {sample.key: sample for sample in samples}
@@ -89,20 +97,26 @@ def take_up(
 
 
 def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
-    """A score with what is known of its sample today."""
-    # All that judging found stays as it was; only what the data set and the model's records say is of today.
+    """
+    Update a score with what the data set and the records of the models now say about its video.
+
+    Args:
+        score: The score.
+        sample: The video.
+        judge: The loaded models, which know the videos they were trained on.
+    """
     found = {field.name: getattr(score, field.name) for field in fields(Score) if field.name not in OF_SAMPLE}
     return Score.of(sample, **{**found, "seen": judge.known_videos.seen(sample, score.sha256)})
 
 
 def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score]:
-    """Those that were made of the bytes that are there today, with the stamps of today."""
+    """Scores whose files are unchanged, with the current stamps of the files."""
     holding = []
     checked: dict[tuple[str, str | None], tuple[bool, str | None]] = {}
     for score in scores:
         if score.status in PASSING_FAILURES:
             continue
-        # Its corruptions are of the same bytes.
+        # Corruptions are made from the same bytes.
         file = (score.key, score.sha256)
         if file not in checked:
             checked[file] = check_files(known[score.key].files, score.sha256, score.stamp)
@@ -115,6 +129,6 @@ def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score
 def _replace_lines(folder: Path, scores: Iterable[Score]) -> None:
     first = folder / LINES_PATTERN.replace("*", "00000")
     write_atomically(first, b"".join(score.to_line() for score in unique(scores)))
-    # Their lines are in the first file now; being killed here leaves them in both, and the next start joins them.
+    # Their lines are in the first file now. If the run is killed here they are in both, and the next run merges them.
     for file in set(folder.glob(LINES_PATTERN)) - {first}:
         file.unlink()

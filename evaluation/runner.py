@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score a data set: workers read while the network computes, on one process or several, and nothing is done twice.
+"""Score the videos of a data set: workers read while the network computes, on one process or several.
 
-Under `accelerate launch` (or torchrun) each process takes every n-th of the tasks that are not finished, and appends
-what it finishes to a file of its own. There is no padding, so there are no duplicates to remove; what a killed run of
-another number of processes left behind is found by the task, not by the file.
+Under `accelerate launch` or `torchrun` each process takes every n-th of the unfinished tasks and appends what it
+finishes to a file of its own. There is no padding, so there are no duplicates to remove; a task that an earlier run
+finished is found in whichever file it is, also if that run had another number of processes.
 """
 
 import multiprocessing
@@ -25,30 +25,30 @@ from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
 from .corruptions import Corruption
-from .judging import Judge
-from .progress import EvaluationProgress
-from .reading import read_corrupted, read_sample
+from .judge import Judge
+from .progress import Listener
 from .run_folder import take_up
+from .sample_reading import read_corrupted, read_sample
 from .samples import Sample
 from .scores import Score, ScoreLog, unique
 
 
 MAX_WORKERS = 8
-# Videos that a worker may read ahead: with the frames of one each, this bounds the memory.
+# Videos that a worker reads ahead; bounds the memory.
 READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
 class Item:
     """
-    What a worker hands over: one task, read or failed.
+    One task that a worker has read, or failed to read.
 
     Attributes:
-        sample: What was read.
-        corruption: How it is degraded.
-        video: What is to be judged, or why it cannot be.
-        sha256: Of the files of the sample.
-        stamp: Of the files of the sample, see `scanning.fingerprint`.
+        sample: The video.
+        corruption: Its corruption; `None` for the video as it is.
+        video: Frames to score, or the error of reading them.
+        sha256: SHA-256 of the files of the sample.
+        stamp: Stamp of the files of the sample, see `scanning.fingerprint`.
     """
 
     sample: Sample
@@ -59,20 +59,20 @@ class Item:
 
     @property
     def task(self) -> tuple[str, str | None]:
-        """What was to be read."""
+        """Key of the sample and name of the corruption."""
         return self.sample.key, None if self.corruption is None else str(self.corruption)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """
-    What is to be scored.
+    Videos to score.
 
     Attributes:
         samples: The videos.
-        whole: All of the data set, of which other parts may be evaluated into the same folder; none for `samples`.
-        corruptions: Each video is scored with each of these too.
-        seed: Of the corruptions.
+        whole: All videos of the data set; scores of other parts stay in the folder. Empty if it is `samples`.
+        corruptions: Corruptions to score each video with, besides the video as it is.
+        seed: Seed of the corruptions.
     """
 
     samples: Sequence[Sample]
@@ -81,13 +81,13 @@ class Work:
     seed: int = 0
 
     def tasks_of(self, sample: Sample) -> list[tuple[str, str | None]]:
-        """The video as it is, then each corruption."""
+        """List the tasks of a sample: the video as it is, then each corruption."""
         return [(sample.key, None), *((sample.key, str(corruption)) for corruption in self.corruptions)]
 
 
 @dataclass
 class _Reading(IterableDataset[Item]):
-    """The reading of many videos; each worker process takes its share."""
+    """Reads many videos; each worker process takes its share."""
 
     work: Work
     processors: list[DeepfakeVideoProcessor]
@@ -102,7 +102,7 @@ class _Reading(IterableDataset[Item]):
             yield from self.read(sample)
 
     def read(self, sample: Sample) -> Iterator[Item]:
-        """Every open task of a sample, read or failed."""
+        """Yield every unfinished task of a sample, read or failed."""
         settled = set(self.finished)
         known: dict[str, Any] = {}
         try:
@@ -113,7 +113,7 @@ class _Reading(IterableDataset[Item]):
                 settled.add(item.task)
                 yield item
         except Exception as error:
-            # One video must not end the run of thousands: what went wrong stands in its row instead of a score.
+            # One video must not end a run of thousands: its row says what went wrong.
             failure = as_video_error(sample.path, error)
             for corruption in (None, *self.work.corruptions):
                 item = Item(sample, corruption, failure)
@@ -121,7 +121,7 @@ class _Reading(IterableDataset[Item]):
                     yield replace(item, **(known or self._identify(item)))
 
     def _identify(self, item: Item) -> dict[str, Any]:
-        """Which bytes it was that were read, or that could not be."""
+        """Identify the bytes that were read, or that could not be."""
         files = item.sample.files
         read = item.video.sha256 if isinstance(item.video, ReadVideo) else ""
         return {"sha256": read or hash_files(files), "stamp": stamp_files(files, began_ns=self.began_ns)}
@@ -138,7 +138,7 @@ class _Reading(IterableDataset[Item]):
                 yield Item(sample, corruption, video)
 
 
-def evaluate(
+def score_samples(
     judge: Judge,
     work: Work,
     *,
@@ -146,25 +146,26 @@ def evaluate(
     folder: Path,
     description: dict[str, Any],
     workers: int | None = None,
-    quiet: bool = False,
+    listener: Listener | None = None,
 ) -> list[Score]:
     """
-    Score what is not scored yet, and return all scores, the same on every process.
+    Score the videos that have no score yet, and return all scores, the same on every process.
 
     Args:
         judge: The loaded models.
-        work: What to score.
-        processes: That share the work; each returns all scores.
-        folder: Holds the lines; a run that was killed goes on from there. Locked by the caller.
-        description: See [`describe`]; a folder of other scores is refused.
-        workers: Reading processes for each computing one; 0 reads and computes in turns.
-        quiet: Whether to say nothing about progress.
+        work: Videos to score.
+        processes: Processes that share the work.
+        folder: Where the scores are kept; a run that was killed continues from there. Locked by the caller.
+        description: What decides the scores, see [`describe`]; a folder with other scores is refused.
+        workers: Reading processes for each scoring one; 0 reads and scores in turns.
+        listener: Receives the progress.
 
     Raises:
         RunMismatchError: If the folder belongs to another run.
-        EvaluationError: If it is damaged.
+        EvaluationError: If its scores are damaged.
         OSError: If it cannot be written.
     """
+    listener = listener or Listener()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {task for sample in work.samples for task in work.tasks_of(sample)}
     whole = work.whole or work.samples
@@ -175,16 +176,16 @@ def evaluate(
     reading = _Reading(replace(own, whole=()), judge.processors, judge.settings, finished)
     total = sum(task not in finished for sample in own.samples for task in own.tasks_of(sample))
     scores: list[Score] = []
-    is_quiet = quiet or not processes.is_first
-    label = "scoring" if processes.size == 1 else f"scoring, process 1 of {processes.size}"
-    with (
-        ScoreLog(folder / f"scores-{processes.rank:05d}.jsonl") as log,
-        EvaluationProgress(total, label=label, quiet=is_quiet) as progress,
-    ):
-        for item in _read_ahead(reading, workers):
-            scores.append(_score(judge, item))
-            log.append(scores[-1])
-            progress.advance()
+    label = "scoring" if processes.size == 1 else f"scoring, process {processes.rank + 1} of {processes.size}"
+    with ScoreLog(folder / f"scores-{processes.rank:05d}.jsonl") as log:
+        listener.start(total, label)
+        try:
+            for item in _read_ahead(reading, workers):
+                scores.append(_score(judge, item))
+                log.append(scores[-1])
+                listener.advance()
+        finally:
+            listener.finish()
     return unique(processes.gather([*before, *scores]))
 
 
@@ -219,34 +220,19 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     if workers == 0:
         yield from reading
         return
-    # Forking a process that has threads is unsafe; a server that has imported everything forks at once and safely.
-    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
-    context = multiprocessing.get_context(method)
-    if method == "forkserver":
-        context.set_forkserver_preload([read_video.__module__])
+    context = _worker_context()
     done = set(reading.finished)
     while left := [sample for sample in reading.work.samples if not done.issuperset(reading.work.tasks_of(sample))]:
         rest = replace(reading, work=replace(reading.work, samples=left), finished=frozenset(done))
-        loader = DataLoader(
-            rest,
-            batch_size=None,
-            num_workers=workers,
-            prefetch_factor=READ_AHEAD,
-            collate_fn=_unchanged,
-            multiprocessing_context=context,
-        )
-        start_tracker()
         try:
-            with deferred():
-                items = iter(loader)
-            for item in items:
+            for item in _read_by_workers(rest, workers, context):
                 done.add(item.task)
                 yield item
             return
         except RuntimeError as error:
             if "DataLoader worker" not in str(error):
                 raise
-        # A worker died of a video or for want of memory: those that were in hand are read again, each on its own.
+        # A worker died of a video or for lack of memory: each video that the workers held is read again on its own.
         for worker in range(workers):
             suspects = [
                 sample for sample in left[worker::workers] if not done.issuperset(reading.work.tasks_of(sample))
@@ -257,8 +243,32 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
                     yield item
 
 
+def _worker_context() -> Any:
+    # Forking a process that has threads is unsafe; a server that has imported everything forks quickly and safely.
+    method = "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
+    context = multiprocessing.get_context(method)
+    if method == "forkserver":
+        context.set_forkserver_preload([read_video.__module__])
+    return context
+
+
+def _read_by_workers(reading: _Reading, workers: int, context: Any) -> Iterator[Item]:
+    loader = DataLoader(
+        reading,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=READ_AHEAD,
+        collate_fn=_unchanged,
+        multiprocessing_context=context,
+    )
+    start_tracker()
+    with deferred():
+        items = iter(loader)
+    yield from items
+
+
 def _read_apart(reading: _Reading, sample: Sample, context: Any) -> list[Item]:
-    """What one sample gives, read in a process that may die of it."""
+    """Read one sample in a process of its own, which may die of it."""
     with worker_pool(1, context) as pool:
         try:
             return pool.submit(_read_all, reading, sample).result()

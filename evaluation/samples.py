@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is evaluated: labelled videos, each with what a table, a split or a calibration must know about it."""
+"""Labelled videos, each with what tables, splits and calibration need to know about it."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
+
+from ..common.errors import UsageError
+
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
 SPLITS = ("train", "val", "test", "all")
 
 
-class EvaluationError(ValueError):
-    """An evaluation cannot be done as asked; the sentence says why and what to do."""
+class EvaluationError(UsageError):
+    """The evaluation cannot be done as asked; the message says why and what to do."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """
-    One labelled video, as a file or as the pictures of its faces.
+    One labelled video: a video file, or images of faces.
 
     Attributes:
-        key: Names the sample and nothing else in the data set; a video of four methods has four keys.
-        path: The video file, or the folder or file that the face images came from.
-        is_fake: The label.
+        key: Unique name within the data set; the same clip manipulated by four methods has four keys.
+        path: Video file, or the folder or file of the face images.
+        is_fake: Label.
         dataset: Name of the data set, such as "FaceForensics++".
-        method: How it was manipulated; `None` for a real video.
-        compression: "c23" and the like, where the layout knows it.
-        split: "train", "val" or "test", where the layout knows it.
+        method: Manipulation method; `None` for a real video.
+        compression: Compression such as "c23", if the layout has it.
+        split: "train", "val" or "test", if the layout has it.
         identities: Persons or source videos that are shown or were borrowed from; the target comes first.
-        original: The real video it was made from.
-        images: Face images in their order, for data sets of images; empty for a video file.
+        original: Real video that a fake was made from.
+        images: Face images in order, for data sets of images; empty for a video file.
     """
 
     key: str
@@ -46,7 +50,7 @@ class Sample:
 
     @property
     def files(self) -> tuple[Path, ...]:
-        """What is read of it: the face images, or the video file."""
+        """Files that are read: the face images, or the video file."""
         return self.images or (self.path,)
 
     @property
@@ -61,12 +65,12 @@ class Benchmark:
     A data set on disk.
 
     Attributes:
-        layout: Name of the layout it was read as.
-        root: Where it is.
-        samples: Every labelled video, also those whose file is missing.
-        missing: Keys of samples that the data set names but whose file is not there.
-        notes: What a reader of the numbers should know.
-        has_splits: Whether `split` of the samples comes from the publishers of the data set.
+        layout: Name of its layout.
+        root: Its folder or file.
+        samples: Labelled videos, including those whose file is missing.
+        missing: Keys of samples that the data set lists but whose file is missing.
+        notes: What to know before using the numbers.
+        has_splits: True if the publishers of the data set define the splits.
     """
 
     layout: str
@@ -78,7 +82,7 @@ class Benchmark:
 
     @property
     def present(self) -> list[Sample]:
-        """The samples whose file is there."""
+        """Samples whose file exists."""
         missing = set(self.missing)
         return [sample for sample in self.samples if sample.key not in missing]
 
@@ -90,10 +94,10 @@ class Benchmark:
 
     def select(self, split: str | None) -> "Benchmark":
         """
-        The part of a split.
+        Select the samples of a split.
 
         Args:
-            split: One of `SPLITS`; `None` is the test split where there is one, else everything.
+            split: One of `SPLITS`; `None` selects the test split if the data set has one, else everything.
 
         Raises:
             EvaluationError: If the data set has no such split.
@@ -112,18 +116,38 @@ class Benchmark:
         return replace(self, samples=chosen, missing=[key for key in self.missing if key in keys])
 
 
+def limit_classes(samples: Sequence[Sample], limit: int, *, seed: int) -> list[Sample]:
+    """
+    Draw at most `limit` samples of each class; a larger limit adds to what a smaller one draws.
+
+    Args:
+        samples: Samples of one data set.
+        limit: Most samples of each class.
+        seed: Seed of the draw.
+
+    Returns:
+        The drawn samples in their original order.
+    """
+    kept: set[int] = set()
+    for is_fake in (False, True):
+        positions = [position for position, sample in enumerate(samples) if sample.is_fake == is_fake]
+        order = np.random.default_rng([seed, is_fake]).permutation(len(positions))
+        kept.update(positions[number] for number in order[:limit])
+    return [sample for position, sample in enumerate(samples) if position in kept]
+
+
 def natural_key(path: Path) -> list[str | int]:
-    """Sorts `frame_2` before `frame_10`: text and numbers take turns."""
+    """Sort key that puts `frame_2` before `frame_10`: text and numbers alternate."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", str(path)))]
 
 
 def relative_key(path: Path, root: Path) -> str:
-    """The path below the root, with forward slashes on every system."""
+    """Path relative to the root, with forward slashes on every system."""
     return path.relative_to(root).as_posix()
 
 
 def skipped_note(paths: Sequence[Path]) -> list[str]:
-    """A note that counts files which are not samples; none where there is no such file."""
+    """Return a note that counts skipped files; none if there is no such file."""
     if not paths:
         return []
     plural = "s" if len(paths) > 1 else ""
@@ -131,7 +155,7 @@ def skipped_note(paths: Sequence[Path]) -> list[str]:
 
 
 def people_in_common(first: Iterable[Sample], second: Iterable[Sample]) -> list[str]:
-    """Identities that stand in both groups, sorted."""
+    """List identities that occur in both groups, sorted."""
     return sorted(_people(first) & _people(second))
 
 
@@ -140,7 +164,7 @@ def _people(samples: Iterable[Sample]) -> set[str]:
 
 
 def identity_groups(samples: Sequence[Sample]) -> list[list[Sample]]:
-    """Samples that share an identity, directly or over others, in one group; groups in the order of samples."""
+    """Group samples that share an identity, directly or through others; groups are in the order of the samples."""
     leader: dict[str, str] = {}
 
     def find(name: str) -> str:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores on disk: one JSON line a judged video, written so that a run can be killed at any moment and continued."""
+"""Scores on disk: one JSON line per video, written so that a run can be killed at any time and resumed."""
 
 import csv
 import io
@@ -16,41 +16,46 @@ from .samples import EvaluationError, Sample
 
 LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
-# The frames stand in the lines only: a table of them helps nobody.
-# What a score says of its sample; the rest was found by judging it.
+# Fields that are copied from the sample; the others come from scoring it.
 OF_SAMPLE = ("key", "label", "dataset", "method", "compression", "split", "identities", "original")
+# Only in the JSON lines.
 _NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Score:
     """
-    What was found out about one sample, as it is or degraded.
+    The score of one sample, uncorrupted or corrupted, or the reason why there is none.
 
     Attributes:
-        key: Of the sample.
-        corruption: "blur-3" and the like; `None` for the sample as it is.
+        key: Key of the sample.
+        corruption: Corruption such as "blur-3"; `None` for the sample as it is.
         label: "real" or "fake".
         dataset: Name of the data set.
-        method: How it was manipulated.
-        compression: "c23" and the like.
-        split: Of the sample.
-        identities: Persons or source videos in it.
-        original: The real video it was made from.
-        status: "ok", or why there is no score.
-        fake_probability: In [0, 1]; `None` unless ok, never a number in place of a failure.
-        message: Why there is no score.
+        method: Manipulation method.
+        compression: Compression such as "c23".
+        split: Split of the sample.
+        identities: Persons or source videos in it; the target comes first.
+        original: Real video that a fake was made from.
+        status: "ok", or the reason why there is no score.
+        fake_probability: In [0, 1]; `None` unless the status is "ok".
+        message: Explanation of the reason.
         face_coverage: Share of the sampled frames with a detected face.
-        frame_indices: Distinct frames behind the score.
-        frame_probabilities: Calibrated fake probability of each of them.
-        frame_weights: Share of each of them in the clip that was judged: the score of a frame classifier follows from
-            these and its checkpoint's calibration by the rule in the README.
-        seen: "training", "validation" or "calibration" if a model's record lists the sample there.
-        sha256: Of the file, or of the images one after the other; `None` if one could not be read.
-        stamp: By which files that did not change are known without reading them, see `scanning.fingerprint`.
+        frame_indices: Distinct frames that were scored.
+        frame_probabilities: Calibrated fake probability of each of these frames.
+        frame_weights: Share of each of these frames in the clip. The score of a frame classifier follows from these
+            and from the calibration of its checkpoint by the rule in the README.
+        seen: "training", "validation" or "calibration" if the record of a model lists the sample there.
+        sha256: SHA-256 of the file, or of the images one after the other; `None` if one could not be read.
+        stamp: Identifies unchanged files without reading them, see `scanning.fingerprint`.
 
     Raises:
-        ValueError: If there is a probability without a score or outside [0, 1].
+        ValueError: If there is a probability although the status is not "ok", none although it is, or one outside
+            [0, 1].
+
+    Example:
+        >>> Score(key="a.mp4", label="fake", dataset="d", fake_probability=0.9).task
+        ('a.mp4', None)
     """
 
     key: str
@@ -84,17 +89,24 @@ class Score:
 
     @property
     def is_fake(self) -> bool:
-        """The label."""
+        """True if the label is "fake"."""
         return self.label == "fake"
 
     @property
     def task(self) -> tuple[str, str | None]:
-        """What was to be scored."""
+        """Key of the sample and name of the corruption."""
         return self.key, self.corruption
 
     @classmethod
     def of(cls, sample: Sample, corruption: str | None = None, **found: Any) -> "Score":
-        """The score of a sample."""
+        """
+        Make the score of a sample.
+
+        Args:
+            sample: The sample.
+            corruption: Name of the corruption.
+            **found: The fields that come from scoring it.
+        """
         return cls(
             **{name: getattr(sample, name) for name in OF_SAMPLE},
             corruption=corruption,
@@ -104,10 +116,13 @@ class Score:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Score":
         """
-        The reverse of `asdict`; keys that are not known are ignored.
+        Make a score from a dictionary as `asdict` returns it; unknown keys are ignored.
+
+        Args:
+            values: The dictionary.
 
         Raises:
-            ValueError: If a value is missing or wrong.
+            ValueError: If a value is missing or invalid.
         """
         known = {field.name for field in fields(cls)}
         kept: dict[str, Any] = {
@@ -119,19 +134,19 @@ class Score:
             raise ValueError(f"a score must have a key and a label ({error})") from error
 
     def to_line(self) -> bytes:
-        """The score as a line of JSON."""
+        """Return the score as a line of JSON."""
         return json.dumps(asdict(self), allow_nan=False).encode() + b"\n"
 
 
 class ScoreLog:
     """
-    The lines of one process: each is on the disk before the next video begins.
+    The file that one process appends its scores to; each line is on disk before the next video begins.
 
-    A line that was cut off when an earlier run was killed is removed. Use it as a context manager, in a folder that
-    this process has locked.
+    An incomplete last line of a run that was killed is removed. Use it as a context manager, in a folder that this
+    process has locked.
 
     Args:
-        file: Appended to; made if it does not exist.
+        file: The file; created if it does not exist.
 
     Raises:
         OSError: If it cannot be written.
@@ -150,10 +165,13 @@ class ScoreLog:
 
     def append(self, score: Score) -> None:
         """
-        Write a line and wait until the disk has it.
+        Write a line and wait until it is on disk.
+
+        Args:
+            score: The score.
 
         Raises:
-            OSError: If the disk is full; what is finished stays.
+            OSError: If the disk is full; earlier lines stay.
         """
         self._stream.write(score.to_line())
         self._stream.flush()
@@ -161,13 +179,16 @@ class ScoreLog:
 
 
 def _complete_length(file: Path) -> int:
-    """Bytes up to the end of the last whole line."""
+    """Number of bytes up to the end of the last complete line."""
     return file.read_bytes().rfind(b"\n") + 1
 
 
 def read_lines(file: Path) -> list[Score]:
     """
-    The scores of a file of lines. One that is cut off at the end is not a result yet and is left out.
+    Read the scores of a file of lines. An incomplete last line is left out.
+
+    Args:
+        file: The file.
 
     Raises:
         EvaluationError: If another line is damaged.
@@ -178,16 +199,19 @@ def read_lines(file: Path) -> list[Score]:
         try:
             scores.append(Score.from_dict(json.loads(line)))
         except (ValueError, AttributeError) as error:
-            raise EvaluationError(f"{file}, line {number}: is no score ({error}); delete the line.") from error
+            raise EvaluationError(f"{file}, line {number}: invalid score ({error}); delete the line.") from error
     return scores
 
 
 def read_scores(path: str | Path) -> list[Score]:
     """
-    Saved scores: of a folder that `evaluate` wrote, of a file of lines, or of a CSV file.
+    Read saved scores from a folder that `evaluate` wrote, a file of lines, or a CSV file.
 
-    A CSV file needs the columns `key` (or `path`), `label` and `fake_probability`; an empty probability is a video
-    that could not be scored.
+    A CSV file needs the columns `key` (or `path`), `label` and `fake_probability`; an empty probability means that the
+    video could not be scored.
+
+    Args:
+        path: The folder or file.
 
     Raises:
         EvaluationError: If there are none, or one is damaged.
@@ -195,15 +219,15 @@ def read_scores(path: str | Path) -> list[Score]:
     path = Path(path)
     files = sorted(path.glob(LINES_PATTERN)) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
-        raise EvaluationError(f"{path}: holds no scores; give a folder that evaluate wrote, or its {CSV_NAME}.")
+        raise EvaluationError(f"{path}: no scores found; give a folder that evaluate wrote, or its {CSV_NAME}.")
     scores = [score for file in files for score in (read_csv_scores if file.suffix == ".csv" else read_lines)(file)]
     if not scores:
-        raise EvaluationError(f"{path}: holds no scores yet.")
+        raise EvaluationError(f"{path}: there are no scores in it yet.")
     return unique(scores)
 
 
 def unique(scores: Iterable[Score]) -> list[Score]:
-    """Each task once, sorted by key and corruption: the first time it succeeded, else the first failure."""
+    """Keep the first success of each task, or else its first failure, sorted by key and corruption."""
     kept: dict[tuple[str, str | None], Score] = {}
     for score in scores:
         if kept.setdefault(score.task, score).fake_probability is None and score.fake_probability is not None:
@@ -212,7 +236,16 @@ def unique(scores: Iterable[Score]) -> list[Score]:
 
 
 def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
-    """One row a score, without the frames; no cell is a formula to a spreadsheet."""
+    """
+    Write a CSV file with one row per score, without the frames; the cells are spreadsheet-safe.
+
+    Args:
+        scores: The scores.
+        file: The file.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
     names = [field.name for field in fields(Score) if field.name not in _NOT_IN_CSV]
     stream = io.StringIO()
     writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
@@ -225,10 +258,13 @@ def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
 
 def read_csv_scores(file: Path) -> list[Score]:
     """
-    The reverse of [`write_csv_scores`].
+    Read a CSV file as [`write_csv_scores`] writes it.
+
+    Args:
+        file: The file.
 
     Raises:
-        EvaluationError: If a row is wrong.
+        EvaluationError: If a row is invalid.
     """
     try:
         with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
@@ -248,8 +284,8 @@ def read_csv_scores(file: Path) -> list[Score]:
             values["label"] = str(values.get("label")).lower()
             values["identities"] = tuple((values.get("identities") or "").split())
             if values["key"] is None:
-                raise ValueError("there is no key")
+                raise ValueError("the key is missing")
             scores.append(Score.from_dict(values))
         except ValueError as error:
-            raise EvaluationError(f"{file}, line {number}: is no score ({error}).") from error
+            raise EvaluationError(f"{file}, line {number}: invalid score ({error}).") from error
     return scores

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Clip-consistent augmentation: drawn once, the same on every frame, and on both of a real and a fake clip of it."""
+"""Clip-consistent augmentation: parameters are drawn once and applied to every frame, and to both clips of a pair."""
 
 import io
 import math
@@ -15,12 +15,12 @@ from .colors import ColorShift, draw_color_shift, shift_colors
 @dataclass(frozen=True, kw_only=True)
 class Framing:
     """
-    Which part of its cached crop a network sees: the same for both of a pair.
+    The part of a cached crop that the network sees, the same for both clips of a pair.
 
     Attributes:
         box: x0, y0, x1, y1 in pixels of the crop.
-        angle: Turn in degrees.
-        mirrored: Whether left and right change places.
+        angle: Rotation in degrees.
+        mirrored: Whether the view is mirrored horizontally.
     """
 
     box: tuple[float, float, float, float]
@@ -31,16 +31,16 @@ class Framing:
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
     """
-    What happened to a video on its way; each member of a pair gets one of its own, or both the same.
+    A loss of quality, such as that of a shared video; the clips of a pair get the same one or one each.
 
     Attributes:
-        scale: Of a copy through which the clip goes; 1 leaves it.
-        blur: Radius in pixels, 0 for none.
-        noise: Standard deviation in levels of 255.
-        jpeg: Quality, `None` for none.
-        crf: Of H.264, `None` for none.
-        colors: Shift of colour, `None` for none.
-        grey: Whether the colours are lost.
+        scale: Scale to which the clip is reduced before it is enlarged again; 1 for none.
+        blur: Radius of the Gaussian blur in pixels; 0 for none.
+        noise: Standard deviation of the Gaussian noise in levels of 255.
+        jpeg: JPEG quality; `None` for no JPEG compression.
+        crf: Constant rate factor of H.264; `None` for no H.264 compression.
+        colors: Colour shift; `None` for none.
+        grey: Whether the clip is converted to greyscale.
     """
 
     scale: float = 1.0
@@ -54,13 +54,13 @@ class Degradation:
 
 def draw_framing(random: np.random.Generator, crop_size: int, face_share: float, *, jitter: bool) -> Framing:
     """
-    Draw one.
+    Draw a framing.
 
     Args:
-        random: Where the numbers come from.
+        random: Random generator.
         crop_size: Side of the cached crops in pixels.
-        face_share: Side of what the network sees over the side of the cached crop, without jitter.
-        jitter: Whether it moves, grows, turns and mirrors at all.
+        face_share: Side of the view over the side of the cached crop, without jitter.
+        jitter: Whether the view is shifted, scaled, rotated and mirrored at random.
     """
     side, center = crop_size * face_share, np.full(2, crop_size / 2)
     angle = 0.0
@@ -75,16 +75,16 @@ def draw_framing(random: np.random.Generator, crop_size: int, face_share: float,
 
 def draw_motion(random: np.random.Generator, framing: Framing, num_frames: int, crop_size: int) -> list[Framing]:
     """
-    A camera that moves about one framing, smoothly, as if the still picture before it were a head on video.
+    Draw a smooth camera motion, which turns a still image into a clip.
 
     Args:
-        random: Where the numbers come from.
-        framing: What it moves about.
-        num_frames: Of the clip.
-        crop_size: Side of the cached crop in pixels, which it does not leave.
+        random: Random generator.
+        framing: Framing around which the camera moves.
+        num_frames: Number of frames of the clip at 25 frames per second.
+        crop_size: Side of the cached crop in pixels, which limits the motion.
     """
     seconds = np.arange(num_frames)[:, None] / 25
-    # A few slow swings each of x, y (in shares of the side), growth and degrees.
+    # A few slow oscillations each of x and y (in shares of the side), log scale and angle in degrees.
     widths = np.exp(random.uniform(np.log(0.2), np.log(1.5))) * np.array([0.03, 0.03, 0.03, 2.0])
     offsets = sum(
         random.normal(0, 1, 4)
@@ -104,7 +104,7 @@ def draw_motion(random: np.random.Generator, framing: Framing, num_frames: int, 
 
 
 def draw_degradation(random: np.random.Generator) -> Degradation:
-    """Draw one; a fifth of the clips stay as they are."""
+    """Draw a degradation; a fifth of the clips stay unchanged."""
     if random.random() < 0.2:
         return Degradation()
     codec = random.choice(["jpeg", "h264", "none"], p=[0.5, 0.25, 0.25])
@@ -122,7 +122,18 @@ def draw_degradation(random: np.random.Generator) -> Degradation:
 def frame_clip(
     frames: np.ndarray, landmarks: np.ndarray, framing: Framing, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames (T, S, S, 3) and landmarks (T, 5, 2) as a network of that input size sees them, in its pixels."""
+    """
+    Cut out and resize the view of a framing.
+
+    Args:
+        frames: Cached crops (T, S, S, 3) uint8.
+        landmarks: Facial landmarks (T, 5, 2) in pixels of the crops.
+        framing: Framing.
+        size: Side of the view in pixels.
+
+    Returns:
+        Frames (T, size, size, 3) uint8 and landmarks (T, 5, 2) in pixels of the view.
+    """
 
     def view(frame: np.ndarray) -> Image.Image:
         image = Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR, framing.box)
@@ -139,7 +150,7 @@ def frame_clip(
 
 
 def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random.Generator) -> np.ndarray:
-    """Frames (T, S, S, 3) uint8 after all that; the noise alone differs from frame to frame."""
+    """Apply a degradation to frames (T, S, S, 3) uint8; only the noise differs from frame to frame."""
     images = [Image.fromarray(frame) for frame in frames]
     frames = np.stack([np.asarray(_degrade(image, degradation)) for image in images])
     if degradation.noise:

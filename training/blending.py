@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Self-blended faces: a fake made of one real face, by blending it with an altered copy of itself.
+"""Self-blended faces: a real face that is blended with an altered copy of itself.
 
 After Shiohara and Yamasaki 2022, "Detecting Deepfakes with Self-Blended Images", https://arxiv.org/abs/2204.08376.
-Every parameter is drawn once a clip (`draw_blend`) and replayed on each of its frames (`blend_clip`), so that only the
-face moves.
+All parameters are drawn once per clip (`draw_blend`) and applied to each of its frames (`blend_clip`), so that only
+the face moves.
 """
 
 from dataclasses import dataclass
@@ -14,8 +14,8 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from .colors import ColorShift, draw_color_shift, shift_colors
 
 
-# Outline of a face in coordinates whose origin lies between the eyes, x in distances between the eyes and y in
-# distances from the eyes to the mouth: the lower half from one temple over the chin to the other, and two upper ends.
+# Outline of a face. The origin lies between the eyes; the unit of x is the distance between the eyes, that of y the
+# distance from the eyes to the mouth. The jaw runs from one temple over the chin to the other.
 _JAW = [(-1.02, 0.0), (-1.0, 0.55), (-0.88, 1.05), (-0.6, 1.5), (-0.28, 1.74)]
 _JAW = [*_JAW, (0.0, 1.8), *((-x, y) for x, y in reversed(_JAW))]
 _BROWS = [(0.85, -0.4), (0.45, -0.55), (0.0, -0.45), (-0.45, -0.55), (-0.85, -0.4)]
@@ -23,7 +23,7 @@ _FOREHEAD = [(0.95, -0.6), (0.6, -1.05), (0.0, -1.2), (-0.6, -1.05), (-0.95, -0.
 _CHEEKS = [(0.8, 0.35), (0.3, 0.25), (0.0, 0.15), (-0.3, 0.25), (-0.8, 0.35)]
 _INNER = [(-0.85, -0.3), (0.85, -0.3), (0.85, 0.3), (0.5, 1.25), (0.0, 1.35), (-0.5, 1.25), (-0.85, 0.3)]
 _MOUTH = [(-0.6, 0.75), (0.0, 0.6), (0.6, 0.75), (0.6, 1.25), (0.0, 1.4), (-0.6, 1.25)]
-# What manipulations replace, and how often each is drawn: whole faces, down from the brows, the lower half, the parts.
+# Regions that manipulations replace, with their relative frequencies.
 OUTLINES: dict[str, tuple[list[tuple[float, float]], float]] = {
     "brows": ([*_JAW, *_BROWS], 0.4),
     "forehead": ([*_JAW, *_FOREHEAD], 0.2),
@@ -32,25 +32,25 @@ OUTLINES: dict[str, tuple[list[tuple[float, float]], float]] = {
     "mouth": (_MOUTH, 0.1),
 }
 BLEND_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
-# Of a face that nobody searched: eyes and mouth as they lie in an aligned crop, in shares of its side.
+# Eyes and mouth in an aligned crop, in shares of its side, for faces without landmarks.
 _USUAL_EYES, _USUAL_MOUTH = ((0.385, 0.42), (0.615, 0.42)), (0.5, 0.66)
 
 
 @dataclass(frozen=True)
 class Blend:
     """
-    All that was drawn for one self-blended clip.
+    Parameters of a self-blended clip.
 
     Attributes:
-        outline: Polygon (N, 2) in the coordinates of a face.
-        edge_blur: Of the mask, in shares of the side of the frame: before and after it is hardened.
+        outline: Polygon (N, 2) of the mask in the coordinates of a face.
+        edge_blur: Blur of the mask before and after its edge is hardened, in shares of the side of the frame.
         warp: Displacements (G, G, 2) of the mask on a coarse grid, in shares of the side.
-        ratio: Of the altered copy inside the mask.
-        shift: Of the altered copy, (x, y) in shares of the side.
-        scale: Of the altered copy.
-        colors: Colours of the altered copy.
-        detail: Factor by which the altered copy loses pixels if below 1, or is sharpened by.
-        alters_inside: Whether what lies inside the mask is altered, else what lies outside.
+        ratio: Opacity of the altered copy inside the mask.
+        shift: Shift (x, y) of the altered copy in shares of the side.
+        scale: Scale of the altered copy.
+        colors: Colour shift of the altered copy.
+        detail: Scale to which the altered copy is reduced if below 1, strength of sharpening if above 1.
+        alters_inside: Whether the face inside the mask is altered; otherwise its surroundings.
     """
 
     outline: np.ndarray
@@ -65,7 +65,7 @@ class Blend:
 
 
 def draw_blend(random: np.random.Generator) -> Blend:
-    """Draw the parameters of one clip."""
+    """Draw the parameters of a self-blended clip."""
     names = list(OUTLINES)
     weights = np.array([OUTLINES[name][1] for name in names])
     outline = np.array(OUTLINES[names[random.choice(len(names), p=weights / weights.sum())]][0])
@@ -88,19 +88,19 @@ def blend_clip(frames: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple
     Blend each frame with an altered copy of itself.
 
     Args:
-        frames: (T, S, S, 3) uint8.
-        landmarks: (T, 5, 2) in pixels: eyes, nose, corners of the mouth; NaN where unknown.
-        blend: What was drawn for this clip.
+        frames: Frames (T, S, S, 3) uint8.
+        landmarks: Eyes, nose and corners of the mouth (T, 5, 2) in pixels; NaN where unknown.
+        blend: Parameters of the clip.
 
     Returns:
-        Frames (T, S, S, 3) uint8 and masks (T, S, S) uint8 of how much of the other picture each pixel holds.
+        Frames (T, S, S, 3) uint8 and masks (T, S, S) uint8, the opacity of the copy in each pixel.
     """
     blended = [_blend_frame(frame, points, blend) for frame, points in zip(frames, landmarks, strict=True)]
     return np.stack([frame for frame, _ in blended]), np.stack([mask for _, mask in blended])
 
 
 def usual_region(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """What most manipulations replace, the face from the brows down: masks (T, S, S) uint8 of 0 and 255."""
+    """Masks (T, S, S) uint8, 0 or 255, of the region that most manipulations replace: the face below the brows."""
     outline = np.array(OUTLINES["brows"][0])
     size = (frames.shape[2], frames.shape[1])
     return np.stack([np.asarray(_fill(size, _place_outline(points, size, outline))) for points in landmarks])
@@ -133,7 +133,7 @@ def _alter_looks(image: Image.Image, blend: Blend) -> Image.Image:
 
 
 def _move(image: Image.Image, blend: Blend) -> Image.Image:
-    """Shifted, and scaled about the centre; where it leaves the frame, the frame stays."""
+    """Shift, and scale around the centre; uncovered pixels keep the original image."""
     (width, height), inverse = image.size, 1 / blend.scale
     x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
     y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
@@ -151,7 +151,7 @@ def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.nda
         eyes, mouth = np.array(_USUAL_EYES) * size, np.array(_USUAL_MOUTH) * size
     middle = eyes.mean(0)
     across, down = eyes[1] - eyes[0], mouth - middle
-    # The eyes of a face in profile come close; its outline does not.
+    # In profile the eyes are close together, although the outline is not narrower.
     least = 0.6 * np.linalg.norm(down)
     length = max(float(np.linalg.norm(across)), 1e-6)
     across = across * max(length, least) / length
@@ -159,25 +159,25 @@ def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.nda
 
 
 def _draw_mask(size: tuple[int, int], outline: np.ndarray, blend: Blend) -> Image.Image:
-    """How much of the picture inside each pixel holds, an "L" image: soft, uneven, at most the ratio."""
+    """The opacity of the copy as an "L" image: soft, deformed, at most the ratio."""
     mask = _warp(_fill(size, outline), blend.warp)
     first, second = (blur * max(size) for blur in blend.edge_blur)
     mask = mask.filter(ImageFilter.GaussianBlur(first))
-    # Hardened from the middle of its edge inwards, so that the blend stays inside of the face.
+    # The edge is hardened inwards from its middle, so that the blend stays inside the face.
     mask = mask.point([round(255 * min(1.0, max(0.0, (level / 255 - 0.5) / 0.4))) for level in range(256)])
     mask = mask.filter(ImageFilter.GaussianBlur(second))
     return ImageChops.multiply(mask, Image.new("L", size, round(255 * blend.ratio)))
 
 
 def _fill(size: tuple[int, int], outline: np.ndarray) -> Image.Image:
-    """White within the outline (N, 2), an "L" image."""
+    """An "L" image that is white inside the outline (N, 2)."""
     mask = Image.new("L", size)
     ImageDraw.Draw(mask).polygon([(float(x), float(y)) for x, y in outline], fill=255)
     return mask
 
 
 def _warp(mask: Image.Image, displacements: np.ndarray) -> Image.Image:
-    """Elastic deformation by displacements (G, G, 2) of the points of a grid; its border stays."""
+    """Elastic deformation by displacements (G, G, 2) of the points of a grid; the border is fixed."""
     width, height = mask.size
     steps = len(displacements) + 1
     moved = np.pad(displacements, ((1, 1), (1, 1), (0, 0))) * (width, height)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Shifts of colour, drawn once and applied to any number of pictures."""
+"""Colour shifts, drawn once and applied to any number of images."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,13 @@ from PIL import Image
 @dataclass(frozen=True)
 class ColorShift:
     """
+    A colour shift.
+
     Attributes:
-        rgb: Added to each channel, in levels of 255.
-        hsv: Added to hue (in turns), and times one plus it saturation and value.
-        contrast: Factor about the middle grey.
-        brightness: Factor.
+        rgb: Offsets of the channels, in levels of 255.
+        hsv: Offset of the hue in turns, and relative changes of saturation and value.
+        contrast: Factor of the contrast around medium grey.
+        brightness: Factor of the brightness.
     """
 
     rgb: tuple[float, float, float]
@@ -25,11 +27,11 @@ class ColorShift:
 
 def draw_color_shift(random: np.random.Generator, strength: float = 1.0) -> ColorShift:
     """
-    Draw one.
+    Draw a colour shift.
 
     Args:
-        random: Where the numbers come from.
-        strength: 1 for the two halves of a self-blended face, less for augmentation.
+        random: Random generator.
+        strength: Factor of all ranges: 1 for the two parts of a self-blended face, less for augmentation.
     """
     red, green, blue = (random.uniform(-18, 18, 3) * strength * (random.random() < 0.7)).tolist()
     hue, saturation, value = (
@@ -40,7 +42,7 @@ def draw_color_shift(random: np.random.Generator, strength: float = 1.0) -> Colo
 
 
 def shift_colors(image: Image.Image, shift: ColorShift) -> Image.Image:
-    """The "RGB" image in other colours."""
+    """Apply a colour shift to an RGB image."""
     hue, saturation, value = shift.hsv
     if any(shift.hsv):
         levels = np.arange(256)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Re-encoded copies of a video: rescaled and compressed as on their way through the net, before faces are cut out.
+"""Re-encoded copies of a video: rescaled and compressed like videos on social media, before faces are cut out.
 
-A codec that predicts frames from one another removes other traces than JPEG or a single encoded picture does, so a
-detector must have seen its output in training. Of a real video, each copy also holds a self-blended version that was
-blended before it was encoded, as a published fake is.
+A codec that predicts frames from one another removes other traces than JPEG does, so a detector must see its output in
+training. Each copy of a real video also contains a self-blended version that was blended before it was encoded, as the
+fakes of a data set are.
 """
 
 import zlib
@@ -19,23 +19,23 @@ from ..video_decoding import FrameSource
 from .blending import blend_clip, draw_blend
 
 
-# Consecutive frames that are encoded together, and how many of them are kept.
+# Number of consecutive frames that are encoded together, and of those that are kept.
 WINDOW, KEPT = 48, 12
-# The copy that validation videos are judged on besides themselves: the c40 of FaceForensics++.
+# The copy on which validation videos are scored too: the c40 of FaceForensics++.
 VALIDATED, VALIDATED_CRF = 0, 40
-# A self-blended face is drawn for a view of this margin, the usual one of a frame classifier.
+# Parameters of a blend are relative to a view of this margin, the usual one of a frame classifier.
 _BLEND_MARGIN = 1.15
 
 
 @dataclass(frozen=True)
 class Encoding:
     """
-    One step of a copy.
+    One encoding step of a copy.
 
     Attributes:
         codec: A key of [`~evaluation.encoding.CODECS`].
         crf: Constant rate factor in the scale of the codec.
-        scale: Side of the encoded pictures over the side of the original ones.
+        scale: Scale of the encoded frames relative to the original ones.
     """
 
     codec: str
@@ -45,9 +45,9 @@ class Encoding:
 
 def draw_encodings(random: np.random.Generator) -> tuple[Encoding, ...]:
     """
-    Draw how a copy is made: H.264 of any quality (half of them), rescaled H.264, HEVC, VP9, or H.264 twice.
+    Draw the encodings of a copy: H.264 (half of the copies), rescaled H.264, HEVC, VP9, or H.264 twice.
 
-    The qualities reach from hardly visible (CRF 23, the c23 of FaceForensics++) to worse than its c40.
+    The quality ranges from that of c23 in FaceForensics++, hardly visible, to worse than its c40.
     """
     kind = random.choice(["h264", "rescaled", "hevc", "vp9", "twice"], p=[0.5, 0.22, 0.08, 0.08, 0.12])
     if kind == "h264":
@@ -64,10 +64,18 @@ def draw_encodings(random: np.random.Generator) -> tuple[Encoding, ...]:
 
 def encode_clip(frames: np.ndarray, encodings: tuple[Encoding, ...], video: str) -> np.ndarray:
     """
-    Frames `(T, H, W, 3)` uint8 after all encodings, in the size of the last one.
+    Encode and decode frames.
+
+    Args:
+        frames: Frames (T, H, W, 3) uint8.
+        encodings: Encodings that are applied one after the other.
+        video: Name of the video, for error messages.
+
+    Returns:
+        Frames (T, H', W', 3) uint8 of the size of the last encoding.
 
     Raises:
-        VideoDecodeError: If they cannot be encoded; names `video`.
+        VideoDecodeError: If the frames cannot be encoded.
     """
     for encoding in encodings:
         if encoding.scale != 1:
@@ -89,23 +97,23 @@ def make_copies(
     margin: float,
 ) -> dict[str, np.ndarray]:
     """
-    Copies of the main face of a video.
+    Make copies of the main face of a video.
 
-    Copy 0 is always H.264 at CRF 40; the others are drawn. The fakes of one original, and the original, get the same
-    moments and the same encodings: what differs between them is the manipulation.
+    Copy 0 is always H.264 at CRF 40; the others are drawn at random. An original and its fakes get the same moments
+    and encodings, so that they differ by the manipulation only.
 
     Args:
-        source: The video.
-        sample: What is known about it.
-        track: Its main face, upright.
-        landmarks: `(T, 5, 2)` in pixels of the video on the frames of the track; NaN where unknown.
+        source: Video.
+        sample: Sample of the data set.
+        track: Track of the main face, upright.
+        landmarks: Landmarks (T, 5, 2) in pixels of the video on the frames of the track; NaN where unknown.
         count: Number of copies.
         size: Side of a crop in pixels.
         margin: Side of a crop over the longer side of the face box.
 
     Returns:
-        `copies` `(count, KEPT, size, size, 3)` uint8, `copy_landmarks` `(count, KEPT, 5, 2)` float32 in pixels of the
-        crops, and of a real video `blends`, shaped as `copies`.
+        `copies` (count, KEPT, size, size, 3) uint8, `copy_landmarks` (count, KEPT, 5, 2) float32 in pixels of the
+        crops, and for a real video `blends`, of the same shape as `copies`.
 
     Raises:
         VideoDecodeError: If a frame cannot be decoded or encoded.
@@ -142,10 +150,10 @@ def _cut_region(
     size: int,
     margin: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The part of consecutive frames in which the face moves, its boxes (T, 4) and landmarks (T, 5, 2) in there.
+    """Cut out the region in which the face moves; returns it with its boxes (T, 4) and landmarks (T, 5, 2).
 
-    Encoding this part alone costs a fraction of encoding whole frames; the quality of a constant rate factor does not
-    depend on the size of the picture. Faces larger than the crops are made smaller first.
+    Encoding this region costs a fraction of encoding whole frames, and the quality of a constant rate factor does not
+    depend on the frame size. Faces larger than the crops are downscaled first.
     """
     decoded = dict(source.frames(indices))
     indices = np.array(sorted(decoded))
@@ -168,7 +176,7 @@ def _cut_region(
 
 
 def _blend(frames: np.ndarray, boxes: np.ndarray, points: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """A self-blended version; what is drawn in shares of a crop is converted to shares of the larger region."""
+    """Self-blend a region; parameters in shares of a crop are converted to shares of the larger region."""
     blend = draw_blend(random)
     side = float(np.median((boxes[:, 2:] - boxes[:, :2]).max(1)))
     share = min(1.0, _BLEND_MARGIN * side / max(frames.shape[1:3]))
@@ -178,13 +186,13 @@ def _blend(frames: np.ndarray, boxes: np.ndarray, points: np.ndarray, random: np
         warp=blend.warp * share,
         shift=(blend.shift[0] * share, blend.shift[1] * share),
     )
-    # Without landmarks the usual place of a face in its crop is blended, which the region is not.
+    # Without landmarks `blend_clip` would assume an aligned crop, which the region is not.
     points = np.where(np.isfinite(points), points, _usual_points(boxes))
     return blend_clip(frames, points, blend)[0]
 
 
 def _usual_points(boxes: np.ndarray) -> np.ndarray:
-    """Where eyes, nose and corners of the mouth lie in most face boxes: (T, 5, 2)."""
+    """Usual positions (T, 5, 2) of eyes, nose and corners of the mouth in face boxes (T, 4)."""
     shares = np.array([(0.3, 0.4), (0.7, 0.4), (0.5, 0.6), (0.35, 0.78), (0.65, 0.78)])
     return np.asarray(boxes[:, None, :2] + shares * (boxes[:, None, 2:] - boxes[:, None, :2]))
 

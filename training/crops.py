@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Face crops on disk: every video is decoded and searched once, however often it is trained on.
+"""Face crops on disk: each video is decoded and searched for faces once, regardless of how often it is used.
 
-One safetensors file a video, named by the hash of the video's content and of the settings; of it, only the frames that
-a batch wants are read.
+There is one safetensors file per video, named by the hash of its content and of the settings. Only the frames that a
+batch needs are read from it.
 """
 
 import hashlib
@@ -24,7 +24,7 @@ from safetensors.torch import save
 from ..common.exit_codes import FAILED
 from ..common.files import write_atomically
 from ..common.processes import worker_pool
-from ..evaluation.reading import ImageSequence
+from ..evaluation.sample_reading import ImageSequence
 from ..evaluation.samples import Sample
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
@@ -35,22 +35,22 @@ from .copies import make_copies
 
 
 FORMAT = 2
-# A face stands in the middle of its crop; nothing smaller is looked for.
+# A face fills the middle of its crop, so smaller scales need no search.
 _LANDMARK_SIDE = 128
 
 
 @dataclass(frozen=True, kw_only=True)
 class CropSettings:
     """
-    What is cut out of each video.
+    Settings of the face crops.
 
     Attributes:
         size: Side of a crop in pixels.
-        margin: Side of a crop over the side of the face box; larger than a network's own, so that it can be moved.
-        num_frames: Frames of a video.
-        burst_length: Consecutive frames among them; 1 spreads them evenly.
-        search_images: Whether the face is searched in face images too; else they are taken as they are.
-        copies: Re-encoded copies of each video; face images have none.
+        margin: Side of a crop over the side of the face box; larger than that of a network if the view is augmented.
+        num_frames: Number of frames of each video.
+        burst_length: Number of consecutive frames among them; 1 spaces all of them evenly.
+        search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
+        copies: Number of re-encoded copies of each video; still images have none.
     """
 
     size: int
@@ -61,7 +61,7 @@ class CropSettings:
     copies: int = 0
 
     def processor(self) -> DeepfakeVideoProcessor:
-        """The reader that cuts them out."""
+        """Create the processor that reads a video and cuts out the faces."""
         return DeepfakeVideoProcessor(
             size={"height": self.size, "width": self.size},
             num_frames=self.num_frames,
@@ -75,13 +75,13 @@ class CropSettings:
 @dataclass(frozen=True)
 class CachedCrops:
     """
-    The crops of the main face of one video, on disk.
+    The crops of the main face of a video on disk.
 
     Attributes:
         path: The safetensors file: `frames` (T, S, S, 3) uint8, `landmarks` (T, 5, 2) in pixels, NaN where unknown.
-        frame_indices: Which frame of the video each crop is, ascending.
-        num_copies: Re-encoded copies beside them, see [`~training.copies.make_copies`].
-        sha256: Of the video file, or of the images one after the other.
+        frame_indices: Index of each crop's frame in the video, ascending.
+        num_copies: Number of re-encoded copies, see [`~training.copies.make_copies`].
+        sha256: SHA-256 of the video file, or of the concatenated images.
     """
 
     path: Path
@@ -90,19 +90,19 @@ class CachedCrops:
     num_copies: int = 0
 
     def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-        """Frames `(length, S, S, 3)` uint8 and landmarks `(length, 5, 2)` float32 from a position on."""
+        """Read frames (length, S, S, 3) uint8 and landmarks (length, 5, 2) float32, starting at a crop."""
         with safe_open(self.path, "np") as file:
             stop = start + length
             return file.get_slice("frames")[start:stop], file.get_slice("landmarks")[start:stop]
 
     def read_copy(self, number: int, position: float, *, blended: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """
-        One frame `(1, S, S, 3)` uint8 of a copy and its landmarks `(1, 5, 2)` float32.
+        Read one frame (1, S, S, 3) uint8 of a copy and its landmarks (1, 5, 2) float32.
 
         Args:
-            number: Which copy.
-            position: Where in the copy, from 0 to 1.
-            blended: Take the self-blended version, which only a real video has.
+            number: Index of the copy.
+            position: Position in the copy, from 0 to 1.
+            blended: Read the self-blended version, which only a real video has.
         """
         with safe_open(self.path, "np") as file:
             frames = file.get_slice("blends" if blended else "copies")
@@ -115,13 +115,16 @@ def cache_crops(
     samples: Sequence[Sample], settings: CropSettings, folder: Path, *, workers: int = 1
 ) -> Iterator[tuple[Sample, CachedCrops | str]]:
     """
-    The crops of each sample, in order, made where they are not there yet; or the reason why there are none.
+    Cache the crops of each sample, unless they are in the cache already.
 
     Args:
-        samples: Videos, or face images.
-        settings: What is cut out.
-        folder: Where the files lie; may be shared by several trainings.
-        workers: Processes that decode and search.
+        samples: Videos or face images.
+        settings: Settings of the crops.
+        folder: Folder of the cache; several trainings may share it.
+        workers: Processes that decode videos and detect faces.
+
+    Yields:
+        Each sample in order, with its crops or the reason why it has none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     jobs = ((sample, settings, folder) for sample in samples)
@@ -135,7 +138,7 @@ def cache_crops(
 
 def _begin_worker() -> None:
     torch.set_num_threads(1)
-    # A crop file that is being written when the parent gives up is removed.
+    # On termination by the main process, an unfinished file is removed.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(FAILED))
 
 
@@ -144,22 +147,22 @@ def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
     try:
         sha256 = hash_files(sample.files)
         if sha256 is None:
-            # Says what is wrong with it.
+            # Raises the error that describes the problem.
             _make(sample, settings)
             return f"{sample.path}: cannot be read"
-        # Crops that another version of this package would make otherwise have another name.
-        # What is drawn for the copies follows from the original's name.
+        # The format and result version are part of the name, because another version may make other crops. The copies
+        # are drawn by the name of the original.
         origin = [sample.dataset, sample.original, sample.is_fake, sample.path.stem] if settings.copies else []
         key = json.dumps([FORMAT, RESULT_VERSION, asdict(settings), sha256, origin])
         name = hashlib.sha256(key.encode()).hexdigest()
-        # Two letters a folder: no folder of a hundred thousand files.
+        # Subfolders by the first two letters avoid folders with a hundred thousand files.
         path = folder / name[:2] / f"{name[2:]}.safetensors"
         cached = _open_cached(path, sha256)
         if cached is None:
             path.parent.mkdir(exist_ok=True)
             write_atomically(path, _make(sample, settings))
             cached = _open_cached(path, sha256)
-        return cached or f"{path}: what was just written there cannot be read"
+        return cached or f"{path}: cannot be read after it was written"
     except VideoError as error:
         return str(error)
     except OSError as error:
@@ -181,7 +184,7 @@ def _make(sample: Sample, settings: CropSettings) -> bytes:
     source: Any = nullcontext(ImageSequence(sample.images)) if sample.images else VideoReader(sample.path)
     with source as frames:
         indices = processor.frame_indices(frames.num_frames)
-        clip = _crop(frames, np.unique(indices), processor, must_search=not sample.images or settings.search_images)
+        clip = _crop(frames, np.unique(indices), processor, sample, settings)
         landmarks = np.stack([_find_landmarks(frame) for frame in clip.frames])
         arrays = {"frames": np.ascontiguousarray(clip.frames), "landmarks": landmarks}
         if settings.copies and not sample.images:
@@ -193,7 +196,7 @@ def _make(sample: Sample, settings: CropSettings) -> bytes:
 def _make_copies(
     source: Any, sample: Sample, clip: Clip, landmarks: np.ndarray, settings: CropSettings
 ) -> dict[str, np.ndarray]:
-    """The copies; a video that lies on its side has none."""
+    """Make the copies; a rotated video has none."""
     track = clip.track
     if track is None or track.quarter_turns:
         return {}
@@ -208,20 +211,22 @@ def _make_copies(
     )
 
 
-def _crop(source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, *, must_search: bool) -> Clip:
-    """The main face; an image in which none is found is a face already."""
-    if must_search:
+def _crop(
+    source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, sample: Sample, settings: CropSettings
+) -> Clip:
+    """Crop the main face; an image in which no face is detected is taken to be a face crop."""
+    if not sample.images or settings.search_images:
         try:
             tracks = find_face_tracks(source, indices, settings=processor.face_settings())
             return processor.crop_clips(source, tracks[:1], len(tracks[0].frame_indices))[0]
         except NoFaceFoundError:
-            if not isinstance(source, ImageSequence):
+            if not sample.images:
                 raise
     return processor.read_clips(source, indices, do_crop_faces=False)[0]
 
 
 def _find_landmarks(frame: np.ndarray) -> np.ndarray:
-    """Eyes, nose and corners of the mouth (5, 2) float32 in pixels of a crop; NaN where no face is found."""
+    """Detect eyes, nose and corners of the mouth (5, 2) float32 in pixels of a crop; NaN if no face is detected."""
     detector = MTCNNDetector(max_side=_LANDMARK_SIDE, min_side=_LANDMARK_SIDE, min_face_size=_LANDMARK_SIDE // 3)
     center = np.array(frame.shape[1::-1]) / 2
     faces = [face for face in detector.detect(frame[None])[0] if face.landmarks is not None]

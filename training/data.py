@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From data sets to what is trained on and what validates, with nobody in both."""
+"""From data sets to training and validation videos, with no person in both."""
 
 import random
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from ..evaluation.datasets import open_benchmark
 from ..evaluation.samples import Benchmark, Sample, identity_groups, people_in_common
 from .crops import CachedCrops, CropSettings, cache_crops
-from .recipe import TrainingError
+from .errors import TrainingError, TrainingFailedError
 
 
 MAX_LISTED = 10
@@ -18,7 +17,7 @@ MAX_LISTED = 10
 
 @dataclass(frozen=True)
 class Video:
-    """A sample and its crops on disk."""
+    """A sample of a data set and its cached face crops."""
 
     sample: Sample
     crops: CachedCrops
@@ -33,22 +32,25 @@ def open_data(
     on_note: Callable[[str], None] = lambda note: None,
 ) -> tuple[list[Sample], list[Sample]]:
     """
-    The samples to train on and those to validate on.
+    Divide data sets into training and validation samples.
 
-    A data set with a "val" split keeps its splits. Of another that holds real and fake videos, a share of the identity
-    groups validates; one of real faces alone is for training only. Test splits are not touched. A data set that does
-    not say who is seen in its videos is not divided.
+    A data set with a "val" split keeps its splits. Of any other data set with real and fake videos, a share of the
+    identity groups is held out; a data set of real faces only is used for training only. Test splits are not used. A
+    data set without identities cannot be divided.
 
     Args:
-        roots: Data sets to train on.
-        validation_roots: Data sets that validate as a whole; with any, all of `roots` is for training.
-        share: Of the identity groups.
-        seed: Chooses the groups.
-        on_note: Called with each line about files that a data set skips or lacks.
+        roots: Data sets for training.
+        validation_roots: Data sets for validation. If there are any, nothing is held out of `roots`.
+        share: Share of the identity groups that is held out.
+        seed: Seed of the choice of the held-out groups.
+        on_note: Called with a sentence for each kind of files that are skipped or missing.
+
+    Returns:
+        Training samples and validation samples.
 
     Raises:
         EvaluationError: If a data set cannot be read.
-        TrainingError: If an identity would or might stand on both sides, or one side lacks a label.
+        TrainingError: If an identity is, or may be, in both, or a label is missing.
     """
 
     def open_root(root: Path) -> Benchmark:
@@ -67,20 +69,20 @@ def open_data(
     if shared := people_in_common(train, validation):
         listed = ", ".join(shared[:MAX_LISTED])
         raise TrainingError(
-            f"{len(shared)} identities stand in training and validation ({listed}): what is measured would be how "
-            "well faces are remembered. Give data sets, splits or a validation set that keep them apart."
+            f"{len(shared)} identities are in both training and validation ({listed}), so the validation would "
+            "measure how well faces are memorised. Use data sets, splits or validation data that separate them."
         )
     if {sample.is_fake for sample in validation} != {False, True}:
-        raise TrainingError("validation needs real and fake videos; give some with --validation-data.")
+        raise TrainingError("the validation needs both real and fake videos; add some with --validation-data.")
     if not any(not sample.is_fake for sample in train):
-        raise TrainingError("training needs real videos or faces; fakes can be made of them, not the other way round.")
+        raise TrainingError("the training needs real videos or faces; fakes are made from them.")
     return train, validation
 
 
 def _missing_note(benchmark: Benchmark) -> list[str]:
     if not benchmark.missing:
         return []
-    return [f"{len(benchmark.missing)} of the listed videos are missing, the first: {benchmark.missing[0]}"]
+    return [f"{len(benchmark.missing)} of the listed videos are missing, the first is {benchmark.missing[0]}"]
 
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -93,24 +95,38 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
         return samples, []
     if unknown := [sample for sample in samples if not sample.identities]:
         raise TrainingError(
-            f"{benchmark.root}: does not say who is seen in {len(unknown)} of its {len(samples)} videos, so nobody "
-            "can be held out. Name other data with --validation-data, or list the videos in a CSV path,label,group "
-            "whose group names the person."
+            f"{benchmark.root}: gives no identity for {len(unknown)} of its {len(samples)} videos, so no person can "
+            "be held out. Give other data with --validation-data, or list the videos in a CSV file path,label,group "
+            "with the person as the group."
         )
     groups = identity_groups(samples)
     if len(groups) < 2:
-        raise TrainingError(f"{benchmark.root}: all its videos share identities, so none can be held out.")
+        raise TrainingError(f"{benchmark.root}: all of its videos share identities, so none can be held out.")
     random.Random(f"{seed} {benchmark.root.name}").shuffle(groups)
     held_out = max(1, round(len(groups) * share))
     return [s for group in groups[held_out:] for s in group], [s for group in groups[:held_out] for s in group]
 
 
-def load_videos(samples: Sequence[Sample], settings: CropSettings, folder: Path, *, workers: int) -> list[Video]:
+def load_videos(
+    samples: Sequence[Sample],
+    settings: CropSettings,
+    folder: Path,
+    *,
+    workers: int,
+    on_skip: Callable[[str], None] = lambda reason: None,
+) -> list[Video]:
     """
-    Cache the crops of the samples; those that have none are named on the standard error.
+    Cache the face crops of the samples, and leave out those that have none.
+
+    Args:
+        samples: Videos or images.
+        settings: Settings of the crops.
+        folder: Folder of the cache.
+        workers: Worker processes.
+        on_skip: Called with the reason for each sample that is left out; after the first ten, with their number.
 
     Raises:
-        TrainingError: If more than a tenth of them have none.
+        TrainingFailedError: If more than a tenth of the samples have no crops, or all of one label.
     """
     videos: list[Video] = []
     failures: list[str] = []
@@ -120,11 +136,13 @@ def load_videos(samples: Sequence[Sample], settings: CropSettings, folder: Path,
         else:
             failures.append(crops)
     for failure in failures[:MAX_LISTED]:
-        print(f"left out: {failure}", file=sys.stderr)
+        on_skip(failure)
     if len(failures) > MAX_LISTED:
-        print(f"left out: {len(failures) - MAX_LISTED} more", file=sys.stderr)
+        on_skip(f"{len(failures) - MAX_LISTED} more")
     if len(failures) > len(samples) / 10:
-        raise TrainingError(f"{len(failures)} of {len(samples)} videos have no face crops; the first: {failures[0]}")
+        raise TrainingFailedError(
+            f"{len(failures)} of {len(samples)} videos have no face crops; the first: {failures[0]}"
+        )
     if {video.sample.is_fake for video in videos} != {sample.is_fake for sample in samples}:
-        raise TrainingError(f"no video of one label has face crops; the first that has none: {failures[0]}")
+        raise TrainingFailedError(f"no video of one label has face crops; the first without: {failures[0]}")
     return videos

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporal faults: what gives a manipulated clip away in time, put on real clips."""
+"""Temporal faults, the traces that manipulations leave over time, applied to real clips."""
 
 from dataclasses import replace
 
@@ -8,18 +8,21 @@ import numpy as np
 from .blending import Blend, blend_clip, draw_blend
 
 
-# Shares of a clip, least and most, that stand still or go missing.
+# Smallest and largest share of a clip that is frozen or dropped.
 SHORT, LONG = (0.0, 0.5), (0.5, 0.95)
 
 
 def make_faulty(frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """
-    A real clip with one fault: a blended region that jitters or drifts, or frames that stand still or go missing.
+    Apply one random fault to a real clip: a blended region that jitters or drifts, or frozen or dropped frames.
 
     Args:
-        frames: (T, S, S, 3) uint8.
-        landmarks: (T, 5, 2) in pixels, NaN where unknown.
-        random: Where the numbers come from.
+        frames: Frames (T, S, S, 3) uint8.
+        landmarks: Facial landmarks (T, 5, 2) in pixels, NaN where unknown.
+        random: Random generator.
+
+    Returns:
+        Frames (T, S, S, 3) uint8.
     """
     fault = random.choice(["jitter", "drift", "repeat", "drop"])
     if fault == "jitter":
@@ -34,36 +37,31 @@ def stall(
     frames: np.ndarray, random: np.random.Generator, *, skips: bool, shares: tuple[float, float] = SHORT
 ) -> np.ndarray:
     """
-    A clip whose pictures are as they were, but some stand still or go missing: two at least.
+    Freeze or drop a random span of at least two frames.
 
     Args:
-        frames: (T, S, S, 3) uint8.
-        random: Where the numbers come from.
-        skips: Whether frames go missing, and the last one stands for them at the end; else one stands still.
-        shares: How much of the clip.
+        frames: Frames (T, S, S, 3) uint8.
+        random: Random generator.
+        skips: Drop the span, and repeat the last frame at the end of the clip; otherwise the span is frozen.
+        shares: Smallest and largest share of the clip.
+
+    Returns:
+        Frames (T, S, S, 3) uint8.
     """
     length = min(max(2, round(random.uniform(*shares) * len(frames))), len(frames))
     start = int(random.integers(0, len(frames) - length + 1))
     order = np.arange(len(frames))
-    if skips:  # the frames after the gap move up, the last one stays
+    if skips:
         order[start:] = np.minimum(order[start:] + length, len(frames) - 1)
     else:
         order[start : start + length] = start
     return np.asarray(frames[order])
 
 
-def permute(frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same frames (T, S, S, 3) in another order; of fewer than two there is none."""
-    order = random.permutation(len(frames))
-    while len(frames) > 1 and (order == np.arange(len(frames))).all():
-        order = random.permutation(len(frames))
-    return np.asarray(frames[order])
-
-
 def _blend_each(
     frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator, offsets: np.ndarray
 ) -> np.ndarray:
-    """One self-blend whose place, size and brightness differ by `offsets` (T, 3) from frame to frame."""
+    """Self-blend with a position, warp and brightness that change by `offsets` (T, 3) from frame to frame."""
     blend = draw_blend(random)
     blends = [_moved(blend, offset) for offset in offsets]
     clips = [blend_clip(frames[i : i + 1], landmarks[i : i + 1], one)[0] for i, one in enumerate(blends)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The second stage of the two-stage way: features of frames, computed once, on which the rest is trained."""
+"""Second stage of a two-stage training: frame features are computed once, and the layers above them are trained."""
 
 import hashlib
 import json
@@ -17,7 +17,8 @@ from torch.utils.data import Dataset
 from ..common.files import write_atomically
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakeVideoClassifierOutput
-from .batches import TrainingPairs, to_pixel_values
+from .batches import TrainingPairs
+from .pixels import encode_clips
 from .recipe import CHANGEABLE, Recipe
 
 
@@ -26,17 +27,16 @@ FEATURES_NAME = "features.safetensors"
 
 class FeaturePairs(Dataset[torch.Tensor]):
     """
-    Pair number i of a training: features `(2, T, num_features)` float32, the real clip first.
+    Pair i of a training as frame features: `(2, T, num_features)` float32, the real clip first.
 
-    There are `recipe.feature_pairs` of them, which come again and again, each time in another order and with another
-    jitter.
+    There are `recipe.feature_pairs` different pairs. Each epoch uses all of them, in a new order and with new jitter.
 
     Args:
-        pairs: What they are features of.
-        network: Whose features they are.
-        recipe: How it is trained.
-        processor: Of the network.
-        folder: Keeps them, so that a training that goes on need not compute them again.
+        pairs: Pairs of clips, the first of which are encoded.
+        network: Network whose frame encoder computes the features.
+        recipe: Recipe of the training.
+        processor: Processor of the network.
+        folder: Folder of the training, in which the features are stored for when it is resumed.
     """
 
     def __init__(
@@ -60,34 +60,38 @@ class FeaturePairs(Dataset[torch.Tensor]):
         return self.recipe.num_pairs
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        turn, position = divmod(index, len(self._features))
-        pair = self._features[self._order(turn)[position]]
+        epoch, position = divmod(index, len(self._features))
+        pair = self._features[self._order(epoch)[position]]
         if not self.recipe.feature_jitter:
             return pair
         random = np.random.default_rng([self.recipe.seed, index, 1])
         other = self._features[random.integers(len(self._features))]
         return jitter_features(pair, other, self.recipe.feature_jitter, random)
 
-    def _draw_order(self, turn: int) -> np.ndarray:
-        return np.random.default_rng([self.recipe.seed, turn]).permutation(len(self._features))
+    def _draw_order(self, epoch: int) -> np.ndarray:
+        return np.random.default_rng([self.recipe.seed, epoch]).permutation(len(self._features))
 
 
 def jitter_features(
     pair: torch.Tensor, other: torch.Tensor, strength: float, random: np.random.Generator
 ) -> torch.Tensor:
     """
-    Both clips of a pair in the place of a stranger, with a swing of its own.
+    Move both clips of a pair towards another clip, and scale their variation over time.
 
-    What a face looks like moves the features of all its frames alike, and how much it moves stretches them; neither
-    tells whether a clip is real, and from few people a recurrent part would learn both. The mean of another clip takes
-    part as in MixStyle (Zhou et al., 2021), here along time and beyond the clip where `strength` is more than 1.
+    The appearance of a face shifts the features of all its frames alike, and its motion scales them; neither tells
+    whether a clip is real. With few people in the data, a recurrent head would memorise both. The mean of another clip
+    is mixed in as in MixStyle (Zhou et al., 2021, https://arxiv.org/abs/2104.02008), here over time, and beyond that
+    clip if `strength` exceeds 1.
 
     Args:
-        pair: `(2, T, num_features)`, the real clip first.
-        other: The same of another pair.
-        strength: Of the way from the one real clip's mean to the other's; half of it is the standard deviation of
-            the logarithm by which both swing more or less about the mean.
-        random: Draws.
+        pair: Features (2, T, num_features), the real clip first.
+        other: Features of another pair, of the same shape.
+        strength: Factor of the difference between the means of the two real clips. Half of it is the standard
+            deviation of the logarithm of the factor that scales the deviations from the mean.
+        random: Random generator.
+
+    Returns:
+        Features (2, T, num_features).
     """
     mean = pair[0].mean(0)
     gain = float(np.exp(random.normal(0.0, strength / 2)))
@@ -95,7 +99,12 @@ def jitter_features(
 
 
 class FeatureClassifier(nn.Module):
-    """The trained part of a network as a network of its own: features `(B, T, num_features)` to its answer."""
+    """
+    The layers above the frame encoder as a module: features `(B, T, num_features)` to the output of the network.
+
+    Args:
+        network: Network that is trained in place.
+    """
 
     def __init__(self, network: DeepfakeForVideoClassification) -> None:
         super().__init__()
@@ -105,30 +114,8 @@ class FeatureClassifier(nn.Module):
         return self.network.classify_features(features)
 
 
-@torch.no_grad()
-def encode_clips(
-    network: DeepfakeForVideoClassification, clips: torch.Tensor, processor: DeepfakeVideoProcessor
-) -> torch.Tensor:
-    """
-    Features of clips under a network in evaluation mode.
-
-    Args:
-        network: Whose features are wanted.
-        clips: `(B, T, H, W, 3)` uint8 of the network's size.
-        processor: Of the network.
-
-    Returns:
-        `(B, T, num_features)` float32 on the CPU.
-    """
-    was_training = network.training
-    network.eval()
-    features = network.get_frame_features(to_pixel_values(clips.to(network.device), processor)).float().cpu()
-    network.train(was_training)
-    return features
-
-
 def _digest(pairs: TrainingPairs, network: DeepfakeForVideoClassification, recipe: Recipe) -> str:
-    """Of all that the features depend on."""
+    """A hash of everything that determines the features."""
     choices = {name: value for name, value in recipe.to_dict().items() if name not in CHANGEABLE}
     videos: Sequence[str] = [video.crops.path.name for video in pairs.videos]
     digest = hashlib.sha256(json.dumps([choices, videos], sort_keys=True).encode())

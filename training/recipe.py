@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A recipe: every choice of a training but the data, in one JSON file."""
+"""The recipe of a training: every choice except the data, in one JSON file."""
 
 import difflib
 import json
@@ -13,33 +13,25 @@ from typing import Any
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
 from .crops import CropSettings
+from .errors import TrainingError
+from .fakes import MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
 
 
 RECIPES = Path(__file__).parent / "recipes"
 IMAGENET = "imagenet"
-SELF_BLENDED, MANIPULATED, FAULTY = "self-blended", "manipulated", "faulty"
-PERMUTED, STALLED = "permuted", "stalled"
-# A training that goes on may become longer or shorter, and what is kept of it is decided at the end.
+# Fields that may differ when a training is resumed: its length, and what is done with the result.
 CHANGEABLE = {"steps", "validate_every", "patience", "initial_share"}
-FAKES = (SELF_BLENDED, MANIPULATED, FAULTY, PERMUTED, STALLED)
-# Fakes with a place: something was put into a real picture there, or, of manipulated ones, usually is.
-WITH_REGION = (SELF_BLENDED, MANIPULATED)
-
-
-class TrainingError(ValueError):
-    """A training cannot be done as asked; the sentence says why and what to do."""
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _check_names(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
-    for name in values:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), known, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"its fields are {', '.join(known)}."
-            raise TrainingError(f"{where}: there is no such field as {name!r}; {hint}")
+_AT_LEAST_ONE = (
+    "clip_frames",
+    "cached_frames",
+    "burst_length",
+    "crop_size",
+    "batch_pairs",
+    "accumulation",
+    "steps",
+    "validate_every",
+    "patience",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,48 +40,60 @@ class Recipe:
     What is trained, and how.
 
     Attributes:
-        preset: A preset of [`DeepfakeConfig`].
-        config: Fields of the configuration in place of the preset's.
-        processor: Choices of [`DeepfakeVideoProcessor`] in place of its own.
-        initial: Where the weights come from: `null` (random), `"imagenet"` (those that torchvision or timm publishes
-            for the backbone, downloaded), the path of a model folder (all of a network of the same shape, else its
-            backbone), or of a file with the weights of the backbone.
-        initial_share: Of the initial weights in those that are kept; the rest is of the best trained ones. Half and
-            half often holds up better on other data than either (Wortsman et al., 2022).
-        trains: `"all"`, or `"head"` to keep the backbone as it is, batch statistics too, and train the rest: the
-            second stage of the two-stage way, whose first is a frame classifier named by `initial`.
-        keeps_statistics: Whether the statistics of the batch norms stay as they are while their weights are trained.
-            Batches that mix still pictures with frames of video give those of neither.
-        feature_pairs: With `trains="head"`: so many pairs are drawn, their features computed once, and trained on
-            again and again; 0 draws each anew.
-        feature_jitter: With those: how far the features of both clips of a pair are moved along the difference to
-            another clip, and how much they swing about their mean; 0 leaves them as they are.
-        fakes: How often each kind of fake is drawn: self-blended, manipulated (the fakes of the data), faulty (real
-            clips with temporal faults), permuted (real clips in another order), stalled (real clips of which at least
-            half stands still or goes missing).
-        region_weight: Of the loss of a second head, for training only, that says where in a frame something was put.
-        clip_frames: Frames of a training clip, from consecutive cached ones.
-        cached_frames: Frames of each video that are cached.
-        burst_length: Consecutive frames of the video among them; 1 spreads them evenly.
+        preset: Name of a preset of [`DeepfakeConfig`].
+        config: Fields of the configuration that replace those of the preset.
+        processor: Settings of [`DeepfakeVideoProcessor`] that replace those of the preset.
+        initial: Source of the initial weights: `None` (random), `"imagenet"` (weights that torchvision or timm
+            publishes for the backbone; downloaded), the path of a model folder (the whole network if the shapes agree,
+            otherwise its backbone), or the path of a file with the weights of the backbone.
+        initial_share: Share of the initial weights in the final weights; the best trained weights make up the rest.
+            Equal shares often generalise better to other data than either alone (Wortsman et al., 2022,
+            https://arxiv.org/abs/2109.01903).
+        trains: `"all"`, or `"head"` to freeze the backbone with its batch statistics and train the remaining layers:
+            the second stage of a two-stage training, whose first stage is the frame classifier named by `initial`.
+        keeps_statistics: Freeze the running statistics of the batch norms while their weights are trained. Useful if
+            batches mix still images with video frames, whose statistics differ.
+        feature_pairs: Number of pairs whose frame features are computed once and reused in every epoch; requires
+            `trains="head"`. 0 draws new pairs in every step.
+        feature_jitter: Strength of the augmentation of these features, see [`~training.features.jitter_features`];
+            0 disables it.
+        fakes: Relative frequency of each kind of fake: "self-blended", "manipulated" (the fakes of the data set) and
+            "faulty" (real clips with temporal faults).
+        region_weight: Weight of the loss of an auxiliary head, used in training only, that predicts the altered region
+            of each frame. 0 trains without it.
+        clip_frames: Frames of a training clip, taken from consecutive cached frames.
+        cached_frames: Frames that are cached of each video.
+        burst_length: Number of consecutive video frames among the cached ones; 1 spaces all of them evenly.
         crop_size: Side of the cached crops in pixels.
-        crop_margin: Their side over the face's; beyond the network's own there is room to move and to grow.
-        search_images: Whether the face is searched in face images too.
-        copies: Re-encoded copies that are cached of each video.
-        copy_share: Share of the pairs that is drawn from these copies, of the kinds "self-blended" and "manipulated".
-        augment: Whether clips are moved, mirrored and degraded.
+        crop_margin: Side of the cached crops relative to the face box; larger than the margin of the network, so that
+            augmentation can shift and scale the view.
+        search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
+        copies: Number of re-encoded copies that are cached of each video.
+        copy_share: Share of the self-blended and manipulated pairs that is drawn from these copies.
+        augment: Augment the clips: framing, mirroring and degradation.
         batch_pairs: Pairs of a real and a fake clip in a batch.
-        accumulation: Batches a step of the optimiser.
-        steps: Steps of the optimiser.
-        learning_rate: Its peak; it rises over `warmup_steps` and falls as a cosine to nothing.
-        warmup_steps: See there.
-        weight_decay: Of AdamW.
-        label_smoothing: Of the cross entropy.
-        average_decay: Of the moving average of the weights, which is what is validated and kept.
-        validate_every: Steps between validations.
-        patience: Validations without a better one after which it stops.
-        validation_share: Of the identity groups, where the data have no split of their own.
-        seed: Of everything that is drawn, but
-        split_seed: Of which identities are held out: trainings that go on from one another must share it.
+        accumulation: Batches per optimiser step.
+        steps: Number of optimiser steps.
+        learning_rate: Peak learning rate, reached after `warmup_steps` and followed by a cosine decay to 0.
+        warmup_steps: Linear warm-up steps.
+        weight_decay: Weight decay of AdamW; biases and norms are not decayed.
+        label_smoothing: Label smoothing of the cross entropy.
+        average_decay: Decay of the exponential moving average of the weights, which is validated and saved.
+        validate_every: Steps between two validations.
+        patience: Number of validations without improvement after which the training stops early.
+        validation_share: Share of the identity groups that is held out of data sets without a validation split.
+        seed: Seed of the initial weights and of every random draw, except for the held-out groups.
+        split_seed: Seed of the choice of the held-out identity groups; two stages of one training must share it.
+
+    Raises:
+        TrainingError: If a value is of the wrong type or out of range, or two choices contradict each other.
+
+    Example:
+
+        >>> from deepfake_video.training.recipe import Recipe
+        >>> recipe = Recipe.read("frames", steps=500)
+        >>> recipe.steps, recipe.fakes
+        (500, {'self-blended': 0.5, 'manipulated': 0.5})
     """
 
     preset: str
@@ -128,113 +132,101 @@ class Recipe:
 
     def __post_init__(self) -> None:
         for known in fields(self):
-            self._check_type(known.name, getattr(self, known.name), known.default)
-        for name in (
-            "clip_frames",
-            "cached_frames",
-            "burst_length",
-            "crop_size",
-            "batch_pairs",
-            "accumulation",
-            "steps",
-        ):
-            if getattr(self, name) < 1:
-                raise TrainingError(f"recipe: {name} must be at least 1, got {getattr(self, name)}.")
-        if self.validate_every < 1 or self.patience < 1:
-            raise TrainingError("recipe: validate_every and patience must be at least 1.")
-        if unknown := sorted(set(self.fakes) - set(FAKES)):
-            raise TrainingError(f"recipe: there are no fakes {unknown[0]!r}; choose from {', '.join(FAKES)}.")
-        shares = list(self.fakes.values())
-        if not all(_is_number(share) and share >= 0 for share in shares) or not any(shares):
-            raise TrainingError("recipe: fakes must hold a share above 0, and none below.")
-        unlocated = sorted(kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION)
-        if self.region_weight and (unlocated or self.trains == "head"):
-            raise TrainingError(
-                'recipe: region_weight goes with trains "all" and with fakes that have a place: '
-                f"{', '.join(WITH_REGION)}."
-            )
-        if self.trains not in ("all", "head"):
-            raise TrainingError(f'recipe: trains must be "all" or "head", got {self.trains!r}.')
-        if self.feature_pairs and self.trains != "head":
-            raise TrainingError(
-                'recipe: feature_pairs goes with trains "head"; else the features change as it trains.'
-            )
-        if self.feature_jitter and not self.feature_pairs:
-            raise TrainingError("recipe: feature_jitter goes with feature_pairs, whose features it moves.")
-        if self.initial_share >= 1:
-            raise TrainingError(f"recipe: initial_share must be below 1, got {self.initial_share}.")
-        if self.initial_share and self.initial is None:
-            raise TrainingError("recipe: initial_share goes with initial, whose weights it keeps a share of.")
-        if not 0 <= self.copy_share <= 1 or bool(self.copies) != bool(self.copy_share):
-            raise TrainingError(
-                "recipe: copies goes with a copy_share above 0 and at most 1, and the other way round."
-            )
-        if self.copies and self.clip_frames > 1:
-            raise TrainingError("recipe: copies goes with clip_frames 1; their frames do not follow one another.")
-        if self.copies and self.region_weight:
-            raise TrainingError("recipe: copies does not go with region_weight; their regions are not kept.")
-        if self.clip_frames > self.cached_frames:
-            raise TrainingError("recipe: clip_frames cannot be more than cached_frames.")
+            _check_type(known.name, getattr(self, known.name), known.default)
+        for name in _AT_LEAST_ONE:
+            _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
+        _require(self.clip_frames <= self.cached_frames, "clip_frames must not exceed cached_frames.")
+        self._check_fakes()
+        self._check_stage()
+        self._check_copies()
 
-    def _check_type(self, name: str, value: Any, default: Any) -> None:
-        if isinstance(default, bool):
-            wanted = "" if isinstance(value, bool) else "true or false"
-        elif isinstance(default, int):
-            wanted = "" if _is_number(value) and isinstance(value, int) and value >= 0 else "a whole number from 0 on"
-        elif isinstance(default, float):
-            wanted = "" if _is_number(value) and 0 <= value < math.inf else "a number from 0 on"
-        elif name in ("config", "processor", "fakes"):
-            wanted = "" if isinstance(value, dict) else "names and values in braces"
-        else:
-            wanted = "" if isinstance(value, str) or (name == "initial" and value is None) else "a word"
-        if wanted:
-            raise TrainingError(f"recipe: {name} must be {wanted}, got {value!r}.")
+    def _check_fakes(self) -> None:
+        unknown = sorted(set(self.fakes) - set(fake_kinds()))
+        _require(
+            not unknown,
+            f"unknown kind of fake: {', '.join(map(repr, unknown))}; choose from {', '.join(fake_kinds())}.",
+        )
+        shares = list(self.fakes.values())
+        _require(
+            all(_is_number(share) and share >= 0 for share in shares) and any(shares),
+            "fakes must contain a share above 0 and no negative one.",
+        )
+        without_region = [kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION]
+        _require(
+            not self.region_weight or (self.trains == "all" and not without_region),
+            f'region_weight requires trains "all", and fakes of the kinds {", ".join(WITH_REGION)} only.',
+        )
+
+    def _check_stage(self) -> None:
+        _require(self.trains in ("all", "head"), f'trains must be "all" or "head", got {self.trains!r}.')
+        _require(
+            not self.feature_pairs or self.trains == "head",
+            'feature_pairs requires trains "head"; otherwise the features change during the training.',
+        )
+        _require(
+            not self.feature_jitter or self.feature_pairs > 0,
+            "feature_jitter requires feature_pairs, whose features it augments.",
+        )
+        _require(self.initial_share < 1, f"initial_share must be below 1, got {self.initial_share}.")
+        _require(
+            not self.initial_share or self.initial is not None,
+            "initial_share requires initial, the weights of which it keeps a share.",
+        )
+
+    def _check_copies(self) -> None:
+        _require(
+            0 <= self.copy_share <= 1 and bool(self.copies) == bool(self.copy_share),
+            "copies and copy_share go together; copy_share must be above 0 and at most 1.",
+        )
+        _require(
+            not self.copies or self.clip_frames == 1,
+            "copies requires clip_frames 1, because the frames of a copy are not consecutive.",
+        )
+        _require(
+            not self.copies or not self.region_weight,
+            "copies cannot be combined with region_weight, because the altered regions of copies are not stored.",
+        )
 
     @classmethod
-    def read(cls, name: str | Path) -> "Recipe":
+    def read(cls, name: str | Path, /, **changes: Any) -> "Recipe":
         """
-        A recipe by its file, or by its name among those that come with the package.
+        Read a recipe from a JSON file, or one of the recipes of this package.
+
+        Args:
+            name: Path of the file, or name of a recipe of this package, such as "frames".
+            changes: Fields that replace those of the file.
 
         Raises:
-            TrainingError: If there is none, or it is damaged.
+            TrainingError: If there is no such recipe, or it is invalid.
         """
         path = Path(name)
         if not path.is_file():
             path = RECIPES / f"{name}.json"
         if not path.is_file():
             known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.json")))
-            raise TrainingError(f"{name}: there is no such recipe, neither as a file nor here: {known}.")
+            raise TrainingError(f"{name}: no such recipe; give the path of a JSON file, or one of {known}.")
         try:
             values = json.loads(path.read_text(encoding="utf-8-sig"))
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path}: cannot be read as JSON ({error}).") from error
         if not isinstance(values, dict):
             raise TrainingError(f"{path}: a recipe must be a JSON object, got {type(values).__name__}.")
+        known_names = [known.name for known in fields(cls)]
         try:
-            if "preset" not in values:
-                raise TrainingError("recipe: preset is missing.")
-            return cls(**cls.check_names(values))
+            _check_names("recipe", values, known_names)
+            _require("preset" in values, "preset is missing.")
+            recipe = cls(**values)
         except TrainingError as error:
             raise TrainingError(f"{path}: {error}") from error
-
-    @classmethod
-    def check_names(cls, values: Mapping[str, Any]) -> Mapping[str, Any]:
-        """
-        The same values.
-
-        Raises:
-            TrainingError: If a recipe has no field of one of these names.
-        """
-        known = [known.name for known in fields(cls)]
-        _check_names("recipe", values, known)
-        return values
+        _check_names("recipe", changes, known_names)
+        return cls(**{**recipe.to_dict(), **changes})
 
     def check_model(self) -> None:
         """
-        Find out before the data are prepared whether the network and its processor can be made.
+        Check before the data are prepared that the network and its processor can be created.
 
         Raises:
-            ValueError: If the backbone or another choice is unknown, or the initial weights are not found.
+            TrainingError: If a field of the network or processor is invalid, or the initial weights do not exist.
         """
         try:
             config, processor = self.make_config(), self.make_processor()
@@ -243,34 +235,34 @@ class Recipe:
         _check_names("recipe: config", self.config, [known.name for known in fields(config)])
         _check_names("recipe: processor", self.processor, list(processor.choices()))
         if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
-            raise TrainingError(f"recipe: initial: there is no such folder or file as {self.initial}.")
+            raise TrainingError(f"recipe: initial: no such file or folder: {self.initial}.")
 
     @property
     def num_pairs(self) -> int:
-        """All that are trained on, those that come again counted again."""
+        """Number of pairs in a whole training."""
         return self.steps * self.accumulation * self.batch_pairs
 
     def make_config(self) -> DeepfakeConfig:
         """
-        The configuration of the network, not trained yet.
+        Create the configuration of the untrained network.
 
         Raises:
-            ValueError: If there is no such preset, or a field is wrong.
+            ValueError: If there is no such preset, or a field is invalid.
         """
         return DeepfakeConfig.from_preset(self.preset, **self.config)
 
     def make_processor(self) -> DeepfakeVideoProcessor:
-        """The processor that is stored beside the network."""
+        """Create the processor that is saved beside the network."""
         choices = {**PRESET_CHOICES.get(self.preset, {}), **self.processor}
         return DeepfakeVideoProcessor.from_config(self.make_config(), **choices)
 
     @cached_property
     def view(self) -> tuple[float, int]:
-        """Side of what the network sees: over the side of a cached crop, and in pixels."""
+        """Side of the network's view: relative to the cached crop, and in pixels."""
         return self.make_processor().face_margin / self.crop_margin, self.make_config().image_size
 
     def crop_settings(self) -> CropSettings:
-        """What is cut out of each video."""
+        """Settings of the face crops that are cached of each video."""
         return CropSettings(
             size=self.crop_size,
             margin=self.crop_margin,
@@ -281,5 +273,36 @@ class Recipe:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON holds it."""
+        """The recipe as it is stored in JSON."""
         return asdict(self)
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise TrainingError(f"recipe: {message}")
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _check_type(name: str, value: Any, default: Any) -> None:
+    if isinstance(default, bool):
+        valid, wanted = isinstance(value, bool), "true or false"
+    elif isinstance(default, int):
+        valid, wanted = _is_number(value) and isinstance(value, int) and value >= 0, "a non-negative integer"
+    elif isinstance(default, float):
+        valid, wanted = _is_number(value) and 0 <= value < math.inf, "a non-negative number"
+    elif name in ("config", "processor", "fakes"):
+        valid, wanted = isinstance(value, dict), "an object of names and values"
+    else:
+        valid, wanted = isinstance(value, str) or (name == "initial" and value is None), "a string"
+    _require(valid, f"{name} must be {wanted}, got {value!r}.")
+
+
+def _check_names(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:
+    for name in values:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}."
+            raise TrainingError(f"{where}: unknown field {name!r}; {hint}")

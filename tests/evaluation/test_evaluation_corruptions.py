@@ -10,7 +10,7 @@ from clips import picture
 from deepfake_video import DeepfakeConfig, DeepfakeVideoProcessor
 from deepfake_video.evaluation.command import KIND_NAMES
 from deepfake_video.evaluation.corruptions import KINDS, LEVELS, PARAMETERS, Corruption, corrupt, grid
-from deepfake_video.evaluation.reading import read_corrupted, read_sample
+from deepfake_video.evaluation.sample_reading import read_corrupted, read_sample
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.scanning.settings import ScanSettings

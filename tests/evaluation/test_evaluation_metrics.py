@@ -6,9 +6,19 @@ import math
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
+from transformers import EvalPrediction
 
-from deepfake_video.evaluation.metrics import VIDEO_METRICS, equal_error_rate, estimate, measure
+from deepfake_video import video_metrics
+from deepfake_video.evaluation.intervals import ClusterBootstrap
+from deepfake_video.evaluation.metrics import (
+    VIDEO_METRICS,
+    deepfakebench_eer,
+    equal_error_rate,
+    estimate,
+    measure,
+)
 
 
 def draw(seed: int, number: int = 80, *, ties: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -132,10 +142,62 @@ def test_frames_of_a_video_are_drawn_together():
     probabilities, is_fake = draw(3, 30)
     repeated, labels, videos = (np.repeat(values, 20) for values in (probabilities, is_fake, np.arange(30)))
     alone = estimate(probabilities, is_fake, 0.5, resamples=60)["auc"]
-    together = estimate(repeated, labels, 0.5, videos=videos, resamples=60)["auc"]
+    together = estimate(repeated, labels, 0.5, clusters=videos, resamples=60)["auc"]
     assert (together.low, together.high) == (pytest.approx(alone.low), pytest.approx(alone.high))
 
 
 def test_a_draw_never_lacks_a_class():
-    found = estimate(np.array([0.1, 0.8, 0.9]), np.array([False, True, True]), 0.5, resamples=40)
-    assert (found["auc"].low, found["auc"].high) == (1.0, 1.0)
+    is_fake = np.array([False, True, True, False, True])
+    for clusters in ([0, 1, 2, 3, 4], [0, 0, 1, 2, 3]):
+        for picked in ClusterBootstrap(is_fake, np.array(clusters)).draws(40, seed=0):
+            assert set(is_fake[picked]) == {True, False}
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_error_rate_of_deepfakebench_is_computed_as_there(seed, ties):
+    probabilities, is_fake = draw(seed, ties=ties)
+    # training/metrics/utils.py of DeepfakeBench
+    false_positive, true_positive, _ = sklearn_metrics.roc_curve(is_fake, probabilities)
+    expected = false_positive[np.nanargmin(np.absolute((1 - true_positive) - false_positive))]
+    assert measure(probabilities, is_fake, 0.5, eer=deepfakebench_eer)["eer"] == pytest.approx(expected, abs=1e-6)
+
+
+def prediction(seed: int, *, as_tuple: bool = False) -> EvalPrediction:
+    random = np.random.default_rng(seed)
+    labels = np.arange(40) % 2
+    logits = random.standard_normal((40, 2)) + np.stack([1 - labels, labels], axis=1)
+    return EvalPrediction(predictions=(logits, np.zeros((40, 3, 2))) if as_tuple else logits, label_ids=labels)
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_the_metrics_of_a_trainer_agree_with_scikit_learn(as_tuple):
+    given = prediction(0, as_tuple=as_tuple)
+    logits = given.predictions[0] if as_tuple else given.predictions
+    probabilities = softmax(logits, axis=1)[:, 1]
+    values = video_metrics(given)
+    assert set(values) == set(VIDEO_METRICS)
+    assert values["auc"] == pytest.approx(sklearn_metrics.roc_auc_score(given.label_ids, probabilities), abs=1e-6)
+    assert values["brier"] == pytest.approx(sklearn_metrics.brier_score_loss(given.label_ids, probabilities))
+    assert values["f1"] == pytest.approx(sklearn_metrics.f1_score(given.label_ids, logits.argmax(1)), abs=1e-6)
+
+
+def test_the_metrics_of_a_trainer_follow_the_label_ids():
+    given = prediction(1)
+    swapped = EvalPrediction(predictions=given.predictions[:, ::-1], label_ids=1 - given.label_ids)
+    assert video_metrics(swapped, fake_index=0) == video_metrics(given)
+
+
+def test_undefined_metrics_of_a_trainer_are_left_out():
+    given = EvalPrediction(predictions=np.zeros((3, 2)), label_ids=np.zeros(3, int))
+    assert set(video_metrics(given)) == {"brier", "ece", "specificity"}
+
+
+@pytest.mark.parametrize(
+    ("logits", "labels"),
+    [(np.zeros(3), np.zeros(3)), (np.zeros((3, 2)), np.zeros(2)), (np.full((3, 2), np.nan), np.zeros(3))],
+    ids=["no label axis", "fewer labels", "not finite"],
+)
+def test_wrong_predictions_of_a_trainer_are_an_error(logits, labels):
+    with pytest.raises(ValueError, match=r"shape|finite"):
+        video_metrics(EvalPrediction(predictions=logits, label_ids=labels))

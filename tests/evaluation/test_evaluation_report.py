@@ -12,10 +12,12 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_video.cli import main
+from deepfake_video.evaluation.evaluation_result import EvaluationResult, make_warnings
+from deepfake_video.evaluation.metric_rows import RowOptions, make_rows, robustness_table
+from deepfake_video.evaluation.metric_tables import result_text
+from deepfake_video.evaluation.model_index import model_index
 from deepfake_video.evaluation.plots import write_plots
-from deepfake_video.evaluation.report import Report, make_rows, make_warnings, model_index, robustness_table
 from deepfake_video.evaluation.scores import Score, read_scores, write_csv_scores
-from deepfake_video.evaluation.tables import report_text
 
 
 def score(key: str, probability: float | None, **changes) -> Score:
@@ -40,14 +42,14 @@ SCORES = [
 ]
 
 
-def make_report(scores: list[Score], **changes) -> Report:
-    rows = make_rows(scores, 0.5, resamples=20)
-    found = {"dataset": "Set", "split": "test", "threshold": 0.5, "run": {}, "rows": rows}
-    return Report(**(found | {"warnings": make_warnings(rows)} | changes))
+def make_report(scores: list[Score], **changes) -> EvaluationResult:
+    rows = make_rows(scores, RowOptions(resamples=20))
+    found = {"dataset": "Set", "split": "test", "threshold": 0.5, "run": {}, "rows": rows, "scores": scores}
+    return EvaluationResult(**(found | {"warnings": make_warnings(rows)} | changes))
 
 
 def rows_by_name(scores: list[Score], level: str = "video") -> dict:
-    return {row.name: row for row in make_rows(scores, 0.5, resamples=0) if row.level == level}
+    return {row.name: row for row in make_rows(scores, RowOptions(resamples=0)) if row.level == level}
 
 
 def auc(*scores: Score) -> float:
@@ -108,7 +110,7 @@ def test_video_auc_counts_videos_however_many_frames_they_have():
 
 
 def test_a_set_of_reals_alone_says_that_auc_is_undefined_and_how_specific_the_model_is():
-    text = report_text(make_report(SCORES[:2]))
+    text = result_text(make_report(SCORES[:2]))
     assert "AUC undefined: all scored videos are real" in text
     assert "undefined" in text.splitlines()[2]
     assert "specificity at the threshold 0.5: .500" in text
@@ -116,13 +118,13 @@ def test_a_set_of_reals_alone_says_that_auc_is_undefined_and_how_specific_the_mo
 
 def test_nothing_scored_is_a_report_too():
     report = make_report([SCORES[-1]])
-    assert "AUC undefined: no video could be scored" in report_text(report)
+    assert "AUC undefined: no video could be scored" in result_text(report)
     assert report.rows[0].coverage == 0
 
 
 def test_coverage_is_100_percent_only_if_nothing_is_missing():
     many = [score(f"real/{i}", 0.1) for i in range(300)]
-    assert "99 %" in report_text(make_report([*many, SCORES[-1]]))
+    assert "99 %" in result_text(make_report([*many, SCORES[-1]]))
 
 
 def test_few_reals_are_said_to_make_one_percent_no_false_alarm():
@@ -186,7 +188,7 @@ def test_the_grid_compares_the_same_videos_in_every_cell():
 
 def test_rows_and_grid_stand_in_one_text():
     report = make_report(SCORES, robustness={"blur": [0.9, 0.8, 0.7, 0.6, 0.5, None]})
-    line = next(line for line in report_text(report).splitlines() if line.startswith("blur"))
+    line = next(line for line in result_text(report).splitlines() if line.startswith("blur"))
     assert line.split() == ["blur", ".900", ".800", ".700", ".600", ".500", "–", ".650"]
 
 
@@ -197,7 +199,7 @@ def test_plots_are_pictures_and_repeat_to_the_byte(tmp_path, image_format):
     contents = []
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
-        files = write_plots(report, SCORES, tmp_path / name, image_format=image_format)
+        files = write_plots(report, tmp_path / name, image_format=image_format)
         contents.append([file.read_bytes() for file in files])
     assert sorted(file.stem for file in files) == ["reliability", "robustness", "roc", "scores"]
     assert contents[0] == contents[1]
@@ -207,5 +209,5 @@ def test_plots_are_pictures_and_repeat_to_the_byte(tmp_path, image_format):
 
 @pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra")
 def test_a_single_class_has_no_roc_plot(tmp_path):
-    files = write_plots(make_report(SCORES[:2]), SCORES[:2], tmp_path)
+    files = write_plots(make_report(SCORES[:2]), tmp_path)
     assert sorted(file.stem for file in files) == ["reliability", "scores"]

@@ -18,8 +18,8 @@ from PIL import Image
 from deepfake_video.cli import main
 from deepfake_video.common.processes import ProcessGroup
 from deepfake_video.evaluation import runner
-from deepfake_video.evaluation.judging import Judge
-from deepfake_video.evaluation.reading import ImageSequence, read_sample
+from deepfake_video.evaluation.judge import Judge
+from deepfake_video.evaluation.sample_reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
 from deepfake_video.scanning.detector import Detector
@@ -170,7 +170,7 @@ def test_the_table_is_what_was_printed(capsys, data, models, tmp_path):
 
 def test_saved_scores_give_the_same_table_without_a_video_or_model(monkeypatch, data, reference, tmp_path, capsys):
     monkeypatch.setattr(runner, "read_sample", None)
-    monkeypatch.setattr("deepfake_video.evaluation.session.Judge", None)
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.Judge", None)
     assert (
         main(["evaluate", "--scores", str(reference), "--bootstrap", "20", "--output", str(tmp_path / "again")]) == 0
     )
@@ -181,7 +181,7 @@ def test_what_is_missing_is_named_before_any_model_is_loaded(monkeypatch, capsys
     root = trees.make_faceforensics(tmp_path / "data")
     gone = "manipulated_sequences/Face2Face/c23/videos/974_953.mp4"
     (root / gone).unlink()
-    monkeypatch.setattr("deepfake_video.evaluation.session.Judge", _refuse)
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.Judge", _refuse)
     assert main(["evaluate", str(root)]) == 2
     assert gone in capsys.readouterr().err
 
@@ -282,7 +282,7 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
 @pytest.mark.slow
 def test_a_run_killed_ten_times_at_random_ends_with_the_same_table(data, models, reference, tmp_path):
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["deepfake_video.evaluation.session"])
+    context.set_forkserver_preload(["deepfake_video.evaluation.evaluator"])
     output, lines = tmp_path / "run", tmp_path / "run/scores-00000.jsonl"
     chance = random.Random(0)
     arguments = command(data, models[0], output, "--kind", "noise")
@@ -387,14 +387,13 @@ class Deadly(type(Path())):
 def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(data, models, tmp_path):
     paths = [data / "real/0.mp4", Deadly(data / "real/1.mp4"), data / "fake/0.mp4", data / "fake/1.mp4"]
     samples = [Sample(key=str(path), path=path, is_fake=False, dataset="d") for path in paths]
-    scores = runner.evaluate(
+    scores = runner.score_samples(
         Judge([models[0]], device="cpu"),
         runner.Work(samples=samples),
         processes=ProcessGroup("cpu"),
         folder=tmp_path / "run",
         description={},
         workers=1,
-        quiet=True,
     )
     assert {score.key: score.status for score in scores} == {
         str(path): "unreadable" if isinstance(path, Deadly) else "ok" for path in paths

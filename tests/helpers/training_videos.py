@@ -14,7 +14,8 @@ from clips import picture
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video
-from deepfake_video.training.recipe import MANIPULATED, SELF_BLENDED, Recipe
+from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
+from deepfake_video.training.recipe import Recipe
 
 
 SIDE = 48

@@ -70,7 +70,7 @@ def test_a_calibrated_copy_has_the_terms_that_lie_beside_the_model(tmp_path, dat
         assert (tmp_path / "new" / name).read_bytes() == (model / name).read_bytes()
     card = (tmp_path / "new/README.md").read_text()
     assert card.startswith(CARD)
-    assert "Calibrated anew on 2 real and 8 fake videos of FaceForensics++ (val)" in card
+    assert "Recalibrated on 2 real and 8 fake videos of FaceForensics++ (val)" in card
     assert not (tmp_path / "new/notes.txt").exists()
 
 
@@ -185,7 +185,9 @@ def test_derived_weights_are_bound_by_the_terms_of_the_initial_ones(derived):
     assert (second / "NOTICE.md").read_text() == "made by others"
     card = ModelCard.load(second / "README.md")
     assert (card.data.license, card.data.license_name, card.data.license_link) == ("other", "study-only", "LICENSE")
-    assert "trained from those of model, whose terms (study-only) bind them too: see LICENSE, NOTICE.md" in card.text
+    assert (
+        "trained from those of model, whose terms (study-only) apply to them too: see LICENSE, NOTICE.md" in card.text
+    )
 
 
 def test_the_record_lists_what_was_trained_and_validated_on(derived):

@@ -18,7 +18,7 @@ from deepfake_video.training.augmentation import (
     frame_clip,
 )
 from deepfake_video.training.colors import draw_color_shift, shift_colors
-from deepfake_video.training.faults import make_faulty, permute, stall
+from deepfake_video.training.faults import make_faulty, stall
 from training_videos import LANDMARKS, SIDE
 
 
@@ -130,15 +130,6 @@ CLIP = np.stack([picture(number, SIDE, SIDE) for number in range(8)])
 
 def order_of(frames: np.ndarray) -> list[int]:
     return [next(i for i, known in enumerate(CLIP) if (known == frame).all()) for frame in frames]
-
-
-def test_a_permuted_clip_has_the_same_frames_in_another_order():
-    for seed in range(20):
-        order = order_of(permute(CLIP, np.random.default_rng(seed)))
-        assert sorted(order) == list(range(8))
-        assert order != list(range(8))
-        assert order_of(permute(CLIP[:2], np.random.default_rng(seed))) == [1, 0]
-    assert len(permute(CLIP[:1], np.random.default_rng(0))) == 1
 
 
 def test_frames_stand_still_or_go_missing():

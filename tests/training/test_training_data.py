@@ -11,7 +11,7 @@ from deepfake_video.evaluation.samples import Sample, people_in_common
 from deepfake_video.training import data
 from deepfake_video.training.crops import CachedCrops, CropSettings
 from deepfake_video.training.data import load_videos, open_data
-from deepfake_video.training.recipe import TrainingError
+from deepfake_video.training.errors import TrainingError, TrainingFailedError
 
 
 def labels(samples: list[Sample]) -> set[str]:
@@ -88,7 +88,7 @@ def test_identities_on_both_sides_are_refused_by_name(tmp_path):
         trees.put_clip(root / "manipulated_sequences" / method / "c23/videos/071_672.mp4")
     with pytest.raises(TrainingError, match="071") as error:
         open_data([root], [], share=0.3, seed=0)
-    assert "identities stand in training and validation" in str(error.value)
+    assert "identities are in both training and validation" in str(error.value)
 
 
 def test_the_same_data_cannot_train_and_validate(tmp_path):
@@ -141,15 +141,17 @@ def twenty() -> list[Sample]:
 SETTINGS = CropSettings(size=32, margin=1.3, num_frames=1)
 
 
-def test_a_few_videos_without_faces_are_named_and_left_out(twenty, monkeypatch, capsys, tmp_path):
+def test_a_few_videos_without_faces_are_named_and_left_out(twenty, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "cache_crops", fail(2))
-    assert [v.sample.key for v in load_videos(twenty, SETTINGS, tmp_path, workers=0)] == [f"{i}" for i in range(2, 20)]
-    assert capsys.readouterr().err.splitlines() == ["left out: 0: no face", "left out: 1: no face"]
+    skipped = []
+    videos = load_videos(twenty, SETTINGS, tmp_path, workers=0, on_skip=skipped.append)
+    assert [video.sample.key for video in videos] == [f"{i}" for i in range(2, 20)]
+    assert skipped == ["0: no face", "1: no face"]
 
 
 def test_many_videos_without_faces_are_an_error(twenty, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "cache_crops", fail(3))
-    with pytest.raises(TrainingError, match="3 of 20 videos have no face crops; the first: 0: no face"):
+    with pytest.raises(TrainingFailedError, match="3 of 20 videos have no face crops; the first: 0: no face"):
         load_videos(twenty, SETTINGS, tmp_path, workers=0)
 
 
@@ -163,5 +165,5 @@ def test_what_a_data_set_skips_or_lacks_is_said(tmp_path):
     open_data([tmp_path / "list.csv"], [tmp_path / "val.csv"], share=0.3, seed=0, on_note=notes.append)
     assert notes == [
         f"{tmp_path / 'val.csv'}: skipped 1 file without a video or image, such as ._a.mp4",
-        f"{tmp_path / 'list.csv'}: 1 of the listed videos are missing, the first: real/gone.mp4",
+        f"{tmp_path / 'list.csv'}: 1 of the listed videos are missing, the first is real/gone.mp4",
     ]

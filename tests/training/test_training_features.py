@@ -6,11 +6,12 @@ import pytest
 import torch
 
 from deepfake_video.training import features
-from deepfake_video.training.batches import TrainingPairs, to_pixel_values
+from deepfake_video.training.batches import TrainingPairs
+from deepfake_video.training.errors import TrainingError
 from deepfake_video.training.features import FeaturePairs, jitter_features
-from deepfake_video.training.loop import train
+from deepfake_video.training.loop import train_network
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import TrainingError
+from deepfake_video.training.pixels import to_pixel_values
 from training_videos import make_videos, tiny_recipe
 
 
@@ -86,7 +87,7 @@ def test_each_turn_has_another_jitter_that_its_number_decides(videos, tmp_path):
 
 def run(videos, folder, **options):
     folder.mkdir(exist_ok=True)
-    return train(make_network(RECIPE), *videos, RECIPE, folder, device="cpu", workers=0, quiet=True, **options)
+    return train_network(make_network(RECIPE), *videos, RECIPE, folder, device="cpu", workers=0, **options)
 
 
 def test_stopped_and_gone_on_with_it_gives_the_weights_of_an_unbroken_run(videos, tmp_path):

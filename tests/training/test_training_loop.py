@@ -7,15 +7,19 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
-from deepfake_video.training import loop
-from deepfake_video.training.judging import judge
-from deepfake_video.training.loop import read_log, to_pixel_values, train
+from deepfake_video.training import loop, validation
+from deepfake_video.training.checkpointing import BEST_NAME, PROGRESS_NAME, STATE_NAME
+from deepfake_video.training.errors import TrainingError, TrainingFailedError
+from deepfake_video.training.loop import train_network
+from deepfake_video.training.modes import ClipMode
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import TrainingError
+from deepfake_video.training.pixels import to_pixel_values
 from deepfake_video.training.regions import RegionClassifier, region_loss
+from deepfake_video.training.training_log import LOG_NAME, read_log
+from deepfake_video.training.validation import score_videos
 from training_videos import make_video, make_videos, tiny_recipe
 
 
@@ -27,9 +31,7 @@ def videos(tmp_path_factory):
 
 def run(recipe, videos, folder, **options):
     folder.mkdir(exist_ok=True)
-    return train(
-        make_network(recipe), *videos, recipe, folder, **{"device": "cpu", "workers": 0, "quiet": True, **options}
-    )
+    return train_network(make_network(recipe), *videos, recipe, folder, **{"device": "cpu", "workers": 0, **options})
 
 
 def assert_same_weights(first, second):
@@ -66,7 +68,7 @@ def test_the_log_has_no_line_twice(videos, tmp_path, monkeypatch):
     run(recipe, videos, tmp_path / "unbroken")
     run(recipe, videos, tmp_path / "broken", stop_after=3)
     # What was written after the state was stored is written again.
-    with (tmp_path / "broken" / loop.LOG_NAME).open("a") as stream:
+    with (tmp_path / "broken" / LOG_NAME).open("a") as stream:
         stream.write(json.dumps({"step": 4, "loss": 9.0}) + "\n")
     run(recipe, videos, tmp_path / "broken")
     kept = [
@@ -110,7 +112,7 @@ def test_other_initial_weights_than_those_that_it_began_with_are_refused(videos,
     recipe = tiny_recipe(initial=str(tmp_path / "a.safetensors"))
     assert run(recipe, videos, tmp_path / "run", stop_after=2) is None
     write(6)
-    with pytest.raises(TrainingError, match=r"began with other weights.*a\.safetensors gives has changed"):
+    with pytest.raises(TrainingError, match=r"other initial weights.*a\.safetensors now gives different"):
         run(recipe, videos, tmp_path / "run")
 
 
@@ -134,7 +136,7 @@ def test_a_share_of_the_initial_weights_can_be_kept_of_a_finished_training(video
         if first.is_floating_point():
             torch.testing.assert_close(kept, 0.25 * first + 0.75 * last)
     assert not np.array_equal(mixed.probabilities, trained.probabilities)
-    probabilities = judge(mixed.network, videos[1], recipe, recipe.make_processor(), torch.device("cpu"))[0]
+    probabilities = score_videos(mixed.network, videos[1], recipe, recipe.make_processor(), torch.device("cpu"))[0]
     np.testing.assert_array_equal(probabilities, mixed.probabilities)
 
 
@@ -146,7 +148,7 @@ def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
 
 def test_a_state_of_before_a_field_was_added_goes_on(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=1)
-    path = tmp_path / loop.STATE_NAME / loop.PROGRESS_NAME
+    path = tmp_path / STATE_NAME / PROGRESS_NAME
     record = json.loads(path.read_text())
     del record["recipe"]["label_smoothing"]
     path.write_text(json.dumps(record))
@@ -155,9 +157,9 @@ def test_a_state_of_before_a_field_was_added_goes_on(videos, tmp_path):
 
 def test_a_state_that_was_being_replaced_is_found(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=2)
-    (tmp_path / loop.STATE_NAME).rename(tmp_path / f".{loop.STATE_NAME}.old")
+    (tmp_path / STATE_NAME).rename(tmp_path / f".{STATE_NAME}.old")
     assert run(tiny_recipe(), videos, tmp_path, stop_after=1) is None
-    progress = json.loads((tmp_path / loop.STATE_NAME / loop.PROGRESS_NAME).read_text())["progress"]
+    progress = json.loads((tmp_path / STATE_NAME / PROGRESS_NAME).read_text())["progress"]
     assert progress["step"] == 3
 
 
@@ -172,8 +174,8 @@ def test_re_encoded_copies_validate_beside_their_videos(tmp_path):
     for line in validations:
         assert line["validation_auc"] == pytest.approx((line["original_auc"] + line["copy_auc"]) / 2)
     processor, device = recipe.make_processor(), torch.device("cpu")
-    original, is_fake = judge(outcome.network, sides[1], recipe, processor, device)
-    copied, _ = judge(outcome.network, sides[1], recipe, processor, device, copy=0)
+    original, is_fake = score_videos(outcome.network, sides[1], recipe, processor, device)
+    copied, _ = score_videos(outcome.network, sides[1], recipe, processor, device, copy=0)
     np.testing.assert_allclose(outcome.probabilities, [*original, *copied], atol=1e-6)
     np.testing.assert_array_equal(outcome.is_fake, [*is_fake, *is_fake])
     best = max(validations, key=lambda line: line["validation_auc"])
@@ -182,24 +184,24 @@ def test_re_encoded_copies_validate_beside_their_videos(tmp_path):
 
 def test_it_stops_after_validations_without_a_better_one(videos, tmp_path, monkeypatch):
     areas = iter([0.6, 0.7, 0.7, 0.5, 0.9])
-    monkeypatch.setattr(loop, "measure", lambda *_: {"auc": next(areas)})
+    monkeypatch.setattr(validation, "measure", lambda *_: {"auc": next(areas)})
     outcome = run(tiny_recipe(steps=20, patience=2), videos, tmp_path)
     assert (outcome.progress.step, outcome.progress.best_step, outcome.progress.best) == (8, 4, 0.7)
 
 
 def test_the_best_weights_are_kept_and_not_the_last(videos, tmp_path, monkeypatch):
     areas = iter([0.9, 0.5, 0.4])
-    monkeypatch.setattr(loop, "measure", lambda *_: {"auc": next(areas)})
+    monkeypatch.setattr(validation, "measure", lambda *_: {"auc": next(areas)})
     best = run(tiny_recipe(), videos, tmp_path / "all").network
-    state = loop.load_file(tmp_path / "all" / loop.BEST_NAME)
+    state = load_file(tmp_path / "all" / BEST_NAME)
     assert all(torch.equal(tensor, state[name]) for name, tensor in best.state_dict().items())
 
 
 def test_a_loss_that_is_no_number_stops_it_and_nothing_is_stored(videos, tmp_path, monkeypatch):
-    monkeypatch.setattr(loop, "to_pixel_values", lambda frames, _: torch.full((len(frames), 3, 3, 32, 32), torch.nan))
-    with pytest.raises(TrainingError, match="step 1 is nan"):
+    monkeypatch.setattr(ClipMode, "loss", lambda *_: torch.tensor(torch.nan, requires_grad=True))
+    with pytest.raises(TrainingFailedError, match="step 1 is nan"):
         run(tiny_recipe(), videos, tmp_path)
-    assert not (tmp_path / loop.STATE_NAME).exists()
+    assert not (tmp_path / STATE_NAME).exists()
 
 
 def test_a_kept_backbone_keeps_its_weights_and_statistics(videos, tmp_path):
@@ -255,8 +257,8 @@ def test_pixel_values_are_those_of_the_processor():
 def test_videos_are_judged_one_by_one_in_their_order(videos):
     recipe = tiny_recipe()
     network, processor = make_network(recipe), recipe.make_processor()
-    together, is_fake = judge(network, videos[1], recipe, processor, torch.device("cpu"))
-    alone = [judge(network, [video], recipe, processor, torch.device("cpu"))[0][0] for video in videos[1]]
+    together, is_fake = score_videos(network, videos[1], recipe, processor, torch.device("cpu"))
+    alone = [score_videos(network, [video], recipe, processor, torch.device("cpu"))[0][0] for video in videos[1]]
     assert together.tolist() == alone
     assert is_fake.tolist() == [False, True] * 3
     assert replace(recipe) == recipe

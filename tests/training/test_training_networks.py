@@ -10,8 +10,9 @@ import torchvision
 from legacy_layouts import PyTorchEfficientNet
 
 from deepfake_video.modeling_deepfake import DeepfakeForVideoClassification
+from deepfake_video.training.errors import TrainingError
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import Recipe, TrainingError
+from deepfake_video.training.recipe import Recipe
 from drawn_faces import save_tiny_model
 from training_videos import tiny_recipe
 
@@ -79,7 +80,7 @@ def test_weights_in_the_naming_of_efficientnet_pytorch_are_taken(tmp_path, has_g
 
 def test_no_share_is_kept_of_a_head_that_is_random(tmp_path):
     folder = save_tiny_model(tmp_path / "model", seed=5)
-    with pytest.raises(TrainingError, match="model: holds a part of this network"):
+    with pytest.raises(TrainingError, match="model: contains a part of this network"):
         make_network(tiny_recipe(initial=folder, initial_share=0.5, config={"rnn_type": "gru"}))
     make_network(tiny_recipe(initial=folder, initial_share=0.5))
 
@@ -95,7 +96,7 @@ def test_imagenet_weights_are_downloaded_by_one_word(monkeypatch):
 
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "other.pth")
-    with pytest.raises(TrainingError, match="holds no weights of efficientnet_b0"):
+    with pytest.raises(TrainingError, match="contains no weights of efficientnet_b0"):
         make_network(b0(str(tmp_path / "other.pth")))
 
 
@@ -132,7 +133,7 @@ def test_an_rnn_over_frame_scores_reads_those_of_the_frame_classifier(tmp_path):
 
 
 def test_scores_of_what_is_no_frame_classifier_are_refused(tmp_path):
-    with pytest.raises(TrainingError, match="is no frame classifier"):
+    with pytest.raises(TrainingError, match="is not a frame classifier"):
         make_network(scores_recipe(frame_classifier(tmp_path / "model", classifier_hidden_sizes=[8])))
 
 

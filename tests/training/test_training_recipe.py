@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from deepfake_video.training.recipe import RECIPES, Recipe, TrainingError
+from deepfake_video.training.errors import TrainingError
+from deepfake_video.training.recipe import RECIPES, Recipe
 from training_videos import tiny_recipe
 
 
@@ -35,7 +36,7 @@ def test_a_recipe_is_read_by_its_file(tmp_path):
 
 
 def test_an_unknown_name_lists_the_known_ones():
-    with pytest.raises(TrainingError, match=r"neither as a file nor here: .*frames"):
+    with pytest.raises(TrainingError, match=r"no such recipe; give the path of a JSON file, or one of .*frames"):
         Recipe.read("frame")
 
 
@@ -44,8 +45,8 @@ def test_an_unknown_name_lists_the_known_ones():
     [
         ("{", "cannot be read as JSON"),
         ("[]", "must be a JSON object, got list"),
-        ('{"preset": "tiny", "stepps": 3}', "no such field as 'stepps'; did you mean steps"),
-        ('{"preset": "tiny", "qqq": 3}', "no such field as 'qqq'; its fields are preset, config, .*split_seed"),
+        ('{"preset": "tiny", "stepps": 3}', "unknown field 'stepps'; did you mean steps"),
+        ('{"preset": "tiny", "qqq": 3}', "unknown field 'qqq'; the fields are preset, config, .*split_seed"),
         ("{}", "preset is missing"),
         ('{"preset": "tiny", "steps": 0}', "steps must be at least 1"),
     ],
@@ -73,7 +74,7 @@ def test_a_damaged_file_is_one_sentence_that_names_the_cause(text, said, tmp_pat
         ({"learning_rate": None}, "learning_rate"),
         ({"validate_every": 0}, "validate_every"),
         ({"patience": 0}, "patience"),
-        ({"fakes": {"blended": 1}}, "self-blended, manipulated, faulty, permuted, stalled"),
+        ({"fakes": {"blended": 1}}, "unknown kind of fake: 'blended'; choose from manipulated, self-blended, faulty"),
         ({"fakes": {}}, "fakes"),
         ({"fakes": {"self-blended": 0}}, "fakes"),
         ({"fakes": {"self-blended": 1, "faulty": -1}}, "fakes"),
@@ -87,7 +88,7 @@ def test_a_damaged_file_is_one_sentence_that_names_the_cause(text, said, tmp_pat
         ({"initial": 3}, "initial"),
         ({"initial": "folder", "initial_share": 1}, "initial_share"),
         ({"initial_share": 0.5}, "initial_share"),
-        ({"region_weight": 1.0, "fakes": {"self-blended": 1.0, "permuted": 1.0}}, "region_weight"),
+        ({"region_weight": 1.0, "fakes": {"self-blended": 1.0, "faulty": 1.0}}, "region_weight"),
         ({"region_weight": 1.0, "trains": "head"}, "region_weight"),
         ({"copies": 2}, "copy_share"),
         ({"copy_share": 0.5}, "copies"),

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The proof that time is used: real clips against their own frames in another order, standing still or missing.
+"""
+Test whether a recurrent head uses time: real clips against the same clips with reordered, frozen or dropped frames.
 
-`python -m deepfake_video.training.time_proof DATA ... --output FOLDER` trains two networks over the same frame
-classifier, one with a recurrent part over its scores and one without, on clips of real videos and the same clips with
-their frames permuted, repeated or left out, and tests them on other people. A frame mean can hardly tell them apart;
-what the recurrent network reaches above that, it reaches by time alone.
+`python experiments/time_proof.py DATA ... --output FOLDER` trains two networks over the same frame classifier, one
+with a recurrent head over its scores and one without, and tests both on people that neither has seen. The mean over
+frames can hardly tell these clips apart; whatever the recurrent network achieves beyond it comes from time alone.
 """
 
 import argparse
@@ -20,22 +20,38 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from ..evaluation.datasets import open_benchmark
-from ..evaluation.metrics import measure
-from ..evaluation.samples import Sample, identity_groups
-from ..hub.packaged import DEFAULT_CHECKPOINT
-from .command import exit_code
-from .crops import CachedCrops
-from .data import Video, load_videos
-from .faults import LONG, permute, stall
-from .judging import judge
-from .loop import train
-from .networks import make_network
-from .recipe import PERMUTED, STALLED, Recipe
+from deepfake_video.common.exit_codes import OK, run_command
+from deepfake_video.evaluation.datasets import open_benchmark
+from deepfake_video.evaluation.metrics import measure
+from deepfake_video.evaluation.samples import Sample, identity_groups
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
+from deepfake_video.training.crops import CachedCrops
+from deepfake_video.training.data import Video, load_videos
+from deepfake_video.training.fakes import FAKE_MAKERS
+from deepfake_video.training.faults import LONG, stall
+from deepfake_video.training.loop import train_network
+from deepfake_video.training.networks import make_network
+from deepfake_video.training.recipe import Recipe
+from deepfake_video.training.validation import score_videos
 
 
+def permute(frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Put the frames (T, S, S, 3) of a clip in another order."""
+    order = random.permutation(len(frames))
+    while len(frames) > 1 and (order == np.arange(len(frames))).all():
+        order = random.permutation(len(frames))
+    return np.asarray(frames[order])
+
+
+# Two kinds of fakes that recipes can ask for within this script.
+PERMUTED, STALLED = "permuted", "stalled"
+FAKE_MAKERS[PERMUTED] = lambda frames, _, random: (permute(frames, random), None)
+FAKE_MAKERS[STALLED] = lambda frames, _, random: (
+    stall(frames, random, skips=bool(random.random() < 0.5), shares=LONG),
+    None,
+)
 RECURRENT, FRAMES = "recurrent", "frame mean"
-# In each test clip: another order; half of it or more standing still or missing, as trained on; or less, which is not.
+# The faults of the test clips. Those with long gaps occur in training, those with short ones do not.
 FAULTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "permuted": permute,
     "frozen": partial(stall, skips=False, shares=LONG),
@@ -43,7 +59,7 @@ FAULTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {
     "frozen shortly": partial(stall, skips=False),
     "gap shortly": partial(stall, skips=True),
 }
-# Frames of a clip, and how far apart the clips of a test video begin; its score is their mean.
+# Frames of a clip, and distance between the clips of a test video in frames; its score is their mean.
 NUM_FRAMES, TEST_STEP = 16, 4
 CACHED_FRAMES = 40
 _VIEW = {"image_size": 96, "num_frames": NUM_FRAMES}
@@ -82,36 +98,39 @@ CONFIGS: dict[str, dict[str, Any]] = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m deepfake_video.training.time_proof", description=__doc__)
-    parser.add_argument("data", nargs="+", type=Path, help="data sets; of those with identities, half of them test")
-    parser.add_argument("--output", required=True, type=Path, help="logs and test clips")
-    parser.add_argument("--cache", type=Path, help="of face crops (default: OUTPUT/crops)")
-    parser.add_argument("--steps", type=int, default=_BASE.steps, help=f"of training (default: {_BASE.steps})")
+    """Run the script; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", nargs="+", type=Path, help="data sets; half of the people are held out for the test")
+    parser.add_argument("--output", required=True, type=Path, help="folder of the logs and test clips")
+    parser.add_argument("--cache", type=Path, help="folder of the face crops (default: OUTPUT/crops)")
+    parser.add_argument("--steps", type=int, default=_BASE.steps, help=f"training steps (default: {_BASE.steps})")
     parser.add_argument(
-        "--initial", default=str(DEFAULT_CHECKPOINT), help="folder of a frame classifier (default: our own)"
+        "--initial",
+        default=str(DEFAULT_CHECKPOINT),
+        help="folder of a frame classifier (default: the packaged checkpoint)",
     )
-    parser.add_argument("--swap", action="store_true", help="test those that were trained on, and the other way round")
+    parser.add_argument("--swap", action="store_true", help="swap the people of training and test")
     arguments = parser.parse_args(argv)
-    return exit_code(lambda: _prove_and_print(arguments))
+    return run_command(lambda: _prove_and_print(arguments))
 
 
-def _prove_and_print(arguments: argparse.Namespace) -> None:
+def _prove_and_print(arguments: argparse.Namespace) -> int:
     recipe = replace(
         _BASE, steps=arguments.steps, validate_every=arguments.steps, initial=arguments.initial, config=_VIEW
     )
     known, test = split_reals(arguments.data, swap=arguments.swap)
     cache = arguments.cache or arguments.output / "crops"
     sides = [load_videos(side, recipe.crop_settings(), cache, workers=1) for side in (known, test)]
-    print(f"{len(sides[0])} videos to train on, {len(sides[1])} of other people to test", file=sys.stderr)
+    print(f"{len(sides[0])} training videos, {len(sides[1])} test videos of other people", file=sys.stderr)
     tests = {name: make_tests(sides[1], name, arguments.output / "tests") for name in FAULTS}
     for name, config in CONFIGS.items():
         areas = prove(replace(recipe, config=config), sides[0], tests, arguments.output / name.replace(" ", "-"))
         print(f"{name}: video AUC " + ", ".join(f"{test} {area:.3f}" for test, area in areas.items()), flush=True)
+    return OK
 
 
 def split_reals(roots: Sequence[Path], *, swap: bool = False) -> tuple[list[Sample], list[Sample]]:
-    """Real videos to train on, and those of other people to test on; whose people are not named, that trains."""
+    """Divide real videos into training videos, with all of unknown identity, and test videos of other people."""
     known: list[Sample] = []
     test: list[Sample] = []
     for root in roots:
@@ -124,12 +143,12 @@ def split_reals(roots: Sequence[Path], *, swap: bool = False) -> tuple[list[Samp
 
 def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]:
     """
-    Clips of each video, as they are and with a fault of time in them; all of a video have its key.
+    Cut clips out of each video, each once as it is and once with a fault; all clips of a video have its key.
 
     Args:
-        videos: Real ones.
+        videos: Real videos.
         fault: One of `FAULTS`.
-        folder: Gets the clips; those of several faults share the files of the real ones there.
+        folder: Folder of the clips; the tests of several faults share the real ones.
     """
     folder.mkdir(parents=True, exist_ok=True)
     clips = []
@@ -149,18 +168,16 @@ def make_tests(videos: Sequence[Video], fault: str, folder: Path) -> list[Video]
 def prove(
     recipe: Recipe, known: Sequence[Video], tests: Mapping[str, Sequence[Video]], folder: Path
 ) -> dict[str, float]:
-    """Train one network, without any choice by the tests, and return its AUC over the videos of each of them."""
+    """Train one network, without any choice based on the tests, and return its video AUC on each of them."""
     folder.mkdir(parents=True, exist_ok=True)
-    outcome = train(
-        make_network(recipe), known, tests["permuted"], recipe, folder, device="cpu", workers=0, quiet=True
-    )
+    outcome = train_network(make_network(recipe), known, tests["permuted"], recipe, folder, device="cpu", workers=0)
     assert outcome is not None
     areas = {}
     processor, device = recipe.make_processor(), torch.device("cpu")
-    # The real clips are the same in every test: they go through the frame encoder once.
+    # The real clips are the same in every test, so their features are computed once.
     features: dict[Path, torch.Tensor] = {}
     for name, clips in tests.items():
-        probabilities, _ = judge(outcome.network, clips, recipe, processor, device, known=features)
+        probabilities, _ = score_videos(outcome.network, clips, recipe, processor, device, known=features)
         scores: dict[tuple[str, bool], list[float]] = defaultdict(list)
         for clip, probability in zip(clips, probabilities, strict=True):
             scores[clip.sample.key, clip.sample.is_fake].append(probability)

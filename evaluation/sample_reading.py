@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a sample to what the networks judge: as it is, and degraded; the half of the work that needs no network."""
+"""Reads the frames of a sample as the networks need them, uncorrupted and corrupted."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -25,25 +25,25 @@ from .samples import Sample
 
 
 NOMINAL_FPS = 25.0
-# Pillow knows many more, and hands one of them (EPS) to an interpreter of programs.
+# Pillow opens many more formats, and runs an interpreter on one of them (EPS).
 PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 
 
 class ImageSequence:
     """
-    Pictures on disk, with the interface of a `VideoReader`; only those that are asked for are opened.
+    Images on disk with the interface of a `VideoReader`; an image is opened when it is requested.
 
     Args:
-        paths: At least one, in order.
-        limits: The largest picture.
+        paths: Image files in order; at least one.
+        limits: Limit on the size of an image.
 
     Raises:
-        ValueError: If there is no picture.
+        ValueError: If there is no image.
     """
 
     def __init__(self, paths: Sequence[Path], *, limits: VideoLimits | None = None) -> None:
         if not paths:
-            raise ValueError("a sequence of no pictures shows nothing")
+            raise ValueError("an image sequence needs at least one image.")
         self.name = str(paths[0].parent)
         self.warnings: list[str] = []
         self.num_frames = len(paths)
@@ -55,20 +55,23 @@ class ImageSequence:
 
     @property
     def width(self) -> int:
-        """Of the first picture, in pixels."""
+        """Of the first image, in pixels."""
         return int(self._open(0).shape[1])
 
     @property
     def height(self) -> int:
-        """Of the first picture, in pixels."""
+        """Of the first image, in pixels."""
         return int(self._open(0).shape[0])
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """
-        Index and picture `(H, W, 3)` uint8 RGB once for each distinct index, ascending.
+        Yield index and image, `(H, W, 3)` uint8 RGB, once for each distinct index in ascending order.
+
+        Args:
+            indices: Indices of frames.
 
         Raises:
-            VideoError: If a picture is missing, damaged or too large.
+            VideoError: If an image is missing, damaged or too large.
         """
         return ((index, self._open(index)) for index in sorted({int(index) for index in indices}))
 
@@ -77,25 +80,25 @@ class ImageSequence:
         try:
             with Image.open(path, formats=PICTURE_FORMATS) as image:
                 if image.width * image.height > self._limits.max_frame_pixels:
-                    raise VideoTooLargeError(path, f"the picture has {image.width} x {image.height} pixels")
+                    raise VideoTooLargeError(path, f"the image has {image.width} x {image.height} pixels")
                 return np.array(image.convert("RGB"))
         except FileNotFoundError as error:
-            raise VideoNotFoundError(path, "there is no such picture") from error
+            raise VideoNotFoundError(path, "no such image") from error
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
-            raise VideoDecodeError(path, f"the picture cannot be read ({error})") from error
+            raise VideoDecodeError(path, f"the image cannot be read ({error})") from error
 
 
 def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
     """
-    What the networks judge of a sample. Face images are taken as they are: in them no face is searched.
+    Read the clips of a sample. Face images are used whole, without face detection.
 
     Args:
-        sample: What to read.
-        processors: One a model.
-        settings: The choices of the scan.
+        sample: The sample.
+        processors: Processor of each model.
+        settings: How videos are scored.
 
     Raises:
-        VideoError: If it cannot be judged; its `reason` is the status.
+        VideoError: If it cannot be scored; `reason` is the status.
     """
     if not sample.images:
         return read_video(sample.path, processors, settings)
@@ -126,17 +129,18 @@ def read_corrupted(
     seed: int,
 ) -> Iterator[tuple[Corruption, ReadVideo]]:
     """
-    The same frames and the same face boxes as in the clean clips, cut out of degraded frames.
+    Yield each corruption with the clips of the same frames and face boxes, cut out of corrupted frames.
 
-    So the grid says what a degradation does to the judgement, not to the search for faces.
+    The boxes are those of the uncorrupted frames, so that the scores show what a corruption does to the network and
+    not to the face detector.
 
     Args:
-        sample: What to read.
-        clean: What [`read_sample`] gave.
-        processors: One a model.
-        settings: The choices of the scan.
-        corruptions: Which ones.
-        seed: For what is random in them.
+        sample: The sample.
+        clean: Result of [`read_sample`].
+        processors: Processor of each model.
+        settings: How videos are scored.
+        corruptions: The corruptions.
+        seed: Seed of the random corruptions.
 
     Raises:
         VideoError: If the video can no longer be read.
@@ -165,7 +169,7 @@ def _cut_again(processor: DeepfakeVideoProcessor, source: FrameSource, clips: Se
 
 
 class _CorruptedFrames:
-    """A source whose frames are degraded on their way out."""
+    """A frame source that corrupts the frames it yields."""
 
     def __init__(self, source: FrameSource, corruption: Corruption, *, video: str, seed: int) -> None:
         self.name, self.warnings = source.name, source.warnings

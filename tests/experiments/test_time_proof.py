@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+import time_proof
 from deepfake_video.evaluation.samples import Benchmark
-from deepfake_video.training import time_proof
-from deepfake_video.training.judging import judge
+from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.networks import make_network
-from deepfake_video.training.recipe import PERMUTED, STALLED
-from training_videos import make_video, tiny_recipe
+from deepfake_video.training.validation import score_videos
+from time_proof import PERMUTED, STALLED
+from training_videos import make_video, make_videos, tiny_recipe
 
 
 @pytest.fixture
@@ -72,7 +73,9 @@ def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(vide
     apart = {}
     for name, config in (("frame mean", frame_mean), ("recurrent", {})):
         recipe = tiny_recipe(config={**config, "num_frames": time_proof.NUM_FRAMES})
-        probabilities = judge(make_network(recipe), clips, recipe, recipe.make_processor(), torch.device("cpu"))[0]
+        probabilities = score_videos(
+            make_network(recipe), clips, recipe, recipe.make_processor(), torch.device("cpu")
+        )[0]
         apart[name] = np.abs(probabilities[::2] - probabilities[1::2]).min()
     assert apart["frame mean"] < 1e-6 < 1e-5 < apart["recurrent"]
 
@@ -83,3 +86,31 @@ def test_it_trains_and_measures_each_fault(videos, tmp_path):
     areas = time_proof.prove(recipe, videos[:2], tests, tmp_path / "run")
     assert areas.keys() == tests.keys()
     assert all(0 <= area <= 1 for area in areas.values())
+
+
+def test_a_permuted_pair_has_the_same_frames(tmp_path):
+    pairs = TrainingPairs(make_videos(tmp_path, range(3)), tiny_recipe(fakes={PERMUTED: 1.0}, augment=False))
+    real, fake = pairs[0]
+    assert not torch.equal(real, fake)
+    assert sorted(frame.numpy().tobytes() for frame in real) == sorted(frame.numpy().tobytes() for frame in fake)
+
+
+def test_at_least_half_of_a_stalled_clip_is_frozen_or_dropped(tmp_path):
+    recipe = tiny_recipe(fakes={STALLED: 1.0}, augment=False, clip_frames=6, cached_frames=6)
+    pairs = TrainingPairs(make_videos(tmp_path, range(3)), recipe)
+    kept = set()
+    for index in range(len(pairs)):
+        real, fake = ([frame.numpy().tobytes() for frame in clip] for clip in pairs[index])
+        assert set(fake) < set(real)
+        assert len(fake) == len(real)
+        kept.add(len(set(fake)))
+    # If three of six frames are frozen, four different ones remain; if two, which is less than half, five.
+    assert len(kept) > 1
+    assert max(kept) <= 4
+
+
+def test_two_frames_are_always_swapped_and_one_stays():
+    clip = np.arange(2, dtype=np.uint8)[:, None, None, None]
+    for seed in range(5):
+        assert time_proof.permute(clip, np.random.default_rng(seed)).ravel().tolist() == [1, 0]
+    assert len(time_proof.permute(clip[:1], np.random.default_rng(0))) == 1

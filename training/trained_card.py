@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The README.md of a trained folder: what it was trained on, how, and what was measured; nothing else is claimed."""
+"""The model card of a trained model: its data, its training and its validation metrics."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,11 +24,11 @@ def write_model_card(
     Write `README.md` into the folder.
 
     Args:
-        folder: The model folder.
-        record: What `training.json` holds.
-        config: Of the network.
-        licence: What the card of the initial weights says about theirs, as the metadata of a card.
-        terms: Names of the files in `folder` that hold the terms of the initial weights.
+        folder: Model folder.
+        record: Content of `training.json`.
+        config: Configuration of the network.
+        licence: Licence fields in the metadata of the card of the initial weights.
+        terms: Names of the files in `folder` with the terms of the initial weights.
     """
     data = ModelCardData(
         library_name="transformers",
@@ -49,14 +49,14 @@ def write_model_card(
         "## Data\n\n"
         + _list("Trained on", record["training_data"])
         + "\n\n"
-        + _list("Validated on, with nobody in both as far as the data say who is seen", record["validation_data"])
-        + "\n\nThe licence of these data binds the weights: state it here before you publish them.",
+        + _list("Validated on, with no identity in both as far as the data name identities", record["validation_data"])
+        + "\n\nThe licence of these data applies to the weights: state it here before you publish them.",
         *_licence(record, licence, terms),
         f"## Training\n\n{record['steps']} steps, {record['seconds']} s, best at step {record['best_step']}; the "
-        f"whole recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
-        "## Measured\n\nOn the validation videos, which chose the step and the calibration (temperature "
-        f"{config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}): optimistic, and no estimate for "
-        "other data. In brackets the 95 % bootstrap interval over videos.\n\n"
+        f"complete recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
+        "## Metrics\n\nMeasured on the validation videos, by which the best step and the calibration were chosen "
+        f"(temperature {config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}). They are optimistic "
+        "and no estimate for other data. The intervals are 95 % bootstrap intervals over videos.\n\n"
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
@@ -65,7 +65,7 @@ def write_model_card(
 
 
 def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: Sequence[str]) -> list[str]:
-    """The section on the licence, if the initial weights have one."""
+    """The section on the licence, if the initial weights have a licence or terms."""
     if not licence and not terms:
         return []
     stated = (licence or {}).get("license_name") or (licence or {}).get("license")
@@ -73,8 +73,8 @@ def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: S
     where = f": see {', '.join(terms)} in this folder" if terms else ""
     initial = record["recipe"]["initial"]
     return [
-        f"## Licence\n\nThese weights were trained from those of {initial}, whose terms{said} bind them too{where}. "
-        "The data above may add terms of their own."
+        f"## Licence\n\nThese weights were trained from those of {initial}, whose terms{said} apply to them too"
+        f"{where}. The data above may add terms of their own."
     ]
 
 

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The score of a video as `predict` gives it, and beside it what an evaluation needs: the frames behind the score."""
+"""Scores videos as `predict` does, and keeps the probability of each frame."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -14,23 +14,23 @@ from ..scanning.reading import ReadVideo
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos
+from .plan import Ensemble
 
 
-Ensemble = Literal["probabilities", "logits"]
-# A float32 softmax says no more about a probability than that it is this close to 0 or 1.
+# A float32 softmax cannot tell probabilities apart that are this close to 0 or 1.
 PROBABILITY_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
 class Judgement:
     """
-    One judged video.
+    One scored video.
 
     Attributes:
-        result: What `predict` says.
+        result: The result of `predict`.
         frame_indices: Distinct frames of the decisive face, ascending.
-        frame_probabilities: Calibrated fake probability of each of these frames alone.
-        frame_weights: Share of each of these frames in the clip, the mean over the models.
+        frame_probabilities: Calibrated fake probability of each of these frames.
+        frame_weights: Share of each of these frames in the clip, averaged over the models.
     """
 
     result: VideoResult
@@ -41,17 +41,17 @@ class Judgement:
 
 class Judge(Detector):
     """
-    A `Detector` that keeps what its networks say of each frame, and can average an ensemble by logits.
+    A `Detector` that keeps the probability of each frame, and can average an ensemble by logits.
 
     Args:
-        models: Folders or Hub ids; none takes the packaged checkpoint.
+        models: Folders or Hub ids; the packaged checkpoint if empty.
         device: See `Detector`.
-        settings: The choices of the scan.
+        settings: How videos are scored.
         ensemble: What is averaged over several models.
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
-        ValueError: If the device does not exist here.
+        ValueError: If the device does not exist on this machine.
     """
 
     def __init__(
@@ -66,26 +66,26 @@ class Judge(Detector):
         self.ensemble = ensemble
         self.known_videos = KnownVideos([model.folder for model in self.models])
         self._opinions: list[Opinion] = []
-        # Of each model: the outputs for the clips of the video in hand, (faces, T, labels) and (faces, labels).
+        # For each model, its outputs for the clips of the current video: (faces, T, labels) and (faces, labels).
         self._outputs: list[list[Any]] = [[] for _ in self.models]
         for model, outputs in zip(self.models, self._outputs, strict=True):
             model.network.register_forward_hook(lambda _, inputs, output, kept=outputs: kept.append(output))
 
     def judge_frames(self, video: ReadVideo) -> Judgement:
-        """Judge a video that was read; the networks run once for the score and for its frames."""
+        """Score a video that was read; the networks run once for the score and for its frames."""
         for outputs in self._outputs:
             outputs.clear()
         self._opinions = self.opinions(video)
         return Judgement(self.join(video, self._opinions), *self._frames(video))
 
     def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
-        """The mean of the probabilities, or the probability at the mean of the logits."""
+        """Return the mean of the probabilities, or the probability at the mean of the logits."""
         if self.ensemble != "logits" or len(self.models) == 1:
             return super().average(probabilities)
         return float(sigmoid(np.mean([self._logit(*said) for said in probabilities])))
 
     def _logit(self, model: int, clip: int | None, probability: float) -> float:
-        """Of a clip or a video, from the network's own logits: a float32 probability close to 1 says too little."""
+        """Logit of a clip or a video, from the network's own logits: float32 probabilities near 1 are too coarse."""
         opinion = self._opinions[model]
         if clip is None and opinion.is_mean:
             kept = min(max(probability, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
@@ -94,14 +94,14 @@ class Judge(Detector):
         return float(np.concatenate(margins)[opinion.decisive if clip is None else clip])
 
     def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:
-        """The distinct frames of the decisive faces: index, fake probability averaged as the ensemble averages, over
-        the models that saw the frame, and share in what was judged."""
+        """Distinct frames of the decisive faces: index, fake probability averaged over the models that saw the frame,
+        and share in the clips."""
         margins: dict[int, list[float]] = {}
         weights: dict[int, float] = {}
         for clips, opinion in zip(video.clips, self._opinions, strict=True):
             clip, of_clip = clips[opinion.decisive], opinion.margins[opinion.decisive]
             indices, first, counts = np.unique(clip.frame_indices, return_index=True, return_counts=True)
-            # A frame that fills a short clip several times is one frame.
+            # A frame that is repeated to fill a short clip is one frame.
             for index, position, count in zip(indices.tolist(), first.tolist(), counts.tolist(), strict=True):
                 margins.setdefault(index, []).append(float(of_clip[position]))
                 share = count / len(clip.frame_indices) / len(self.models)

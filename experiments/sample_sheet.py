@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a training sees, as a picture: `python -m deepfake_video.training.sample_sheet FACE ... --output sheet.png`.
+"""
+Draw training pairs as an image: `python experiments/sample_sheet.py FACE ... --output sheet.png`.
 
-Pairs as `deepfake-video train` draws them: the real face, the fake made of it, four times their difference, and both
-again as the network gets them, degraded.
+Each pair shows the real face, the self-blended face, four times their difference, and both faces degraded, as the
+network receives them.
 """
 
 import argparse
@@ -15,12 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..evaluation.samples import IMAGE_EXTENSIONS, Sample
-from .augmentation import degrade_clip, draw_degradation
-from .batches import TrainingPairs
-from .command import exit_code
-from .data import load_videos
-from .recipe import SELF_BLENDED, Recipe
+from deepfake_video.common.exit_codes import OK, run_command
+from deepfake_video.evaluation.samples import IMAGE_EXTENSIONS, Sample
+from deepfake_video.training.augmentation import degrade_clip, draw_degradation
+from deepfake_video.training.batches import TrainingPairs
+from deepfake_video.training.data import load_videos
+from deepfake_video.training.fakes import SELF_BLENDED
+from deepfake_video.training.recipe import Recipe
 
 
 _PAIRS_A_LINE, _GAP = 2, 4
@@ -28,15 +30,15 @@ _PAIRS_A_LINE, _GAP = 2, 4
 
 def draw_sheet(faces: Sequence[Path], recipe: Recipe, lines: int) -> Image.Image:
     """
-    Pairs of self-blended faces, two a line.
+    Draw pairs of real and self-blended faces, two in a line.
 
     Args:
-        faces: Pictures or videos of real faces.
-        recipe: Whose pairs are drawn; the first frame of each clip is shown.
-        lines: Of the sheet.
+        faces: Images or videos of real faces.
+        recipe: Recipe of the pairs; the first frame of each clip is shown.
+        lines: Number of lines.
 
     Raises:
-        ValueError: If a file is neither, or a video shows no face.
+        TrainingFailedError: If a file is neither an image nor a video, or shows no face.
     """
     samples = [
         Sample(
@@ -68,18 +70,19 @@ def _draw_pair(pair: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m deepfake_video.training.sample_sheet", description=__doc__)
-    parser.add_argument("faces", nargs="+", type=Path, help="pictures or videos of real faces")
-    parser.add_argument("--output", required=True, type=Path, help="the picture that is written")
-    parser.add_argument("--recipe", default="default", help="as of `deepfake-video train`")
-    parser.add_argument("--lines", type=int, default=4, help="of two pairs each (default: 4)")
+    """Run the script; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("faces", nargs="+", type=Path, help="images or videos of real faces")
+    parser.add_argument("--output", required=True, type=Path, help="image file to write")
+    parser.add_argument("--recipe", default="default", help="as for `deepfake-video train`")
+    parser.add_argument("--lines", type=int, default=4, help="number of lines, with two pairs each (default: 4)")
     arguments = parser.parse_args(argv)
 
-    def draw() -> None:
+    def draw() -> int:
         draw_sheet(arguments.faces, Recipe.read(arguments.recipe), arguments.lines).save(arguments.output)
+        return OK
 
-    return exit_code(draw)
+    return run_command(draw)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two models on the same videos, and one recipe over several seeds."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torchmetrics.functional.classification import binary_auroc
+
+from .evaluation_result import EvaluationResult
+from .intervals import ClusterBootstrap, difference_interval, newcombe_interval, percentile_interval
+from .metric_rows import cluster_numbers, interval_unit
+from .plan import EvaluationPlan
+from .samples import EvaluationError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """
+    The paired difference of the video AUC of two models.
+
+    Attributes:
+        first: Name of the first model.
+        second: Name of the second model.
+        num_videos: Videos with a score by both; no other counts.
+        num_clusters: Clusters that the bootstrap drew.
+        interval_unit: What the bootstrap drew.
+        first_auc: AUC of the first model.
+        second_auc: AUC of the second model.
+        difference: `second_auc - first_auc`.
+        low: Lower end of its 95 % interval; `None` without a bootstrap.
+        high: Upper end of its 95 % interval.
+    """
+
+    first: str
+    second: str
+    num_videos: int
+    num_clusters: int
+    interval_unit: str
+    first_auc: float
+    second_auc: float
+    difference: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedMetric:
+    """
+    A metric over the runs of several seeds.
+
+    Attributes:
+        values: Value of each run.
+        mean: Mean of the values.
+        deviation: Sample standard deviation of the values, with N - 1 in the denominator.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    deviation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedRow:
+    """
+    A row of the table over seeds.
+
+    Attributes:
+        name: Name of the data set, method or compression.
+        kind: What the name refers to, see [`Row`].
+        level: What a score belongs to, see [`Row`].
+        estimates: Metrics by name; those that are undefined for a run are left out.
+    """
+
+    name: str
+    kind: str
+    level: str
+    estimates: dict[str, SeedMetric]
+
+
+def compare(first: EvaluationResult, second: EvaluationResult, *, plan: EvaluationPlan | None = None) -> Comparison:
+    """
+    Compare the AUC of two models on the same videos, with a paired bootstrap.
+
+    Every draw takes the same videos for both models, so that the interval is that of the difference and not of the two
+    AUCs. If the interval does not contain 0, the difference is significant at the level of 5 %.
+
+    Args:
+        first: Result of the first model.
+        second: Result of the second model.
+        plan: What the bootstrap draws (`group_by`, `resamples`, `seed`).
+
+    Raises:
+        EvaluationError: If the labels of a video differ, or no real or no fake video has a score by both.
+
+    Example:
+        >>> from deepfake_video import rescore
+        >>> plan = EvaluationPlan(resamples=20)
+        >>> comparison = compare(rescore("run1", plan=plan), rescore("run2", plan=plan), plan=plan)
+        >>> comparison.num_videos, comparison.num_clusters, comparison.low <= comparison.high
+        (20, 4, True)
+    """
+    plan = plan or EvaluationPlan()
+    others = {score.key: score for score in second.clean_scores if score.fake_probability is not None}
+    scores = [score for score in first.clean_scores if score.fake_probability is not None and score.key in others]
+    for score in scores:
+        if others[score.key].is_fake != score.is_fake:
+            raise EvaluationError(f"{score.key}: is real in one of the two runs and fake in the other.")
+    is_fake = np.array([score.is_fake for score in scores], bool)
+    if not len(scores) or is_fake.all() or not is_fake.any():
+        raise EvaluationError("the two runs cannot be compared: no real or no fake video has a score in both.")
+    a = np.array([score.fake_probability for score in scores], np.float64)
+    b = np.array([others[score.key].fake_probability for score in scores], np.float64)
+    first_auc, second_auc = _auc(a, is_fake), _auc(b, is_fake)
+    bootstrap = ClusterBootstrap(is_fake, cluster_numbers(scores, plan.group_by))
+    interval = None
+    if plan.resamples:
+        drawn = [
+            _auc(b[picked], is_fake[picked]) - _auc(a[picked], is_fake[picked])
+            for picked in bootstrap.draws(plan.resamples, seed=plan.seed)
+        ]
+        num_real, num_fake = bootstrap.num_real, bootstrap.num_fake
+        interval = percentile_interval(drawn) or difference_interval(
+            (first_auc, newcombe_interval(first_auc, num_real, num_fake)),
+            (second_auc, newcombe_interval(second_auc, num_real, num_fake)),
+        )
+    return Comparison(
+        first=_model_name(first),
+        second=_model_name(second),
+        num_videos=len(scores),
+        num_clusters=bootstrap.num_clusters,
+        interval_unit=interval_unit(scores, plan.group_by),
+        first_auc=first_auc,
+        second_auc=second_auc,
+        difference=second_auc - first_auc,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+    )
+
+
+def average_seeds(results: Sequence[EvaluationResult]) -> list[SeedRow]:
+    """
+    Compute mean and standard deviation of every metric over the runs of several seeds.
+
+    Args:
+        results: At least two results on the same videos.
+
+    Raises:
+        EvaluationError: If there are fewer than two, or their videos differ.
+
+    Example:
+        >>> from deepfake_video import rescore
+        >>> plan = EvaluationPlan(resamples=0)
+        >>> rows = average_seeds([rescore(run, plan=plan) for run in ("run1", "run2")])
+        >>> rows[0].name, len(rows[0].estimates["auc"].values)
+        ('all videos', 2)
+    """
+    if len(results) < 2:
+        raise EvaluationError("a standard deviation over seeds needs at least two runs.")
+    videos = [{(score.key, score.is_fake) for score in result.clean_scores} for result in results]
+    for other in videos[1:]:
+        if difference := videos[0] ^ other:
+            raise EvaluationError(
+                f"{min(difference)[0]}: is not in all runs with the same label; a mean over seeds needs runs on the "
+                "same videos."
+            )
+    rows = []
+    for matching in zip(*(result.rows for result in results), strict=True):
+        estimates = {}
+        for metric in matching[0].estimates:
+            values = [row.estimates[metric].value for row in matching]
+            known = tuple(value for value in values if value is not None)
+            if len(known) == len(values):
+                mean, deviation = float(np.mean(known)), float(np.std(known, ddof=1))
+                estimates[metric] = SeedMetric(values=known, mean=mean, deviation=deviation)
+        first = matching[0]
+        rows.append(SeedRow(name=first.name, kind=first.kind, level=first.level, estimates=estimates))
+    return rows
+
+
+def _auc(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
+    labels = torch.from_numpy(is_fake).long()
+    return float(binary_auroc(torch.from_numpy(probabilities), labels, validate_args=False))
+
+
+def _model_name(result: EvaluationResult) -> str:
+    return str(result.run.get("models", "scores from a file"))

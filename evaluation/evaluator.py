@@ -1,0 +1,385 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`evaluate`: from a model and a data set, or several, to tables of metrics."""
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from transformers.utils import logging
+
+from ..common.files import check_folder_target, lock_folder, write_atomically
+from ..common.interrupts import unfinished
+from ..common.processes import ProcessGroup
+from .calibration import HALF, check_new_folder, hold_out, write_calibration
+from .corruptions import Corruption, grid
+from .datasets import open_benchmark
+from .evaluation_result import EvaluationResult, list_unscored, make_warnings, seen_warnings
+from .judge import Judge
+from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
+from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
+from .progress import Listener
+from .run_folder import describe
+from .runner import Work, score_samples
+from .samples import Benchmark, EvaluationError, Sample, limit_classes
+from .scores import Score
+
+
+MAX_LISTED = 20
+MISSING_NAME = "missing.txt"
+# Scores of the videos that calibrate, within the folder of a run.
+HELD_OUT = "held-out"
+# Folders within that of a run, which cannot be the names of data sets.
+RESERVED = (HELD_OUT, "remaining", "compared")
+Data = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Part:
+    """
+    One data set of an evaluation.
+
+    Attributes:
+        name: Its name among several data sets.
+        whole: The data set.
+        split: Name of the part that is evaluated.
+        evaluated: Videos to evaluate.
+        held_out: Videos to calibrate on; nobody is in both.
+        held_out_name: Name of the part to calibrate on.
+        notes: What to know before using the numbers.
+    """
+
+    name: str
+    whole: Benchmark
+    split: str
+    evaluated: list[Sample]
+    held_out: list[Sample]
+    held_out_name: str
+    notes: list[str]
+
+
+def evaluate(
+    model: str | Path | Sequence[str | Path] | None,
+    data: Data,
+    *,
+    group_by: GroupBy | None = None,
+    output: str | Path | None = None,
+    plan: EvaluationPlan | None = None,
+    processes: ProcessGroup | None = None,
+    listener: Listener | None = None,
+) -> EvaluationResult:
+    """
+    Score a data set with a model and compute the field's metrics with 95 % intervals.
+
+    It reads every video once, so that it takes as long as scanning them; the intervals of 1000 videos take seconds.
+    Under `accelerate launch` or `torchrun` the processes share the videos, and each returns the same result.
+
+    Args:
+        model: Folder or Hub id; several are an ensemble, `None` is the packaged checkpoint.
+        data: Folder as it was downloaded, CSV file or DeepfakeBench JSON file; several of them, alone or by name, give
+            one table of all data sets.
+        group_by: What the bootstrap of the intervals draws: "identity", all videos of a person or source video, or
+            "video"; by default that of the plan.
+        output: Folder that keeps the score of each video, so that an evaluation that was killed continues; each of
+            several data sets has a folder of its name in it. [`EvaluationResult.save`] adds tables and plots.
+        plan: All other choices.
+        processes: Processes that share the work, if the caller has formed the group.
+        listener: Receives what the data sets hold and the progress.
+
+    Returns:
+        The result; a video that cannot be scored lowers the coverage and is listed in it.
+
+    Raises:
+        EvaluationError: If a data set cannot be read, or cannot be evaluated as the plan asks.
+        ModelLoadError: If a model cannot be loaded.
+        RunMismatchError: If `output` holds scores of another model or data set.
+        OSError: If `output` cannot be written.
+
+    Example:
+        >>> plan = EvaluationPlan(resamples=20, workers=0)
+        >>> data = {"ff": "FaceForensics++", "celeb": "Celeb-DF-v2"}
+        >>> result = evaluate("model", data, group_by="identity", output="run", plan=plan)
+        >>> [row.name for row in result.rows if row.kind == "dataset" and row.level == "video"]
+        ['celeb', 'ff']
+        >>> result.save("run").folder.name
+        'run'
+    """
+    plan = _complete(plan or EvaluationPlan(), group_by)
+    folder = None if output is None else Path(output)
+    models, roots = _model_names(model), _named_roots(data)
+    _check_targets(folder, models, roots, plan)
+    parts = [_open_part(name, root, plan) for name, root in roots.items()]
+    with ExitStack() as stack:
+        if processes is None:
+            processes = ProcessGroup(plan.device)
+            stack.callback(processes.close)
+        heard = (listener or Listener()) if processes.is_first else Listener()
+        return _evaluate_parts(parts, models, folder, plan, processes, heard)
+
+
+def _evaluate_parts(
+    parts: Sequence[_Part],
+    models: Sequence[str],
+    folder: Path | None,
+    plan: EvaluationPlan,
+    processes: ProcessGroup,
+    listener: Listener,
+) -> EvaluationResult:
+    for part in parts:
+        _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
+    judge = _load(models, plan, processes)
+    with ExitStack() as stack:
+        stack.enter_context(unfinished())
+        if folder is None:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
+        stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
+        if len(parts) == 1:
+            return _evaluate_part(parts[0], judge, folder, plan, processes, listener)
+        # The intervals are those of the joined table.
+        single = replace(plan, resamples=0)
+        results = {}
+        for part in parts:
+            with lock_folder(folder / part.name, processes.rank, work="evaluation"):
+                results[part.name] = _evaluate_part(part, judge, folder / part.name, single, processes, listener)
+        return join_results(results, plan)
+
+
+def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) -> EvaluationResult:
+    """
+    Join the results of one model on several data sets into one result with a row for each data set.
+
+    Args:
+        results: Result of each data set by its name.
+        plan: How the rows are computed.
+
+    Raises:
+        EvaluationError: If the scores were made by different models.
+    """
+    functions = [result.run.get("function") for result in results.values() if result.run]
+    if any(function != functions[0] for function in functions):
+        raise EvaluationError(
+            f"the scores of {', '.join(results)} were made with different models or settings; one table compares data "
+            "sets, not models: to compare two models, use --compare."
+        )
+    scores = [
+        replace(score, key=f"{name}/{score.key}", dataset=name)
+        for name, result in results.items()
+        for score in result.scores
+    ]
+    first = next(iter(results.values()))
+    run = {
+        **first.run,
+        **{key: {name: result.run.get(key) for name, result in results.items()} for key in ("dataset", "layout")},
+    }
+    notes = [note for result in results.values() for note in result.notes]
+    return make_result(
+        scores,
+        plan,
+        split=", ".join(sorted({result.split for result in results.values()})),
+        threshold=first.threshold,
+        run=run if first.run else {},
+        notes=list(dict.fromkeys(notes)),
+    )
+
+
+def make_result(
+    scores: Sequence[Score],
+    plan: EvaluationPlan,
+    *,
+    split: str,
+    threshold: float,
+    run: dict[str, Any],
+    notes: Sequence[str] = (),
+    held_out: Sequence[Score] = (),
+    calibration: dict[str, Any] | None = None,
+) -> EvaluationResult:
+    """
+    Compute the rows and warnings of scores.
+
+    Args:
+        scores: Scores of the evaluated videos, corrupted ones too.
+        plan: How the rows are computed.
+        split: Name of the part that was evaluated.
+        threshold: Fake probability at or above which a video is called fake.
+        run: What decided the scores.
+        notes: Warnings about the model and the data set.
+        held_out: Scores of the videos that calibrated.
+        calibration: What was fitted.
+    """
+    clean = [score for score in scores if score.corruption is None]
+    options = RowOptions(
+        threshold=threshold,
+        group_by=plan.group_by,
+        deepfakebench=plan.deepfakebench,
+        resamples=plan.resamples,
+        seed=plan.seed,
+    )
+    rows = make_rows(clean, options)
+    return EvaluationResult(
+        dataset=", ".join(sorted({score.dataset for score in clean})),
+        split=split,
+        threshold=threshold,
+        run=run,
+        rows=rows,
+        interval_unit=interval_unit(clean, plan.group_by),
+        robustness=robustness_table(scores) if len(clean) < len(scores) else {},
+        unscored=list_unscored([*scores, *held_out]),
+        warnings=[*notes, *seen_warnings(clean), *make_warnings(rows)],
+        calibration=calibration,
+        scores=list(scores),
+        notes=list(notes),
+    )
+
+
+def _complete(plan: EvaluationPlan, group_by: GroupBy | None) -> EvaluationPlan:
+    """The plan with the grouping that was asked for, and with the frames of DeepfakeBench where they are wanted."""
+    if group_by is not None:
+        plan = replace(plan, group_by=group_by)
+    if plan.deepfakebench:
+        plan = replace(plan, settings=replace(plan.settings, num_frames=DEEPFAKEBENCH_FRAMES))
+    return plan
+
+
+def _check_targets(
+    output: Path | None, models: Sequence[str], roots: Mapping[str, Path], plan: EvaluationPlan
+) -> None:
+    """
+    Raises:
+        UsageError: If a folder cannot be written to, or what would be calibrated has no checkpoint of its own.
+    """
+    if output is not None:
+        check_folder_target(output)
+    if plan.calibrated_folder is None:
+        return
+    check_new_folder(plan.calibrated_folder)
+    check_folder_target(plan.calibrated_folder)
+    if len(models) > 1:
+        raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; give one model.")
+    if len(roots) > 1:
+        raise EvaluationError("a checkpoint is calibrated on one data set, but several were given.")
+
+
+def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
+    if model is None:
+        return []
+    return [str(model)] if isinstance(model, (str, Path)) else [str(name) for name in model]
+
+
+def _named_roots(data: Data) -> dict[str, Path]:
+    """Each data set by its name, which is a folder of the output too; without a name, that of its folder or file."""
+    if isinstance(data, Mapping):
+        pairs = [(str(name), Path(root)) for name, root in data.items()]
+    else:
+        roots = [Path(data)] if isinstance(data, (str, Path)) else [Path(root) for root in data]
+        pairs = [(root.resolve().stem if root.is_file() else root.resolve().name, root) for root in roots]
+    if not pairs:
+        raise EvaluationError("there is no data set to evaluate; give at least one.")
+    named = dict(pairs)
+    if len(named) < len(pairs):
+        raise EvaluationError("two data sets have the same name; name them, as in ff=PATH celeb=PATH.")
+    for name in named if len(named) > 1 else ():
+        if name in ("", ".", "..", *RESERVED) or Path(name).name != name:
+            raise EvaluationError(f"{name!r} is not a valid name of a data set: it becomes the name of a folder.")
+    return named
+
+
+def _open_part(name: str, root: Path, plan: EvaluationPlan) -> _Part:
+    whole = open_benchmark(root, plan.layout)
+    split: str = plan.split or ("test" if whole.has_splits else "all")
+    evaluated = whole.select(plan.split).samples
+    held_out: list[Sample] = []
+    held_out_name = ""
+    if plan.calibrated_folder is not None:
+        held_out, evaluated, held_out_name = hold_out(whole, plan.split, plan.calibration_split, seed=plan.seed)
+        if held_out_name == HALF:
+            split = f"{split}, without {HALF}"
+    notes = list(whole.notes)
+    if plan.limit is not None:
+        before = len(evaluated)
+        evaluated, held_out = (limit_classes(part, plan.limit, seed=plan.seed) for part in (evaluated, held_out))
+        if len(evaluated) < before:
+            notes.append(f"{len(evaluated)} of {before} videos were drawn: at most {plan.limit} of each class")
+    return _Part(
+        name=name,
+        whole=whole,
+        split=split,
+        evaluated=evaluated,
+        held_out=held_out,
+        held_out_name=held_out_name,
+        notes=notes,
+    )
+
+
+def _announce(part: _Part, folder: Path | None, listener: Listener, processes: ProcessGroup) -> None:
+    """Report what will be evaluated, and name what is missing, before anything is computed."""
+    samples = [*part.evaluated, *part.held_out]
+    reals = sum(not sample.is_fake for sample in samples)
+    where = f"{part.whole.root}: {part.whole.layout}, split {part.split}"
+    lines = [f"{where}: {reals} real and {len(samples) - reals} fake videos", *part.notes]
+    if part.held_out:
+        lines.append(f"{len(part.held_out)} of them calibrate ({part.held_out_name}), the others are evaluated")
+    named = {sample.key for sample in samples}
+    missing = [key for key in part.whole.missing if key in named]
+    if missing:
+        lines.append(f"{len(missing)} of them are missing; they count as not scored:")
+        lines += [f"  {key}" for key in missing[:MAX_LISTED]]
+        if len(missing) > MAX_LISTED:
+            rest = f"{len(missing) - MAX_LISTED} more"
+            lines.append(f"  and {rest}" if folder is None else f"  and {rest}, see {folder / MISSING_NAME}")
+        if folder is not None and processes.is_first:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(folder / MISSING_NAME, "".join(f"{key}\n" for key in missing).encode("utf-8", "replace"))
+    listener.announce(lines)
+
+
+def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup) -> Judge:
+    logging.disable_progress_bar()
+    device = processes.device or plan.device
+    judge = Judge(models, device=device, settings=plan.settings, ensemble=plan.ensemble)
+    for processor in judge.processors:
+        try:
+            # A number of frames that the sampling does not support is refused here, not at the first video.
+            processor.frame_indices(1, num_frames=plan.settings.num_frames)
+        except ValueError as error:
+            raise EvaluationError(str(error)) from error
+    return judge
+
+
+def _evaluate_part(
+    part: _Part, judge: Judge, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
+) -> EvaluationResult:
+    run = describe(judge, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
+    options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}
+    held_out: list[Score] = []
+    if part.held_out:
+        work = Work(samples=part.held_out, whole=part.whole.samples)
+        held_out = score_samples(judge, work, folder=folder / HELD_OUT, listener=listener, **options)
+    corruptions: list[Corruption] = grid(plan.corruptions)
+    work = Work(samples=part.evaluated, whole=part.whole.samples, corruptions=corruptions, seed=plan.seed)
+    scores = score_samples(judge, work, folder=folder, listener=listener, **options)
+    calibration: dict[str, Any] | None = None
+    few: list[str] = []
+    if plan.calibrated_folder is not None and processes.is_first:
+        clean = [score for score in scores if score.corruption is None]
+        fitted = write_calibration(
+            held_out,
+            {"the evaluated videos": clean},
+            model=judge.models[0],
+            dataset=", ".join(sorted({score.dataset for score in clean})),
+            split=part.held_out_name,
+            folder=plan.calibrated_folder,
+        )
+        calibration = asdict(fitted)
+        few = [fitted.warning] if fitted.warning else []
+    return make_result(
+        scores,
+        plan,
+        split=part.split,
+        threshold=judge.threshold,
+        run=run,
+        notes=[*judge.warnings, *part.notes, *few],
+        held_out=held_out,
+        calibration=calibration,
+    )

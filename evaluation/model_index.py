@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The block `model-index` of a model card."""
+
+from huggingface_hub import EvalResult, ModelCardData
+
+from .evaluation_result import EvaluationResult
+
+
+# Type and name of each metric on a model card.
+_CARD_METRICS = {
+    "auc": ("roc_auc", "Video AUC"),
+    "ap": ("average_precision", "Video AP"),
+    "eer": ("equal_error_rate", "Video EER"),
+    "balanced_accuracy": ("balanced_accuracy", "Video balanced accuracy"),
+    "f1": ("f1", "Video F1"),
+    "brier": ("brier_score", "Video Brier score"),
+    "specificity": ("specificity", "Specificity at the stored threshold"),
+}
+
+
+def model_index(result: EvaluationResult, model_name: str) -> str:
+    """
+    Write what was measured as the YAML block `model-index`.
+
+    Args:
+        result: Its rows of data sets are listed, or the row of all videos if there is one data set.
+        model_name: Name of the model.
+    """
+    videos = [row for row in result.rows if row.level == "video"]
+    listed = [row for row in videos if row.kind == "dataset"] or videos[:1]
+    results = []
+    for row in listed:
+        name = result.dataset if row.kind == "all" else row.name
+        for metric, (card_type, card_name) in _CARD_METRICS.items():
+            value = row.estimates[metric].value
+            if value is not None:
+                results.append(
+                    EvalResult(
+                        task_type="video-classification",
+                        dataset_type=name.lower().replace(" ", "-"),
+                        dataset_name=name,
+                        dataset_split=result.split,
+                        metric_type=card_type,
+                        metric_name=card_name,
+                        metric_value=round(value, 4),
+                    )
+                )
+    return str(ModelCardData(model_name=model_name, eval_results=results).to_yaml()) + "\n"

@@ -1,0 +1,103 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The choices of an evaluation; nothing here imports torch."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, get_args
+
+from ..common.errors import UsageError
+from ..scanning.settings import ScanSettings
+
+
+LayoutName = Literal["faceforensics", "celeb-df", "dfdc", "dfdc-preview", "deepfakebench", "folder", "csv"]
+KindName = Literal["saturation", "contrast", "blockwise", "noise", "blur", "resize", "compression"]
+SplitName = Literal["train", "val", "test", "all"]
+GroupBy = Literal["identity", "video"]
+Ensemble = Literal["probabilities", "logits"]
+LAYOUT_NAMES: tuple[str, ...] = get_args(LayoutName)
+KIND_NAMES: tuple[str, ...] = get_args(KindName)
+SPLIT_NAMES: tuple[str, ...] = get_args(SplitName)
+GROUP_NAMES: tuple[str, ...] = get_args(GroupBy)
+# Frames of a video in DeepfakeBench's test configuration.
+DEEPFAKEBENCH_FRAMES = 32
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationPlan:
+    """
+    The choices of an evaluation.
+
+    Attributes:
+        layout: Layout of the data set; detected from its files if not given.
+        split: Part of the data set to evaluate; "test" if the data set has splits, else "all".
+        limit: Most videos of each class, drawn by the seed; `None` takes all. A larger limit adds to a smaller one.
+        group_by: What the bootstrap draws: all videos of an identity (those of the target person or source video;
+            videos without a known identity are drawn alone), or single videos.
+        deepfakebench: Whether to add rows by the rule of DeepfakeBench: 32 frames, the mean of their fake
+            probabilities, and its EER.
+        settings: How videos are scored; the threshold too.
+        ensemble: What is averaged over several models.
+        device: "auto", "cpu", "cuda" or "mps".
+        workers: Processes that read videos for each process that scores; 0 reads and scores in turns, `None` decides
+            by the number of cores.
+        corruptions: Kinds of corruption to score each video with, at five levels each.
+        calibrated_folder: Where to write a calibrated checkpoint, fitted on held-out identities; must not exist.
+        calibration_split: Split to calibrate on; "val" if there is one, else half of the identities.
+        resamples: Bootstrap draws; 0 leaves the intervals out.
+        seed: Seed of the bootstrap, of the limit, of the corruptions and of the halves.
+
+    Raises:
+        UsageError: If a choice is invalid, or two contradict each other.
+
+    Example:
+        >>> EvaluationPlan(limit=100, corruptions=("blur",)).limit
+        100
+        >>> EvaluationPlan(limit=0)
+        Traceback (most recent call last):
+        ...
+        deepfake_video.common.errors.UsageError: the limit must be at least 1, got 0.
+    """
+
+    layout: LayoutName | None = None
+    split: SplitName | None = None
+    limit: int | None = None
+    group_by: GroupBy = "identity"
+    deepfakebench: bool = False
+    settings: ScanSettings = field(default_factory=ScanSettings)
+    ensemble: Ensemble = "probabilities"
+    device: str = "auto"
+    workers: int | None = None
+    corruptions: tuple[KindName, ...] = ()
+    calibrated_folder: Path | None = None
+    calibration_split: Literal["train", "val", "test"] | None = None
+    resamples: int = 1000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("layout", self.layout, LAYOUT_NAMES),
+            ("split", self.split, SPLIT_NAMES),
+            ("group_by", self.group_by, GROUP_NAMES),
+            ("ensemble", self.ensemble, get_args(Ensemble)),
+            ("calibration split", self.calibration_split, SPLIT_NAMES[:3]),
+            *(("kind of corruption", kind, KIND_NAMES) for kind in self.corruptions),
+        ):
+            if value is not None and value not in known:
+                raise UsageError(f"the {name} must be one of {', '.join(known)}; got {value!r}.")
+        for name, number, lowest in (
+            ("limit", self.limit, 1),
+            ("number of workers", self.workers, 0),
+            ("number of bootstrap draws", self.resamples, 0),
+            ("seed", self.seed, 0),
+        ):
+            if number is not None and number < lowest:
+                raise UsageError(f"the {name} must be at least {lowest}, got {number}.")
+        if self.deepfakebench and self.settings.num_frames not in (None, DEEPFAKEBENCH_FRAMES):
+            raise UsageError(
+                f"DeepfakeBench takes {DEEPFAKEBENCH_FRAMES} frames of a video, got {self.settings.num_frames}; leave "
+                "the number of frames out."
+            )
+        if self.calibrated_folder is not None and self.settings.face_aggregation == "mean":
+            raise UsageError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
+        if self.calibration_split is not None and self.calibrated_folder is None:
+            raise UsageError("a calibration split needs a folder for the calibrated checkpoint.")

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tables of saved scores: of one run, or of the runs of one model on several data sets."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..scanning.detector import DECISION_THRESHOLD
+from ..scanning.fingerprint import RUN_NAME, RunMismatchError
+from ..scanning.results import UNTRAINED_WARNING
+from ..scanning.settings import check_threshold
+from .evaluation_result import EvaluationResult
+from .evaluator import join_results, make_result
+from .plan import EvaluationPlan
+from .samples import EvaluationError
+from .scores import CSV_NAME, LINES_PATTERN, read_scores
+
+
+_NO_RUN = "no run.json says which checkpoint made these scores"
+
+
+def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan | None = None) -> EvaluationResult:
+    """
+    Compute the tables of saved scores again; no model is loaded and no video is opened.
+
+    Args:
+        scores: Folder that [`evaluate`] wrote, its `scores.csv`, or a CSV file with the columns `key` (or `path`),
+            `label` and `fake_probability`. Several must be of one model, and each is a data set.
+        plan: How the rows are computed; of the settings, only the threshold is used.
+
+    Raises:
+        EvaluationError: If there are no scores, they are damaged, or several are of different models.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> folder = tempfile.TemporaryDirectory()
+        >>> file = pathlib.Path(folder.name, "other_tool.csv")
+        >>> _ = file.write_text("path,label,fake_probability\\na.mp4,real,0.2\\nb.mp4,fake,0.9\\n")
+        >>> rescore(file, plan=EvaluationPlan(resamples=0)).metrics["auc"]
+        1.0
+    """
+    plan = plan or EvaluationPlan()
+    paths = [Path(scores)] if isinstance(scores, (str, Path)) else [Path(path) for path in scores]
+    if len(paths) == 1:
+        return _rescore(paths[0], plan)
+    single = replace(plan, resamples=0)
+    results = {_name(path): _rescore(path, single) for path in paths}
+    if len(results) < len(paths) or not paths:
+        raise EvaluationError("give the scores of several data sets in folders or files of different names.")
+    return join_results(results, plan)
+
+
+def check_output(output: Path, scores: Sequence[Path]) -> None:
+    """
+    Check that tables of saved scores do not go beside the scores of another run.
+
+    Args:
+        output: Folder to write the tables to.
+        scores: The saved scores.
+
+    Raises:
+        RunMismatchError: If the folder holds the scores of another run.
+    """
+    is_own = len(scores) == 1 and output.resolve() == scores[0].resolve()
+    if (output / RUN_NAME).is_file() and not is_own:
+        raise RunMismatchError(
+            f"{output}: holds the scores of another run than {scores[0]}; choose another --output for its tables."
+        )
+
+
+def _name(path: Path) -> str:
+    """A run is named by its folder, a table of another tool by its file."""
+    is_of_run = path.name == CSV_NAME or path.match(LINES_PATTERN)
+    return path.resolve().parent.name if is_of_run else path.stem if path.is_file() else path.resolve().name
+
+
+def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
+    scores = read_scores(path)
+    if plan.split not in (None, "all"):
+        scores = [score for score in scores if score.split == plan.split]
+        if not scores:
+            raise EvaluationError(f"{path}: no score belongs to the split {plan.split!r}.")
+    if all(score.corruption is not None for score in scores):
+        raise EvaluationError(f"{path}: has scores of corrupted videos only.")
+    threshold, run = _saved_run(path)
+    chosen = plan.settings.threshold
+    notes = [] if run.get("is_trained", True) else [UNTRAINED_WARNING]
+    if not run and chosen is None:
+        notes.append(f"the threshold {threshold:g} is assumed: {_NO_RUN}")
+    return make_result(
+        scores,
+        plan,
+        split=plan.split or ", ".join(sorted({score.split or "all" for score in scores})),
+        threshold=threshold if chosen is None else chosen,
+        run=run,
+        notes=notes,
+    )
+
+
+def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
+    """The stored threshold and the description of the run that the scores come from, if they come from one."""
+    is_of_run = path.is_dir() or path.name == CSV_NAME or path.match(LINES_PATTERN)
+    file = (path if path.is_dir() else path.parent) / RUN_NAME
+    if not is_of_run or not file.is_file():
+        return DECISION_THRESHOLD, {}
+    try:
+        run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        threshold = float(run["threshold"])
+        check_threshold(threshold)
+        return threshold, run
+    except (ValueError, TypeError, KeyError) as error:
+        raise EvaluationError(f"{file}: is damaged ({error}).") from error

@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Two models on the same videos, and the runs of several seeds."""
+
+import json
+import statistics
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from deepfake_video import EvaluationPlan, EvaluationResult, average_seeds, compare
+from deepfake_video.cli import main
+from deepfake_video.evaluation.evaluator import make_result
+from deepfake_video.evaluation.samples import EvaluationError
+from deepfake_video.evaluation.scores import Score, write_csv_scores
+
+
+def draw(number: int = 60, *, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Labels and the correlated probabilities of two models, of which the second is better."""
+    random = np.random.default_rng(seed)
+    is_fake = np.arange(number) % 2 == 1
+    common = random.standard_normal(number)
+    first, second = (
+        1 / (1 + np.exp(-(shift * (is_fake - 0.5) + common + 0.3 * random.standard_normal(number))))
+        for shift in (1.0, 2.5)
+    )
+    return is_fake, first, second
+
+
+def scores(is_fake: np.ndarray, probabilities: np.ndarray, **changes) -> list[Score]:
+    return [
+        Score(key=str(i), label="fake" if fake else "real", dataset="d", fake_probability=float(p), **changes)
+        for i, (fake, p) in enumerate(zip(is_fake, probabilities, strict=True))
+    ]
+
+
+def result(listed: list[Score]) -> EvaluationResult:
+    return make_result(listed, EvaluationPlan(resamples=0), split="all", threshold=0.5, run={})
+
+
+def delong_deviation(is_fake: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    """Standard error of the difference of two AUCs on the same videos (DeLong et al., 1988)."""
+    placements = []
+    for probabilities in (first, second):
+        above = (probabilities[is_fake][:, None] > probabilities[~is_fake][None]).astype(float)
+        placements.append((above.mean(1), above.mean(0)))
+    (fakes_a, reals_a), (fakes_b, reals_b) = placements
+    return float(
+        np.sqrt(np.var(fakes_b - fakes_a, ddof=1) / len(fakes_a) + np.var(reals_b - reals_a, ddof=1) / len(reals_a))
+    )
+
+
+def test_the_difference_is_that_of_the_two_aucs():
+    is_fake, first, second = draw()
+    found = compare(result(scores(is_fake, first)), result(scores(is_fake, second)))
+    assert found.difference == pytest.approx(roc_auc_score(is_fake, second) - roc_auc_score(is_fake, first), abs=1e-6)
+    assert (found.num_videos, found.interval_unit) == (60, "videos")
+
+
+def test_the_interval_has_the_width_of_delongs():
+    is_fake, first, second = draw()
+    found = compare(result(scores(is_fake, first)), result(scores(is_fake, second)))
+    assert found.high - found.low == pytest.approx(2 * 1.96 * delong_deviation(is_fake, first, second), rel=0.15)
+
+
+def test_a_model_compared_with_itself_does_not_differ_and_is_not_certain_of_it():
+    is_fake, first, _ = draw()
+    found = compare(result(scores(is_fake, first)), result(scores(is_fake, first)))
+    assert found.difference == 0
+    assert found.low < 0 < found.high
+
+
+def test_only_videos_with_a_score_by_both_count():
+    is_fake, first, second = draw()
+    some = scores(is_fake, second)
+    some[3] = replace(some[3], fake_probability=None, status="no_face")
+    found = compare(result(scores(is_fake, first)), result(some[:-1]))
+    assert found.num_videos == 58
+
+
+def test_a_video_with_two_labels_is_an_error():
+    is_fake, first, second = draw()
+    with pytest.raises(EvaluationError, match="real in one"):
+        compare(result(scores(is_fake, first)), result(scores(~is_fake, second)))
+
+
+def test_identities_widen_the_interval_of_the_difference():
+    is_fake, first, second = draw()
+    a, b = (
+        [
+            replace(score, key=f"{score.key}-{copy}", identities=(score.key,))
+            for score in scores(is_fake, probabilities)
+            for copy in range(8)
+        ]
+        for probabilities in (first, second)
+    )
+    by_identity = compare(result(a), result(b), plan=EvaluationPlan(resamples=200))
+    by_video = compare(result(a), result(b), plan=EvaluationPlan(resamples=200, group_by="video"))
+    assert by_identity.num_clusters == 60
+    assert by_identity.high - by_identity.low > 2 * (by_video.high - by_video.low)
+
+
+def test_mean_and_deviation_over_seeds_are_those_of_the_values():
+    runs, aucs = [], []
+    for seed in range(3):
+        is_fake, first, _ = draw(seed=seed)
+        runs.append(result(scores(is_fake, first)))
+        aucs.append(roc_auc_score(is_fake, first))
+    auc = average_seeds(runs)[0].estimates["auc"]
+    assert auc.mean == pytest.approx(statistics.mean(aucs), abs=1e-6)
+    assert auc.deviation == pytest.approx(statistics.stdev(aucs), abs=1e-6)
+
+
+def test_runs_on_other_videos_have_no_mean():
+    is_fake, first, _ = draw()
+    with pytest.raises(EvaluationError, match="not in all runs"):
+        average_seeds([result(scores(is_fake, first)), result(scores(is_fake, first)[:-1])])
+    with pytest.raises(EvaluationError, match="at least two"):
+        average_seeds([result(scores(is_fake, first))])
+
+
+def test_the_command_compares_and_averages_saved_scores(tmp_path, capsys):
+    is_fake, first, second = draw()
+    for name, probabilities in (("a", first), ("b", second)):
+        write_csv_scores(scores(is_fake, probabilities), tmp_path / f"{name}.csv")
+    files = [str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]
+    assert main(["evaluate", "--scores", files[0], "--compare", files[1], "--bootstrap", "40", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["comparison"]["second_auc"] == pytest.approx(roc_auc_score(is_fake, second), abs=1e-6)
+    assert main(["evaluate", "--scores", files[0], "--compare", files[1], "--bootstrap", "40"]) == 0
+    assert f"difference {report['comparison']['difference']:+.3f} [" in capsys.readouterr().out
+    assert main(["evaluate", "--average", *files, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert rows[0]["estimates"]["auc"]["values"] == [
+        report["comparison"][name] for name in ("first_auc", "second_auc")
+    ]
+    assert main(["evaluate", "--average", *files]) == 0
+    assert "mean ± standard deviation of 2 runs" in capsys.readouterr().out

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data for `transformers.Trainer`: the input of the network for each video, and a fine-tuning from end to end."""
+
+import runpy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import pipeline
+
+from deepfake_video import DeepfakeCollator, DeepfakeVideoProcessor, FaceClipDataset
+from deepfake_video.evaluation.samples import Sample
+from deepfake_video.scanning.sample import write_sample_video
+
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "finetune_with_trainer.py"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    """A real and a fake clip of four people each, in a CSV file that names the people."""
+    root = tmp_path_factory.mktemp("data")
+    clip = write_sample_video(root / "clip.mp4", num_frames=6).read_bytes()
+    lines = ["path,label,group"]
+    for person in range(4):
+        for label in ("real", "fake"):
+            (root / f"{label}-{person}.mp4").write_bytes(clip)
+            lines.append(f"{label}-{person}.mp4,{label},{person}")
+    (root / "clips.csv").write_text("\n".join(lines) + "\n")
+    return root / "clips.csv"
+
+
+def test_an_item_is_the_input_that_the_processor_makes_of_the_video(tmp_path):
+    path = write_sample_video(tmp_path / "person.mp4", num_frames=8)
+    processor = DeepfakeVideoProcessor.from_preset("tiny", num_frames=4, do_crop_faces=True)
+    sample = Sample(key="person", path=path, is_fake=True, dataset="videos")
+    (item,) = FaceClipDataset([sample], processor, cache=tmp_path / "crops")
+    wanted = processor(str(path), return_tensors="pt")["pixel_values_videos"][0]
+    assert int(item["labels"]) == 1
+    torch.testing.assert_close(item["pixel_values_videos"], wanted)
+
+
+def test_a_transform_changes_the_clip(tmp_path):
+    path = write_sample_video(tmp_path / "person.mp4", num_frames=4)
+    processor = DeepfakeVideoProcessor.from_preset("tiny", num_frames=2)
+    sample = Sample(key="person", path=path, is_fake=False, dataset="videos")
+    black = FaceClipDataset([sample], processor, cache=tmp_path, transform=np.zeros_like)[0]["pixel_values_videos"]
+    mean, std = (torch.tensor(values) for values in (processor.image_mean, processor.image_std))
+    torch.testing.assert_close(black.amax((0, 2, 3)), -mean / std)
+
+
+def test_shorter_clips_are_padded_and_masked():
+    clips = [torch.ones(length, 3, 4, 4) for length in (3, 1)]
+    batch = DeepfakeCollator()([{"pixel_values_videos": clip, "labels": torch.tensor(1)} for clip in clips])
+    assert batch["pixel_values_videos"].shape == (2, 3, 3, 4, 4)
+    assert batch["frame_mask"].tolist() == [[True] * 3, [True, False, False]]
+    assert not batch["pixel_values_videos"][1, 1:].any()
+
+
+def test_clips_of_one_length_need_no_mask():
+    batch = DeepfakeCollator()([{"pixel_values_videos": torch.ones(2, 3, 4, 4), "labels": torch.tensor(0)}] * 2)
+    assert "frame_mask" not in batch
+
+
+def test_nobody_is_in_both_parts(data, tmp_path):
+    processor = DeepfakeVideoProcessor.from_preset("tiny", num_frames=4)
+    parts = FaceClipDataset.open_divided(data, processor, cache=tmp_path)
+    people = [{identity for video in part.videos for identity in video.sample.identities} for part in parts]
+    assert not people[0] & people[1]
+    assert [len(part) for part in parts] == [6, 2]
+    assert len(FaceClipDataset.open(data, processor, cache=tmp_path)) == 8
+
+
+def test_the_example_fine_tunes_a_model_that_the_pipeline_loads(data, tmp_path):
+    options = ["--preset", "tiny", "--num-frames", "4", "--steps", "2", "--random-weights", "--cpu"]
+    metrics = runpy.run_path(str(EXAMPLE))["main"]([str(data), str(tmp_path), *options])
+    assert 0 <= metrics["eval_auc"] <= 1
+    clip = write_sample_video(tmp_path / "clip.mp4", num_frames=6)
+    detector = pipeline("video-classification", model=str(tmp_path / "model"), trust_remote_code=True)
+    assert {answer["label"] for answer in detector(str(clip))} == {"real", "fake"}

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the batches of a training come from: a data loader, or anything else that can start at a given step."""
+
+import signal
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+from accelerate import Accelerator
+from torch.utils.data import DataLoader, Dataset, Subset
+
+from .recipe import Recipe
+
+
+class BatchSource(Protocol):
+    """The batches of a training. A batch depends on its index only, so that a training can be resumed."""
+
+    def batches(self, first_step: int) -> Iterator[torch.Tensor]:
+        """
+        Iterate over the batches from an optimiser step on.
+
+        Args:
+            first_step: Number of optimiser steps, of `recipe.accumulation` batches each, that are skipped.
+
+        Returns:
+            Batches on the device of the network, in the layout that `inputs` of the training mode reads: clips
+            (pairs, 2, T, H, W, 3 or 4) or features (pairs, 2, T, num_features), the real one of each pair first. Each
+            process receives its share of the pairs.
+        """
+        ...
+
+
+class LoaderBatches:
+    """
+    Batches of a data set of pairs, drawn by the worker processes of a `DataLoader`.
+
+    Args:
+        pairs: Data set of `recipe.num_pairs` pairs, in their order.
+        recipe: Recipe of the training.
+        accelerator: Divides the batches among processes and moves them to the device.
+        workers: Worker processes; 0 draws the pairs in this process.
+    """
+
+    def __init__(
+        self, pairs: Dataset[torch.Tensor], recipe: Recipe, accelerator: Accelerator, *, workers: int
+    ) -> None:
+        self._pairs, self._recipe, self._accelerator, self._workers = pairs, recipe, accelerator, workers
+
+    def batches(self, first_step: int) -> Iterator[torch.Tensor]:
+        """Iterate over the batches from an optimiser step on, see [`BatchSource.batches`]."""
+        first_pair = first_step * self._recipe.batch_pairs * self._recipe.accumulation
+        loader = self._accelerator.prepare(
+            DataLoader(
+                Subset(self._pairs, range(first_pair, self._recipe.num_pairs)),
+                self._recipe.batch_pairs // self._accelerator.num_processes,
+                num_workers=self._workers,
+                worker_init_fn=_start_worker,
+                persistent_workers=False,
+                # A loader draws from torch's generator when it starts; with a generator of its own, a resumed training
+                # draws the same dropout as an unbroken one.
+                generator=torch.Generator(),
+            )
+        )
+        return iter(loader)
+
+
+def _start_worker(_: int) -> None:
+    # The main process handles an interrupt.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(1)

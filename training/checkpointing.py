@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The state of a training on disk: where it stands, so that it can be resumed, and the best weights so far."""
+
+import hashlib
+import json
+import math
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from ..common.files import write_atomically
+from .data import Video
+from .errors import TrainingError
+from .recipe import CHANGEABLE, Recipe
+
+
+STATE_NAME, BEST_NAME, PROGRESS_NAME = "state", "best.safetensors", "progress.json"
+
+
+@dataclass
+class Progress:
+    """
+    How far a training has come.
+
+    Attributes:
+        step: Optimiser steps that are done.
+        best: Highest validation AUC so far.
+        best_step: Step at which it was reached.
+        validations_since: Validations since then.
+        seconds: Training time in seconds, without validation.
+        finished: Whether the recipe requires no further step.
+    """
+
+    step: int = 0
+    best: float = -math.inf
+    best_step: int = 0
+    validations_since: int = 0
+    seconds: float = 0.0
+    finished: bool = False
+
+
+class Checkpoints:
+    """
+    Stores and restores the state of a training in its folder.
+
+    A state is replaced as a whole: an interruption leaves the previous one.
+
+    Args:
+        accelerator: Holds the network, optimiser and schedule that are stored.
+        folder: Folder of the training.
+        recipe: Recipe of the training.
+        data: Hash of the training and validation videos, see [`hash_videos`].
+        initial: Hash of the initial weights, see [`hash_weights`].
+    """
+
+    def __init__(self, accelerator: Accelerator, folder: Path, recipe: Recipe, *, data: str, initial: str) -> None:
+        self._accelerator, self.folder, self._recipe = accelerator, folder, recipe
+        self._data, self._initial = data, initial
+        self._state, self._replaced = folder / STATE_NAME, folder / f".{STATE_NAME}.old"
+
+    def save(self, progress: Progress) -> None:
+        """Store the state of all processes."""
+        self._accelerator.wait_for_everyone()
+        fresh, is_main = self.folder / f".{STATE_NAME}.new", self._accelerator.is_main_process
+        if is_main:
+            shutil.rmtree(fresh, ignore_errors=True)
+        self._accelerator.wait_for_everyone()
+        self._accelerator.save_state(str(fresh))
+        self._accelerator.wait_for_everyone()
+        if is_main:
+            record = {"recipe": self._recipe.to_dict(), "data": self._data, "initial": self._initial}
+            record["progress"] = asdict(progress)
+            write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
+            shutil.rmtree(self._replaced, ignore_errors=True)
+            if self._state.exists():
+                self._state.rename(self._replaced)
+            fresh.rename(self._state)
+            shutil.rmtree(self._replaced, ignore_errors=True)
+        self._accelerator.wait_for_everyone()
+
+    def restore(self) -> Progress:
+        """
+        Restore the state in the folder.
+
+        Returns:
+            Progress of the restored training, or of a new one if the folder contains no state.
+
+        Raises:
+            TrainingError: If the state belongs to another recipe, other data, or other initial weights.
+        """
+        state = self._replaced if not self._state.exists() and self._replaced.exists() else self._state
+        if not (state / PROGRESS_NAME).is_file():
+            return Progress()
+        record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
+        # A state of an earlier version lacks the fields that were added since then: they have their defaults.
+        stored, wanted = Recipe(**record["recipe"]).to_dict(), self._recipe.to_dict()
+        changed = [name for name in wanted if stored[name] != wanted[name] and name not in CHANGEABLE]
+        if changed:
+            raise TrainingError(
+                f"{self.folder}: contains a training with another recipe (different: {', '.join(changed)}); choose "
+                "another folder."
+            )
+        if record.get("data", self._data) != self._data:
+            raise TrainingError(
+                f"{self.folder}: contains a training on other videos, on another split of them, or on crops made by "
+                "another version of this package; choose another folder."
+            )
+        if record.get("initial", self._initial) != self._initial:
+            source = self._recipe.initial or "the seed"
+            raise TrainingError(
+                f"{self.folder}: contains a training with other initial weights, because {source} now gives different "
+                "ones; choose another folder."
+            )
+        self._accelerator.load_state(str(state))
+        return Progress(**record["progress"])
+
+    def save_best(self, network: nn.Module) -> None:
+        """Store the weights of a network as the best so far."""
+        if self._accelerator.is_main_process:
+            weights = {name: value.contiguous() for name, value in network.state_dict().items()}
+            unfinished = self.folder / f".{BEST_NAME}"
+            save_file(weights, unfinished)
+            unfinished.replace(self.folder / BEST_NAME)
+
+    def load_best(self) -> dict[str, torch.Tensor]:
+        """Load the best weights on the CPU."""
+        return load_file(self.folder / BEST_NAME)
+
+
+def read_progress(folder: Path) -> Progress:
+    """Read the progress of the training whose state is in a folder; raises `OSError` if there is none."""
+    record = json.loads((folder / STATE_NAME / PROGRESS_NAME).read_text(encoding="utf-8"))
+    return Progress(**record["progress"])
+
+
+def hash_videos(*sides: Sequence[Video]) -> str:
+    """Hash the content and labels of training and validation videos, regardless of their order."""
+    listed = [sorted((video.crops.path.name, video.sample.is_fake) for video in side) for side in sides]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def hash_weights(network: nn.Module) -> str:
+    """Hash the names, shapes and values of the weights of a network."""
+    digest = hashlib.sha256()
+    for name, tensor in network.state_dict().items():
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

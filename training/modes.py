@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The training modes: what a network is trained on, and its loss.
+
+| mode            | chosen by       | batch                          | loss                                        |
+|-----------------|-----------------|--------------------------------|---------------------------------------------|
+| [`ClipMode`]    | default         | clips                          | cross entropy                               |
+| [`FeatureMode`] | `feature_pairs` | frame features, computed once  | cross entropy                               |
+| [`RegionMode`]  | `region_weight` | clips with their altered region | cross entropy, plus that of the region head |
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from .batch_sources import BatchSource, LoaderBatches
+from .batches import TrainingPairs
+from .data import Video
+from .features import FeatureClassifier, FeaturePairs
+from .pixels import to_pixel_values
+from .recipe import Recipe
+from .regions import RegionClassifier, region_loss
+
+
+class Inputs(NamedTuple):
+    """
+    A batch as the trained module takes it.
+
+    Attributes:
+        values: Pixel values (B, T, C, H, W), or frame features (B, T, num_features).
+        labels: Labels (B,): 0 real, 1 fake.
+        regions: Altered regions (B, T, H, W) uint8, if the mode uses them.
+    """
+
+    values: torch.Tensor
+    labels: torch.Tensor
+    regions: torch.Tensor | None = None
+
+
+class ClipMode:
+    """
+    Trains a network on clips of pixels. The other modes override what they do differently.
+
+    Args:
+        recipe: Recipe of the training.
+    """
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe, self.processor = recipe, recipe.make_processor()
+
+    def wrap(self, network: DeepfakeForVideoClassification) -> nn.Module:
+        """The module that is optimised: the network, or one that contains it and layers used in training only."""
+        return network
+
+    def make_source(
+        self,
+        videos: Sequence[Video],
+        network: DeepfakeForVideoClassification,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        workers: int,
+    ) -> BatchSource:
+        """
+        Create the source of the batches.
+
+        Args:
+            videos: Training videos.
+            network: Network with its initial weights.
+            folder: Folder of the training.
+            accelerator: Accelerator of the training.
+            workers: Worker processes that draw pairs.
+        """
+        return LoaderBatches(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=workers)
+
+    def inputs(self, batch: torch.Tensor) -> Inputs:
+        """
+        Convert a batch into the inputs of the module.
+
+        Args:
+            batch: Pairs (pairs, 2, ...), the real one first.
+        """
+        clips, labels = _flatten_pairs(batch)
+        return Inputs(to_pixel_values(clips, self.processor), labels)
+
+    def loss(self, module: nn.Module, inputs: Inputs) -> torch.Tensor:
+        """
+        Compute the loss.
+
+        Args:
+            module: What `wrap` returned, as accelerate prepared it.
+            inputs: Inputs of one batch.
+        """
+        return self._classification_loss(module(inputs.values).logits, inputs.labels)
+
+    def _classification_loss(self, logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        # The configuration of a network in training has no calibration, so these are the plain logits.
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.recipe.label_smoothing)
+
+
+class FeatureMode(ClipMode):
+    """Trains the layers above a frozen frame encoder, on features that are computed once."""
+
+    def wrap(self, network: DeepfakeForVideoClassification) -> nn.Module:
+        return FeatureClassifier(network)
+
+    def make_source(
+        self,
+        videos: Sequence[Video],
+        network: DeepfakeForVideoClassification,
+        folder: Path,
+        accelerator: Accelerator,
+        *,
+        workers: int,
+    ) -> BatchSource:
+        drawn = TrainingPairs(videos, self.recipe)
+        # The first process computes the features, the others read them.
+        with accelerator.main_process_first():
+            pairs = FeaturePairs(drawn, network, self.recipe, self.processor, folder)
+        # Features are in memory: worker processes would only copy them.
+        return LoaderBatches(pairs, self.recipe, accelerator, workers=0)
+
+    def inputs(self, batch: torch.Tensor) -> Inputs:
+        return Inputs(*_flatten_pairs(batch))
+
+
+class RegionMode(ClipMode):
+    """Trains on clips with an auxiliary head that predicts the altered region."""
+
+    def wrap(self, network: DeepfakeForVideoClassification) -> nn.Module:
+        return RegionClassifier(network)
+
+    def inputs(self, batch: torch.Tensor) -> Inputs:
+        clips, labels = _flatten_pairs(batch)
+        return Inputs(to_pixel_values(clips[..., :3], self.processor), labels, clips[..., 3])
+
+    def loss(self, module: nn.Module, inputs: Inputs) -> torch.Tensor:
+        assert inputs.regions is not None
+        logits, maps = module(inputs.values)
+        loss = self._classification_loss(logits, inputs.labels)
+        return loss + self.recipe.region_weight * region_loss(maps, inputs.regions)
+
+
+def make_mode(recipe: Recipe) -> ClipMode:
+    """Choose the training mode of a recipe."""
+    if recipe.feature_pairs:
+        return FeatureMode(recipe)
+    return RegionMode(recipe) if recipe.region_weight else ClipMode(recipe)
+
+
+def _flatten_pairs(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """(pairs, 2, frames, ...) -> clips (2 * pairs, frames, ...) and their labels (2 * pairs,)."""
+    return batch.flatten(0, 1), torch.tensor([0, 1], device=batch.device).repeat(len(batch))

@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What goes into [`train`] and what comes out: the plan, the listener, and the result."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from ..evaluation.metrics import Estimate
+from .errors import TrainingError
+from .recipe import Recipe
+
+
+Device = Literal["auto", "cpu"]
+Precision = Literal["no", "fp16", "bf16"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingPlan:
+    """
+    Everything that [`train`] needs to know.
+
+    Attributes:
+        data: Data sets for training, in any layout that `deepfake-video evaluate` reads.
+        recipe: What is trained, and how; see [`Recipe.read`].
+        output: Folder of the log, the state and, in `model`, the trained model. A training whose state is there is
+            resumed.
+        validation_data: Data sets for validation. If empty, a share of the identities in `data` is held out.
+        cache: Folder of the face crops, which several trainings may share; `output/crops` by default.
+        device: "auto", or "cpu" to use no GPU.
+        precision: Mixed precision of accelerate.
+        workers: Processes that cut out faces and draw training pairs; 0 does both in this process.
+        stop_after: Number of steps after which the call stores its state and stops; `None` to finish the training.
+
+    Raises:
+        TrainingError: If a path does not exist, a value is invalid, or the recipe cannot be used.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from deepfake_video import Recipe, TrainingPlan
+        >>> TrainingPlan(data=[Path("nowhere")], recipe=Recipe.read("frames"), output=Path("run1"))
+        Traceback (most recent call last):
+        ...
+        deepfake_video.training.errors.TrainingError: nowhere: no such file or folder.
+    """
+
+    data: Sequence[Path]
+    recipe: Recipe
+    output: Path
+    validation_data: Sequence[Path] = ()
+    cache: Path | None = None
+    device: Device = "auto"
+    precision: Precision = "no"
+    workers: int = 2
+    stop_after: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.data:
+            raise TrainingError("give at least one data set to train on.")
+        for path in (*self.data, *self.validation_data):
+            if not path.exists():
+                raise TrainingError(f"{path}: no such file or folder.")
+        if self.workers < 0:
+            raise TrainingError(f"workers must be at least 0, got {self.workers}.")
+        if self.stop_after is not None and self.stop_after < 1:
+            raise TrainingError(f"stop_after must be at least 1, got {self.stop_after}.")
+        for name, value, choices in (
+            ("device", self.device, get_args(Device)),
+            ("precision", self.precision, get_args(Precision)),
+        ):
+            if value not in choices:
+                raise TrainingError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        self.recipe.check_model()
+        if self.recipe.trains == "head" and self.recipe.initial is None:
+            raise TrainingError('recipe: trains "head" requires initial, the model whose backbone is kept.')
+
+    @property
+    def crops(self) -> Path:
+        """Folder of the cached face crops."""
+        return self.cache or self.output / "crops"
+
+    @property
+    def model(self) -> Path:
+        """Folder of the trained model."""
+        return self.output / "model"
+
+
+class TrainingListener:
+    """Receives the messages of a training. The methods do nothing; override those that are of interest."""
+
+    def note(self, text: str) -> None:
+        """A sentence about the data, such as the number of videos."""
+
+    def skipped(self, reason: str) -> None:
+        """A video is left out."""
+
+    def logged(self, record: Mapping[str, Any]) -> None:
+        """A record was appended to the log."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingResult:
+    """
+    The result of [`train`].
+
+    Attributes:
+        output: Folder of the training.
+        model: Folder of the trained model; `None` if `stop_after` ended the call early.
+        steps: Number of optimiser steps that are done.
+        best_step: Step whose weights were kept.
+        metrics: Metrics on the validation videos by name, with 95 % intervals; empty if the training is not finished,
+            and in all processes but the first.
+    """
+
+    output: Path
+    model: Path | None
+    steps: int
+    best_step: int
+    metrics: Mapping[str, Estimate] = field(default_factory=dict)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the training is finished."""
+        return self.model is not None

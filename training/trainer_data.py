@@ -1,0 +1,184 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data for `transformers.Trainer`: a data set of face clips, and its collator."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from ..evaluation.datasets import open_benchmark
+from ..evaluation.samples import Sample
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from .crops import CropSettings
+from .data import load_videos, open_data
+
+
+class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
+    """
+    Face clips of labelled videos, as `transformers.Trainer` and `DeepfakeForVideoClassification` expect them.
+
+    Each video is decoded and searched for faces once, when the data set is created, and its face crops are cached. An
+    item is a dictionary of `pixel_values_videos` (T, C, H, W) float32, the input of the network for the frames that
+    the processor samples, and `labels`, 0 for real and 1 for fake. A short video has fewer frames than others:
+    [`DeepfakeCollator`] pads it.
+
+    Args:
+        samples: Labelled videos or face images.
+        processor: Processor of the network, which decides about frames, crops and normalisation.
+        cache: Folder of the face crops; several data sets may share it.
+        workers: Processes that decode videos and detect faces; 0 does both in this process.
+        transform: Augmentation of a clip: frames (T, S, S, 3) uint8 to frames of the same shape.
+        on_skip: Called with the reason for each video that is left out.
+
+    Raises:
+        TrainingFailedError: If more than a tenth of the videos have no face crops.
+        OSError: If the cache cannot be written.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from deepfake_video import DeepfakeVideoProcessor, FaceClipDataset
+        >>> processor = DeepfakeVideoProcessor.from_preset("efficientnet-b0-frames")
+        >>> data = FaceClipDataset.open(Path("FaceForensics++"), processor, cache=Path("crops"))  # doctest: +SKIP
+        >>> data[0]["pixel_values_videos"].shape, int(data[0]["labels"])  # doctest: +SKIP
+        (torch.Size([100, 3, 224, 224]), 0)
+    """
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        processor: DeepfakeVideoProcessor,
+        *,
+        cache: Path,
+        workers: int = 0,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        on_skip: Callable[[str], None] = lambda reason: None,
+    ) -> None:
+        self.processor, self.transform = processor, transform
+        settings = CropSettings(
+            size=max(processor.size["height"], processor.size["width"]),
+            margin=processor.face_margin,
+            num_frames=processor.num_frames,
+            burst_length=processor.burst_length if processor.frame_sampling == "bursts" else 1,
+        )
+        self.videos = load_videos(samples, settings, cache, workers=workers, on_skip=on_skip)
+
+    @classmethod
+    def open(
+        cls,
+        root: Path,
+        processor: DeepfakeVideoProcessor,
+        *,
+        cache: Path,
+        split: str = "all",
+        workers: int = 0,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        on_skip: Callable[[str], None] = lambda reason: None,
+    ) -> "FaceClipDataset":
+        """
+        Open a data set in any layout that `deepfake-video evaluate` reads.
+
+        Args:
+            root: Folder, or CSV or JSON file.
+            processor: Processor of the network.
+            cache: Folder of the face crops.
+            split: "train", "val", "test" or "all".
+            workers: Processes that decode videos and detect faces.
+            transform: Augmentation of a clip.
+            on_skip: Called with the reason for each video that is left out.
+
+        Raises:
+            EvaluationError: If the data set cannot be read or has no such split.
+        """
+        samples = open_benchmark(root).select(split).present
+        return cls(samples, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip)
+
+    @classmethod
+    def open_divided(
+        cls,
+        root: Path,
+        processor: DeepfakeVideoProcessor,
+        *,
+        cache: Path,
+        validation_share: float = 0.3,
+        seed: int = 0,
+        workers: int = 0,
+        transform: Callable[[np.ndarray], np.ndarray] | None = None,
+        on_skip: Callable[[str], None] = lambda reason: None,
+    ) -> "tuple[FaceClipDataset, FaceClipDataset]":
+        """
+        Open a data set and divide it into training and validation data, with no person in both.
+
+        Args:
+            root: Folder, or CSV or JSON file; a data set with a "val" split keeps its splits.
+            processor: Processor of the network.
+            cache: Folder of the face crops.
+            validation_share: Share of the identity groups that is held out.
+            seed: Seed of the choice of these groups.
+            workers: Processes that decode videos and detect faces.
+            transform: Augmentation of a training clip.
+            on_skip: Called with the reason for each video that is left out.
+
+        Raises:
+            EvaluationError: If the data set cannot be read.
+            TrainingError: If it cannot be divided, for example because it does not name the people.
+        """
+        train, validation = open_data([root], [], share=validation_share, seed=seed)
+        return (
+            cls(train, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip),
+            cls(validation, processor, cache=cache, workers=workers, on_skip=on_skip),
+        )
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def __getitem__(self, index: int) -> dict[str, torch.Tensor]:
+        video = self.videos[index]
+        frames, _ = video.crops.read(0, len(video.crops.frame_indices))
+        if self.transform is not None:
+            frames = self.transform(frames)
+        clip = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, C, S, S)
+        inputs = self.processor([clip], do_crop_faces=False, do_sample_frames=False, return_tensors="pt")
+        label = torch.tensor(int(video.sample.is_fake))
+        return {"pixel_values_videos": inputs["pixel_values_videos"][0], "labels": label}
+
+
+class DeepfakeCollator:
+    """
+    Collate the items of [`FaceClipDataset`] into a batch, for `data_collator` of `transformers.Trainer`.
+
+    Clips with fewer frames than the longest one are padded with zeros, which `frame_mask` excludes.
+
+    Example:
+
+        >>> import torch
+        >>> from deepfake_video import DeepfakeCollator
+        >>> clips = [torch.ones(2, 3, 8, 8), torch.ones(4, 3, 8, 8)]
+        >>> items = [{"pixel_values_videos": clip, "labels": torch.tensor(0)} for clip in clips]
+        >>> batch = DeepfakeCollator()(items)
+        >>> batch["pixel_values_videos"].shape, batch["frame_mask"].sum(1)
+        (torch.Size([2, 4, 3, 8, 8]), tensor([2, 4]))
+    """
+
+    def __call__(self, items: Sequence[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """
+        Collate items.
+
+        Args:
+            items: Dictionaries of `pixel_values_videos` (T, C, H, W) and `labels`.
+
+        Returns:
+            `pixel_values_videos` (B, T, C, H, W), `labels` (B,) and, if the clips differ in length, `frame_mask`
+            (B, T) bool.
+        """
+        clips = [item["pixel_values_videos"] for item in items]
+        batch = {
+            "pixel_values_videos": torch.nn.utils.rnn.pad_sequence(clips, batch_first=True),
+            "labels": torch.stack([item["labels"] for item in items]),
+        }
+        lengths = torch.tensor([len(clip) for clip in clips])
+        if (lengths < lengths.max()).any():
+            batch["frame_mask"] = torch.arange(int(lengths.max())) < lengths[:, None]
+        return batch

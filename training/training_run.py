@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A training from the plan to the model folder."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from ..common.files import check_folder_target, lock_folder
+from ..common.processes import ProcessGroup
+from ..evaluation.samples import Sample
+from .checkpointing import read_progress
+from .data import Video, load_videos, open_data
+from .loop import train_network
+from .model_folder import count_groups, save_model
+from .networks import make_network
+from .plan import TrainingListener, TrainingPlan, TrainingResult
+
+
+def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> TrainingResult:
+    """
+    Train a model, or resume a training, and save the calibrated model.
+
+    The videos are decoded and searched for faces once; this takes most of the time of the first call. All data and
+    weights are checked before that. With several processes (`accelerate launch`), each of them calls this function.
+
+    Args:
+        plan: What is trained, on what, and where the result is saved.
+        listener: Receives the messages of the training.
+
+    Returns:
+        The model folder and its metrics on the validation videos; or, after `plan.stop_after` steps, how far the
+        training has come.
+
+    Raises:
+        UsageError: If the training that was asked for is not possible: invalid initial weights, data or folders.
+        TrainingFailedError: If the training cannot continue, for example because its loss is not finite.
+        OSError: If files cannot be read or written.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from deepfake_video import Recipe, TrainingPlan, train
+        >>> recipe = Recipe.read("frames", steps=200, batch_pairs=8)
+        >>> plan = TrainingPlan(data=[Path("FaceForensics++")], recipe=recipe, output=Path("run1"))  # doctest: +SKIP
+        >>> result = train(plan)  # doctest: +SKIP
+        >>> result.model, result.metrics["auc"].value  # doctest: +SKIP
+        (PosixPath('run1/model'), 0.87)
+    """
+    listener = listener or TrainingListener()
+    for folder in (plan.output, plan.crops):
+        check_folder_target(folder)
+    # Initial weights that do not fit are found here, before hours of cropping; the training creates its own network.
+    make_network(plan.recipe)
+    samples = open_data(
+        plan.data,
+        plan.validation_data,
+        share=plan.recipe.validation_share,
+        seed=plan.recipe.split_seed,
+        on_note=listener.note,
+    )
+    group = ProcessGroup(plan.device)
+    try:
+        with lock_folder(plan.output, group.rank, work="training"):
+            if group.device == "cpu":
+                plan = replace(plan, device="cpu")
+            return _train_in(group, plan, samples, listener)
+    finally:
+        group.close()
+
+
+def _train_in(
+    group: ProcessGroup, plan: TrainingPlan, samples: tuple[list[Sample], list[Sample]], listener: TrainingListener
+) -> TrainingResult:
+    settings = plan.recipe.crop_settings()
+    # The first process fills the cache, and the others read it.
+    with group.first_alone():
+        training_videos, validation_videos = (
+            load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
+        )
+    if group.is_first:
+        listener.note(f"training: {_describe(training_videos)}")
+        listener.note(f"validation: {_describe(validation_videos)}")
+    outcome = train_network(
+        make_network(plan.recipe),
+        training_videos,
+        validation_videos,
+        plan.recipe,
+        plan.output,
+        device=plan.device,
+        precision=plan.precision,
+        workers=plan.workers,
+        stop_after=plan.stop_after,
+        on_record=listener.logged,
+    )
+    if outcome is None:
+        progress = read_progress(plan.output)
+        return TrainingResult(output=plan.output, model=None, steps=progress.step, best_step=progress.best_step)
+    metrics = {}
+    if group.is_first:
+        metrics = save_model(outcome, plan.recipe, (training_videos, validation_videos), plan.model)
+    return TrainingResult(
+        output=plan.output,
+        model=plan.model,
+        steps=outcome.progress.step,
+        best_step=outcome.progress.best_step,
+        metrics=metrics,
+    )
+
+
+def _describe(videos: Sequence[Video]) -> str:
+    return "; ".join(f"{name} {count}" for name, count in sorted(count_groups(videos).items()))
