@@ -24,9 +24,10 @@ from .face_tracking import MIN_IOU, box_iou
 GRAPH_NAME = "centerface.onnx"
 INSTALL_COMMAND = "pip install deepfake-video"
 
-# A face of `min_face_size` is so many pixels high in the picture that is searched. The network finds faces from about
-# 10 pixels on; its cost goes by the area of the picture.
-_SMALLEST = 14.0
+# A face of `min_face_size` is so many pixels high in the picture that is searched first, and in the one that follows
+# where the first shows nobody for sure. The cost goes by the area of the picture. Of faces of 14 pixels the network
+# finds few, of 22 most, of 40 all.
+_HEIGHTS = (14.0, 40.0)
 # The region searched for a known face, in sides of its box, and the side in pixels that it is scaled to.
 _REGION_SCALE = 2.0
 _REGION_SIDE = 96
@@ -101,12 +102,21 @@ class CenterFaceDetector:
             return []
         scale = min(max(longest, self.min_side), self.max_side) / longest
         faces: list[FaceDetection] = []
-        for face in _search(frame, scale * _SMALLEST / self.min_face_size):
+        for height in _HEIGHTS:
+            faces = self._detect_at(frame, scale * min(1.0, height / self.min_face_size))
+            faces = [f for f in faces if (f.box[3] - f.box[1]) * scale >= _TOLERANCE * self.min_face_size]
+            if any(face.score >= _to_score(_SURE_HEAT) for face in faces):
+                break
+        return faces
+
+    def _detect_at(self, frame: np.ndarray, scale: float) -> list[FaceDetection]:
+        """The faces of the frame seen at this scale; unsure ones are looked at more closely."""
+        faces: list[FaceDetection] = []
+        for face in _search(frame, scale):
             if face.score < _to_score(_SURE_HEAT):
                 near = [other for other in self.detect_near(frame, face.box) if box_iou(other.box, face.box) > MIN_IOU]
                 face = max([face, *near], key=lambda candidate: candidate.score)
-            is_new = all(box_iou(face.box, other.box) <= _MAX_OVERLAP for other in faces)
-            if is_new and (face.box[3] - face.box[1]) * scale >= _TOLERANCE * self.min_face_size:
+            if all(box_iou(face.box, other.box) <= _MAX_OVERLAP for other in faces):
                 faces.append(face)
         return sorted(faces, key=lambda face: -face.score)
 
