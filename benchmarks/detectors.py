@@ -29,7 +29,7 @@ def _center_and_sides(box: np.ndarray) -> np.ndarray:
 def main(paths: list[str]) -> None:
     torch.set_num_threads(1)
     detectors = {"mtcnn": MTCNNDetector(), "centerface": CenterFaceDetector()}
-    seconds, found = {name: 0.0 for name in detectors}, {name: 0 for name in detectors}
+    seconds, found = dict.fromkeys(detectors, 0.0), dict.fromkeys(detectors, 0)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for detector in detectors.values():
         detector.detect(np.zeros((1, 360, 640, 3), np.uint8))  # loads the networks
@@ -44,7 +44,7 @@ def main(paths: list[str]) -> None:
                     seconds[name] += time.process_time() - start
                     found[name] += len(faces[name])
                 for face in faces["mtcnn"]:
-                    best = max(faces["centerface"], key=lambda other: box_iou(face.box, other.box), default=None)  # noqa: B023
+                    best = max(faces["centerface"], key=lambda other: box_iou(face.box, other.box), default=None)
                     if best is not None and box_iou(face.box, best.box) > MIN_IOU:
                         pairs.append((face.box, best.box))
     print(f"found: {found}, by both: {len(pairs)}; {seconds['centerface'] / seconds['mtcnn']:.3f} of the time")
