@@ -27,7 +27,7 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import Unpack, VideosKwargs
-from transformers.utils import TensorType, auto_docstring
+from transformers.utils import TensorType, auto_docstring, logging
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import (
     VideoInput,
@@ -40,6 +40,9 @@ from .configuration_deepfake import DeepfakeConfig
 from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoDecodeError, VideoReader, select_frames
+
+
+logger = logging.get_logger(__name__)
 
 
 class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -63,6 +66,8 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
         Whether the crop is a square; else it has the shape of the box and resizing stretches it.
     face_padding (`str`, *optional*, defaults to `"reflect"`):
         What stands outside the frame: `"reflect"` or `"zero"`.
+    face_detector (`str`, *optional*, defaults to `"centerface"`):
+        What finds the faces: `"centerface"` or `"mtcnn"`. A checkpoint stores the one that its weights go with.
     face_min_size (`int`, *optional*, defaults to 40):
         Smallest face, in pixels of the searched frame, that the first search looks for.
     face_min_score (`float`, *optional*, defaults to 0.9):
@@ -77,6 +82,7 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
     face_margin: float | int | None
     face_square: bool | None
     face_padding: Literal["reflect", "zero"] | None
+    face_detector: Literal["centerface", "mtcnn"] | None
     face_min_size: int | None
     face_min_score: float | int | None
 
@@ -140,6 +146,7 @@ class DeepfakeProcessorDefaults:
     face_margin = 1.3
     face_square = True
     face_padding = "reflect"
+    face_detector = "centerface"
     face_min_size = 40
     face_min_score = 0.9
     valid_kwargs = DeepfakeVideoProcessorKwargs
@@ -315,7 +322,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             max_faces (`int`, *optional*):
                 Largest number of clips.
             detector (`FaceDetector`, *optional*):
-                Finds the faces; MTCNN if not given.
+                Finds the faces; `face_detector` if not given.
             keep_frames (`bool`, *optional*, defaults to `False`):
                 Keep whole frames in the cache of the source for another call.
             kwargs:
@@ -370,8 +377,12 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
         ]
 
     def face_settings(self, **kwargs: Any) -> FaceCropSettings:
-        """The face choices as [`FaceCropSettings`]; `kwargs` stand in place of the processor's own."""
+        """The face choices as [`FaceCropSettings`]; `kwargs` replace the processor's own, another detector loudly."""
+        detector, own = self._choice(kwargs, "face_detector"), self.face_detector
+        if detector != own:
+            logger.warning_once(f"Faces are found by {detector}, but the checkpoint names {own}: scores may differ.")
         return FaceCropSettings(
+            detector=detector,
             margin=self._choice(kwargs, "face_margin"),
             square=self._choice(kwargs, "face_square"),
             padding=self._choice(kwargs, "face_padding"),

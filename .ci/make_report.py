@@ -14,7 +14,7 @@ import av
 import numpy as np
 from PIL import Image
 
-from deepfake_video.face_detection import MTCNNDetector
+from deepfake_video.face_mtcnn import MTCNNDetector
 from deepfake_video.training.blending import blend_clip, draw_blend
 
 
