@@ -11,11 +11,13 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
-import torch
-from torchvision.transforms.v2 import functional as F
+
+
+if TYPE_CHECKING:
+    import torch
 
 
 INSTALL_COMMAND = "pip install facenet-pytorch==2.5.3"
@@ -94,6 +96,8 @@ class MTCNNDetector:
         scaled = self.scaled(frame)
         if min(scaled.shape[:2]) <= self.min_face_size:  # MTCNN has no scale to search and raises
             return []
+        import torch
+
         with torch.autocast(torch.device(self.device).type, enabled=False):
             boxes, scores, landmarks = _load_mtcnn(self.min_face_size, self.device).detect(scaled, landmarks=True)
         if boxes is None:
@@ -109,6 +113,8 @@ class MTCNNDetector:
 
 @lru_cache(maxsize=8)
 def _load_mtcnn(min_face_size: int, device: str) -> Any:
+    import torch
+
     try:
         facenet_pytorch = importlib.import_module("facenet_pytorch")
     except ModuleNotFoundError as error:
@@ -123,6 +129,9 @@ def scale_frame(frame: np.ndarray, height: int, width: int) -> torch.Tensor:
 
     The channels lie apart in memory: MTCNN is a tenth faster with that.
     """
+    import torch
+    from torchvision.transforms.v2 import functional as F
+
     pixels: torch.Tensor = torch.from_numpy(np.require(frame, requirements=["C", "W"])).permute(2, 0, 1)
     if pixels.shape[1:] != (height, width):
         pixels = F.resize(pixels, [height, width], antialias=True)
