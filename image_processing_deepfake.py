@@ -35,8 +35,8 @@ from transformers.video_utils import (
     make_batched_videos,
 )
 
-from .clip_reading import Clip as Clip
-from .clip_reading import ClipReader
+from .clip_sampling import Clip as Clip
+from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
@@ -172,7 +172,7 @@ class DeepfakeProcessorDefaults:
 
 
 @auto_docstring(custom_intro="Turns videos or clips into the input of [`DeepfakeForVideoClassification`].")
-class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipReader, BaseVideoProcessor):
+class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoProcessor):
     def __init__(self, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> None:
         super().__init__(**kwargs)
         # A wrong choice is named here, not at the first video.

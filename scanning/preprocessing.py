@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from ..clip_reading import ClipReader
+from ..clip_sampling import ClipSampler
 from ..frame_resizing import resize_frame
 
 
@@ -31,7 +31,7 @@ class UnsupportedChoiceError(ValueError):
 
 
 @dataclass(kw_only=True)
-class Preprocessing(ClipReader):
+class Preprocessing(ClipSampler):
     """
     The choices of a `DeepfakeVideoProcessor` that resizes to a fixed size by averaging, and normalises.
 
@@ -95,7 +95,7 @@ class Preprocessing(ClipReader):
         return cls(**size, **values)
 
     def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
-        """See [`ClipReader.resize_frame`]; `kwargs` may hold `do_resize`."""
+        """See [`ClipSampler.resize_frame`]; `kwargs` may hold `do_resize`."""
         if not self._choice(kwargs, "do_resize"):
             return frame
         return resize_frame(frame, self.height, self.width)

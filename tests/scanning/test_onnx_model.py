@@ -43,7 +43,7 @@ SCORE_WITHOUT_TORCH = """
 import json, sys
 from pathlib import Path
 import numpy as np
-from deepfake_video.clip_reading import ClipReader
+from deepfake_video.clip_sampling import ClipSampler
 from deepfake_video.scanning.onnx_model import load_onnx_model
 
 model = load_onnx_model(Path(sys.argv[1]), "default")

@@ -39,7 +39,7 @@ class Clip:
     track: FaceTrack | None = None
 
 
-class ClipReader:
+class ClipSampler:
     """
     Which frames of a video are judged, and how its clips are cut out, by the choices that a subclass holds.
 
@@ -178,7 +178,7 @@ class ClipReader:
             frame (`np.ndarray` of shape `(H, W, 3)`):
                 RGB, uint8.
             kwargs:
-                Choices in place of the reader's own.
+                Choices in place of its own.
         """
         raise NotImplementedError
 
@@ -195,4 +195,4 @@ def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: F
     return Clip(np.stack(frames)[kept], np.asarray(shown)[kept], track)
 
 
-__all__ = ["Clip", "ClipReader"]
+__all__ = ["Clip", "ClipSampler"]
