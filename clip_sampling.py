@@ -13,6 +13,8 @@
 # limitations under the License.
 """From an open video to the clips that are judged: the half of the preprocessing that needs numpy only."""
 
+import functools
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +23,9 @@ import numpy as np
 
 from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
 from .video_decoding import FrameSource, VideoDecodeError, VideoReader, select_frames
+
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,7 @@ class ClipSampler:
     """
 
     num_frames: int
+    face_detector: Any
 
     def frame_indices(self, total: int, video_fps: float | None = None, **kwargs: Any) -> np.ndarray:
         """
@@ -103,7 +109,7 @@ class ClipSampler:
             max_faces (`int`, *optional*):
                 Largest number of clips.
             detector (`FaceDetector`, *optional*):
-                Finds the faces; MTCNN if not given.
+                Finds the faces; `face_detector` if not given.
             keep_frames (`bool`, *optional*, defaults to `False`):
                 Whether a [`VideoReader`] keeps whole frames in its cache for another call.
             kwargs:
@@ -161,8 +167,12 @@ class ClipSampler:
         ]
 
     def face_settings(self, **kwargs: Any) -> FaceCropSettings:
-        """The face choices as [`FaceCropSettings`]; `kwargs` stand in place of the processor's own."""
+        """The face choices as [`FaceCropSettings`]; `kwargs` replace the processor's own, another detector loudly."""
+        detector = self._choice(kwargs, "face_detector")
+        if detector != self.face_detector:
+            _warn_of_detector(detector, self.face_detector)
         return FaceCropSettings(
+            detector=detector,
             margin=self._choice(kwargs, "face_margin"),
             square=self._choice(kwargs, "face_square"),
             padding=self._choice(kwargs, "face_padding"),
@@ -185,6 +195,11 @@ class ClipSampler:
     def _choice(self, kwargs: dict[str, Any], name: str) -> Any:
         value = kwargs.get(name)
         return getattr(self, name) if value is None else value
+
+
+@functools.cache
+def _warn_of_detector(detector: str, own: str) -> None:
+    logger.warning(f"Faces are found by {detector}, but the checkpoint names {own}: scores may differ.")
 
 
 def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:

@@ -63,6 +63,8 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
         Whether the crop is a square; else it has the shape of the box and resizing stretches it.
     face_padding (`str`, *optional*, defaults to `"reflect"`):
         What stands outside the frame: `"reflect"` or `"zero"`.
+    face_detector (`str`, *optional*, defaults to `"centerface"`):
+        What finds the faces: `"centerface"` or `"mtcnn"`. A checkpoint stores the one that its weights go with.
     face_min_size (`int`, *optional*, defaults to 40):
         Smallest face, in pixels of the searched frame, that the first search looks for.
     face_min_score (`float`, *optional*, defaults to 0.9):
@@ -77,6 +79,7 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
     face_margin: float | int | None
     face_square: bool | None
     face_padding: Literal["reflect", "zero"] | None
+    face_detector: Literal["centerface", "mtcnn"] | None
     face_min_size: int | None
     face_min_score: float | int | None
 
@@ -124,6 +127,7 @@ class DeepfakeProcessorDefaults:
     face_margin = 1.3
     face_square = True
     face_padding = "reflect"
+    face_detector = "centerface"
     face_min_size = 40
     face_min_score = 0.9
     valid_kwargs = DeepfakeVideoProcessorKwargs

@@ -49,6 +49,7 @@ class Preprocessing(ClipSampler):
         face_margin: Side of the crop over the side of the face box.
         face_square: Whether the crop is a square.
         face_padding: What stands outside the frame.
+        face_detector: What finds the faces.
         face_min_size: Smallest face that the first search looks for, in pixels of the searched frame.
         face_min_score: Smallest detection score of a face.
     """
@@ -66,6 +67,7 @@ class Preprocessing(ClipSampler):
     face_margin: float
     face_square: bool
     face_padding: Literal["reflect", "zero"]
+    face_detector: Literal["centerface", "mtcnn"]
     face_min_size: int
     face_min_score: float
     do_resize: bool = True

@@ -1,18 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-import re
-import sys
-
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_video import face_cropping, face_detection
 from deepfake_video.face_cropping import (
     FaceCropSettings,
     FaceDetection,
     FaceTrack,
-    MTCNNDetector,
     NoFaceFoundError,
     crop_face,
     crop_tracks,
@@ -86,6 +81,7 @@ def test_settings_are_json_scalars():
         {"max_side": 1.5},
         {"square": 1},
         {"padding": "edge"},
+        {"detector": "haar"},
     ],
 )
 def test_settings_refuse_what_makes_no_sense_and_name_it(wrong):
@@ -504,100 +500,6 @@ def test_frame_that_does_not_decode_again_is_an_error():
     track = track_from_boxes(np.array([0, 0, 4, 4]), range(3))
     with pytest.raises(VideoDecodeError, match="frame 1"):
         crop_tracks(source, [track], settings=FaceCropSettings(), resize=lambda crop: crop)
-
-
-# --- MTCNN
-
-
-@pytest.fixture(scope="session")
-def astronaut():
-    """A public-domain portrait (NASA) that comes with scikit-image: (512, 512, 3), the face at about 220, 120."""
-    pytest.importorskip("facenet_pytorch")
-    return pytest.importorskip("skimage.data").astronaut()
-
-
-def portrait_clip(astronaut, shifts, fps=25.0):
-    return FrameArray(np.stack([np.roll(astronaut, shift, axis=1)[:300, :400] for shift in shifts]), fps=fps)
-
-
-def test_mtcnn_finds_the_face_of_a_portrait(astronaut):
-    (found,) = MTCNNDetector().detect(astronaut[None])
-    assert found[0].score > 0.95
-    x0, y0, x1, y1 = found[0].box
-    assert x0 < 220 < x1
-    assert y0 < 120 < y1
-    assert found[0].landmarks.shape == (5, 2)
-
-
-def test_mtcnn_gives_boxes_in_pixels_of_a_large_frame(astronaut):
-    large = astronaut.repeat(4, axis=0).repeat(4, axis=1)
-    ((small_face, *_),), ((large_face, *_),) = (
-        MTCNNDetector().detect(astronaut[None]),
-        MTCNNDetector().detect(large[None]),
-    )
-    np.testing.assert_allclose(large_face.box / 4, small_face.box, atol=8)
-
-
-def test_mtcnn_finds_a_face_that_fills_a_tiny_frame(astronaut):
-    assert MTCNNDetector().detect(astronaut[50:200:3, 150:300:3][None])[0]
-
-
-@pytest.mark.parametrize("size", [(1, 1), (8, 8), (19, 30), (1, 500), (40, 256), (41, 4000)])
-def test_mtcnn_finds_nobody_in_odd_frames(size):
-    pytest.importorskip("facenet_pytorch")
-    assert MTCNNDetector().detect(np.zeros((2, *size, 3), dtype=np.uint8)) == [[], []]
-
-
-@pytest.mark.parametrize(
-    "frames", [np.zeros((1, 3, 64, 64), np.uint8), np.zeros((1, 64, 64, 3)), np.zeros((64, 64, 3))]
-)
-def test_mtcnn_refuses_other_layouts(frames):
-    with pytest.raises(ValueError, match=r"\(T, H, W, 3\) uint8"):
-        MTCNNDetector().detect(frames)
-
-
-def test_missing_facenet_names_the_command(monkeypatch):
-    face_detection._load_mtcnn.cache_clear()
-    monkeypatch.setitem(sys.modules, "facenet_pytorch", None)
-    with pytest.raises(ImportError, match=re.escape("pip install facenet-pytorch==2.5.3")):
-        MTCNNDetector().detect(np.zeros((1, 64, 64, 3), dtype=np.uint8))
-
-
-def test_following_agrees_with_searching_each_frame(astronaut, monkeypatch):
-    clip = portrait_clip(astronaut, range(0, 48, 6))
-    (followed,) = find_face_tracks(clip, range(8), settings=FaceCropSettings(smooth_boxes=False))
-    monkeypatch.setattr(face_cropping, "WHOLE_SEARCH_EVERY", 1)
-    (searched,) = find_face_tracks(clip, range(8), settings=FaceCropSettings(smooth_boxes=False))
-    assert followed.num_detected == searched.num_detected == 8
-    np.testing.assert_allclose(followed.boxes, searched.boxes, atol=12)
-
-
-def test_newcomer_between_whole_searches_is_found_from_the_beginning(astronaut):
-    portrait = astronaut[:300, 70:370]
-    empty = np.zeros_like(portrait)
-    frames = [np.concatenate([portrait, portrait if i >= 2 else empty], axis=1) for i in range(8)]
-    tracks = find_face_tracks(FrameArray(np.stack(frames), fps=1), range(8), settings=FaceCropSettings())
-    assert sorted(track.frame_indices[0] for track in tracks) == [0, 2]
-
-
-def test_small_face_is_found_in_the_end(astronaut):
-    frame = np.zeros((900, 1280, 3), dtype=np.uint8)
-    frame[400:528, 600:728] = astronaut[::4, ::4]
-    tracks = find_face_tracks(FrameArray(frame[None], fps=25), [0], settings=FaceCropSettings())
-    assert 600 < centers(tracks[0])[0][0] < 728
-
-
-def test_search_is_deterministic(astronaut):
-    clip = portrait_clip(astronaut, [0, 5, 9])
-    runs = [find_face_tracks(clip, range(3), settings=FaceCropSettings()) for _ in range(2)]
-    np.testing.assert_array_equal(runs[0][0].boxes, runs[1][0].boxes)
-
-
-@settings(max_examples=15, deadline=None)
-@given(st.integers(0, 2**32 - 1), st.integers(1, 90), st.integers(1, 90))
-def test_mtcnn_survives_noise_of_any_size(seed, height, width):
-    pytest.importorskip("facenet_pytorch")
-    MTCNNDetector().detect(noise(height, width, seed)[None])
 
 
 def test_track_knows_its_coverage_of_nothing():

@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The face detector CenterFace, run by onnxruntime without torch.
+
+Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` holds the published weights of
+https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). The installed package brings it; code that
+Transformers loads from a model folder does not, and takes that of an installed package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import threading
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .face_detection import FaceDetection, check_frames, region_around, scale_frame
+from .face_tracking import MIN_IOU, box_iou
+
+
+GRAPH_NAME = "centerface.onnx"
+INSTALL_COMMAND = "pip install deepfake-video"
+
+# A face of `min_face_size` is so many pixels high in the picture that is searched. The network finds faces from about
+# 10 pixels on; its cost goes by the area of the picture.
+_SMALLEST = 14.0
+# The region searched for a known face, in sides of its box, and the side in pixels that it is scaled to.
+_REGION_SCALE = 2.0
+_REGION_SIDE = 96
+# The network answers for blocks of 4 pixels, and takes pictures whose sides are multiples of 32.
+_STRIDE, _MULTIPLE = 4, 32
+# Peaks of the heat map below the first are nothing, and those below the second are looked at more closely.
+_LOWEST_HEAT, _SURE_HEAT = 0.2, 0.5
+# Of two boxes that overlap by more, the better one stays.
+_MAX_OVERLAP = 0.3
+# Faces smaller than this share of `min_face_size` are left out: MTCNN's smallest are about as large.
+_TOLERANCE = 0.75
+# Scores that mean about the same as MTCNN's: a heat of .5 becomes .9, and of .2 becomes .7.
+_ODDS_FACTOR = 9.0
+# MTCNN's boxes, for which the published checkpoints and this package's were trained, minus CenterFace's: shift of the
+# centre in sqrt(w * h), factors of width and height. Medians over real videos, by `benchmarks/detectors.py`.
+_BOX_SHIFT = np.array([-0.006, -0.012])
+_BOX_FACTOR = np.array([0.985, 1.01])
+
+
+@dataclass(frozen=True, kw_only=True)
+class CenterFaceDetector:
+    """CenterFace on small pictures of the frames, with boxes like those of MTCNN and its five landmarks.
+
+    The graph is loaded on first use, kept by the module (an instance holds settings only) and shared between threads;
+    one thread runs it.
+
+    Args:
+        min_face_size: Smallest face, in pixels of the frame scaled to sides of `min_side` to `max_side`.
+        max_side: Long side in pixels beyond which frames are scaled down before `min_face_size` counts.
+        min_side: Long side up to which they are scaled up.
+
+    Example:
+        >>> import numpy as np
+        >>> from deepfake_video.face_centerface import CenterFaceDetector
+        >>> CenterFaceDetector().detect(np.zeros((2, 90, 160, 3), dtype=np.uint8))
+        [[], []]
+    """
+
+    min_face_size: int = 40
+    max_side: int = 640
+    min_side: int = 256
+
+    def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
+        """The faces of each of the `frames`, (T, H, W, 3) uint8 RGB, the surest first.
+
+        Raises:
+            ValueError: For another kind of array.
+            ImportError: Where onnxruntime or the graph is missing.
+        """
+        check_frames(frames)
+        return [self._detect_one(frame) for frame in frames]
+
+    def scaled(self, frame: np.ndarray) -> np.ndarray:
+        """The frame, (H, W, 3) uint8, with a long side of at most `max_side` pixels."""
+        return _shrink(frame, min(1.0, self.max_side / max(frame.shape[:2])))
+
+    def detect_near(self, frame: np.ndarray, box: np.ndarray) -> list[FaceDetection]:
+        """The faces around `box` in `frame`, (H, W, 3) uint8, for a part of the cost of a whole search."""
+        x0, y0, x1, y1 = region_around(box, _REGION_SCALE, frame)
+        if x1 <= x0 or y1 <= y0:
+            return []
+        region = frame[y0:y1, x0:x1]
+        return [face.transformed(1.0, (x0, y0)) for face in _search(region, _REGION_SIDE / max(region.shape[:2]))]
+
+    def finer(self) -> CenterFaceDetector:
+        """A detector for faces of 20 pixels in frames of up to 1280."""
+        return replace(self, max_side=max(1280, self.max_side), min_face_size=20)
+
+    def _detect_one(self, frame: np.ndarray) -> list[FaceDetection]:
+        longest = max(frame.shape[:2])
+        if min(frame.shape[:2]) == 0:
+            return []
+        scale = min(max(longest, self.min_side), self.max_side) / longest
+        faces: list[FaceDetection] = []
+        for face in _search(frame, scale * _SMALLEST / self.min_face_size):
+            if face.score < _to_score(_SURE_HEAT):
+                near = [other for other in self.detect_near(frame, face.box) if box_iou(other.box, face.box) > MIN_IOU]
+                face = max([face, *near], key=lambda candidate: candidate.score)
+            is_new = all(box_iou(face.box, other.box) <= _MAX_OVERLAP for other in faces)
+            if is_new and (face.box[3] - face.box[1]) * scale >= _TOLERANCE * self.min_face_size:
+                faces.append(face)
+        return sorted(faces, key=lambda face: -face.score)
+
+
+def check_available() -> None:
+    """Check that CenterFace can run.
+
+    Raises:
+        ImportError: If onnxruntime or the graph is missing; the message names the way out.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise ImportError("Finding faces with CenterFace needs onnxruntime: install it with pip install onnxruntime.")
+    _find_graph()
+
+
+def _find_graph() -> Path:
+    folders = [Path(__file__).parent]
+    package = importlib.util.find_spec("deepfake_video")
+    folders += [Path(folder) for folder in (package.submodule_search_locations or ()) if package] if package else []
+    for folder in folders:
+        if (folder / GRAPH_NAME).is_file():
+            return folder / GRAPH_NAME
+    raise ImportError(
+        f"Finding faces with CenterFace needs the file {GRAPH_NAME} of the package deepfake-video: install it with "
+        f"{INSTALL_COMMAND}."
+    )
+
+
+_loading = threading.Lock()
+
+
+@lru_cache(maxsize=1)
+def _load_session() -> Any:
+    check_available()
+    onnxruntime = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return onnxruntime.InferenceSession(str(_find_graph()), options, providers=["CPUExecutionProvider"])
+
+
+def _shrink(frame: np.ndarray, scale: float) -> np.ndarray:
+    height, width = frame.shape[:2]
+    return scale_frame(frame, max(1, round(height * scale)), max(1, round(width * scale)))
+
+
+def _search(frame: np.ndarray, scale: float) -> list[FaceDetection]:
+    """The faces of a frame, (H, W, 3) uint8, seen at this scale, the surest first."""
+    picture = _shrink(frame, scale)
+    height, width = picture.shape[:2]
+    padded = np.zeros((1, 3, -height % _MULTIPLE + height, -width % _MULTIPLE + width), np.float32)
+    padded[0, :, :height, :width] = picture.transpose(2, 0, 1)
+    with _loading:
+        session = _load_session()
+    boxes, heat, landmarks = _decode(*(output[0] for output in session.run(None, {"image": padded})))
+    centers, sides = (boxes[:, :2] + boxes[:, 2:]) / 2, boxes[:, 2:] - boxes[:, :2]
+    centers = centers + _BOX_SHIFT * np.sqrt(sides.prod(axis=1, keepdims=True))
+    boxes = np.concatenate([centers - sides * _BOX_FACTOR / 2, centers + sides * _BOX_FACTOR / 2], axis=1)
+    unscale = np.array([frame.shape[1] / width, frame.shape[0] / height])
+    return [
+        FaceDetection(box * np.tile(unscale, 2), _to_score(value), points * unscale)
+        for box, value, points in zip(boxes, heat.tolist(), landmarks, strict=True)
+    ]
+
+
+def _decode(
+    heat: np.ndarray, log_sides: np.ndarray, offsets: np.ndarray, landmarks: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Boxes (N, 4), heat (N,) and landmarks (N, 5, 2) of the faces, in pixels of the picture, the surest first.
+
+    The network gives for each block of 4 x 4 pixels whether the centre of a face lies there, its height and width, the
+    place of the centre in the block, and the landmarks relative to the box; y comes before x everywhere.
+    """
+    rows, columns = np.nonzero(heat[0] >= _LOWEST_HEAT)
+    order = np.argsort(-heat[0, rows, columns], kind="stable")
+    rows, columns = rows[order], columns[order]
+    sides = np.exp(log_sides[:, rows, columns].astype(np.float64)).T[:, ::-1] * _STRIDE
+    centers = np.stack([columns + offsets[1, rows, columns], rows + offsets[0, rows, columns]], axis=1)
+    corners = (centers + 0.5) * _STRIDE - sides / 2
+    points = landmarks[:, rows, columns].reshape(5, 2, -1).transpose(2, 0, 1)[..., ::-1]
+    points = points * sides[:, None] + corners[:, None]
+    boxes = np.concatenate([corners, corners + sides], axis=1)
+    kept: list[int] = []
+    for i, box in enumerate(boxes):
+        if all(box_iou(box, boxes[other]) <= _MAX_OVERLAP for other in kept):
+            kept.append(i)
+    return boxes[kept], heat[0, rows, columns][kept], points[kept]
+
+
+def _to_score(heat: float) -> float:
+    return _ODDS_FACTOR * heat / (1 + (_ODDS_FACTOR - 1) * heat)
