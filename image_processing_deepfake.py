@@ -15,7 +15,6 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +26,7 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import Unpack, VideosKwargs
-from transformers.utils import TensorType, auto_docstring, logging
+from transformers.utils import TensorType, auto_docstring
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import (
     VideoInput,
@@ -36,13 +35,11 @@ from transformers.video_utils import (
     make_batched_videos,
 )
 
+from .clip_sampling import Clip as Clip
+from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
-from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
 from .timm_backbones import is_timm, timm_input
-from .video_decoding import FrameArray, FrameSource, VideoDecodeError, VideoReader, select_frames
-
-
-logger = logging.get_logger(__name__)
+from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
 
 
 class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -104,22 +101,6 @@ PRESET_CHOICES: dict[str, dict[str, Any]] = {
         "face_margin": 1.15,
     },
 }
-
-
-@dataclass(frozen=True)
-class Clip:
-    """
-    The frames of one video that are judged together.
-
-    Attributes:
-        frames: Array of shape (T, H, W, 3), uint8 RGB, resized.
-        frame_indices: Array of shape (T,), which frame of the video each one is.
-        track: The face they show; `None` where faces are not cropped.
-    """
-
-    frames: np.ndarray
-    frame_indices: np.ndarray
-    track: FaceTrack | None = None
 
 
 class DeepfakeProcessorDefaults:
@@ -195,7 +176,7 @@ class DeepfakeProcessorDefaults:
 
 
 @auto_docstring(custom_intro="Turns videos or clips into the input of [`DeepfakeForVideoClassification`].")
-class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
+class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoProcessor):
     def __init__(self, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> None:
         super().__init__(**kwargs)
         # A wrong choice is named here, not at the first video.
@@ -266,129 +247,6 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             metadata = _metadata_of(source)
         metadata.frames_indices = clip.frame_indices.tolist()
         return clip, metadata
-
-    def frame_indices(self, total: int, video_fps: float | None = None, **kwargs: Any) -> np.ndarray:
-        """
-        Which frames of a video of `total` frames are judged; a video with fewer repeats some.
-
-        Args:
-            total (`int`):
-                Frames of the video.
-            video_fps (`float`, *optional*):
-                Frames per second of the video, needed where `kwargs` ask for `fps`.
-            kwargs:
-                `num_frames` or `fps`, `frame_sampling` and `burst_length` in place of the processor's own.
-
-        Returns:
-            `np.ndarray` of shape `(num_frames,)`, ascending.
-
-        Raises:
-            ValueError: If both `num_frames` and `fps` are given, or the video's own rate is needed and unknown.
-        """
-        num_frames, fps = kwargs.get("num_frames"), kwargs.get("fps")
-        if fps is not None:
-            if num_frames is not None:
-                raise ValueError("`num_frames` and `fps` exclude each other: give one of them.")
-            if video_fps is None:
-                raise ValueError("Sampling by `fps` needs the clip's own rate: give `video_metadata` with `fps`.")
-            num_frames = max(1, int(total / video_fps * fps))
-        return select_frames(
-            total,
-            num_frames or self.num_frames,
-            sampling=self._choice(kwargs, "frame_sampling"),
-            burst_length=self._choice(kwargs, "burst_length"),
-        )
-
-    def read_clips(
-        self,
-        source: FrameSource,
-        indices: np.ndarray,
-        *,
-        max_faces: int | None = None,
-        detector: FaceDetector | None = None,
-        keep_frames: bool = False,
-        **kwargs: Any,
-    ) -> list[Clip]:
-        """
-        The clips of a video: one for each face, the main face first, or one of the whole frames.
-
-        Every clip has as many frames as `indices`; a face that is seen in fewer repeats some.
-
-        Args:
-            source (`FrameSource`):
-                An open [`VideoReader`] or a [`FrameArray`].
-            indices (`np.ndarray` of shape `(num_frames,)`):
-                What [`frame_indices`] chose.
-            max_faces (`int`, *optional*):
-                Largest number of clips.
-            detector (`FaceDetector`, *optional*):
-                Finds the faces; `face_detector` if not given.
-            keep_frames (`bool`, *optional*, defaults to `False`):
-                Keep whole frames in the cache of the source for another call.
-            kwargs:
-                Choices in place of the processor's own.
-
-        Raises:
-            NoFaceFoundError: If faces are wanted and there is none.
-            VideoError: If no frame decodes.
-        """
-        if not self._choice(kwargs, "do_crop_faces"):
-            found = source.frames(indices, keep=keep_frames)
-            frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
-            shown = np.array([index for index in indices if index in frames])
-            return [_fill([frames[index] for index in shown], shown, len(indices), None)]
-        tracks = find_face_tracks(source, indices, settings=self.face_settings(**kwargs), detector=detector)
-        return self.crop_clips(source, tracks[:max_faces], len(indices), **kwargs)
-
-    def crop_clips(
-        self, source: FrameSource, tracks: Sequence[FaceTrack], clip_length: int, **kwargs: Any
-    ) -> list[Clip]:
-        """
-        One clip of `clip_length` frames a track, for faces that were found before.
-
-        Args:
-            source (`FrameSource`):
-                The video in which they were found.
-            tracks (`Sequence[FaceTrack]`):
-                The faces.
-            clip_length (`int`):
-                Frames of each clip; a face that is seen in fewer repeats some.
-            kwargs:
-                Choices in place of the processor's own.
-        """
-
-        def resize(frame: np.ndarray) -> np.ndarray:
-            return self.resize_frame(frame, **kwargs)
-
-        settings = self.face_settings(**kwargs)
-        try:
-            crops = crop_tracks(source, tracks, settings=settings, resize=resize)
-        except VideoDecodeError:
-            # In a damaged file, a frame that decoded for the search need not decode again: it is left out.
-            wanted = np.unique(np.concatenate([track.frame_indices for track in tracks]))
-            decoded = np.array([index for index, _ in source.frames(wanted)])
-            tracks = [track.on_frames(decoded) for track in tracks]
-            if not all(len(track.frame_indices) for track in tracks):
-                raise
-            crops = crop_tracks(source, tracks, settings=settings, resize=resize)
-        return [
-            _fill(list(frames), track.frame_indices, clip_length, track)
-            for frames, track in zip(crops, tracks, strict=True)
-        ]
-
-    def face_settings(self, **kwargs: Any) -> FaceCropSettings:
-        """The face choices as [`FaceCropSettings`]; `kwargs` replace the processor's own, another detector loudly."""
-        detector, own = self._choice(kwargs, "face_detector"), self.face_detector
-        if detector != own:
-            logger.warning_once(f"Faces are found by {detector}, but the checkpoint names {own}: scores may differ.")
-        return FaceCropSettings(
-            detector=detector,
-            margin=self._choice(kwargs, "face_margin"),
-            square=self._choice(kwargs, "face_square"),
-            padding=self._choice(kwargs, "face_padding"),
-            min_face_size=self._choice(kwargs, "face_min_size"),
-            min_score=self._choice(kwargs, "face_min_score"),
-        )
 
     def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
         """One frame `(H, W, 3)` uint8 at the size of the network's input, so that no large frames pile up."""
@@ -477,10 +335,6 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             )
         return BatchFeature(data={"pixel_values_videos": clips}, tensor_type=return_tensors)
 
-    def _choice(self, kwargs: dict[str, Any], name: str) -> Any:
-        value = kwargs.get(name)
-        return getattr(self, name) if value is None else value
-
 
 @auto_docstring(custom_intro="Turns the frames of a clip into the input of [`DeepfakeForVideoClassification`].")
 class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
@@ -495,14 +349,6 @@ class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
             The frames of one clip, a single frame, or a list of clips.
         """
         return DeepfakeVideoProcessor(**self.choices()).preprocess(images, **kwargs)
-
-
-def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
-    """A clip of `length` frames, repeating some evenly where there are fewer."""
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("The size of the frames changes inside the video: set do_resize with a height and a width.")
-    kept = np.arange(length) * len(frames) // length if len(frames) < length else np.arange(length)
-    return Clip(np.stack(frames)[kept], np.asarray(shown)[kept], track)
 
 
 def _metadata_of(source: FrameSource) -> VideoMetadata:

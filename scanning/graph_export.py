@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write the graphs of a checkpoint, see [`graphs`]: this half needs torch, onnx and onnxscript."""
+
+import hashlib
+import importlib.util
+import json
+import math
+import warnings
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from ..common.files import new_folder
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from .graphs import (
+    ENCODER_NAME,
+    HEAD_NAME,
+    MANIFEST_NAME,
+    SOURCE_NAMES,
+    GraphsError,
+    Manifest,
+    ScoringDescription,
+)
+from .models import load_stored
+from .onnx_model import load_onnx_model
+
+
+if TYPE_CHECKING:
+    import onnx
+
+    from ..configuration_deepfake import DeepfakeConfig
+    from ..image_processing_deepfake import DeepfakeVideoProcessor
+
+# Clips and frames of the input that is traced; both are left open, which takes more than one of each.
+_EXAMPLE_CLIPS, _EXAMPLE_FRAMES = 2, 4
+# Of a logit, relative to the largest or to 1; and the clips and frames of the inputs that are compared.
+_TOLERANCE = 1e-4
+_COMPARED = ((1, 1), (2, 3), (1, 6))
+_PREFIX = "network."
+
+
+class _Frames(nn.Module):
+    """`frames` (N, C, H, W) to `features` (N, D)."""
+
+    def __init__(self, network: DeepfakeForVideoClassification) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, frames: torch.Tensor) -> torch.Tensor:
+        features: torch.Tensor = self.network.deepfake.frame_encoder(frames)
+        return features
+
+
+class _Head(nn.Module):
+    """`features` (B, T, D) to `logits` (B, L) and `frame_logits` (B, T, L)."""
+
+    def __init__(self, network: DeepfakeForVideoClassification) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, features: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        outputs: Any = self.network.classify_features(features)
+        return outputs.logits, outputs.frame_logits
+
+
+def write_graphs(checkpoint: Path, target: Path) -> Manifest:
+    """
+    Write the graphs of a checkpoint; they appear only after onnxruntime has run them and agreed with torch.
+
+    Args:
+        checkpoint: A folder with a single file of weights.
+        target: The folder to make; one that is there is replaced.
+
+    Returns:
+        What ties the graphs to the files of the checkpoint.
+
+    Raises:
+        ModelLoadError: If the checkpoint cannot be loaded.
+        GraphsError: If a package is missing, the checkpoint has no file that is needed or changes meanwhile, or
+            onnxruntime answers otherwise than torch.
+        UnsupportedChoiceError: If the preprocessing of the checkpoint needs torch.
+        OSError: If the folder cannot be written.
+    """
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
+    if missing:
+        raise GraphsError(f"writing graphs needs {', '.join(missing)}: pip install 'deepfake-video[export]'.")
+    try:
+        contents = {name: (checkpoint / name).read_bytes() for name in SOURCE_NAMES}
+    except OSError as error:
+        raise GraphsError(f"{error.filename}: cannot be read ({error.strerror}).") from error
+    model = load_stored(checkpoint)
+    graphs, weights = _trace_both(model.network)
+    manifest = Manifest(
+        description=describe(model.network.config, model.processor),
+        weights=weights,
+        sha256={name: hashlib.sha256(content).hexdigest() for name, content in {**contents, **graphs}.items()},
+    )
+    with new_folder(target) as unfinished:
+        for name, graph in graphs.items():
+            (unfinished / name).write_bytes(graph)
+        (unfinished / MANIFEST_NAME).write_text(manifest.to_json(), encoding="utf-8")
+        _compare(model.network, checkpoint, unfinished)
+    return manifest
+
+
+def describe(config: "DeepfakeConfig", processor: "DeepfakeVideoProcessor") -> ScoringDescription:
+    """What scoring needs to know of a checkpoint beside its weights, in plain values for JSON."""
+    described = {
+        "labels": [config.id2label[index] for index in range(config.num_labels)],
+        "num_features": config.num_features,
+        "image_size": config.image_size,
+        "is_trained": config.is_trained,
+        "frame_aggregation": config.frame_aggregation,
+        "temperature": config.temperature,
+        "fake_bias": config.fake_bias,
+        "configuration": config.to_diff_dict(),
+        "preprocessing": processor.choices(),
+    }
+    plain: Mapping[str, Any] = json.loads(json.dumps(described, default=str))
+    return ScoringDescription(**plain)
+
+
+def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, bytes], dict[str, list[str]]]:
+    """By their names the graphs and the keys of their weights."""
+    config, keys = network.config, set(network.state_dict())
+    frames = torch.zeros(_EXAMPLE_CLIPS, config.num_channels, config.image_size, config.image_size)
+    features = torch.zeros(_EXAMPLE_CLIPS, _EXAMPLE_FRAMES, config.num_features)
+    encoder = _trace(_Frames(network), {"frames": frames}, ["frames"], ["features"], keys)
+    head = _trace(_Head(network), {"features": features}, ["clips", "frames"], ["logits", "frame_logits"], keys)
+    both = {ENCODER_NAME: encoder, HEAD_NAME: head}
+    return {name: graph for name, (graph, _) in both.items()}, {name: read for name, (_, read) in both.items()}
+
+
+@torch.inference_mode()
+def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: Path) -> None:
+    model = load_onnx_model(checkpoint, str(checkpoint), graphs=graphs)
+    generator = torch.Generator().manual_seed(0)
+    size = network.config.image_size
+    for clips, frames in _COMPARED:
+        pixels = torch.randn(clips, frames, network.config.num_channels, size, size, generator=generator)
+        expected, found = network(pixels), model.judge(pixels.numpy())
+        for name in ("logits", "frame_logits"):
+            wanted = getattr(expected, name)
+            difference = (torch.from_numpy(getattr(found, name)) - wanted).abs().max() / wanted.abs().max().clamp(1.0)
+            if not difference <= _TOLERANCE:
+                raise GraphsError(
+                    f"{checkpoint}: onnxruntime gives other {name} than torch (by {difference:.1e}, allowed are "
+                    f"{_TOLERANCE:.0e}); please report this."
+                )
+
+
+def _trace(
+    module: nn.Module,
+    example: Mapping[str, torch.Tensor],
+    open_axes: Sequence[str],
+    outputs: Sequence[str],
+    keys: Collection[str],
+) -> tuple[bytes, list[str]]:
+    """The graph of a module without the weights of these keys, and those of the keys that it reads."""
+    shapes = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(open_axes)}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")
+        program = torch.onnx.export(
+            module.eval(),
+            tuple(example.values()),
+            input_names=list(example),
+            output_names=list(outputs),
+            dynamic_shapes=(shapes,),
+            dynamo=True,
+            # It would merge weights into others.
+            optimize=False,
+            verbose=False,
+        )
+    if program is None:
+        raise GraphsError("torch wrote no graph.")
+    return _without_weights(program.model_proto, keys)
+
+
+def _without_weights(model: "onnx.ModelProto", keys: Collection[str]) -> tuple[bytes, list[str]]:
+    import onnx
+    import onnxscript.optimizer
+
+    stored = {f"{_PREFIX}{key}": key for key in keys}
+    weights = [tensor for tensor in model.graph.initializer if tensor.name in stored]
+    others = [tensor for tensor in model.graph.initializer if tensor.name not in stored]
+    num_inputs = len(model.graph.input)
+    # Inputs have no value, so that nothing is computed from the weights and stored in their place.
+    model.graph.ClearField("initializer")
+    model.graph.initializer.extend(others)
+    for tensor in weights:
+        value = onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        model.graph.input.append(value)
+    model = onnxscript.optimizer.optimize(model)
+    graph = model.graph
+    del graph.input[num_inputs:]
+    graph.ClearField("value_info")
+    model.ClearField("metadata_props")
+    graph.ClearField("metadata_props")
+    for node in graph.node:
+        node.ClearField("metadata_props")
+        node.ClearField("doc_string")
+        for position, name in enumerate(node.input):
+            node.input[position] = stored.get(name, name)
+    for tensor in weights:
+        graph.initializer.append(_placeholder(stored[tensor.name], tensor))
+    return model.SerializeToString(deterministic=True), [stored[tensor.name] for tensor in weights]
+
+
+def _placeholder(name: str, tensor: "onnx.TensorProto") -> "onnx.TensorProto":
+    """A tensor of the same type and shape whose values are given when the graph is loaded."""
+    import onnx
+
+    empty = onnx.TensorProto(name=name, data_type=tensor.data_type, dims=tensor.dims)
+    empty.data_location = onnx.TensorProto.EXTERNAL
+    size = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    for key, value in (("location", "weights"), ("offset", "0"), ("length", str(size * math.prod(tensor.dims)))):
+        empty.external_data.add(key=key, value=value)
+    return empty
+
+
+__all__ = ["describe", "write_graphs"]

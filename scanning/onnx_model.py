@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A checkpoint that onnxruntime computes, by the graphs beside it: neither torch nor Transformers is imported."""
+
+import importlib.util
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+from .graphs import (
+    ENCODER_NAME,
+    GRAPHS_FOLDER,
+    HEAD_NAME,
+    WEIGHTS_NAME,
+    GraphsError,
+    ScoringDescription,
+    read_manifest,
+    read_sources,
+)
+from .preprocessing import Preprocessing
+from .results import ModelIdentity
+
+
+# Frames that pass the network at once; bounds the memory of long clips. More are no faster.
+FRAMES_PER_PASS = 4
+
+
+@dataclass(frozen=True)
+class ClipLogits:
+    """
+    What a checkpoint says of some clips of the same length.
+
+    Attributes:
+        logits: Array of shape (B, L), float32: calibrated, of each clip.
+        frame_logits: Array of shape (B, T, L), float32: calibrated, of each frame; 0 where a frame is masked.
+    """
+
+    logits: np.ndarray
+    frame_logits: np.ndarray
+
+
+class OnnxModel:
+    """
+    A checkpoint that is ready to score; it can be used by several threads.
+
+    Args:
+        description: What scoring needs to know of it.
+        encoder: Session of the frame encoder.
+        head: Session of the part behind it.
+        identity: Which weights these are.
+        folder: The folder of the checkpoint.
+        threads: Frames that are computed at the same time, each by one thread.
+
+    Raises:
+        UnsupportedChoiceError: If the preprocessing needs torch.
+    """
+
+    def __init__(
+        self,
+        description: ScoringDescription,
+        encoder: Any,
+        head: Any,
+        identity: ModelIdentity,
+        folder: Path,
+        threads: int = 1,
+    ) -> None:
+        self.description = description
+        self.processor = Preprocessing.from_choices(description.preprocessing)
+        self.identity = identity
+        self.folder = folder
+        self._encoder, self._head = encoder, head
+        # Without work the threads of a pool sleep, unlike those of onnxruntime, which wait by counting.
+        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def fake_index(self) -> int:
+        """Which logit means fake."""
+        return self.description.fake_index
+
+    def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """Pictures `(h, w, 3)` uint8, cut out and sampled before, as one clip `(1, T, C, H, W)` for the network."""
+        return self.processor.pixel_values(crops)
+
+    def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
+        """
+        Features of each frame, computed once; windows of a timeline slide over them.
+
+        Args:
+            pixel_values: Array of shape (B, T, C, H, W), float32.
+
+        Returns:
+            Array of shape (B, T, D), float32.
+        """
+        frames = pixel_values.reshape(-1, *pixel_values.shape[2:])
+        chunks = [frames[first : first + FRAMES_PER_PASS] for first in range(0, len(frames), FRAMES_PER_PASS)]
+        run = map if self._pool is None else self._pool.map
+        features = np.concatenate(list(run(self._encode, chunks)))
+        return features.reshape(*pixel_values.shape[:2], -1)
+
+    def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
+        """
+        The part after [`frame_features`].
+
+        Args:
+            features: Array of shape (B, T, D), float32.
+            mask: Array of shape (B, T), bool: True where a frame is real; all of them if not given.
+
+        Raises:
+            ValueError: If a clip has no real frame.
+        """
+        if mask is None or mask.all():
+            return ClipLogits(*self._head.run(["logits", "frame_logits"], {"features": features}))
+        counts = mask.sum(1)
+        if not counts.all():
+            raise ValueError("the mask hides every frame of a clip: there is nothing to judge.")
+        num_labels = len(self.description.labels)
+        logits = np.zeros((len(features), num_labels), np.float32)
+        frame_logits = np.zeros((*mask.shape, num_labels), np.float32)
+        # A masked frame is no step of a recurrent network either: what is left of a clip is a shorter one.
+        for count in np.unique(counts):
+            rows = np.flatnonzero(counts == count)
+            kept = features[rows][mask[rows]].reshape(len(rows), count, -1)
+            part = self.classify_features(kept)
+            logits[rows] = part.logits
+            frame_logits[mask & (counts == count)[:, None]] = part.frame_logits.reshape(-1, num_labels)
+        return ClipLogits(logits, frame_logits)
+
+    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+        """What the whole network says of clips `(B, T, C, H, W)` float32."""
+        return self.classify_features(self.frame_features(pixel_values))
+
+    def _encode(self, frames: np.ndarray) -> np.ndarray:
+        features: np.ndarray = self._encoder.run(["features"], {"frames": np.ascontiguousarray(frames)})[0]
+        return features
+
+
+def load_onnx_model(checkpoint: Path, name: str, *, graphs: Path | None = None, threads: int = 1) -> OnnxModel:
+    """
+    Load a checkpoint with its graphs; whoever can write those decides what they compute, so they must be one's own.
+
+    Args:
+        checkpoint: The folder of the checkpoint.
+        name: What the checkpoint is called in results.
+        graphs: The folder of the graphs; `onnx` in that of the checkpoint if not given.
+        threads: Frames that are computed at the same time.
+
+    Raises:
+        GraphsError: If onnxruntime is missing, there are no graphs, or a file is not the one they were made of.
+        UnsupportedChoiceError: If the preprocessing needs torch.
+    """
+    if importlib.util.find_spec("onnxruntime") is None:
+        raise GraphsError("onnxruntime is not installed: pip install onnxruntime")
+    graphs = checkpoint / GRAPHS_FOLDER if graphs is None else graphs
+    manifest = read_manifest(graphs)
+    contents = read_sources(checkpoint, graphs, manifest)
+    stored = safetensors.numpy.load(contents[WEIGHTS_NAME])
+    try:
+        encoder, head = (
+            open_session(contents[graph], {key: stored[key] for key in manifest.weights[graph]})
+            for graph in (ENCODER_NAME, HEAD_NAME)
+        )
+    except Exception as error:  # what onnxruntime raises has no common class
+        raise GraphsError(f"{graphs}: onnxruntime cannot load the graphs ({str(error)[:200]}).") from error
+    identity = ModelIdentity(id=name, weights_sha256=manifest.sha256[WEIGHTS_NAME])
+    return OnnxModel(manifest.description, encoder, head, identity, checkpoint, threads)
+
+
+def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:
+    """
+    A session of onnxruntime on the CPU that computes in the thread of its caller and never waits by spinning.
+
+    Args:
+        graph: An ONNX file.
+        weights: The tensors that it leaves to others; floating-point ones are given to it in float32.
+    """
+    import onnxruntime  # type: ignore[import-untyped]
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    for kind in ("intra_op", "inter_op"):
+        options.add_session_config_entry(f"session.{kind}.allow_spinning", "0")
+    if weights:
+        values = [
+            onnxruntime.OrtValue.ortvalue_from_numpy(
+                np.ascontiguousarray(value, np.float32 if value.dtype.kind == "f" else None)
+            )
+            for value in weights.values()
+        ]
+        options.add_external_initializers(list(weights), values)
+    return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+
+
+__all__ = ["ClipLogits", "OnnxModel", "load_onnx_model", "open_session"]

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The preprocessing of a checkpoint in numpy: the values of `DeepfakeVideoProcessor` without torch or Transformers."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+
+from ..clip_sampling import ClipSampler
+from ..frame_resizing import resize_frame
+
+
+# What is computed here; a checkpoint that wants something else is scored by torch.
+_SUPPORTED = {
+    "antialias": True,
+    "device": None,
+    "do_center_crop": False,
+    "do_normalize": True,
+    "do_pad": False,
+    "do_rescale": True,
+    "do_resize": True,
+    "resample": 2,
+}
+
+
+class UnsupportedChoiceError(ValueError):
+    """A processor has a choice that only torch computes; the sentence names it."""
+
+    reason = "choice"
+
+
+@dataclass(kw_only=True)
+class Preprocessing(ClipSampler):
+    """
+    The choices of a `DeepfakeVideoProcessor` that resizes to a fixed size by averaging, and normalises.
+
+    Attributes:
+        height: Of the network's input, in pixels.
+        width: Of the network's input, in pixels.
+        image_mean: Mean of the channels, of values from 0 to 1.
+        image_std: Standard deviation of the channels, of values from 0 to 1.
+        rescale_factor: What a level of a pixel is multiplied by.
+        channel_order: "rgb", or "bgr" for checkpoints that were trained on OpenCV's frames.
+        num_frames: Frames of a clip.
+        frame_sampling: How they are spread over the video.
+        burst_length: Consecutive frames in a burst.
+        do_crop_faces: Whether faces are judged, and not whole frames.
+        face_margin: Side of the crop over the side of the face box.
+        face_square: Whether the crop is a square.
+        face_padding: What stands outside the frame.
+        face_detector: What finds the faces.
+        face_min_size: Smallest face that the first search looks for, in pixels of the searched frame.
+        face_min_score: Smallest detection score of a face.
+    """
+
+    height: int
+    width: int
+    image_mean: Sequence[float]
+    image_std: Sequence[float]
+    rescale_factor: float
+    channel_order: Literal["rgb", "bgr"]
+    num_frames: int
+    frame_sampling: Literal["even", "first", "bursts"]
+    burst_length: int
+    do_crop_faces: bool
+    face_margin: float
+    face_square: bool
+    face_padding: Literal["reflect", "zero"]
+    face_detector: Literal["centerface", "mtcnn"]
+    face_min_size: int
+    face_min_score: float
+    do_resize: bool = True
+
+    @classmethod
+    def from_choices(cls, choices: Mapping[str, Any]) -> "Preprocessing":
+        """
+        The preprocessing of a processor.
+
+        Args:
+            choices: What its `choices()` gave, so that they were checked and every default is filled in.
+
+        Raises:
+            UnsupportedChoiceError: If one of them is computed by torch only.
+        """
+        for name, value in _SUPPORTED.items():
+            if choices.get(name) != value:
+                raise UnsupportedChoiceError(f"{name}={choices.get(name)!r} needs torch.")
+        size = {name: side for name, side in choices["size"].items() if side is not None}
+        if size.keys() != {"height", "width"}:
+            raise UnsupportedChoiceError(f"size={size!r} needs torch.")
+        own = set(cls.__dataclass_fields__) - {"height", "width"}
+        values = {name: value for name, value in choices.items() if name in own}
+        for name in ("image_mean", "image_std"):
+            if np.ndim(values[name]) == 0:
+                values[name] = [values[name]] * 3
+        return cls(**size, **values)
+
+    def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
+        """See [`ClipSampler.resize_frame`]; `kwargs` may hold `do_resize`."""
+        if not self._choice(kwargs, "do_resize"):
+            return frame
+        return resize_frame(frame, self.height, self.width)
+
+    def pixel_values(self, frames: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """
+        One clip as the input of the network.
+
+        Args:
+            frames: Array of shape (T, H, W, 3), uint8 RGB, cut out and sampled before; resized here if need be.
+
+        Returns:
+            Array of shape (1, T, 3, height, width), float32.
+        """
+        resized = np.stack([self.resize_frame(np.asarray(frame)) for frame in frames])
+        if self.channel_order == "bgr":
+            resized = resized[..., ::-1]
+        pixels = np.empty((1, len(resized), 3, self.height, self.width), np.float32)
+        for channel, levels in enumerate(self._normalised_levels()):
+            pixels[0, :, channel] = levels[resized[..., channel]]
+        return pixels
+
+    def _normalised_levels(self) -> np.ndarray:
+        """The value of each of the 256 levels of a pixel, (3, 256) float32, by the operations of Transformers."""
+        factor = np.float32(1.0 / self.rescale_factor)
+        mean, std = (np.asarray(values, np.float32)[:, None] * factor for values in (self.image_mean, self.image_std))
+        return np.asarray((np.arange(256, dtype=np.float32) - mean) / std, dtype=np.float32)
+
+
+__all__ = ["Preprocessing", "UnsupportedChoiceError"]
