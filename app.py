@@ -293,10 +293,12 @@ def _write_examples(folder: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo and return the exit status."""
+    """Run the demo and return the exit code."""
+    from .common.exit_codes import run_command
+
     parser = argparse.ArgumentParser(prog="app")
     add_arguments(parser)
-    return run(parser.parse_args(argv))
+    return run_command(lambda: run(parser.parse_args(argv)))
 
 
 def entry() -> int:

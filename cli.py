@@ -6,14 +6,14 @@ Nothing here imports torch before it is needed, and nothing of the package befor
 """
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands."""
+    """Build the parser of all commands."""
     from . import app, convert_weights
+    from .common.exit_codes import EXIT_CODES_HELP
     from .evaluation import command as evaluation
     from .hub import onnx_export, packaged, push
     from .scanning import command as scanning
@@ -39,28 +39,26 @@ def build_parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=summary, allow_abbrev=False)
         module.add_arguments(command)
+        command.epilog = "\n\n".join(filter(None, [(command.epilog or "").rstrip(), EXIT_CODES_HELP]))
         command.set_defaults(run=module.run, parser=command)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status."""
+    """Run the command and return its exit code."""
     from .common.console import use_replacements
-    from .common.exit_codes import FAILED, INTERRUPTED, report
+    from .common.exit_codes import run_command
 
     use_replacements()
-    try:
-        arguments, unknown = build_parser().parse_known_args(argv)
-        if unknown:
-            # The main parser would show its own usage, which names none of the options of the command.
-            arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-        return int(arguments.run(arguments))
-    except BrokenPipeError:
-        # The reader has gone, as with `| head`; Python would complain again when it closes standard output.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
-    except KeyboardInterrupt:
-        return report("interrupted.", INTERRUPTED)
+    return run_command(lambda: _parse_and_run(argv))
+
+
+def _parse_and_run(argv: Sequence[str] | None) -> int:
+    arguments, unknown = build_parser().parse_known_args(argv)
+    if unknown:
+        # The main parser would show its own usage, which names none of the options of the command.
+        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    return int(arguments.run(arguments))
 
 
 def entry() -> int:

@@ -281,11 +281,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code.
     """
     from .common.console import use_replacements
+    from .common.exit_codes import run_command
 
     use_replacements()
     parser = argparse.ArgumentParser(prog="convert_weights")
     add_arguments(parser)
-    return run(parser.parse_args(argv))
+    return run_command(lambda: run(parser.parse_args(argv)))
 
 
 def entry() -> int:

@@ -2,7 +2,6 @@
 """Files that are there as a whole or not at all, belong to one writer, and do nothing to who opens them."""
 
 import contextlib
-import errno
 import importlib
 import os
 import secrets
@@ -11,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, Any
 
+from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
 
 
@@ -18,8 +18,8 @@ _LOCKED_BYTE = (1 << 31) - 2
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-class OutputError(ValueError):
-    """A file cannot be written; the sentence names it and the reason."""
+class OutputError(WorkError):
+    """A file could not be written; the message names the file and the reason."""
 
     reason = "output"
 
@@ -27,35 +27,44 @@ class OutputError(ValueError):
         super().__init__(f"{path}: cannot be written ({error.strerror or error}).")
 
 
+class TargetError(UsageError):
+    """The place for an output is invalid, which is known before the work; the message names it and the reason."""
+
+    reason = "output"
+
+    def __init__(self, path: object, problem: str) -> None:
+        super().__init__(f"{path}: cannot be written ({problem}).")
+
+
 def check_file_target(path: str | Path) -> None:
     """
-    Find out before the work whether a file could be written at its end.
+    Check before the work that a file can be written at its end.
 
     Raises:
-        OutputError: If its folder does not exist or cannot be written to, or the path is a folder.
+        TargetError: If its folder does not exist or is not writable, or if the path is a folder.
     """
     path = Path(path)
     if path.is_dir():
-        raise OutputError(path, IsADirectoryError(errno.EISDIR, "it is a folder; give the name of a file"))
+        raise TargetError(path, "it is a folder; give the name of a file")
     if not path.parent.is_dir():
-        raise OutputError(path, FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent}"))
+        raise TargetError(path, f"there is no folder {path.parent}")
     if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise OutputError(path, PermissionError(errno.EACCES, f"no permission to write to {path.parent}"))
+        raise TargetError(path, f"no permission to write to {path.parent}")
 
 
 def check_folder_target(folder: str | Path) -> None:
     """
-    Find out before the work whether a folder, made if it does not exist, could be written to.
+    Check before the work that a folder can be written to; it is created later if it does not exist.
 
     Raises:
-        OutputError: If a part of the path is a file, or there is no permission.
+        TargetError: If a part of the path is a file, or if permission is missing.
     """
     folder = Path(folder)
     existing = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
     if not existing.is_dir():
-        raise OutputError(folder, NotADirectoryError(errno.ENOTDIR, f"{existing} is not a folder"))
+        raise TargetError(folder, f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise OutputError(folder, PermissionError(errno.EACCES, f"no permission to write to {existing}"))
+        raise TargetError(folder, f"no permission to write to {existing}")
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:

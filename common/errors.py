@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The two kinds of errors that end a command: something is wrong with the request, or the work failed."""
+
+
+class UsageError(ValueError):
+    """
+    The request is invalid: an argument, a model folder, a recipe, a data set or a place for the output.
+
+    Raise it before the work starts. A command ends with exit code 2.
+    """
+
+
+class WorkError(ValueError):
+    """
+    The work failed although the request was valid: the disk is full, the Hub refuses, a worker died.
+
+    A command ends with exit code 1.
+    """
+
+
+__all__ = ["UsageError", "WorkError"]
