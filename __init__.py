@@ -17,7 +17,7 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
-    "scanning": ["VideoResult", "scan"],
+    "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
     "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -48,7 +48,12 @@ if TYPE_CHECKING:
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
+    from .scanning import FaceClip as FaceClip
+    from .scanning import ScanPlan as ScanPlan
+    from .scanning import ScanResult as ScanResult
+    from .scanning import ScanSettings as ScanSettings
     from .scanning import VideoResult as VideoResult
+    from .scanning import face_clips as face_clips
     from .scanning import scan as scan
     from .version import __version__ as __version__
     from .video_decoding import VideoError as VideoError

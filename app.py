@@ -227,7 +227,7 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     import gradio as gr
     import pandas as pd
 
-    from .scanning.report import face_name, write_report
+    from .scanning.html_report import face_name, write_report
     from .scanning.results import UNTRAINED_WARNING
     from .scanning.stretches import clock
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a checkpoint with the package's own classes: safetensors and JSON only, code in the folder is ignored."""
+"""Load a model with the classes of this package: safetensors and JSON only; code in the model folder is never run."""
 
 import json
 from collections.abc import Callable, Mapping, Sequence
@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntry
 from safetensors import SafetensorError
 from transformers import initialization as init
 
+from ..common.errors import UsageError
 from ..configuration_deepfake import DeepfakeConfig
 from ..hub.folder_type import describe_other_model
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -28,12 +29,12 @@ DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "d
 LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
 UNTRAINED_ID = "untrained"
 UNTRAINED_SEED = 0
-# What Transformers raises where a value in a JSON file is of another kind than it thinks.
+# What Transformers raises if a value in a JSON file has an unexpected type.
 _WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
 
 
-class ModelLoadError(ValueError):
-    """A checkpoint cannot be used; the sentence names it, the reason and the way out."""
+class ModelLoadError(UsageError):
+    """A model cannot be loaded; the message names the model, the reason and the solution."""
 
     reason = "model"
 
@@ -46,8 +47,8 @@ class LoadedModel:
     Attributes:
         network: The network.
         processor: Its preprocessing.
-        identity: Which weights it has.
-        folder: Where its files lie: a local folder, the snapshot of a Hub repository, or the packaged checkpoint;
+        identity: Name and hash of its weights.
+        folder: Folder of its files: a local folder, the snapshot of a Hub repository, or the packaged checkpoint.
             `None` for random weights.
     """
 
@@ -58,23 +59,46 @@ class LoadedModel:
 
     @property
     def fake_index(self) -> int:
-        """Which logit means fake."""
+        """Index of the fake logit."""
         return int(self.network.config.label2id["fake"])
 
     def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
-        """Pictures `(h, w, 3)` uint8, cut out and sampled before, as one clip `(1, T, C, H, W)` for the network."""
-        inputs = self.processor(
-            np.asarray(crops),
-            do_sample_frames=False,
-            do_crop_faces=False,
-            input_data_format="channels_last",
-            return_tensors="pt",
-        )
-        pixels: torch.Tensor = inputs["pixel_values_videos"]
+        """
+        Preprocess one clip and move it to the device of the network.
+
+        Args:
+            crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+
+        Returns:
+            Tensor of shape (1, T, C, H, W).
+        """
+        pixels = pixel_values(self.processor, crops)
         if self.network.device.type == "cuda":
-            # The next clip can be made while this one is on its way.
+            # The next clip can be prepared while this one is transferred.
             return pixels.pin_memory().to(self.network.device, non_blocking=True)
         return pixels.to(self.network.device)
+
+
+def pixel_values(processor: DeepfakeVideoProcessor, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+    """
+    Preprocess one clip.
+
+    Args:
+        processor: The preprocessing of a model.
+        crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+
+    Returns:
+        Tensor of shape (1, T, C, H, W), float32.
+    """
+    inputs = processor(
+        np.asarray(crops),
+        do_sample_frames=False,
+        do_crop_faces=False,
+        input_data_format="channels_last",
+        return_tensors="pt",
+    )
+    pixels: torch.Tensor = inputs["pixel_values_videos"]
+    return pixels
 
 
 def load_model(
@@ -86,21 +110,21 @@ def load_model(
     engine: Engine = "torch",
 ) -> LoadedModel:
     """
-    Load a folder or Hub repository, made fast: the network computes what the checkpoint does, and cannot be saved.
+    Load a model folder or Hub repository for inference. The network is optimised and can no longer be saved.
 
     Args:
-        name: Folder or Hub id; `None` for the packaged checkpoint, or random weights where there is none.
-        device: Where the network runs.
+        name: Model folder or Hub id; `None` for the packaged checkpoint, or random weights if there is none.
+        device: Device of the network.
         revision: Branch, tag or commit of a Hub repository.
-        dtype: Of the frame encoder, see [`prepare_for_inference`].
-        engine: What runs the frame encoder; "onnx" only on the CPU.
+        dtype: Precision of the frame encoder, see [`prepare_for_inference`].
+        engine: Library that runs the frame encoder; "onnx" is available on the CPU only.
 
     Raises:
-        ModelLoadError: If it cannot be had, is no checkpoint of this package, or is damaged.
-        ValueError: If the engine is not installed, or does not go with the type or the device.
+        ModelLoadError: If it cannot be found or downloaded, is not a model of this package, or is damaged.
+        UsageError: If the engine is not installed, or does not support the precision or the device.
     """
     if engine == "onnx" and device != "cpu":
-        raise ValueError(f"the engine onnx runs on the cpu, not on {device}: leave --engine out there.")
+        raise UsageError(f"the engine onnx runs on the CPU only, not on {device}; use --engine torch there.")
 
     def prepare(network: DeepfakeForVideoClassification) -> None:
         prepare_for_inference(network, dtype=dtype, engine=engine)
@@ -111,25 +135,45 @@ def load_model(
 
 def load_stored_model(model: LoadedModel) -> LoadedModel:
     """
-    The checkpoint of a loaded model with its network as it is stored, on the CPU: for saving it again.
+    Load a model again as it is stored, on the CPU, so that it can be saved under another name.
+
+    Args:
+        model: The model, optimised for inference.
 
     Raises:
-        ModelLoadError: If it is gone or changed.
+        ModelLoadError: If its files are missing or have changed.
     """
     stored = _load_stored(None if model.folder is None else str(model.folder), None)
     if stored.identity.weights_sha256 != model.identity.weights_sha256:
-        raise ModelLoadError(f"{model.identity.id}: the weights changed meanwhile.")
+        raise ModelLoadError(f"{model.identity.id}: the weights changed since they were loaded.")
     return stored
 
 
 def load_stored(folder: Path) -> LoadedModel:
     """
-    The checkpoint of a folder with its network as it is stored, on the CPU.
+    Load the model of a folder as it is stored, on the CPU.
+
+    Args:
+        folder: The model folder.
 
     Raises:
-        ModelLoadError: If it is no checkpoint of this package, or is damaged.
+        ModelLoadError: If it is not a model of this package, or is damaged.
     """
     return _load_stored(str(folder), None)
+
+
+def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
+    """
+    Load the preprocessing of a model without its weights.
+
+    Args:
+        name: Model folder or Hub id; `None` for the packaged checkpoint.
+
+    Raises:
+        ModelLoadError: If the folder or its JSON files cannot be read.
+    """
+    name = str(DEFAULT_CHECKPOINT if name is None else name)
+    return read_choices(name, _local_folder(name, None)[0])[1]
 
 
 def _load_stored(
@@ -150,7 +194,7 @@ def _load_stored(
     if folder.resolve() == DEFAULT_CHECKPOINT:
         name = DEFAULT_ID
     elif name in (DEFAULT_ID, UNTRAINED_ID):
-        # A folder of one's own that is called like ours.
+        # A local folder that happens to have the name of the packaged checkpoint.
         name = f"./{name}"
     identity = ModelIdentity(id=name, revision=commit, weights_sha256=digest)
     return LoadedModel(network, processor, identity, folder)
@@ -160,39 +204,39 @@ def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     path = Path(name)
     if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
         raise ModelLoadError(
-            f"{name}: a legacy checkpoint is not loaded directly; convert it first: "
+            f"{name}: legacy checkpoints cannot be loaded directly; convert it first: "
             f"deepfake-video convert {name} --output FOLDER"
         )
     if path.is_dir():
         return path, None
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise ModelLoadError(f"{name}: is no folder with a checkpoint; give one, or the id of a Hub repository.")
+        raise ModelLoadError(f"{name}: is not a model folder; give a model folder or the id of a Hub repository.")
     try:
         patterns = ["*.json", "*.safetensors", *TERMS_NAMES, CARD_NAME]
         snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
-            f"{name}: there is no such folder, and the Hub repository cannot be had, {_one_line(error)}"
+            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {_one_line(error)}"
         ) from error
     return Path(snapshot), Path(snapshot).name
 
 
 def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideoProcessor]:
     """
-    What the JSON files of a folder say; the weights are not looked at.
+    Read the configuration and the preprocessing of a model folder, but not its weights.
 
     Args:
-        name: Of the model in errors.
-        folder: That holds the files.
+        name: Name of the model in error messages.
+        folder: Folder of the JSON files.
 
     Raises:
-        ModelLoadError: If one is missing or wrong.
+        ModelLoadError: If a file is missing or invalid.
     """
     config = _read_config(name, folder)
     try:
         return config, DeepfakeVideoProcessor.from_pretrained(folder)
     except (*_WRONG_VALUES, OSError) as error:
-        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {_one_line(error)}") from error
+        raise ModelLoadError(f"{name}: the file of the video processor is invalid: {_one_line(error)}") from error
 
 
 def _read_config(name: str, folder: Path) -> DeepfakeConfig:
@@ -200,7 +244,7 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelLoadError(f"{name}: the folder holds no readable config.json ({error.strerror}).") from error
+        raise ModelLoadError(f"{name}: config.json in the folder cannot be read ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         raise ModelLoadError(f"{name}: config.json is not JSON.") from error
     if problem := describe_other_model(content):
@@ -208,14 +252,14 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     try:
         config = DeepfakeConfig.from_dict(content)
     except _WRONG_VALUES as error:
-        raise ModelLoadError(f"{name}: config.json is wrong, {_one_line(error)}") from error
+        raise ModelLoadError(f"{name}: config.json is invalid: {_one_line(error)}") from error
     if "fake" not in config.label2id:
-        raise ModelLoadError(f"{name}: none of the labels {', '.join(config.label2id)} is 'fake'; see id2label.")
+        raise ModelLoadError(f"{name}: the labels {', '.join(config.label2id)} do not include 'fake'; correct id2label.")
     return config
 
 
 def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
-    """The network in evaluation mode with the weights as they were read, and their hash: nothing is initialised."""
+    """The network in evaluation mode with the stored weights, and their hash. No weight is initialised."""
     try:
         files = weight_files(folder)
     except (ValueError, OSError) as error:
@@ -240,11 +284,11 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
     except ModelLoadError:
         raise
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelLoadError(f"{name}: the weights cannot be loaded, {_one_line(error)}") from error
+        raise ModelLoadError(f"{name}: the weights cannot be loaded: {_one_line(error)}") from error
     for key, tensor in weights.items():
-        # The smallest and the largest value tell, and unlike a mask take no memory.
+        # Unlike a mask, the minimum and the maximum take no memory.
         if not torch.isfinite(torch.stack(tensor.aminmax())).all():
-            raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
+            raise ModelLoadError(f"{name}: the weights contain NaN or infinity in {key}.")
     network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
     fill_computed_buffers(network)
     return network, digest

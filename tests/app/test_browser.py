@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from browser import DESKTOP, PHONE, Tab, open_tab
-from deepfake_video.scanning.report import write_report
+from deepfake_video.scanning.html_report import write_report
 from drawn_faces import redness_detector, write_people
 
 

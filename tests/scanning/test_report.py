@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from deepfake_video.scanning.evidence import Evidence, Heatmap, Thumbnail
-from deepfake_video.scanning.report import render_report, write_report
+from deepfake_video.scanning.html_report import render_report, write_report
 from deepfake_video.scanning.results import (
     UNTRAINED_WARNING,
     FaceResult,
