@@ -101,7 +101,9 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
     if isinstance(error, VideoError):
         return error
     if isinstance(error, BrokenProcessPool):
-        return VideoUnreadableError(path, "the process that read it died, because it ran out of memory or a decoder crashed")
+        return VideoUnreadableError(
+            path, "the process that read it died, because it ran out of memory or a decoder crashed"
+        )
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, (OSError, MemoryError)):
         return VideoUnreadableError(path, f"it cannot be read ({said})")

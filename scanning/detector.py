@@ -12,13 +12,13 @@ import torch
 from ..common.errors import UsageError
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
+from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_function
 from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .settings import ScanSettings
 

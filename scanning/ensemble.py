@@ -8,8 +8,8 @@ import numpy as np
 
 from ..face_cropping import FaceCropSettings
 from ..video_decoding import VideoReader
-from .models import LoadedModel
 from .clip_reading import ReadVideo, crops_faces, search_settings
+from .models import LoadedModel
 from .results import FaceResult, TimelineEntry
 from .settings import ScanSettings
 from .timeline import Window, make_timeline

@@ -148,7 +148,9 @@ def find_on_disk(path: str | Path) -> str:
         except OSError:
             return path
         if len(entries) > 1:
-            raise InputError(f"{path}: two files have this name, one in Unicode form NFC and one in NFD; rename one of them.")
+            raise InputError(
+                f"{path}: two files have this name, one in Unicode form NFC and one in NFD; rename one of them."
+            )
         if not entries:
             return path
         found /= entries[0]

@@ -254,7 +254,9 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     except _WRONG_VALUES as error:
         raise ModelLoadError(f"{name}: config.json is invalid: {_one_line(error)}") from error
     if "fake" not in config.label2id:
-        raise ModelLoadError(f"{name}: the labels {', '.join(config.label2id)} do not include 'fake'; correct id2label.")
+        raise ModelLoadError(
+            f"{name}: the labels {', '.join(config.label2id)} do not include 'fake'; correct id2label."
+        )
     return config
 
 

@@ -113,9 +113,7 @@ def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
         return _finish(plan, inputs, examinations, observer)
 
 
-def _finish(
-    plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], observer: ScanObserver
-) -> ScanResult:
+def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], observer: ScanObserver) -> ScanResult:
     """Write the files of the plan, and report the results even if that fails."""
     position = {path: number for number, path in enumerate(inputs.paths)}
     ordered = sorted(examinations, key=lambda examination: position[examination.result.path])

@@ -13,8 +13,8 @@ from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_decoding import VideoReader
-from .models import LoadedModel
 from .clip_reading import find_faces
+from .models import LoadedModel
 from .results import TimelineEntry
 from .settings import ScanSettings
 

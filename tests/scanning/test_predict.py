@@ -22,10 +22,10 @@ from deepfake_video.cli import main
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
+from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
-from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.scanning.settings import ScanSettings

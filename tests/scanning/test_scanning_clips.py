@@ -12,7 +12,6 @@ from deepfake_video import (
     DeepfakeForVideoClassification,
     DeepfakeVideoProcessor,
     NoFaceFoundError,
-
     face_clips,
 )
 from deepfake_video.scanning.detector import Detector
@@ -69,5 +68,3 @@ def test_what_is_wrong_is_raised_by_name(tmp_path, model):
         face_clips(write_clip(tmp_path / "nobody.mp4", num_frames=8), model)
     with pytest.raises(ModelLoadError, match="nowhere"):
         face_clips(tmp_path / "nobody.mp4", "./nowhere")
-
-

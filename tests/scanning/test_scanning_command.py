@@ -19,10 +19,10 @@ from clips import write_clip
 from deepfake_video.cli import main
 from deepfake_video.scanning import fingerprint, workers
 from deepfake_video.scanning.annotate import annotate_video
+from deepfake_video.scanning.csv_table import to_csv
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.settings import ScanSettings
-from deepfake_video.scanning.csv_table import to_csv
 from drawn_faces import die, die_of_a, redness_detector, save_tiny_model, write_changing_size, write_people
 
 
@@ -184,9 +184,9 @@ def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):
 
 
 def test_several_workers_give_the_same_results(folder, model, tmp_path):
-    for workers in ("1", "2"):
-        run = str(tmp_path / workers)
-        assert main(["predict", str(folder), "--model", model, "--output", run, "--workers", workers, "--quiet"]) == 1
+    for number in ("1", "2"):
+        run = str(tmp_path / number)
+        assert main(["predict", str(folder), "--model", model, "--output", run, "--workers", number, "--quiet"]) == 1
     alone, together = scores(lines(tmp_path / "1")), scores(lines(tmp_path / "2"))
     assert list(alone) == list(together)
     for name, (status, probability, timeline) in alone.items():
