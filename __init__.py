@@ -17,6 +17,8 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
+    "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
+    "hub.push": ["PushPlan", "PushResult", "push"],
     "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
     "version": ["__version__"],
 }
@@ -42,7 +44,13 @@ if TYPE_CHECKING:
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError
+    from .hub.onnx_export import ExportPlan as ExportPlan
+    from .hub.onnx_export import ExportResult as ExportResult
+    from .hub.onnx_export import export as export
     from .hub.packaged import default_checkpoint as default_checkpoint
+    from .hub.push import PushPlan as PushPlan
+    from .hub.push import PushResult as PushResult
+    from .hub.push import push as push
     from .hub.registration import register as register
     from .image_processing_deepfake import DeepfakeImageProcessor as DeepfakeImageProcessor
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor

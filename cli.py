@@ -15,7 +15,7 @@ def build_parser() -> argparse.ArgumentParser:
     from . import app, convert_weights
     from .common.exit_codes import EXIT_CODES_HELP
     from .evaluation import command as evaluation
-    from .hub import onnx_export, packaged, push
+    from .hub import commands as hub
     from .scanning import command as scanning
     from .training import command as training
     from .version import __version__
@@ -27,20 +27,30 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"deepfake-video {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary, module in (
-        ("predict", "score videos", scanning),
-        ("demo", "the demo in the browser", app),
-        ("evaluate", "evaluate a model on a data set", evaluation),
-        ("train", "train a detector", training),
-        ("convert", "turn a legacy checkpoint into a model folder", convert_weights),
-        ("push", "publish a model folder on the Hugging Face Hub", push),
-        ("export", "write a model as ONNX", onnx_export),
-        ("checkpoint", "copy the packaged checkpoint into a folder of its own", packaged),
+    for name, summary, add_arguments, run in (
+        ("predict", "score videos", scanning.add_arguments, scanning.run),
+        ("demo", "open the demo in the browser", app.add_arguments, app.run),
+        ("evaluate", "evaluate a model on a data set", evaluation.add_arguments, evaluation.run),
+        ("train", "train a detector", training.add_arguments, training.run),
+        (
+            "convert",
+            "turn a legacy checkpoint into a model folder",
+            convert_weights.add_arguments,
+            convert_weights.run,
+        ),
+        ("push", "publish a model folder on the Hugging Face Hub", hub.add_push_arguments, hub.run_push),
+        ("export", "write a model as ONNX", hub.add_export_arguments, hub.run_export),
+        (
+            "checkpoint",
+            "copy the packaged checkpoint into a folder of its own",
+            hub.add_checkpoint_arguments,
+            hub.run_checkpoint,
+        ),
     ):
         command = commands.add_parser(name, help=summary, allow_abbrev=False)
-        module.add_arguments(command)
+        add_arguments(command)
         command.epilog = "\n\n".join(filter(None, [(command.epilog or "").rstrip(), EXIT_CODES_HELP]))
-        command.set_defaults(run=module.run, parser=command)
+        command.set_defaults(run=run, parser=command)
     return parser
 
 

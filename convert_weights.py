@@ -189,7 +189,7 @@ def _run_convert(arguments: argparse.Namespace) -> None:
 
     from .conversion.converting import convert
     from .conversion.model_card import Provenance
-    from .hub.push import check_repo_id, print_push, push_folder
+    from .hub.push import PushPlan, check_repo_id, push
 
     if arguments.repo_id is not None:
         check_repo_id(arguments.repo_id)
@@ -221,9 +221,15 @@ def _run_convert(arguments: argparse.Namespace) -> None:
     if arguments.push and arguments.dry_run:
         print(f"would push to {arguments.repo_id} ({arguments.revision or 'main'}); nothing was sent", file=sys.stderr)
     elif arguments.push:
-        push = push_folder(arguments.output, arguments.repo_id, private=arguments.private, revision=arguments.revision)
+        plan = PushPlan(
+            folder=arguments.output,
+            repo_id=arguments.repo_id,
+            private=arguments.private,
+            revision=arguments.revision,
+        )
+        pushed = push(plan)
         if not arguments.json:
-            print_push(push)
+            print(pushed.summary())
 
 
 def _given(arguments: argparse.Namespace) -> dict[str, object]:

@@ -317,7 +317,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             detector (`FaceDetector`, *optional*):
                 Finds the faces; MTCNN if not given.
             keep_frames (`bool`, *optional*, defaults to `False`):
-                Whether a [`VideoReader`] keeps whole frames in its cache for another call.
+                Keep whole frames in the cache of the source for another call.
             kwargs:
                 Choices in place of the processor's own.
 
@@ -326,10 +326,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, BaseVideoProcessor):
             VideoError: If no frame decodes.
         """
         if not self._choice(kwargs, "do_crop_faces"):
-            if isinstance(source, VideoReader):
-                found = source.frames(indices, keep=keep_frames)
-            else:
-                found = source.frames(indices)
+            found = source.frames(indices, keep=keep_frames)
             frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
             shown = np.array([index for index in indices if index in frames])
             return [_fill([frames[index] for index in shown], shown, len(indices), None)]

@@ -442,7 +442,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         """
         Grad-CAM (Selvaraju et al., 2017) of one clip: which parts of each frame raise the logit of a label.
 
-        The model must be in evaluation mode. It costs one forward pass of the backbone and a backward pass of the rest.
+        The model must be in evaluation mode. The cost is one forward pass, and a backward pass without the backbone.
 
         Args:
             pixel_values_videos (`torch.Tensor` of shape `(1, num_frames, num_channels, height, width)`):

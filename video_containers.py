@@ -21,7 +21,7 @@ from av.packet import Packet
 from av.stream import Discard
 from av.video.stream import VideoStream
 
-from .video_fetching import (
+from .video_errors import (
     VideoLimits,
     VideoTimeoutError,
     VideoTooLargeError,
@@ -41,6 +41,7 @@ from .video_formats import (
 
 __all__ = [
     "PacketIndex",
+    "PlanError",
     "Run",
     "Stopwatch",
     "check_pixels",
@@ -188,6 +189,10 @@ def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -
             f"its frames of {width}x{height} exceed {limits.max_frame_pixels:,} pixels; scale it down or raise "
             "DEEPFAKE_VIDEO_MAX_FRAME_PIXELS",
         )
+
+
+class PlanError(Exception):
+    """The decoder did not return what the packets announced: everything must be decoded instead."""
 
 
 @dataclass(frozen=True)

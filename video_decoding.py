@@ -1,20 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that opens videos: frames by index in RGB, timestamps, frame selection, clear errors.
+"""Decode the frames of a video file by index, in RGB and with their times.
 
-Pictures are as a player displays them: see `video_pictures` for shape and orientation, `video_color` for colours. All
-sizes and coordinates are in pixels of the displayed picture.
+Frames look as a player displays them: see `video_pictures` for shape and orientation, `video_color` for colours. All
+sizes and coordinates are in pixels of the displayed picture. Errors, limits and frame selection can be imported from
+here too.
 """
 
 from __future__ import annotations
 
 import errno
-import hashlib
 import heapq
 import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
 from operator import itemgetter
-from typing import Literal, Protocol
 
 import av
 import numpy as np
@@ -24,6 +23,7 @@ from av.video.stream import VideoStream
 
 from .video_containers import (
     PacketIndex,
+    PlanError,
     Run,
     Stopwatch,
     check_pixels,
@@ -32,7 +32,7 @@ from .video_containers import (
     read_packet_index,
     read_packets,
 )
-from .video_fetching import (
+from .video_errors import (
     UnsupportedVideoError,
     VideoDecodeError,
     VideoError,
@@ -41,11 +41,12 @@ from .video_fetching import (
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    open_video_file,
     printable_name,
 )
 from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
+from .video_opening import hash_open_file, open_video_file
 from .video_pictures import PictureConverter
+from .video_sources import NOMINAL_FPS, FrameArray, FrameCache, FrameSource, select_frames, select_timestamps
 from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
 
 
@@ -66,59 +67,43 @@ __all__ = [
 ]
 
 CACHE_BYTES = 128 << 20
-NOMINAL_FPS = 25.0
 _PROBE_FRAMES = 24
 
 
-class FrameSource(Protocol):
-    """What a clip offers, be it a file or an array: frames by index, each with its time."""
-
-    name: str
-    warnings: list[str]
-
-    @property
-    def num_frames(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def height(self) -> int: ...
-    @property
-    def fps(self) -> float: ...
-    @property
-    def duration_s(self) -> float: ...
-    @property
-    def timestamps_s(self) -> np.ndarray: ...
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]: ...
-
-
-class _PlanError(Exception):
-    """The decoder did not give what the packets promised: decode everything instead."""
-
-
 class VideoReader:
-    """Frames of one video file by index, in RGB and upright: the same frames that decoding everything gives.
+    """A video file as a [`FrameSource`]: the frames are the same as if the whole file were decoded.
 
-    Opening reads the packets of the file once and decodes no picture where the container's times can be trusted;
-    elsewhere the pictures are counted by decoding them. Then only the groups of pictures that hold wanted frames
-    are decoded, and whenever that does not meet a frame exactly, the file is decoded from its beginning.
+    Opening reads the packets of the file once. It decodes nothing where the timestamps of the container are reliable;
+    otherwise the frames are counted by decoding them all. Afterwards only the groups of pictures that hold requested
+    frames are decoded. Where that does not return a frame exactly, the file is decoded from its beginning.
 
     Args:
-        source: A path, or an http(s) URL if no file is named like it.
-        limits: What reading may cost; read from the environment by default.
+        source: A path, or an http(s) URL if no file has that name.
+        limits: Limits of reading; read from the environment by default.
 
     Attributes:
         name: The source as one printable line.
-        num_frames: The true number of frames.
-        timestamps_s: (num_frames,) float64 seconds, increasing. 0 is where a player's clock begins, the start of the
-            container: a picture that begins two seconds after the sound begins at 2.0 s. See `video_timestamps`.
-        fps: Average frames per second, gaps left out.
-        duration_s: When the last frame ends, in seconds on that clock.
-        gaps: Frames that are followed by a gap, within which nothing new is shown, and when the last one before it
-            ends at the median interval: index to seconds.
-        warnings: Sentences about what was wrong with the file but did not stop the reading.
+        num_frames: Number of frames, counted and not estimated.
+        timestamps_s: Time of each frame in seconds, of shape (num_frames,), float64, increasing. 0 is the start of
+            the container, where the clock of a player starts: if the picture begins two seconds after the sound, the
+            first frame is at 2.0 s. See `video_timestamps`.
+        fps: Average frames per second without the gaps.
+        duration_s: End of the last frame in seconds on that clock.
+        gaps: For each frame that is followed by a gap, its index and the time in seconds at which it ends if it lasts
+            for the median interval.
+        warnings: Sentences about problems of the file that did not stop the reading.
 
     Raises:
-        VideoError: one of its subclasses, if this is no file that can be read as a video.
+        VideoError: If the file cannot be read as a video; each subclass stands for one reason.
+
+    Example:
+
+        >>> from deepfake_video import VideoReader
+        >>> with VideoReader("clip.mp4") as reader:
+        ...     for index, frame in reader.frames([0, 10]):
+        ...         print(index, frame.shape)
+        0 (240, 320, 3)
+        10 (240, 320, 3)
     """
 
     def __init__(self, source: str | os.PathLike[str], *, limits: VideoLimits | None = None) -> None:
@@ -127,7 +112,7 @@ class VideoReader:
         self._source = source
         self._limits = limits if limits is not None else VideoLimits.from_environment()
         self._watch = Stopwatch(source, self._limits)
-        self._cache: dict[int, np.ndarray] = {}
+        self._cache = FrameCache(CACHE_BYTES)
         self._undecodable: set[int] = set()
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
@@ -154,22 +139,15 @@ class VideoReader:
         self.close()
 
     def close(self) -> None:
-        """Closes the file and ends the decoder's threads; a second call does nothing."""
+        """Close the file and end the threads of the decoder; a second call does nothing."""
         self._end_iteration()
         self._close_container()
         self._file.close()
         self._cache.clear()
 
     def sha256(self) -> str:
-        """Hash of the bytes that are read, in hexadecimal: for a URL, of what was downloaded."""
-        position = self._file.tell()
-        self._file.seek(0)
-        digest = hashlib.sha256()
-        while block := self._file.read(1 << 20):
-            digest.update(block)
-        # The container goes on reading where it was.
-        self._file.seek(position)
-        return digest.hexdigest()
+        """Return the SHA-256 of the file, or of the downloaded bytes of a URL, in hexadecimal."""
+        return hash_open_file(self._file)
 
     @property
     def width(self) -> int:
@@ -182,18 +160,17 @@ class VideoReader:
         return self._displayed_size()[0]
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (index, frame) once for each distinct index, ascending; a frame is (H, W, 3) uint8 RGB.
+        """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: those that fit into a small cache are given again by later calls, unless `keep`
-        says that there will be none, which saves the memory. Where the resolution changes inside a file, later frames
-        have their own size. A frame that cannot be decoded is left out, and `warnings` says so. Starting another
-        iteration ends this one.
+        Do not write into the frames: later calls may return them again. Where the resolution changes inside a file,
+        each frame has its own size. `warnings` tells of frames that cannot be decoded. Only the latest iteration can
+        be continued.
 
         Raises:
-            IndexError: if an index is outside 0 to num_frames - 1.
-            VideoDecodeError: if not one of the frames decodes.
-            VideoTooLargeError: if a frame has more pixels than allowed.
-            VideoTimeoutError: if reading takes longer than allowed; what the caller does in between is not counted.
+            IndexError: If an index is outside 0 to num_frames - 1.
+            VideoDecodeError: If none of the frames can be decoded.
+            VideoTooLargeError: If a frame has more pixels than allowed.
+            VideoTimeoutError: If reading takes longer than allowed; the time of the caller is not counted.
         """
         wanted = sorted({int(index) for index in indices})
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
@@ -225,7 +202,7 @@ class VideoReader:
             num_found += 1
             yield index, image
         if wanted and not num_found:
-            raise VideoDecodeError(self._source, "none of the frames decodes; the file is damaged, copy it again")
+            raise VideoDecodeError(self._source, "no frame can be decoded; the file is damaged, copy it again")
 
     def _decode(self, missing: list[int], wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decodes by plan, and what the plan does not meet exactly by decoding everything."""
@@ -236,7 +213,7 @@ class VideoReader:
                     for frame in self._decode_run(run):
                         image = self._take(pending[0], frame, wanted)
                         yield pending.pop(0), image
-            except (_PlanError, av.FFmpegError):
+            except (PlanError, av.FFmpegError):
                 self._index.is_seekable = False
         if pending:
             for index, frame in self._decode_through():
@@ -250,10 +227,10 @@ class VideoReader:
         self._undecodable.update(pending)
         if failed := sorted(self._undecodable.intersection(missing)):
             first_s = self.timestamps_s[failed[0]]
-            self._warn(f"{len(failed)} of the wanted frames do not decode, the first at {first_s:.1f} s: left out")
+            self._warn(f"{len(failed)} of the requested frames cannot be decoded, the first at {first_s:.1f} s")
 
     def _decode_run(self, run: Run) -> Iterator[av.VideoFrame]:
-        """Decodes the packets of a run and yields its targets in order; anything unexpected is a `_PlanError`."""
+        """Decodes the packets of a run and yields its targets in order; anything unexpected is a `PlanError`."""
         index, (container, stream) = self._index, self._open()
         codec = stream.codec_context
         targets = [int(index.pts[index.order[target]]) for target in run.targets]
@@ -266,18 +243,18 @@ class VideoReader:
             codec.skip_frame = "NONREF" if index.has_droppable and not is_wanted else "DEFAULT"
             for frame in codec.decode(packet):
                 if frame.pts is None or frame.is_corrupt:
-                    raise _PlanError
+                    raise PlanError
                 if not has_begun and frame.pts >= key_pts:
                     if frame.pts > key_pts or not frame.key_frame:
-                        raise _PlanError
+                        raise PlanError
                     has_begun = True
                 if frame.pts in wanted:
                     if frame.pts != targets[num_found]:
-                        raise _PlanError
+                        raise PlanError
                     num_found += 1
                     yield frame
         if num_found < len(targets):
-            raise _PlanError
+            raise PlanError
 
     def _packets(self, run: Run) -> Iterator[Packet[VideoStream] | None]:
         """The packets of a run, after a seek that may have landed before it; at last `None`, which drains."""
@@ -288,7 +265,7 @@ class VideoReader:
                 continue
             position += 1
             if packet.pts != self._index.pts[position]:
-                raise _PlanError
+                raise PlanError
             yield packet
             if position == run.stop:
                 break
@@ -321,7 +298,8 @@ class VideoReader:
                 if not is_damaged:
                     # What libav says of a size that its bound forbids.
                     cause = f" or exceeds {self._limits.max_frame_pixels:,} pixels" * (error.errno == errno.EINVAL)
-                    self._warn(f"the file is damaged{cause} after about {latest_s:.1f} s; what decodes is used")
+                    what = f"the file is damaged{cause} after about {latest_s:.1f} s"
+                    self._warn(f"{what}; only the readable part is used")
                 is_damaged = True
                 continue
             for frame in frames:
@@ -334,7 +312,7 @@ class VideoReader:
         try:
             yield from read_packets(container, stream, watch=self._watch)
         except av.FFmpegError:
-            self._warn("the file is damaged or cut off; what decodes is used")
+            self._warn("the file is damaged or cut off; only the readable part is used")
         yield None
 
     def _read_index(self) -> tuple[PacketIndex, FrameTimes]:
@@ -364,7 +342,7 @@ class VideoReader:
         times = read_times(ticks, clock, last_duration=last_duration)
         if index.is_cut_off or is_cut_off:
             end_s = times.seconds[-1]
-            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; what decodes is used")
+            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; only the readable part is used")
         if kind in ELEMENTARY:
             self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
         else:
@@ -383,14 +361,8 @@ class VideoReader:
         check_pixels(self._source, frame.width, frame.height, self._limits)
         image = self._pictures.convert(frame)
         self._size = self._size or (image.shape[0], image.shape[1])
-        if not self._keeps_frames:
-            return image
-        room = CACHE_BYTES - image.nbytes - sum(other.nbytes for other in self._cache.values())
-        if room < 0:
-            for unwanted in self._cache.keys() - wanted:
-                room += self._cache.pop(unwanted).nbytes
-        if room >= 0:
-            self._cache[index] = image
+        if self._keeps_frames:
+            self._cache.put(index, image, wanted)
         return image
 
     def _displayed_size(self) -> tuple[int, int]:
@@ -424,79 +396,3 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
-
-
-class FrameArray:
-    """A clip that is already in memory, with the interface of a `VideoReader`.
-
-    Args:
-        frames: (T, H, W, 3) uint8 RGB, T at least 1.
-        fps: Frames a second; without it, times count 25 frames as a second.
-
-    Raises:
-        ValueError: if the array has another shape or type, or `fps` is not positive.
-    """
-
-    def __init__(self, frames: np.ndarray, *, fps: float | None = None) -> None:
-        if frames.ndim != 4 or frames.shape[3] != 3 or 0 in frames.shape or frames.dtype != np.uint8:
-            raise ValueError(f"a clip is a (T, H, W, 3) uint8 array, got {frames.shape} {frames.dtype}")
-        if fps is not None and not 0 < fps < float("inf"):
-            raise ValueError(f"fps must be a positive number, got {fps}")
-        self.name = "<array>"
-        self.warnings: list[str] = []
-        self.fps = float(fps or NOMINAL_FPS)
-        self.num_frames, self.height, self.width = frames.shape[:3]
-        self.timestamps_s = np.arange(self.num_frames) / self.fps
-        self.duration_s = self.num_frames / self.fps
-        self._frames = frames
-
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Yields (index, frame) once for each distinct index, ascending; an `IndexError` if there is no such frame."""
-        wanted = sorted({int(index) for index in indices})
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-            raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
-        return ((index, self._frames[index]) for index in wanted)
-
-
-def select_frames(
-    total: int, num_frames: int, *, sampling: Literal["even", "first", "bursts"] = "even", burst_length: int = 1
-) -> np.ndarray:
-    """Which frames of a clip to look at: (num_frames,) int64 indices, ascending.
-
-    "even" spreads them from the first frame to the last, "first" takes them from the beginning, and "bursts" spreads
-    `num_frames / burst_length` groups of consecutive frames. A clip shorter than `num_frames` gives each frame as
-    evenly often as possible.
-
-    Raises:
-        ValueError: if an argument is out of range, or bursts do not add up to `num_frames`.
-    """
-    if total < 1 or num_frames < 1:
-        raise ValueError(f"at least one frame of at least one is needed, got {num_frames = } of {total = }")
-    if sampling not in ("even", "first", "bursts"):
-        raise ValueError(f"sampling must be 'even', 'first' or 'bursts', got {sampling!r}")
-    if sampling == "bursts" and (burst_length < 1 or num_frames % burst_length):
-        raise ValueError(f"bursts must add up: {num_frames = } is no multiple of {burst_length = }")
-    if total < num_frames:
-        return np.arange(num_frames, dtype=np.int64) * total // num_frames
-    if sampling == "first":
-        return np.arange(num_frames, dtype=np.int64)
-    if sampling == "even":
-        return np.linspace(0, total - 1, num_frames).astype(np.int64)
-    starts = np.linspace(0, total - burst_length, num_frames // burst_length).astype(np.int64)
-    return (starts[:, None] + np.arange(burst_length)).reshape(-1)
-
-
-def select_timestamps(timestamps_s: np.ndarray, wanted_s: Iterable[float]) -> np.ndarray:
-    """Which frame is on the screen at each wanted second: int64 indices, as many as `wanted_s`.
-
-    Before the first frame that is the first, after the last the last.
-
-    Raises:
-        ValueError: if there are no timestamps.
-    """
-    if not len(timestamps_s):
-        raise ValueError("a clip without frames shows nothing at any time")
-    wanted = np.fromiter(wanted_s, dtype=np.float64)
-    # Times are sums of ticks: a wanted time a rounding error before its frame still means that frame.
-    shown = np.searchsorted(timestamps_s, wanted + 1e-6, side="right") - 1
-    return np.clip(shown, 0, len(timestamps_s) - 1).astype(np.int64)

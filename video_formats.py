@@ -14,7 +14,7 @@ from av.packet import Packet
 from av.stream import Disposition
 from av.video.stream import VideoStream
 
-from .video_fetching import UnsupportedVideoError, VideoDecodeError, VideoTooLargeError
+from .video_errors import UnsupportedVideoError, VideoDecodeError, VideoTooLargeError
 
 
 __all__ = [
@@ -148,7 +148,7 @@ def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
     """Why a file that opened holds no frame that decodes."""
     if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
         return _missing_media(source)
-    return VideoDecodeError(source, "none of the frames decodes; the file is damaged, copy it again")
+    return VideoDecodeError(source, "no frame can be decoded; the file is damaged, copy it again")
 
 
 def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:

@@ -17,7 +17,7 @@ from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
 from .video_color import UnsupportedColorError, check_matrix, color_note, to_rgb
-from .video_fetching import UnsupportedVideoError, VideoDecodeError
+from .video_errors import UnsupportedVideoError, VideoDecodeError
 
 
 __all__ = ["PictureConverter"]

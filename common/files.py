@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files that are there as a whole or not at all, belong to one writer, and do nothing to who opens them."""
+"""Files and folders that are written as a whole or not at all, locks on folders, and spreadsheet-safe cells."""
 
 import contextlib
-import importlib
 import os
 import secrets
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import IO, Any
+
+from filelock import FileLock, Timeout
 
 from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
 
 
-_LOCKED_BYTE = (1 << 31) - 2
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -69,10 +69,14 @@ def check_folder_target(folder: str | Path) -> None:
 
 def write_atomically(path: str | Path, content: bytes) -> None:
     """
-    Write a new file beside `path` and rename it to `path`.
+    Write a file through a temporary one beside it, so that it is never incomplete.
+
+    Args:
+        path: The file; replaced if it exists.
+        content: Its new content.
 
     Raises:
-        OutputError: If that fails; what stood there before then still does.
+        OutputError: If that fails; an existing file keeps its content.
     """
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
@@ -94,12 +98,24 @@ def write_atomically(path: str | Path, content: bytes) -> None:
 @contextlib.contextmanager
 def new_folder(target: Path) -> Iterator[Path]:
     """
-    A folder to fill, which takes the place of `target` as a whole when the block ends.
+    Create an empty folder that replaces `target` as a whole when the block ends.
 
-    If the block fails or is interrupted, the folder is removed and what stood at `target` stays.
+    If the block fails or is interrupted, the new folder is removed and `target` stays as it was.
 
     Args:
-        target: Where the folder ends up; replaced if it exists.
+        target: Final place of the folder; replaced if it exists.
+
+    Yields:
+        The new folder, beside `target`.
+
+    Example:
+
+        >>> from pathlib import Path
+        >>> from deepfake_video.common.files import new_folder
+        >>> with new_folder(Path("model")) as folder:
+        ...     _ = (folder / "config.json").write_text("{}")
+        >>> [file.name for file in Path("model").iterdir()]
+        ['config.json']
     """
     with temporary_folder(target) as folder:
         yield folder
@@ -108,7 +124,7 @@ def new_folder(target: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
-    """A folder beside `target`, on the same disk, that is gone when the block ends unless it was moved."""
+    """Create a folder beside `target`, on the same disk, that is removed when the block ends unless it was moved."""
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with unfinished():
@@ -120,7 +136,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 
 
 def replace_folder(folder: Path, target: Path) -> None:
-    """Move a finished folder to its name; what stood there comes back if that fails."""
+    """Move a finished folder to `target`; an existing folder there is replaced, and restored if that fails."""
     with deferred():
         _move(folder, target)
 
@@ -139,35 +155,53 @@ def _move(folder: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
-def lock(stream: IO[Any]) -> None:
+def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> ExitStack:
     """
-    Keep other processes from locking the same open file, until it is closed or this process ends.
+    Create a folder if it does not exist, and keep other processes from locking it.
+
+    Args:
+        folder: The folder of a run.
+        rank: Rank of this process among those of the run, each of which locks the folder for itself.
+        work: What the other run does, for the message.
+
+    Returns:
+        A context manager with a method `close`. Both release the lock, as does the end of the process.
 
     Raises:
-        BlockingIOError: If another one holds it.
-        OSError: If the file system knows no locks.
+        OutputError: If another run holds the folder, or if it cannot be written.
+
+    Example:
+
+        >>> from deepfake_video.common.files import lock_folder
+        >>> with lock_folder("run1"):
+        ...     pass
     """
-    if os.name != "nt":
-        fcntl: Any = importlib.import_module("fcntl")
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return
-    msvcrt: Any = importlib.import_module("msvcrt")
-    position = stream.tell()
-    # A locked byte cannot be read there, so it is one far behind the content.
-    stream.seek(_LOCKED_BYTE)
+    folder = Path(folder)
+    held = ExitStack()
     try:
-        msvcrt.locking(stream.fileno(), msvcrt.LK_NBLCK, 1)
-    except PermissionError as error:
-        raise BlockingIOError(error.errno, "another process holds it") from error
-    finally:
-        stream.seek(position)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Not thread-local: a run may be closed by another thread than the one that began it.
+        held.enter_context(FileLock(folder / f".lock-{rank}", timeout=0, thread_local=False))
+    except Timeout as error:
+        raise OutputError(folder, OSError(0, f"another {work} is writing there")) from error
+    except OSError as error:
+        raise OutputError(folder, error) from error
+    return held
 
 
 def harmless(cell: object) -> object:
-    """A cell of a table; a text that a spreadsheet would take for a formula gets an apostrophe in front."""
+    """
+    Return the cell of a table so that a spreadsheet takes no text for a formula: such a text gets an apostrophe.
+
+    Example:
+
+        >>> from deepfake_video.common.files import harmless
+        >>> harmless("=1+1"), harmless(-1)
+        ("'=1+1", -1)
+    """
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
 
 
 def as_written(cell: str) -> str:
-    """The reverse of [`harmless`]."""
+    """Return the text of a cell that [`harmless`] wrote."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell

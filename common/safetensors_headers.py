@@ -5,12 +5,11 @@ import json
 from pathlib import Path
 from typing import Any
 
+from .text import quoted
+
 
 # What is read, and flags and counters that may stand beside weights.
 TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
-
-
-_MAX_SHOWN = 120
 
 
 class _RepeatedKeyError(ValueError):
@@ -48,7 +47,7 @@ def check_header(path: Path) -> None:
         kind = entry.get("dtype", TYPES[0]) if isinstance(entry, dict) and key != "__metadata__" else TYPES[0]
         if kind not in TYPES:
             raise ValueError(
-                f"holds {_shown(key)} as a tensor of the type {_shown(kind)}, which is not supported; save float32, "
+                f"holds {quoted(key)} as a tensor of the type {quoted(kind)}, which is not supported; save float32, "
                 "float16 or bfloat16 weights."
             )
 
@@ -57,11 +56,6 @@ def _as_dict(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     content: dict[str, Any] = {}
     for name, value in pairs:
         if name in content:
-            raise _RepeatedKeyError(_shown(name))
+            raise _RepeatedKeyError(quoted(name))
         content[name] = value
     return content
-
-
-def _shown(name: object) -> str:
-    text = str(name)
-    return repr(text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…")

@@ -1,7 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names that strangers chose, made fit for people to read."""
+"""Text from untrusted sources (file names, keys, configurations, servers) as one safe line for people."""
 
 
-def printable(text: str) -> str:
-    """One line without control characters, which a file's name may smuggle into a terminal or a page."""
+def printable(value: object, limit: int | None = None) -> str:
+    """
+    Return a text as one line without control characters, which could manipulate a terminal or a page.
+
+    Args:
+        value: A text, or an object whose `str` is shown.
+        limit: Maximum number of characters; a longer text is cut and ends in an ellipsis.
+
+    Example:
+
+        >>> from deepfake_video.common.text import printable
+        >>> printable("clip\\n.mp4", limit=4)
+        'clip…'
+    """
+    text = str(value)
+    if limit is not None and len(text) > limit:
+        text = f"{text[:limit]}…"
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
+
+
+def quoted(value: object, limit: int = 120) -> str:
+    """
+    Return a name from a file in quotation marks, shortened, with control characters escaped.
+
+    Args:
+        value: A name, or an object whose `str` is shown.
+        limit: Maximum number of characters between the quotation marks.
+
+    Example:
+
+        >>> from deepfake_video.common.text import quoted
+        >>> print(quoted("head\\n.weight"))
+        'head\\n.weight'
+    """
+    text = str(value)
+    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+
+
+def one_line(error: object, limit: int = 300) -> str:
+    """
+    Return the message of an error with its lines joined by spaces.
+
+    Args:
+        error: An error, or a text.
+        limit: Maximum number of characters; a longer message is cut and ends in an ellipsis.
+    """
+    text = " ".join(str(error).split())
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+__all__ = ["one_line", "printable", "quoted"]

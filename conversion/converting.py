@@ -15,7 +15,7 @@ import torch
 
 from ..common.files import replace_folder, temporary_folder
 from ..hub.folder_type import MODEL_TYPE
-from ..hub.push import is_publishable
+from ..hub.model_files import foreign_entries
 from .choices import Choices, config_fields, describe, processor_fields, settle, settled_by_preset
 from .diagnosis import diagnose
 from .errors import ConversionError, shown
@@ -287,17 +287,13 @@ def _check_output(output: Path, *, overwrite: bool) -> None:
             "folder.",
             reason="output",
         )
-    foreign = next((entry.name for entry in entries if entry.is_symlink() or not _belongs(entry)), None)
+    foreign = next(iter(foreign_entries(output)), None)
     if foreign is not None or _model_type(output) != MODEL_TYPE:
         what = f"holds {shown(foreign)}" if foreign else "has no config.json of this package"
         raise ConversionError(
             f"{shown(output)} {what}, so it is no model folder that --overwrite may replace; choose another --output.",
             reason="output",
         )
-
-
-def _belongs(entry: Path) -> bool:
-    return entry.name == "__pycache__" or (entry.is_file() and is_publishable(entry.name))
 
 
 def _model_type(folder: Path) -> object:

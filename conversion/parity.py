@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from ..hub.differences import relative_difference
 from ..timm_backbones import is_timm
 from .errors import ConversionError, shown
 from .legacy_forward import LegacyNetwork, without_onednn
@@ -76,19 +77,6 @@ def sample_clips(size: int, batch_size: int) -> torch.Tensor:
     smooth = torch.nn.functional.interpolate(coarse, (size, size), mode="bilinear", align_corners=False)
     noise = torch.randn(smooth.shape, generator=generator)
     return (smooth + 0.3 * noise).view(batch_size, NUM_FRAMES, 3, size, size)
-
-
-def relative_difference(values: torch.Tensor, expected: torch.Tensor, *, floor: float = 1.0) -> float:
-    """
-    Largest difference over the largest expected magnitude, or over the floor where all are smaller.
-
-    A single logit can come out near 0 by chance, where rounding alone is large beside it. Infinite where a value is
-    not finite.
-    """
-    if values.shape != expected.shape or not (values.isfinite().all() and expected.isfinite().all()):
-        return float("inf")
-    scale = expected.abs().max().clamp_min(floor)
-    return float(((values.double() - expected.double()).abs().max() / scale.double()).item())
 
 
 def expected_answers(network: LegacyNetwork, image_size: int, dtype: torch.dtype = torch.float32) -> Answers:

@@ -13,8 +13,8 @@ import numpy as np
 from ..common.files import new_folder
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
+from ..hub.terms import copy_terms, find_card
 from ..scanning.models import LoadedModel, load_stored_model
-from ..scanning.terms import copy_terms, find_card
 from .judging import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure

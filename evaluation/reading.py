@@ -63,7 +63,7 @@ class ImageSequence:
         """Of the first picture, in pixels."""
         return int(self._open(0).shape[0])
 
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """
         Index and picture `(H, W, 3)` uint8 RGB once for each distinct index, ascending.
 
@@ -173,5 +173,5 @@ class _CorruptedFrames:
         self.width, self.height, self.timestamps_s = source.width, source.height, source.timestamps_s
         self._source, self._corruption, self._video, self._seed = source, corruption, video, seed
 
-    def frames(self, indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         return corrupt(self._source.frames(indices), self._corruption, video=self._video, seed=self._seed)

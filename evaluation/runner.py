@@ -23,7 +23,7 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
-from ..video_fetching import VideoError
+from ..video_errors import VideoError
 from .corruptions import Corruption
 from .judging import Judge
 from .progress import EvaluationProgress

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import as_written, harmless, lock, write_atomically
+from ..common.files import as_written, harmless, write_atomically
 from .samples import EvaluationError, Sample
 
 
@@ -127,23 +127,18 @@ class ScoreLog:
     """
     The lines of one process: each is on the disk before the next video begins.
 
-    A line that was cut off when an earlier run was killed is removed. Use it as a context manager.
+    A line that was cut off when an earlier run was killed is removed. Use it as a context manager, in a folder that
+    this process has locked.
 
     Args:
         file: Appended to; made if it does not exist.
 
     Raises:
-        EvaluationError: If another run is writing to it.
         OSError: If it cannot be written.
     """
 
     def __init__(self, file: Path) -> None:
         self._stream = file.open("r+b" if file.exists() else "x+b")
-        try:
-            lock(self._stream)
-        except BlockingIOError as error:
-            self._stream.close()
-            raise EvaluationError(f"{file}: another run is writing to it; choose another --output.") from error
         self._stream.seek(_complete_length(file))
         self._stream.truncate()
 

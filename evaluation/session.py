@@ -15,12 +15,12 @@ from typing import Any
 from transformers.utils import logging
 
 from ..common.console import print_json
-from ..common.files import write_atomically
+from ..common.files import lock_folder, write_atomically
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
+from ..common.text import printable
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.display import printable
-from ..scanning.fingerprint import RUN_NAME, RunMismatchError, lock_folder
+from ..scanning.fingerprint import RUN_NAME, RunMismatchError
 from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import ScanSettings, check_threshold
 from .calibration import HALF, calibrate, hold_out

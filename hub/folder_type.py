@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a folder with a `config.json` holds that is no model of this package."""
+"""Recognise folders whose `config.json` describes a model of another package."""
 
 from typing import Any
+
+from ..common.text import printable
 
 
 MODEL_TYPE = "deepfake_video"
@@ -10,13 +12,19 @@ _MAX_CHARACTERS = 80
 
 def describe_other_model(config: Any) -> str | None:
     """
-    What kind of model a `config.json` describes and what to do with it.
+    Say which other kind of model a `config.json` describes, and what to do with it.
 
     Args:
         config: Content of the file.
 
     Returns:
         A clause that follows the name of the folder; `None` for a model of this package.
+
+    Example:
+
+        >>> from deepfake_video.hub.folder_type import describe_other_model
+        >>> describe_other_model({"model_type": "deepfake_video"}) is None
+        True
     """
     content = config if isinstance(config, dict) else {}
     model_type = content.get("model_type")
@@ -28,16 +36,16 @@ def describe_other_model(config: Any) -> str | None:
         first = names[0] if isinstance(names, list) and names else None
         classes = f" ({_shown(first)})" if isinstance(first, str) else ""
         return (
-            f"holds a Transformers model of the type {_shown(model_type)!r}{classes}, which is not a model of this "
-            f"package; run it with Transformers' own pipeline, or {wanted}."
+            f"holds a Transformers model of the type {_shown(model_type)!r}{classes}, which this package cannot run; "
+            f"run it with Transformers' own pipeline, or {wanted}."
         )
     if "pretrained_cfg" in content:
         return (
-            f"holds a timm model ({_shown(content.get('architecture'))}), which is not a model of this package; "
+            f"holds a timm model ({_shown(content.get('architecture'))}), which this package cannot run; "
             f"try deepfake-video convert on its weights file, or {wanted}."
         )
-    return f"holds a config.json that names no model type; {wanted}."
+    return f"holds a config.json without a model type; {wanted}."
 
 
 def _shown(value: object) -> str:
-    return "".join(character if character.isprintable() else "\ufffd" for character in str(value)[:_MAX_CHARACTERS])
+    return printable(value, _MAX_CHARACTERS)

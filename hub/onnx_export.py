@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The other way: a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
+"""Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
-import argparse
-import importlib.util
 import os
 import secrets
 import warnings
@@ -11,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..common.exit_codes import FAILED, OK, report
+from ..common.errors import UsageError, WorkError
+from ..common.files import OutputError, TargetError
 from ..common.interrupts import unfinished
-from ..conversion.errors import ConversionError, shown
+from ..common.packages import require_packages
 
 
 if TYPE_CHECKING:
@@ -23,62 +22,97 @@ if TYPE_CHECKING:
     from ..modeling_deepfake import DeepfakeForVideoClassification
 
 TOLERANCE = 1e-4
-# (clips, frames) that are compared; none is the shape of the example that is traced.
+# (clips, frames) that are compared; none has the shape of the example that is traced.
 SHAPES = ((1, 1), (1, 5), (2, 3), (4, 2))
 _EXAMPLE = (2, 4)
-_DESCRIPTION = """Export a model folder to ONNX, run the file by onnxruntime on several batch sizes and frame counts,
-and compare with PyTorch. Needs the extra: pip install 'deepfake-video[export]'."""
-_EPILOG = """examples:
-  deepfake-video export my-model --output model.onnx
-
-The graph takes `pixel_values_videos` (batch, frames, 3, height, width), prepared as the folder's processor prepares
-them, and returns `logits` (batch, 2): real, fake. Batch and frames are free, the image size is the checkpoint's."""
 
 
-@dataclass(frozen=True)
-class Export:
+class ExportError(WorkError):
+    """The exported graph does not compute what the model computes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportPlan:
+    """
+    What to export and where.
+
+    Args:
+        folder: A model folder.
+        output: The ONNX file to write; missing parent folders are created.
+        overwrite: Replace `output` if it exists.
+
+    Raises:
+        UsageError: If `output` has no file name.
+    """
+
+    folder: str | Path
+    output: str | Path
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if not Path(self.output).name:
+            raise UsageError(f"output must name a file, got {str(self.output)!r}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
     """
     A finished export.
 
     Attributes:
         path: The file.
-        differences: Largest difference of a logit from PyTorch's, relative to the largest or to 1, by (clips, frames)
-            of the input.
+        differences: Largest difference of a logit from PyTorch's, relative to the largest logit or to 1, by
+            (clips, frames) of the input.
     """
 
     path: Path
     differences: dict[tuple[int, int], float]
 
-    def line(self) -> str:
-        """One line for people."""
+    def summary(self) -> str:
+        """Return the result of the comparison and the name of the file as two lines of text."""
         parts = ", ".join(f"{value:.1e} at {shape[0]}x{shape[1]}" for shape, value in self.differences.items())
-        return f"parity ok: onnxruntime and PyTorch differ by at most {parts} (clips x frames; logits, relative)"
+        return (
+            f"parity ok: onnxruntime and PyTorch differ by at most {parts} (clips x frames; logits, relative)\n"
+            f"wrote {self.path}"
+        )
 
 
-def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Export:
+def export(plan: ExportPlan) -> ExportResult:
     """
-    Export a model folder.
+    Export a model folder to ONNX.
 
-    The file appears only after onnxruntime has run it and agreed with PyTorch.
+    The file appears only after onnxruntime has run it and its logits agreed with PyTorch's. The graph takes
+    `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake.
 
     Args:
-        folder: A model folder.
-        output: The file to write.
-        overwrite: Whether to replace a file that is there.
+        plan: What to export and where.
+
+    Returns:
+        The file and how far its logits differ from PyTorch's.
 
     Raises:
-        ConversionError: If a package is missing, the folder is no model folder, or the answers differ.
+        MissingPackageError: If the packages of the extra `export` are not installed.
+        TargetError: If the file exists and must not be replaced.
+        ModelLoadError: If the folder is not a model folder of this package.
+        ExportError: If the graph disagrees with PyTorch.
+        OutputError: If the file cannot be written.
+
+    Example:
+
+        >>> from deepfake_video import ExportPlan, export
+        >>> result = export(ExportPlan(folder="my-model", output="my-model.onnx"))
+        >>> result.path.name
+        'my-model.onnx'
+        >>> max(result.differences.values()) < 1e-4
+        True
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ConversionError(
-            f"The export needs {', '.join(missing)}; run `pip install 'deepfake-video[export]'`.", reason="export"
-        )
-    if os.path.lexists(output) and not (overwrite and output.is_file()):
-        raise ConversionError(
-            f"{shown(output)} exists; choose another --output, or say --overwrite to replace a file.", reason="export"
-        )
-    model = _load(folder)
+    require_packages("The export", "onnx", "onnxscript", "onnxruntime", extra="export")
+    folder, output = Path(plan.folder), Path(plan.output)
+    if os.path.lexists(output) and not (plan.overwrite and output.is_file()):
+        raise TargetError(output, "it exists; choose another --output, or replace a file with --overwrite")
+    from .checkpoint import read_checkpoint
+
+    model = read_checkpoint(folder).network
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.onnx")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
@@ -88,24 +122,10 @@ def export_onnx(folder: Path, output: Path, *, overwrite: bool = False) -> Expor
             differences = _compare(model, temporary)
             temporary.replace(output)
     except OSError as error:
-        raise ConversionError(
-            f"{shown(output)} could not be written ({error.strerror or error}).", reason="export"
-        ) from error
+        raise OutputError(output, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return Export(output, differences)
-
-
-def _load(folder: Path) -> "DeepfakeForVideoClassification":
-    from .push import files_to_push
-
-    files_to_push(folder)
-    from ..scanning.models import ModelLoadError, load_stored
-
-    try:
-        return load_stored(folder).network
-    except ModelLoadError as error:
-        raise ConversionError(str(error), reason="export") from error
+    return ExportResult(path=output, differences=differences)
 
 
 def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
@@ -132,12 +152,9 @@ def _store_terms(folder: Path, path: Path) -> None:
     """Put the card and the terms of the model into the metadata of the graph: a single file has nothing beside it."""
     import onnx
 
-    from ..scanning.terms import TermsError, find_card, find_terms
+    from .terms import find_card, find_terms
 
-    try:
-        files = [*find_terms(folder), *filter(None, [find_card(folder)])]
-    except TermsError as error:
-        raise ConversionError(str(error), reason="export") from error
+    files = [*find_terms(folder), *filter(None, [find_card(folder)])]
     if files:
         graph = onnx.load(str(path))
         onnx.helper.set_model_props(graph, {file.name: file.read_text("utf-8", "replace") for file in files})
@@ -148,14 +165,14 @@ def write_graph(
     module: "nn.Module", example: "torch.Tensor", path: Path, *, names: tuple[str, str], free: Sequence[str | None]
 ) -> None:
     """
-    Write a module of one tensor to one tensor as an ONNX file.
+    Write a module that maps one tensor to one tensor as an ONNX file.
 
     Args:
-        module: In evaluation mode.
-        example: What is traced; along free axes longer than 1.
+        module: Module in evaluation mode.
+        example: Input that is traced; its dynamic axes must be longer than 1.
         path: The file to write.
-        names: Of the input and the output of the graph.
-        free: For each axis of the input the name of a size that is left open, or `None` for that of the example.
+        names: Names of the input and the output of the graph.
+        free: For each axis of the input the name of its dynamic size, or `None` for the size of the example.
     """
     import torch
 
@@ -179,7 +196,7 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
     import onnxruntime  # type: ignore[import-untyped]
     import torch
 
-    from ..conversion.parity import relative_difference
+    from .differences import relative_difference
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     generator = torch.Generator().manual_seed(0)
@@ -193,30 +210,11 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
         differences[clips, frames] = relative_difference(torch.from_numpy(logits), expected)
     worst = max(differences.values())
     if not worst <= TOLERANCE:
-        raise ConversionError(
-            f"The exported graph answers otherwise than PyTorch (by {worst:.1e}, allowed {TOLERANCE:.0e}); nothing "
-            "was written, please report this.",
-            reason="export",
+        raise ExportError(
+            f"The exported graph disagrees with PyTorch (relative difference {worst:.1e}, allowed {TOLERANCE:.0e}); "
+            "nothing was written, please report this."
         )
     return differences
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `deepfake-video export`."""
-    parser.description = _DESCRIPTION
-    parser.epilog = _EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the model folder")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
-    parser.add_argument("--overwrite", action="store_true", help="replace FILE")
-
-
-def run(arguments: argparse.Namespace) -> int:
-    """`deepfake-video export`; returns the exit code."""
-    try:
-        export = export_onnx(arguments.folder, arguments.output, overwrite=arguments.overwrite)
-    except ConversionError as error:
-        return report(error, FAILED)
-    print(export.line())
-    print(f"wrote {export.path}")
-    return OK
+__all__ = ["ExportError", "ExportPlan", "ExportResult", "export", "write_graph"]

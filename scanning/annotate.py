@@ -124,7 +124,7 @@ class _Boxes:
             self._tracks[track_id] = (timestamps_s[indices], boxes, of_face[0].size)
 
     def at(self, second: float) -> list[tuple[np.ndarray, tuple[int, int] | None, float, str]]:
-        """For each visible face its box, the size to which it refers, its score in the nearest window, and its name."""
+        """For each visible face its box, the size the box refers to, its score in the nearest window, and its name."""
         shown = []
         for track_id, (times, boxes, size) in self._tracks.items():
             after = int(np.searchsorted(times, second))

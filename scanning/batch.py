@@ -5,7 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
-from ..video_fetching import VideoError, VideoLimits, is_url, open_video_file
+from ..video_errors import VideoError, VideoLimits, is_url
+from ..video_opening import open_video_file
 from .evidence import Examination
 from .plan import ScanPlan
 from .results import ModelIdentity, VideoResult

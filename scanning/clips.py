@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..video_fetching import VideoLimits
+from ..video_errors import VideoLimits
 from .clip_reading import ReadVideo, read_video
 from .models import load_processor, pixel_values
 from .settings import ScanSettings

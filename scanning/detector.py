@@ -23,8 +23,8 @@ from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, V
 from .settings import ScanSettings
 
 
-# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it is
-# the main face.
+# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
+# is the main face.
 MIN_FACE_COVERAGE = 0.25
 # The calibration of a model is part of its logits, so its own threshold always is one half.
 DECISION_THRESHOLD = 0.5
@@ -152,7 +152,7 @@ class Detector:
         return VideoResult(path=str(path), status=error.reason, message=str(error), **common)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that determines a score, as plain values. An output folder holds results of one description only."""
+        """Everything that determines a score, as plain values; an output folder holds results of one description."""
         return {**describe_function(self.models, self.settings), "threshold": self.threshold}
 
     def judge(self, video: ReadVideo) -> VideoResult:

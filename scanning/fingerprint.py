@@ -3,14 +3,14 @@
 Fingerprints: which function made the stored results of a folder, and from which file content each result was made.
 
 An output folder holds results of one function only. `run.json` describes it: weights, configuration, preprocessing,
-labels and settings of every model, and the result version of this package. It leaves out what cannot change a score: the
-name of a model, the device, the batch size and the limits on reading.
+labels and settings of every model, and the result version of this package. It leaves out what cannot change a score:
+the name of a model, the device, the batch size and the limits on reading.
 
-A file is identified by its SHA-256. Hashing a million files to find that none has changed takes hours, so a result also
-has a stamp: size, times of modification and of status change, and inode of the file. A file with the stored stamp is not
-read again. Anybody can set the time of modification, but not the time of status change, so a file that was replaced by
-another one of the same size and time is noticed on every file system that keeps that time: all but those of Windows and
-FAT. If the stamp differs, the hash decides.
+A file is identified by its SHA-256. Hashing a million files to find that none has changed takes hours, so a result
+also has a stamp: size, times of modification and of status change, and inode of the file. A file with the stored stamp
+is not read again. Anybody can set the time of modification, but not the time of status change, so a file that was
+replaced by another one of the same size and time is noticed on every file system that keeps that time: all but those
+of Windows and FAT. If the stamp differs, the hash decides.
 """
 
 import hashlib
@@ -20,10 +20,11 @@ import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UsageError
-from ..common.files import OutputError, lock, write_atomically
+from ..common.files import lock_folder as lock_folder
+from ..common.files import write_atomically
 from .results import RESULT_VERSION
 from .settings import ScanSettings
 
@@ -117,8 +118,8 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     except FileNotFoundError:
         if has_results:
             raise RunMismatchError(
-                f"{folder}: contains results of an earlier version without a description of how they were made; choose "
-                "another --output."
+                f"{folder}: contains results of an earlier version without a description of how they were made; "
+                "choose another --output."
             ) from None
         write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
         return
@@ -153,32 +154,6 @@ def _shown(value: Any) -> str:
     if len(text) == 64 and all(character in "0123456789abcdef" for character in text):
         return text[:12]
     return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}…"
-
-
-def lock_folder(folder: Path, rank: int = 0, *, work: str = "scan") -> IO[bytes]:
-    """
-    Make a folder where there is none, and keep other runs from writing to it until the returned stream is closed.
-
-    Args:
-        folder: The folder of a run.
-        rank: Number of this process among those of the run.
-        work: Kind of the other run, for the message.
-
-    Raises:
-        OutputError: If another run holds the folder, or it cannot be written.
-    """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        stream = (folder / f".lock-{rank}").open("wb")
-    except OSError as error:
-        raise OutputError(folder, error) from error
-    try:
-        lock(stream)
-    except OSError as error:
-        stream.close()
-        busy = OSError(0, f"another {work} is writing there")
-        raise OutputError(folder, busy if isinstance(error, BlockingIOError) else error) from error
-    return stream
 
 
 def hash_files(paths: Sequence[str | Path]) -> str | None:

@@ -39,8 +39,8 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     """
     Expand sources to a list of videos.
 
-    A path that exists is always taken literally. A name that does not exist is tried in the other Unicode form and as a
-    pattern. If it is not a pattern, it is kept; its result then has the status "not_found".
+    A path that exists is always taken literally. A name that does not exist is tried in the other Unicode form and as
+    a pattern. If it is not a pattern, it is kept; its result then has the status "not_found".
 
     Args:
         sources: Files, folders, patterns, or http(s) URLs.

@@ -161,8 +161,8 @@ def read_paths(file: str | Path) -> list[str]:
     """
     Read the paths of a list: a text file with one path per line, or a table with a column of paths.
 
-    A table is a file that ends in .csv or .tsv, or whose first line is a header. Relative paths in a table are relative
-    to its folder, those in a text file to the working directory.
+    A table is a file that ends in .csv or .tsv, or whose first line is a header. Relative paths in a table are
+    relative to its folder, those in a text file to the working directory.
 
     Args:
         file: The list.

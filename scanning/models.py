@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a model with the classes of this package: safetensors and JSON only; code in the model folder is never run."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,33 +9,22 @@ import numpy as np
 import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
-from safetensors import SafetensorError
-from transformers import initialization as init
 
 from ..common.errors import UsageError
+from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
-from ..hub.folder_type import describe_other_model
+from ..hub.checkpoint import ModelLoadError, read_checkpoint, read_choices
+from ..hub.packaged import DEFAULT_CHECKPOINT
+from ..hub.terms import CARD_NAME, TERMS_NAMES
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
-from ..timm_backbones import fill_computed_buffers
 from .inference import Dtype, Engine, prepare_for_inference
 from .results import DEFAULT_ID, ModelIdentity
-from .terms import CARD_NAME, TERMS_NAMES
-from .weights import read_weights, weight_files
 
 
-DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
 UNTRAINED_ID = "untrained"
 UNTRAINED_SEED = 0
-# What Transformers raises if a value in a JSON file has an unexpected type.
-_WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
-
-
-class ModelLoadError(UsageError):
-    """A model cannot be loaded; the message names the model, the reason and the solution."""
-
-    reason = "model"
 
 
 @dataclass(frozen=True)
@@ -149,19 +137,6 @@ def load_stored_model(model: LoadedModel) -> LoadedModel:
     return stored
 
 
-def load_stored(folder: Path) -> LoadedModel:
-    """
-    Load the model of a folder as it is stored, on the CPU.
-
-    Args:
-        folder: The model folder.
-
-    Raises:
-        ModelLoadError: If it is not a model of this package, or is damaged.
-    """
-    return _load_stored(str(folder), None)
-
-
 def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
     """
     Load the preprocessing of a model without its weights.
@@ -188,16 +163,15 @@ def _load_stored(
             return model
         name = str(DEFAULT_CHECKPOINT)
     folder, commit = _local_folder(name, revision)
-    config, processor = read_choices(name, folder)
-    network, digest = _read_network(name, folder, config)
-    prepare(network)
+    checkpoint = read_checkpoint(folder, name=name)
+    prepare(checkpoint.network)
     if folder.resolve() == DEFAULT_CHECKPOINT:
         name = DEFAULT_ID
     elif name in (DEFAULT_ID, UNTRAINED_ID):
         # A local folder that happens to have the name of the packaged checkpoint.
         name = f"./{name}"
-    identity = ModelIdentity(id=name, revision=commit, weights_sha256=digest)
-    return LoadedModel(network, processor, identity, folder)
+    identity = ModelIdentity(id=name, revision=commit, weights_sha256=checkpoint.weights_sha256)
+    return LoadedModel(checkpoint.network, checkpoint.processor, identity, folder)
 
 
 def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
@@ -216,84 +190,9 @@ def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
         snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
-            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {_one_line(error)}"
+            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
         ) from error
     return Path(snapshot), Path(snapshot).name
-
-
-def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideoProcessor]:
-    """
-    Read the configuration and the preprocessing of a model folder, but not its weights.
-
-    Args:
-        name: Name of the model in error messages.
-        folder: Folder of the JSON files.
-
-    Raises:
-        ModelLoadError: If a file is missing or invalid.
-    """
-    config = _read_config(name, folder)
-    try:
-        return config, DeepfakeVideoProcessor.from_pretrained(folder)
-    except (*_WRONG_VALUES, OSError) as error:
-        raise ModelLoadError(f"{name}: the file of the video processor is invalid: {_one_line(error)}") from error
-
-
-def _read_config(name: str, folder: Path) -> DeepfakeConfig:
-    file = folder / "config.json"
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ModelLoadError(f"{name}: config.json in the folder cannot be read ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
-        raise ModelLoadError(f"{name}: config.json is not JSON.") from error
-    if problem := describe_other_model(content):
-        raise ModelLoadError(f"{name}: {problem}")
-    try:
-        config = DeepfakeConfig.from_dict(content)
-    except _WRONG_VALUES as error:
-        raise ModelLoadError(f"{name}: config.json is invalid: {_one_line(error)}") from error
-    if "fake" not in config.label2id:
-        raise ModelLoadError(
-            f"{name}: the labels {', '.join(config.label2id)} do not include 'fake'; correct id2label."
-        )
-    return config
-
-
-def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
-    """The network in evaluation mode with the stored weights, and their hash. No weight is initialised."""
-    try:
-        files = weight_files(folder)
-    except (ValueError, OSError) as error:
-        raise ModelLoadError(f"{name}: {_one_line(error)}") from error
-
-    def check(stored: Mapping[str, torch.Tensor]) -> None:
-        problems = {
-            "missing": expected.keys() - stored.keys(),
-            "unexpected": stored.keys() - expected.keys(),
-            "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
-        }
-        for problem, keys in problems.items():
-            if keys:
-                listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-                raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
-
-    try:
-        with init.no_init_weights(), torch.device("meta"):
-            network = DeepfakeForVideoClassification(config).eval()
-        expected = network.state_dict()
-        weights, digest = read_weights(files, check)
-    except ModelLoadError:
-        raise
-    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelLoadError(f"{name}: the weights cannot be loaded: {_one_line(error)}") from error
-    for key, tensor in weights.items():
-        # Unlike a mask, the minimum and the maximum take no memory.
-        if not torch.isfinite(torch.stack(tensor.aminmax())).all():
-            raise ModelLoadError(f"{name}: the weights contain NaN or infinity in {key}.")
-    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
-    fill_computed_buffers(network)
-    return network, digest
 
 
 def _untrained_model() -> LoadedModel:
@@ -303,8 +202,3 @@ def _untrained_model() -> LoadedModel:
         network = DeepfakeForVideoClassification(config)
     processor = DeepfakeVideoProcessor.from_config(config)
     return LoadedModel(network.eval(), processor, ModelIdentity(id=UNTRAINED_ID))
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else f"{text[:300]}…"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ..common.errors import UsageError, WorkError
 from ..common.files import check_file_target, check_folder_target
-from ..video_fetching import VideoError
+from ..video_errors import VideoError
 from .evidence import Examination
 from .plan import ScanPlan
 

@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from typing import Any, Literal
 
 from ..version import __version__
-from ..video_fetching import FailureReason
+from ..video_errors import FailureReason
 
 
 SCHEMA_VERSION = 2
-# Increase it with every change after which the same files, weights and settings give another score, timeline, face crop
-# or reason for a warning. Runs and face crops of another version are not resumed.
+# Increase it with every change after which the same files, weights and settings give another score, timeline, face
+# crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
 # Name of the packaged checkpoint.
@@ -117,8 +117,8 @@ class VideoResult:
     """
     The result of one video.
 
-    All times are those of a player, in seconds: 0 is the start of the container. A picture that begins two seconds after
-    the sound begins at 2.0, and a stream whose own timestamps start at three hours begins at 0.
+    All times are those of a player, in seconds: 0 is the start of the container. A picture that begins two seconds
+    after the sound begins at 2.0, and a stream whose own timestamps start at three hours begins at 0.
 
     Attributes:
         path: Path or URL of the video as it was given.

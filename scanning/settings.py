@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from ..common.errors import UsageError
-from ..video_fetching import VideoLimits
+from ..video_errors import VideoLimits
 
 
 def check_threshold(threshold: float | None) -> None:
@@ -71,6 +71,6 @@ class ScanSettings:
             raise UsageError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that a result lists. The threshold has a key of its own; limits and batch size do not change it."""
+        """The settings that a result lists: all but the threshold, which has a key of its own, limits and batch size."""
         left_out = ("limits", "threshold", "batch_size")
         return {name: value for name, value in asdict(self).items() if name not in left_out}

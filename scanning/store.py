@@ -24,10 +24,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ..common.files import OutputError, write_atomically
-from ..video_fetching import is_url
+from ..common.files import OutputError, lock_folder, write_atomically
+from ..video_errors import is_url
 from .evidence import Evidence
-from .fingerprint import check_files, claim_folder, lock_folder, stamp_files
+from .fingerprint import check_files, claim_folder, stamp_files
 from .results import VideoResult
 
 

@@ -55,7 +55,7 @@ def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str])
 def _examine_together(
     plan: ScanPlan, detector: Detector, waiting: deque[str], suspects: list[str]
 ) -> Iterator[Examination]:
-    """Take videos from `waiting` until a worker dies. Those being scored, one of which is the cause, go to `suspects`."""
+    """Take videos from `waiting` until a worker dies; those being scored, including the cause, go to `suspects`."""
     running: dict[Future[Examination], str] = {}
     num_workers = min(plan.workers, len(waiting))
     try:

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What all commands share: usage, exit codes, interrupts, and a standard output that takes every character."""
 
+import doctest
+import errno
 import json
 import os
 import signal
@@ -13,14 +15,24 @@ import pytest
 
 from deepfake_video import cli
 from deepfake_video.cli import main
-from deepfake_video.common import console
-from deepfake_video.common.files import TargetError, check_file_target, check_folder_target, new_folder
+from deepfake_video.common import console, exit_codes, files, packages, text
+from deepfake_video.common.errors import UsageError, WorkError
+from deepfake_video.common.exit_codes import EXIT_CODES_HELP, run_command
+from deepfake_video.common.files import (
+    OutputError,
+    TargetError,
+    check_file_target,
+    check_folder_target,
+    new_folder,
+)
 from deepfake_video.scanning.display import print_table
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.version import __version__
 
 
 COMMANDS = {
+    "checkpoint": ["folder"],
     "predict": ["clip.mp4"],
     "demo": [],
     "evaluate": ["data"],
@@ -29,6 +41,16 @@ COMMANDS = {
     "push": ["folder", "--repo-id", "me/model"],
     "export": ["folder", "--output", "model.onnx"],
 }
+ERRORS = [
+    (UsageError("wrong."), 2, "wrong."),
+    (TargetError("x/y", "there is no folder x"), 2, "x/y: cannot be written (there is no folder x)."),
+    (WorkError("failed."), 1, "failed."),
+    (OutputError("y", OSError(errno.ENOSPC, "No space left on device")), 1, "y: cannot be written (No space left"),
+    (OSError(errno.ENOSPC, "No space left on device", "y"), 1, "y: No space left on device."),
+    (KeyboardInterrupt(), 130, "interrupted."),
+    (KeyboardInterrupt("run the same command to resume."), 130, "interrupted; run the same command to resume."),
+    (UsageError("clip\n.mp4"), 2, "clip\ufffd.mp4"),
+]
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 
 
@@ -58,6 +80,57 @@ def test_an_interrupt_is_one_line_and_130(command, capsys, monkeypatch):
     monkeypatch.setattr(cli, "build_parser", build_parser)
     assert main([command, *COMMANDS[command]]) == 130
     assert capsys.readouterr().err == "deepfake-video: interrupted.\n"
+
+
+@pytest.mark.parametrize(("error", "code", "said"), ERRORS, ids=lambda value: str(value)[:30])
+def test_an_error_is_one_line_and_an_exit_code(error, code, said, capsys):
+    def fail() -> int:
+        raise error
+
+    assert run_command(fail) == code
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"deepfake-video: {said}")
+    assert captured.err.count("\n") == 1
+    assert captured.out == ""
+
+
+def test_a_fault_of_the_package_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_help_of_every_command_ends_with_the_exit_codes(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    assert capsys.readouterr().out.rstrip().endswith(EXIT_CODES_HELP)
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("option", ["--json", "--jsonl", None])
+def test_a_full_disk_behind_standard_output_is_a_failure(tmp_path, option):
+    (tmp_path / "a.mp4").write_bytes(b"no video")
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-m", "deepfake_video", "predict", "a.mp4", "--quiet"]
+        command += [option] if option else []
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, timeout=120)
+    assert done.returncode == 1
+    assert done.stderr == "deepfake-video: No space left on device.\n"
+
+
+def test_the_package_runs_as_a_module():
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfake_video", "--version"], capture_output=True, text=True, check=True, timeout=120
+    )
+    assert done.stdout == f"deepfake-video {__version__}\n"
+
+
+@pytest.mark.parametrize("module", [exit_codes, files, packages, text], ids=lambda module: module.__name__)
+def test_the_examples_of_the_shared_modules_run(module, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = doctest.testmod(module)
+    assert done.attempted > 0
+    assert done.failed == 0
 
 
 def run_and_interrupt(script: str, *, ready: str = "ready") -> subprocess.CompletedProcess[str]:
@@ -189,7 +262,7 @@ def test_a_folder_of_another_architecture_is_called_what_it_is(command, tmp_path
     write_sample_video(tmp_path / "a.mp4", num_frames=4)
     (tmp_path / "d.csv").write_text("a.mp4,real\n")
     monkeypatch.chdir(tmp_path)
-    assert main([word.format(other) for word in command]) in (1, 2)
+    assert main([word.format(other) for word in command]) == 2
     error = capsys.readouterr().err.splitlines()[-1]
     assert "holds a Transformers model of the type 'vit' (ViTForImageClassification)" in error
     assert str(other) in error

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.exit_codes import FAILED, INTERRUPTED, OK, USAGE, report
-from ..hub.push import add_push_options
+from ..hub.commands import add_push_options
 
 
 DESCRIPTION = "Train a detector on data sets as they were downloaded, or on real faces alone, by a recipe."

@@ -15,20 +15,18 @@ from typing import Any
 import torch
 import transformers
 
-from ..common.exit_codes import FAILED, OK, report
-from ..common.files import check_folder_target, new_folder
+from ..common.exit_codes import OK
+from ..common.files import check_folder_target, lock_folder, new_folder
 from ..common.processes import ProcessGroup
 from ..common.text import printable
-from ..conversion.errors import ConversionError
 from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import estimate
 from ..evaluation.samples import Sample
 from ..hub.folder import save_hub_folder
-from ..hub.push import check_repo_id, print_push, push_folder
+from ..hub.push import PushPlan, check_repo_id, push
+from ..hub.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.fingerprint import lock_folder
-from ..scanning.terms import copy_terms, licence_of, model_folder_of
 from ..version import __version__
 from .command import parse_changes
 from .data import Video, load_videos, open_data
@@ -111,14 +109,13 @@ def _train_in(
     area = record["validation"]["auc"]
     print(f"{output / MODEL_NAME}: AUC {area[0]:.3f} ({area[1]:.3f} to {area[2]:.3f}) on the validation videos")
     if arguments.push:
-        try:
-            print_push(
-                push_folder(
-                    output / MODEL_NAME, arguments.push, private=arguments.private, revision=arguments.revision
-                )
-            )
-        except ConversionError as error:
-            return report(error, FAILED)
+        plan = PushPlan(
+            folder=output / MODEL_NAME,
+            repo_id=arguments.push,
+            private=arguments.private,
+            revision=arguments.revision,
+        )
+        print(push(plan).summary())
     return OK
 
 

@@ -23,7 +23,7 @@ from safetensors.torch import save_file
 from ..evaluation.datasets import open_benchmark
 from ..evaluation.metrics import measure
 from ..evaluation.samples import Sample, identity_groups
-from ..scanning.models import DEFAULT_CHECKPOINT
+from ..hub.packaged import DEFAULT_CHECKPOINT
 from .command import exit_code
 from .crops import CachedCrops
 from .data import Video, load_videos

@@ -10,12 +10,13 @@ import benchmark_trees as trees
 import pytest
 
 from deepfake_video.cli import main
+from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import runner
 from deepfake_video.evaluation.known_videos import KnownVideos, list_videos, merge_lists
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.evaluation.scores import read_scores
 from deepfake_video.scanning import fingerprint
-from deepfake_video.scanning.fingerprint import hash_files, lock_folder
+from deepfake_video.scanning.fingerprint import hash_files
 
 
 FIXED = ["--device", "cpu", "--workers", "0", "--bootstrap", "0", "--plots", "none", "--quiet"]

@@ -256,12 +256,6 @@ def test_a_folder_of_other_choices_is_refused(capsys, data, models, tmp_path):
     assert "num_frames" in capsys.readouterr().err
 
 
-def test_two_runs_never_write_into_one_file(tmp_path):
-    pytest.importorskip("fcntl")
-    with ScoreLog(tmp_path / "scores.jsonl"), pytest.raises(EvaluationError, match="another run"):
-        ScoreLog(tmp_path / "scores.jsonl")
-
-
 @pytest.mark.parametrize("cut", range(1, 200, 23))
 def test_a_log_cut_anywhere_goes_on_with_whole_lines(tmp_path, cut):
     file = tmp_path / "scores-0.jsonl"

@@ -15,17 +15,16 @@ from hub_server import TOKEN, Hub, serve
 from legacy_layouts import CASES, build
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.common.errors import UsageError
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.hub.push import files_to_push, is_publishable, push_folder
+from deepfake_video.hub.model_files import ModelFolderError, model_files
+from deepfake_video.hub.push import PushPlan, push
 
 
 PUSH = """
-import argparse, sys
-from deepfake_video.hub import push as hub
-parser = argparse.ArgumentParser()
-hub.add_arguments(parser)
-sys.exit(hub.run(parser.parse_args()))
+import sys
+from deepfake_video.cli import main
+sys.exit(main(["push", *sys.argv[1:]]))
 """
 LOAD = """
 import sys, torch
@@ -59,7 +58,9 @@ def hub() -> Iterator[Hub]:
         yield running
 
 
-def run(code: str, *arguments: str, hub: Hub, home: Path, token: str = TOKEN) -> subprocess.CompletedProcess[str]:
+def run(
+    code: str, *arguments: str, hub: Hub, home: Path, token: str = TOKEN, cwd: Path | None = None
+) -> subprocess.CompletedProcess[str]:
     """Runs Python in a process that knows no other Hub; the endpoint is read when huggingface_hub is imported."""
     environment = {
         **os.environ,
@@ -70,7 +71,7 @@ def run(code: str, *arguments: str, hub: Hub, home: Path, token: str = TOKEN) ->
         "HF_TOKEN": token,
     }
     command = [sys.executable, "-c", code, *arguments]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300)
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, cwd=cwd)
 
 
 class TestPush:
@@ -143,37 +144,70 @@ class TestPush:
         assert "Traceback" not in pushed.stderr
 
 
+EXAMPLE = """
+import doctest, sys
+from deepfake_video.hub import push
+test = doctest.DocTestFinder().find(push.push, "push", globs={})[0]
+sys.exit(doctest.DocTestRunner().run(test).failed)
+"""
+
+
+def test_the_example_in_the_documentation_runs(folder: Path, hub: Hub, tmp_path: Path) -> None:
+    shutil.copytree(folder, tmp_path / "my-model")
+    done = run(EXAMPLE, hub=hub, home=tmp_path, cwd=tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not hub.requests
+
+
+def plan(folder: Path, repo_id: str = "me/model") -> PushPlan:
+    return PushPlan(folder=folder, repo_id=repo_id, dry_run=True)
+
+
 class TestFiles:
     def test_only_files_of_a_model_folder_leave_the_machine(self, folder: Path, tmp_path: Path) -> None:
         copy = tmp_path / "copy"
         shutil.copytree(folder, copy)
-        for name in (".env", "notes.txt", "optimizer.pt", "train.log", "token.json"):
+        others = [".env", "notes.txt", "optimizer.pt", "train.log", "token.json", "pytorch_model.bin", "model.pt"]
+        for name in (*others, "config.json.bak", "setup.py", "video_notes.py"):
             (copy / name).write_text("secret")
         (copy / "model-00001-of-00001.safetensors").symlink_to("/etc/hostname")
-        assert set(files_to_push(copy)) == {entry.name for entry in folder.iterdir()}
+        assert set(push(plan(copy)).files) == {entry.name for entry in folder.iterdir()}
+
+    def test_a_link_in_the_place_of_code_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / "modeling_deepfake.py").unlink()
+        (copy / "modeling_deepfake.py").symlink_to("/etc/hostname")
+        with pytest.raises(ModelFolderError, match=r"modeling_deepfake\.py is missing"):
+            push(plan(copy))
+
+    def test_code_outside_the_folder_is_never_named(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        config = json.loads((copy / "config.json").read_text())
+        config["auto_map"]["AutoConfig"] = "../secret.Config"
+        (copy / "config.json").write_text(json.dumps(config))
+        (tmp_path / "secret.py").write_text("from .deeper import x")
+        assert set(model_files(copy)) == {entry.name for entry in folder.iterdir()}
 
     @pytest.mark.parametrize(
-        "name", ["pytorch_model.bin", "model.pt", "config.json.bak", "../config.json", "setup.py"]
+        "name", ["config.json", "model.safetensors", "preprocessor_config.json", "video_decoding.py"]
     )
-    def test_other_names_are_not_published(self, name: str) -> None:
-        assert not is_publishable(name)
-
-    @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "preprocessor_config.json"])
     def test_an_incomplete_folder_is_refused_by_name(self, folder: Path, tmp_path: Path, name: str) -> None:
         copy = tmp_path / "copy"
         shutil.copytree(folder, copy)
         (copy / name).unlink()
-        with pytest.raises(ConversionError, match=name):
-            push_folder(copy, "me/model", dry_run=True)
+        with pytest.raises(ModelFolderError, match=name):
+            push(plan(copy))
 
     def test_a_model_of_another_type_is_refused(self, folder: Path, tmp_path: Path) -> None:
         copy = tmp_path / "copy"
         shutil.copytree(folder, copy)
         (copy / "config.json").write_text(json.dumps({"model_type": "bert"}))
-        with pytest.raises(ConversionError, match="bert"):
-            push_folder(copy, "me/model", dry_run=True)
+        with pytest.raises(ModelFolderError, match="bert"):
+            push(plan(copy))
 
     @pytest.mark.parametrize("repo_id", ["a/b/c", "../x", "me/-x", "", "me/x.git"])
     def test_impossible_names_are_refused(self, folder: Path, repo_id: str) -> None:
-        with pytest.raises(ConversionError, match="repo-id"):
-            push_folder(folder, repo_id, dry_run=True)
+        with pytest.raises(UsageError, match="repo-id"):
+            plan(folder, repo_id)

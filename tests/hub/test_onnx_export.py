@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
+import doctest
 import math
 from pathlib import Path
 
@@ -6,15 +7,16 @@ import pytest
 import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.conversion.errors import ConversionError
+from deepfake_video.common import packages
+from deepfake_video.common.files import TargetError
+from deepfake_video.common.packages import MissingPackageError, missing_packages
 from deepfake_video.hub import onnx_export
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.hub.onnx_export import SHAPES, export_onnx
+from deepfake_video.hub.onnx_export import SHAPES, ExportError, ExportPlan, export
 
 
 needs_onnx = pytest.mark.skipif(
-    any(onnx_export.importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="the extra `export` is not installed",
+    bool(missing_packages("onnx", "onnxscript", "onnxruntime")), reason="the extra `export` is not installed"
 )
 FRAMES_ONLY = {"rnn_type": "none", "hidden_size": 1024, "num_hidden_layers": 0}
 
@@ -39,9 +41,9 @@ class TestExport:
         ],
     )
     def test_the_graph_agrees_with_pytorch_on_free_batches_and_frames(self, tmp_path: Path, changes: dict) -> None:
-        export = export_onnx(save(tmp_path / "model", **changes), tmp_path / "model.onnx")
-        assert set(export.differences) == set(SHAPES)
-        assert max(export.differences.values()) < 1e-5
+        result = export(ExportPlan(folder=save(tmp_path / "model", **changes), output=tmp_path / "model.onnx"))
+        assert set(result.differences) == set(SHAPES)
+        assert max(result.differences.values()) < 1e-5
         assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["model.onnx"]
 
     def test_the_graph_holds_the_calibration(self, tmp_path: Path) -> None:
@@ -51,7 +53,7 @@ class TestExport:
         margins = {}
         for name, fields in (("plain", {}), ("calibrated", {"temperature": 2.0, "threshold": 0.9})):
             fields = {**FRAMES_ONLY, "frame_aggregation": "mean-logit", **fields}
-            export_onnx(save(tmp_path / name, **fields), tmp_path / f"{name}.onnx")
+            export(ExportPlan(folder=save(tmp_path / name, **fields), output=tmp_path / f"{name}.onnx"))
             session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
             pixels = torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
             (logits,) = session.run(None, {"pixel_values_videos": pixels})
@@ -61,18 +63,26 @@ class TestExport:
 
     def test_a_graph_that_disagrees_is_not_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
-        with pytest.raises(ConversionError, match="answers otherwise"):
-            export_onnx(save(tmp_path / "model"), tmp_path / "model.onnx")
+        with pytest.raises(ExportError, match="disagrees"):
+            export(ExportPlan(folder=save(tmp_path / "model"), output=tmp_path / "model.onnx"))
         assert not (tmp_path / "model.onnx").exists()
 
     def test_an_existing_file_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "model.onnx").write_text("mine")
-        with pytest.raises(ConversionError, match="--overwrite"):
-            export_onnx(save(tmp_path / "model"), tmp_path / "model.onnx")
+        with pytest.raises(TargetError, match="--overwrite"):
+            export(ExportPlan(folder=save(tmp_path / "model"), output=tmp_path / "model.onnx"))
         assert (tmp_path / "model.onnx").read_text() == "mine"
 
 
+@needs_onnx
+def test_the_example_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    save(tmp_path / "my-model")
+    (example,) = doctest.DocTestFinder().find(export, "export", globs={})
+    assert doctest.DocTestRunner().run(example).failed == 0
+
+
 def test_a_missing_package_is_named_with_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(onnx_export.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConversionError, match=r"pip install 'deepfake-video\[export\]'"):
-        export_onnx(tmp_path, tmp_path / "model.onnx")
+    monkeypatch.setattr(packages.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(MissingPackageError, match=r"pip install 'deepfake-video\[export\]'"):
+        export(ExportPlan(folder=tmp_path, output=tmp_path / "model.onnx"))

@@ -15,11 +15,12 @@ import deepfake_video
 from clips import join_clips
 from deepfake_video import scan
 from deepfake_video.cli import main
-from deepfake_video.conversion.errors import ConversionError
 from deepfake_video.evaluation.known_videos import KnownVideos, read_lists
 from deepfake_video.evaluation.samples import Sample
-from deepfake_video.hub.push import push_folder
-from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
+from deepfake_video.hub.model_files import ModelFolderError
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
+from deepfake_video.hub.push import PushPlan, push
+from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.results import DEFAULT_TERMS, UNTRAINED_WARNING
 from deepfake_video.scanning.sample import write_sample_video
 
@@ -119,8 +120,8 @@ def test_its_copy_loads_where_the_package_is_not_installed(capsys, tmp_path):
 
 
 def test_the_packaged_folder_is_not_published_without_its_code():
-    with pytest.raises(ConversionError, match="deepfake-video checkpoint"):
-        push_folder(DEFAULT_CHECKPOINT, "me/detector", dry_run=True)
+    with pytest.raises(ModelFolderError, match="deepfake-video checkpoint"):
+        push(PushPlan(folder=DEFAULT_CHECKPOINT, repo_id="me/detector", dry_run=True))
 
 
 # People whom the checkpoint was not trained on. Of the thirteen such edits that the material allows, ten show it; in

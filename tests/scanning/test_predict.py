@@ -373,7 +373,7 @@ VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
     [
         (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert and train"),
         ('{"architecture": "efficientnet_b0", "pretrained_cfg": {}}', r"timm model \(efficientnet_b0\)"),
-        ("{}", "names no model type"),
+        ("{}", "without a model type"),
         ("{", "not JSON"),
         ("[]", "type"),
         ('{"model_type": "bert"}', "bert"),
@@ -405,7 +405,7 @@ def test_a_wrong_configuration_is_one_sentence(config, said, tmp_path):
         ({"image_std": []}, "one number or three"),
         ({"num_frames": None}, "num_frames must lie between"),
         ({"frame_sampling": None}, "sampling must be"),
-        ({"frame_sampling": "bursts", "burst_length": 3}, "bursts must add up"),
+        ({"frame_sampling": "bursts", "burst_length": 3}, "must be a multiple of"),
     ],
 )
 def test_a_wrong_processor_is_one_sentence(change, said, tmp_path):

@@ -12,8 +12,8 @@ from PIL import Image
 from transformers import AutoConfig, pipeline
 
 from deepfake_video.cli import main
-from deepfake_video.conversion.errors import ConversionError
-from deepfake_video.scanning.fingerprint import lock_folder
+from deepfake_video.common.files import lock_folder
+from deepfake_video.hub.push import PushError
 from deepfake_video.training import pretraining, sample_sheet, session, time_proof
 from deepfake_video.training.command import FAILED, INTERRUPTED, OK, USAGE, parse_changes
 from deepfake_video.training.loop import read_log
@@ -180,19 +180,18 @@ def test_an_interruption_says_how_to_go_on(data, recipe, tmp_path, monkeypatch, 
 
 def test_the_model_is_published_on_demand(data, recipe, tmp_path, monkeypatch):
     pushed = []
-    monkeypatch.setattr(session, "push_folder", lambda *what, **how: pushed.append((what, how)) or SimpleNamespace())
-    monkeypatch.setattr(session, "print_push", lambda push: None)
+    monkeypatch.setattr(session, "push", lambda plan: pushed.append(plan) or SimpleNamespace(summary=str))
     assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector", "--private") == OK
-    ((what, how),) = pushed
-    assert what == (tmp_path / "model", "me/detector")
-    assert how["private"] is True
+    (plan,) = pushed
+    assert (plan.folder, plan.repo_id) == (tmp_path / "model", "me/detector")
+    assert plan.private is True
 
 
 def test_a_refused_push_fails_and_keeps_the_model(data, recipe, tmp_path, monkeypatch, capsys):
     def refuse(*_, **__):
-        raise ConversionError("no token", reason="no-token")
+        raise PushError("no token")
 
-    monkeypatch.setattr(session, "push_folder", refuse)
+    monkeypatch.setattr(session, "push", refuse)
     assert train(data, recipe, tmp_path, "--set", "steps=1", "--push", "me/detector") == FAILED
     assert "no token" in capsys.readouterr().err
     assert (tmp_path / "model/model.safetensors").is_file()

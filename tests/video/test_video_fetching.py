@@ -15,7 +15,7 @@ import pytest
 
 from clips import frame_number, write_clip
 from deepfake_video.video_decoding import VideoReader
-from deepfake_video.video_fetching import (
+from deepfake_video.video_errors import (
     UnsupportedVideoError,
     VideoError,
     VideoLimits,
@@ -23,10 +23,9 @@ from deepfake_video.video_fetching import (
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    fetch_video,
-    is_public_address,
     printable_name,
 )
+from deepfake_video.video_fetching import fetch_video, is_public_address
 
 
 ALLOWED = VideoLimits(allow_private_addresses=True, max_download_s=10)

@@ -5,6 +5,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import UsageError
+
 
 CARD_NAME = "README.md"
 _NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "TERMS", "TERMS_OF_USE", "USE_POLICY")
@@ -13,8 +15,8 @@ TERMS_NAMES = tuple(f"{name}{extension}" for name in _NAMES for extension in (""
 _MAX_BYTES = 1 << 20
 
 
-class TermsError(ValueError):
-    """The terms of a model cannot be copied along; the sentence names the file."""
+class TermsError(UsageError):
+    """The licence files of a model cannot be copied; the message names the file."""
 
 
 def find_terms(folder: Path) -> list[Path]:

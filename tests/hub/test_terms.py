@@ -12,10 +12,10 @@ from huggingface_hub import ModelCard
 
 from deepfake_video.cli import main
 from deepfake_video.evaluation.known_videos import read_lists
-from deepfake_video.hub.push import files_to_push
+from deepfake_video.hub.model_files import model_files
+from deepfake_video.hub.terms import TermsError, copy_terms, find_terms, licence_of, model_folder_of
 from deepfake_video.scanning import models
 from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model, load_stored_model
-from deepfake_video.scanning.terms import TermsError, copy_terms, find_terms, licence_of, model_folder_of
 
 
 FIXED = ["--device", "cpu", "--workers", "0", "--bootstrap", "0", "--plots", "none", "--quiet"]
@@ -206,7 +206,7 @@ def test_an_evaluation_names_what_the_training_saw(derived, tmp_path, capsys):
 
 
 def test_publishing_takes_the_terms_along_and_nothing_private(tmp_path):
-    files = files_to_push(add_terms(trees.save_model(tmp_path / "model", 1)))
+    files = model_files(add_terms(trees.save_model(tmp_path / "model", 1)))
     assert {"LICENSE", "NOTICE.md", "README.md"} <= set(files)
     assert "notes.txt" not in files
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from deepfake_video.scanning import weights
-from deepfake_video.scanning.weights import read_weights, weight_files
+from deepfake_video.hub import weights
+from deepfake_video.hub.weights import read_weights, weight_files
 
 
 TENSORS = {

@@ -12,12 +12,10 @@ import torch
 from safetensors.torch import load_file
 
 from ..common.safetensors_headers import check_header
+from .model_files import INDEX_NAME, WEIGHTS_NAME
 
 
 _CHUNK = 4 << 20
-
-
-WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 
 
 def weight_files(folder: Path) -> list[Path]:

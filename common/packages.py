@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Optional packages: is what a feature needs installed?"""
+
+import importlib.util
+
+from .errors import UsageError
+
+
+class MissingPackageError(UsageError):
+    """A feature needs packages that are not installed; the message gives the command that installs them."""
+
+
+def missing_packages(*names: str) -> list[str]:
+    """Return those of the named top-level packages that are not installed; none of them is imported."""
+    return [name for name in names if importlib.util.find_spec(name) is None]
+
+
+def require_packages(feature: str, *names: str, extra: str) -> None:
+    """
+    Check that the packages of a feature are installed.
+
+    Args:
+        feature: What needs them, as the subject of the message.
+        names: Top-level packages.
+        extra: The extra of this package that installs them.
+
+    Raises:
+        MissingPackageError: If one is not installed.
+
+    Example:
+
+        >>> from deepfake_video.common.packages import require_packages
+        >>> require_packages("the export", "json", extra="export")
+    """
+    if missing := missing_packages(*names):
+        raise MissingPackageError(f"{feature} needs {', '.join(missing)}: pip install 'deepfake-video[{extra}]'.")
+
+
+__all__ = ["MissingPackageError", "missing_packages", "require_packages"]

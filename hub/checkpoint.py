@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Read a local checkpoint folder with the package's own classes: safetensors and JSON only, its code is ignored."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from transformers import initialization as init
+
+from ..common.errors import UsageError
+from ..common.text import one_line
+from ..configuration_deepfake import DeepfakeConfig
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..modeling_deepfake import DeepfakeForVideoClassification
+from ..timm_backbones import fill_computed_buffers
+from .folder_type import describe_other_model
+from .weights import read_weights, weight_files
+
+
+# What Transformers raises where a value in a JSON file has another type than it expects.
+_WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
+
+
+class ModelLoadError(UsageError):
+    """A checkpoint cannot be used; the message names it, the reason and the way out."""
+
+    reason = "model"
+
+
+@dataclass(frozen=True)
+class StoredCheckpoint:
+    """
+    The content of a checkpoint folder.
+
+    Attributes:
+        network: The network in evaluation mode, on the CPU, with the weights as they are stored.
+        processor: Its preprocessing.
+        weights_sha256: SHA-256 of the weights file, or of the concatenated shards.
+    """
+
+    network: DeepfakeForVideoClassification
+    processor: DeepfakeVideoProcessor
+    weights_sha256: str
+
+
+def read_checkpoint(folder: Path, *, name: str | None = None) -> StoredCheckpoint:
+    """
+    Read a checkpoint folder.
+
+    Args:
+        folder: Holds `config.json`, the video processor's file and safetensors weights.
+        name: Name of the model in errors; the folder by default.
+
+    Raises:
+        ModelLoadError: If it is not a checkpoint of this package, or is damaged.
+    """
+    name = str(folder) if name is None else name
+    config, processor = read_choices(name, folder)
+    network, digest = _read_network(name, folder, config)
+    return StoredCheckpoint(network, processor, digest)
+
+
+def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideoProcessor]:
+    """
+    What the JSON files of a folder say; the weights are not looked at.
+
+    Args:
+        name: Of the model in errors.
+        folder: That holds the files.
+
+    Raises:
+        ModelLoadError: If one is missing or wrong.
+    """
+    config = _read_config(name, folder)
+    try:
+        return config, DeepfakeVideoProcessor.from_pretrained(folder)
+    except (*_WRONG_VALUES, OSError) as error:
+        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {one_line(error)}") from error
+
+
+def _read_config(name: str, folder: Path) -> DeepfakeConfig:
+    file = folder / "config.json"
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ModelLoadError(f"{name}: the folder holds no readable config.json ({error.strerror}).") from error
+    except (ValueError, RecursionError) as error:
+        raise ModelLoadError(f"{name}: config.json is not JSON.") from error
+    if problem := describe_other_model(content):
+        raise ModelLoadError(f"{name}: {problem}")
+    try:
+        config = DeepfakeConfig.from_dict(content)
+    except _WRONG_VALUES as error:
+        raise ModelLoadError(f"{name}: config.json is wrong, {one_line(error)}") from error
+    if "fake" not in config.label2id:
+        raise ModelLoadError(f"{name}: none of the labels {', '.join(config.label2id)} is 'fake'; see id2label.")
+    return config
+
+
+def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
+    """The network in evaluation mode with the weights as they were read, and their hash: nothing is initialised."""
+    try:
+        files = weight_files(folder)
+    except (ValueError, OSError) as error:
+        raise ModelLoadError(f"{name}: {one_line(error)}") from error
+
+    def check(stored: Mapping[str, torch.Tensor]) -> None:
+        problems = {
+            "missing": expected.keys() - stored.keys(),
+            "unexpected": stored.keys() - expected.keys(),
+            "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
+        }
+        for problem, keys in problems.items():
+            if keys:
+                listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+                raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
+
+    try:
+        with init.no_init_weights(), torch.device("meta"):
+            network = DeepfakeForVideoClassification(config).eval()
+        expected = network.state_dict()
+        weights, digest = read_weights(files, check)
+    except ModelLoadError:
+        raise
+    except (ValueError, OSError, RuntimeError, SafetensorError) as error:
+        raise ModelLoadError(f"{name}: the weights cannot be loaded, {one_line(error)}") from error
+    for key, tensor in weights.items():
+        # The smallest and the largest value tell, and unlike a mask take no memory.
+        if not torch.isfinite(torch.stack(tensor.aminmax())).all():
+            raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
+    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
+    fill_computed_buffers(network)
+    return network, digest

@@ -1,0 +1,128 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names of the files that make up a model folder, and which of them a folder holds."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UsageError
+from ..common.text import quoted
+from .folder_type import describe_other_model
+from .terms import CARD_NAME, TERMS_NAMES
+
+
+CONFIG_NAME = "config.json"
+PROCESSOR_NAMES = ("preprocessor_config.json", "video_preprocessor_config.json")
+WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
+_SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
+_DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, CARD_NAME, ".gitattributes", *TERMS_NAMES}
+
+
+class ModelFolderError(UsageError):
+    """A folder is not a complete model folder; the message names it and what is wrong."""
+
+
+def model_files(folder: Path) -> dict[str, int]:
+    """
+    List the files of a model folder. Whatever else lies in the folder belongs to its owner alone.
+
+    Args:
+        folder: What `convert`, `train` or `save_pretrained` wrote.
+
+    Returns:
+        Name and size in bytes of each file: weights, JSON, card, licence, and the code that the JSON files refer to.
+
+    Raises:
+        ModelFolderError: If it is not a complete model folder.
+    """
+    if not folder.is_dir():
+        raise ModelFolderError(f"{quoted(folder)} is not a folder; give the one that convert or train wrote.")
+    _check_type(folder)
+    code = _code_files(folder)
+    files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if _belongs(entry, code)}
+    missing = [name for name in (CONFIG_NAME, *PROCESSOR_NAMES, *sorted(code)) if name not in files]
+    if not any(name.endswith(".safetensors") for name in files):
+        missing.append(WEIGHTS_NAME)
+    if missing:
+        raise ModelFolderError(
+            f"{quoted(folder)} is not a complete model folder: {', '.join(missing)} "
+            f"{'is' if len(missing) == 1 else 'are'} missing."
+        )
+    return files
+
+
+def foreign_entries(folder: Path) -> list[str]:
+    """
+    List what a folder holds besides the files of a model folder; Python's own cache is not counted.
+
+    Args:
+        folder: An existing folder.
+
+    Returns:
+        The sorted names of other files, of links and of folders.
+
+    Raises:
+        ModelFolderError: If a Python file that belongs to the model is not a text file.
+    """
+    code = _code_files(folder)
+    entries = sorted(folder.iterdir())
+    return [entry.name for entry in entries if entry.name != "__pycache__" and not _belongs(entry, code)]
+
+
+def _belongs(entry: Path, code: set[str]) -> bool:
+    is_known = entry.name in _DATA_NAMES or entry.name in code or _SHARD.fullmatch(entry.name) is not None
+    return is_known and entry.is_file() and not entry.is_symlink()
+
+
+def _check_type(folder: Path) -> None:
+    try:
+        problem = describe_other_model(json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
+    except OSError:
+        return  # It is among the missing files.
+    except (ValueError, RecursionError):
+        problem = "holds a config.json that is not valid JSON."
+    if problem:
+        raise ModelFolderError(f"{quoted(folder)} {problem}")
+
+
+def _code_files(folder: Path) -> set[str]:
+    """Names of the Python files that Transformers loads from the folder: its JSON files name the first of them."""
+    from transformers.dynamic_module_utils import get_relative_imports
+
+    found: set[str] = set()
+    pending = {module for name in (CONFIG_NAME, *PROCESSOR_NAMES) for module in _auto_modules(folder / name)}
+    while pending:
+        module = pending.pop()
+        file = folder / f"{module}.py"
+        found.add(file.name)
+        if file.is_file() and not file.is_symlink():
+            try:
+                imported = get_relative_imports(file)
+            except ValueError as error:
+                raise ModelFolderError(f"{quoted(file)} is not a text file in UTF-8.") from error
+            pending |= {name for name in imported if name.isidentifier() and f"{name}.py" not in found}
+    return found
+
+
+def _auto_modules(file: Path) -> set[str]:
+    """Modules beside a JSON file that its `auto_map` refers to."""
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return set()
+    entries = content.get("auto_map") if isinstance(content, dict) else None
+    references = entries.values() if isinstance(entries, dict) else ()
+    modules = {reference.rpartition(".")[0] for reference in references if isinstance(reference, str)}
+    return {module for module in modules if module.isidentifier()}
+
+
+__all__ = [
+    "CONFIG_NAME",
+    "INDEX_NAME",
+    "PROCESSOR_NAMES",
+    "WEIGHTS_NAME",
+    "ModelFolderError",
+    "foreign_entries",
+    "model_files",
+]

@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Open a video file safely: regular files only, and none that begins like a text or a still picture."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import stat
+from typing import IO
+
+from .video_errors import (
+    UnsupportedVideoError,
+    VideoLimits,
+    VideoNotFoundError,
+    VideoUnreadableError,
+    is_url,
+)
+from .video_fetching import fetch_video
+
+
+__all__ = ["hash_open_file", "open_video_file"]
+
+HEAD_BYTES = 1024
+_NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
+_STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
+_MAX_PNG_CHUNKS = 1000
+_STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
+_CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
+
+
+def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> IO[bytes]:
+    """Open a video as an unbuffered binary file at position 0, which the caller closes.
+
+    A path that exists is always opened as a file, also if its name looks like a URL.
+
+    Args:
+        source: Path, or http(s) URL.
+        limits: Limits of a download.
+
+    Raises:
+        VideoNotFoundError: If the file does not exist.
+        UnsupportedVideoError: If it is not a regular file, is empty, or begins like a text or a still picture.
+        VideoUnreadableError: If it cannot be read or fetched.
+        VideoTooLargeError: If a download exceeds `limits.max_download_bytes`.
+        VideoTimeoutError: If a download exceeds `limits.max_download_s`.
+    """
+    if is_url(source) and not os.path.lexists(source):
+        file = fetch_video(str(source), limits=limits)
+    else:
+        file = _open_regular_file(source)
+    try:
+        _refuse_lookalikes(file, source)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def hash_open_file(file: IO[bytes]) -> str:
+    """Return the SHA-256 of an open file in hexadecimal; its position stays the same for other readers."""
+    position = file.tell()
+    file.seek(0)
+    digest = hashlib.sha256()
+    while block := file.read(1 << 20):
+        digest.update(block)
+    file.seek(position)
+    return digest.hexdigest()
+
+
+def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
+    # O_NONBLOCK: opening a FIFO that nobody writes to would otherwise wait for ever.
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY", "O_CLOEXEC"):
+        flags |= getattr(os, name, 0)
+    try:
+        descriptor = os.open(source, flags)
+    except FileNotFoundError:
+        raise VideoNotFoundError(source, "there is no such file") from None
+    except (OSError, ValueError) as error:
+        if os.path.isdir(source):  # what Windows calls a permission error
+            raise UnsupportedVideoError(source, "this is a directory; give the path of a video file") from None
+        if isinstance(error, (NotADirectoryError, ValueError)) or error.errno in _NO_SUCH_NAME:
+            raise VideoNotFoundError(source, "there is no such file") from None
+        raise VideoUnreadableError(source, f"it cannot be opened ({error.strerror or error})") from None
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            kind = "directory" if stat.S_ISDIR(status.st_mode) else "device, pipe or socket"
+            raise UnsupportedVideoError(source, f"this is a {kind}; give the path of a video file")
+        if status.st_size == 0:
+            raise UnsupportedVideoError(source, "the file is empty; download or copy it again")
+        return os.fdopen(descriptor, "rb", buffering=0)
+    except BaseException:
+        os.close(descriptor)
+        raise
+
+
+def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
+    """Refuse what a demuxer must never see: text (playlists, scripts, web pages) and still pictures."""
+    try:
+        head = file.read(HEAD_BYTES)
+        is_moving = _is_animated_png(file)
+        file.seek(0)
+    except OSError as error:
+        raise VideoUnreadableError(source, f"it cannot be read ({error.strerror or error})") from None
+    if is_moving or head.startswith(b"YUV4MPEG2 "):
+        return  # its header is text, and its pixels need not hold a control byte
+    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    # No container of pictures gets through its first kilobyte without a control byte.
+    has_control_bytes = len(head.translate(None, _CONTROL_BYTES)) < len(head)
+    is_text = not has_control_bytes or head.startswith((b"\xff\xfe", b"\xfe\xff"))
+    if is_text or re.match(rb"#ext|ffconcat|<|\[playlist|v=0|webvtt|[a-z]+://", start, re.IGNORECASE):
+        raise UnsupportedVideoError(source, "this is not a video (the file holds text); give the path of a video file")
+    is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
+    if is_webp and head[12:16] == b"VP8X" and head[20:21] and head[20] & 2:
+        raise UnsupportedVideoError(
+            source, "this is an animated WebP picture, which is not supported; convert it to mp4"
+        )
+    is_heif = head[4:8] == b"ftyp" and head[8:12] in _STILL_BRANDS
+    if head.startswith(_STILL_PICTURES) or is_webp or is_heif:
+        raise UnsupportedVideoError(source, "this is not a video (the file is a still picture)")
+
+
+def _is_animated_png(file: IO[bytes]) -> bool:
+    """Whether a PNG file announces an animation (chunk acTL) before its first picture."""
+    file.seek(0)
+    if file.read(8) != b"\x89PNG\r\n\x1a\n":
+        return False
+    for _ in range(_MAX_PNG_CHUNKS):
+        header = file.read(8)
+        if len(header) < 8 or header[4:] in (b"acTL", b"IDAT"):
+            return header[4:] == b"acTL"
+        file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
+    return False
