@@ -35,7 +35,7 @@ STATUS_WORDS = {
 @dataclass(frozen=True, kw_only=True)
 class TrackChart:
     """
-    The timeline of one face as lines of an SVG picture of 1000 by 100 units. A probability of 0 is at y = 100, the bottom.
+    The timeline of one face as lines of an SVG picture of 1000 by 100 units, with a probability of 0 at the bottom.
 
     Attributes:
         name: Name of the face.

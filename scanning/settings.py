@@ -71,6 +71,6 @@ class ScanSettings:
             raise UsageError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that a result lists. The threshold has a key of its own; limits and batch size do not matter."""
+        """The settings that a result lists: those that change its score. The threshold has a key of its own."""
         left_out = ("limits", "threshold", "batch_size")
         return {name: value for name, value in asdict(self).items() if name not in left_out}
