@@ -26,7 +26,6 @@ _MODULES = {
     "evaluation.rescoring": ["rescore"],
     "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
     "hub.push": ["PushPlan", "PushResult", "push"],
-    "scanning": ["VideoResult", "scan"],
     "conversion.plan": ["ConversionPlan"],
     "conversion.inspection": ["Inspection", "inspect_checkpoint"],
     "conversion.converting": ["ConversionResult", "convert"],
@@ -34,6 +33,7 @@ _MODULES = {
     "training.recipe": ["Recipe"],
     "training.trainer_data": ["DeepfakeCollator", "FaceClipDataset"],
     "training.training_run": ["train"],
+    "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
     "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -83,7 +83,12 @@ if TYPE_CHECKING:
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
+    from .scanning import FaceClip as FaceClip
+    from .scanning import ScanPlan as ScanPlan
+    from .scanning import ScanResult as ScanResult
+    from .scanning import ScanSettings as ScanSettings
     from .scanning import VideoResult as VideoResult
+    from .scanning import face_clips as face_clips
     from .scanning import scan as scan
     from .training.plan import TrainingListener as TrainingListener
     from .training.plan import TrainingPlan as TrainingPlan

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The demo in the browser: a video in; the label, when, who, and what it rests on out, by the same code as `predict`.
+The demo in the browser: upload a video; see its label, timeline, faces and heat maps, by the same code as `predict`.
 
-It is the command `deepfake-video demo`, the module `python -m deepfake_video.app`, and the entry of a Hugging Face
-Space, `python app.py`, which runs the installed package.
+It runs as the command `deepfake-video demo`, as the module `python -m deepfake_video.app`, and as the entry of a
+Hugging Face Space, `python app.py`, which uses the installed package.
 """
 
 import argparse
@@ -26,65 +26,69 @@ if TYPE_CHECKING:
 
 MAX_FILE_SIZE = "200mb"
 MAX_WAITING = 16
-# A Space is configured by its variables.
+# A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
 TITLE = "deepfake-video"
 EXAMPLE_NAME = "drawn-face.mp4"
-# Pictures of the page that nobody removed: seconds between two searches for them, and their age.
+# Removal of files that Gradio keeps: seconds between two searches for them, and their minimum age in seconds.
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
 INTRODUCTION = """# Is a face in this video manipulated?
-Give a video with a face. A neural network scores it, shows when, and what its score rests on.
-**A reason to look closer, never a verdict:** new generators, strong compression and sound are beyond it."""
+Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
+**A score is a reason to examine a video, never a verdict:** the model may fail on new generators and strong
+compression, and does not check the sound."""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The arguments of `deepfake-video demo`."""
-    parser.description = "Serve a page that takes a video and shows its score, timeline, faces and heat maps."
+    """Add the arguments of `deepfake-video demo` to a parser."""
+    parser.description = "Serve a page in the browser on which a video is uploaded and scored."
     parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="folder or Hub id; repeat it for an ensemble"
+        "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860 on)")
+    parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Serve the demo until it is interrupted."""
-    from .common.exit_codes import FAILED, USAGE, report
+    """Run `deepfake-video demo` until it is interrupted."""
+    from .common.errors import UsageError
     from .common.interrupts import unfinished
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
 
     with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
-        # Gradio reads both when it is imported. What was uploaded goes with this folder at the latest.
+        # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(folder, "served"))
         try:
             import gradio  # noqa: F401
-        except ModuleNotFoundError:
-            return report(EXTRA_HINT, USAGE)
+        except ModuleNotFoundError as error:
+            raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        try:
-            detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
-        except ValueError as error:
-            return report(error, USAGE)
+        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
         demo = build_demo(detector, Path(folder))
         try:
             launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)
             while True:
                 time.sleep(1)
-        except OSError as error:
-            return report(error, FAILED)
         finally:
             demo.close(verbose=False)
 
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
-    """Serve what [`build_demo`] built: one video at a time, a short queue, nothing from elsewhere."""
+    """
+    Serve the page: one video at a time, with a short queue, and without resources from other servers.
+
+    Args:
+        demo: What [`build_demo`] returned.
+        host: Address to listen on; this machine only by default.
+        port: Port; the first free one from 7860 by default.
+        options: Further options of `gradio.Blocks.launch`.
+    """
     import gradio as gr
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
@@ -102,11 +106,14 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
 
 def build_demo(detector: "Detector", folder: Path) -> Any:
     """
-    The page as `gradio.Blocks`.
+    Build the page.
 
     Args:
-        detector: Judges; its settings ask for a timeline.
-        folder: For the examples, and for the report that can be downloaded.
+        detector: Scores the videos. Its settings must include the timeline.
+        folder: Folder for the examples and the reports.
+
+    Returns:
+        The page as `gradio.Blocks`.
     """
     import gradio as gr
 
@@ -117,22 +124,26 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
         with gr.Row():
             with gr.Column():
                 video = gr.Video(label="Video file", sources=["upload"])
-                button = gr.Button("Look at it", variant="primary")
-                gr.Examples([[path] for path in _write_examples(folder)], [video], label="drawn examples")
+                button = gr.Button("Check video", variant="primary")
+                gr.Examples(
+                    [[path] for path in _write_examples(folder)],
+                    [video],
+                    label="Example (a drawing, so its score means nothing)",
+                )
             with gr.Column():
-                message = gr.Markdown("Nothing was looked at yet.")
-                label = gr.Label(label="judged", visible=False)
-                report = gr.DownloadButton("Download the report", visible=False)
+                message = gr.Markdown("Results appear here.")
+                label = gr.Label(label="Label", visible=False)
+                report = gr.DownloadButton("Download report", visible=False)
         with gr.Column(visible=False) as details:
             gr.Markdown("### When")
             timeline = gr.LinePlot(
                 x="second", y="fake probability", color="face", y_lim=[0, 1], height=240, show_label=False
             )
-            gr.Markdown("### Who")
+            gr.Markdown("### Faces")
             faces = gr.Gallery(columns=NUM_THUMBNAILS, height=210, show_label=False)
             gr.Markdown(
-                "### What it rests on\nBright areas raised the fake score of the worst stretches most (Grad-CAM). "
-                "They show what the network responded to, which need not be where a picture was altered."
+                "### Why this score\nBright areas raised the fake score of the highest windows most (Grad-CAM). They "
+                "show what the model responded to, which is not necessarily where the picture was manipulated."
             )
             heatmaps = gr.Gallery(columns=2 * NUM_HEATMAPS, height=250, show_label=False)
         outputs = [message, label, report, details, timeline, faces, heatmaps]
@@ -147,7 +158,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
 
 
 class ServedFiles:
-    """Upload, report and pictures of each visitor, removed when the next video is judged or the page is left."""
+    """Upload, report and pictures of each visitor, removed when the next video is scored or the page is left."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -156,7 +167,14 @@ class ServedFiles:
         self._of: dict[str | None, list[Path]] = {}
 
     def add(self, visitor: str | None, upload: str, report: Path) -> None:
-        """Keep in mind what to remove; the example belongs to everyone."""
+        """
+        Register the files of a visitor for removal.
+
+        Args:
+            visitor: Hash of the session.
+            upload: Path of the video; not removed if it is the example, which is shared.
+            report: Path of the report.
+        """
         files = [report]
         path = Path(upload).resolve()
         if path.name != EXAMPLE_NAME and path.is_relative_to(self._cache):
@@ -165,14 +183,14 @@ class ServedFiles:
 
     def remove(self, visitor: str | None, *, but: str | None = None) -> None:
         """
-        Remove what a visitor was given.
+        Remove the files of a visitor.
 
         Args:
             visitor: Hash of the session.
-            but: A file that is needed again.
+            but: A file to keep, because it is needed again.
         """
         files = self._of.pop(visitor, [])
-        # The same upload of two visitors is one file.
+        # If two visitors upload the same video, it is stored once.
         kept = {path for others in self._of.values() for path in others}
         kept |= {Path(but).resolve()} if but is not None else set()
         for file in files:
@@ -180,7 +198,7 @@ class ServedFiles:
                 continue
             own = [file]
             if file.suffix == ".html":
-                # Its pictures lie beside it, and Gradio serves copies of both from folders named by their content.
+                # Its pictures are beside it, and Gradio serves copies of both from folders named by their content.
                 own = [*file.parent.glob(f"{file.stem}*"), *self._cache.glob(f"*/{file.stem}*")]
             for path in own:
                 path.unlink(missing_ok=True)
@@ -201,7 +219,12 @@ def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callabl
 
 
 def describe_nothing(message: str) -> list[Any]:
-    """The outputs of the page where there is only a message."""
+    """
+    The outputs of the page if there is only a message.
+
+    Args:
+        message: The message in Markdown.
+    """
     import gradio as gr
 
     hidden = [kind(visible=False) for kind in (gr.Label, gr.DownloadButton, gr.Column)]
@@ -209,7 +232,12 @@ def describe_nothing(message: str) -> list[Any]:
 
 
 def without_paths(result: "VideoResult") -> "VideoResult":
-    """The result with names of files and folders in place of their paths on the server."""
+    """
+    Replace paths on the server by the names of files and folders.
+
+    Args:
+        result: The result of a video.
+    """
     parts = [Path(part).name if os.path.isdir(part) else part for part in result.model.id.split(" + ")]
     name = Path(result.path).name
     message = None if result.message is None else result.message.replace(result.path, name)
@@ -218,16 +246,16 @@ def without_paths(result: "VideoResult") -> "VideoResult":
 
 def describe(examination: "Examination", report: Path) -> list[Any]:
     """
-    The outputs of the page for one video, in the order in which it names them.
+    Write the report of a video, and return the outputs of the page in their order.
 
     Args:
-        examination: Of the video.
-        report: The file to write the report to.
+        examination: The result of the video with its pictures.
+        report: The HTML file to write.
     """
     import gradio as gr
     import pandas as pd
 
-    from .scanning.report import face_name, write_report
+    from .scanning.html_report import face_name, write_report
     from .scanning.results import UNTRAINED_WARNING
     from .scanning.stretches import clock
 
@@ -235,11 +263,11 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     if result.status != "ok" or result.fake_probability is None:
         reason = (result.message or "").removeprefix(f"{result.path}: ")
         return describe_nothing(
-            f"### Could not be judged\n{_plain(reason)}.\n\nThere is no score: this says nothing "
-            "about whether the video is real or fake."
+            f"### Could not be scored\n{_plain(reason)}.\n\nThere is no score. This does not indicate "
+            "whether the video is real or fake."
         )
     is_trained = UNTRAINED_WARNING not in result.warnings
-    heading = f"### Judged {result.label}" if is_trained else "### No judgement: the weights are random"
+    heading = f"### Labelled {result.label}" if is_trained else "### No label: random weights"
     write_report(report, [result], [evidence])
     entries = [
         ((entry.start_s + entry.end_s) / 2, entry.fake_probability, face_name(entry.track_id))
@@ -268,7 +296,7 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
 
 
 def _plain(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Escape a text so that Markdown shows it unchanged."""
     from .common.text import printable
 
     return "".join(
@@ -277,7 +305,7 @@ def _plain(text: str) -> str:
 
 
 def _write_pictures(report: Path, kind: str, captioned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Base64 JPEG pictures as files beside the report, with which they are removed; each keeps its caption."""
+    """Write base64 JPEG pictures with their captions as files beside the report, with which they are removed."""
     written = []
     for number, (jpeg, caption) in enumerate(captioned):
         path = report.with_name(f"{report.stem}-{kind}-{number}.jpg")
@@ -302,14 +330,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def entry() -> int:
-    """[`main`] as the command of this process."""
+    """Run [`main`] as the command of this process."""
     from .common.interrupts import run_interruptible
 
     return run_interruptible(main)
 
 
 def _main_of_the_installed_package() -> int:
-    """A file run by its path has no package around it, so the installed one takes over."""
+    """Run the demo of the installed package: a file that is run by its path does not belong to a package."""
     try:
         from deepfake_video.app import entry as installed_entry
     except ModuleNotFoundError as error:

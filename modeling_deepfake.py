@@ -29,6 +29,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, logging
 
 from .configuration_deepfake import DeepfakeConfig
+from .grad_cam import GradCam, grad_cam
 from .timm_backbones import build_timm_backbone, is_timm
 from .torchvision_backbones import load_torchvision_weights, use_same_padding
 
@@ -436,6 +437,34 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             frame_logits=frame_logits,
             hidden_states=outputs.hidden_states,
         )
+
+    def grad_cam(self, pixel_values_videos: torch.Tensor, label: str = "fake") -> GradCam:
+        """
+        Grad-CAM (Selvaraju et al., 2017) of one clip: which parts of each frame raise the logit of a label.
+
+        The model must be in evaluation mode. The cost is one forward pass, and a backward pass without the backbone.
+
+        Args:
+            pixel_values_videos (`torch.Tensor` of shape `(1, num_frames, num_channels, height, width)`):
+                One clip.
+            label (`str`, *optional*, defaults to `"fake"`):
+                One of `config.label2id`.
+
+        Returns:
+            `GradCam`, its `maps` an array of shape `(num_frames, h, w)` in the resolution of the last feature map.
+
+        Raises:
+            ValueError: If it is not one clip, or the backbone does not end in feature maps, as vision transformers.
+
+        Example:
+
+        >>> clip = face_clips("clip.mp4", "my-model")[0]
+        >>> model = DeepfakeForVideoClassification.from_pretrained("my-model")
+        >>> cam = model.grad_cam(clip.pixel_values_videos)
+        >>> len(cam.maps) == clip.pixel_values_videos.shape[1], bool(cam.maps.min() >= 0)
+        (True, True)
+        """
+        return grad_cam(self, pixel_values_videos, self.config.label2id[label])
 
     def calibrate(self, logits: torch.Tensor) -> torch.Tensor:
         """Logits `(..., num_labels)` of the classifier with the configuration's temperature and fake bias applied."""

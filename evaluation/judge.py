@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..scanning.clip_reading import ReadVideo
 from ..scanning.detector import Detector
 from ..scanning.ensemble import Opinion
 from ..scanning.framewise import fake_margin, sigmoid
-from ..scanning.reading import ReadVideo
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos

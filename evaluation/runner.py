@@ -20,8 +20,8 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_tracker, worker_pool
 from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
-from ..scanning.reading import ReadVideo, as_video_error, read_video
 from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
 from .corruptions import Corruption

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..scanning.reading import ReadVideo, read_video, times_of
+from ..scanning.clip_reading import ReadVideo, read_video, times_of
 from ..scanning.settings import ScanSettings
 from ..video_decoding import (
     FrameSource,

@@ -1,14 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Many videos: find the faces, score them, and say what could not be judged and why."""
+"""Score many videos: find the faces, score them, and say which videos could not be scored and why."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
 
-# Imported when first used: a missing file is reported without loading torch.
-_MODULE_OF = {"Detector": "detector", "ScanSettings": "settings", "VideoResult": "results", "scan": "detector"}
+# Imported on first use: a missing file is reported without loading torch.
+_MODULE_OF = {
+    "Detector": "detector",
+    "FaceClip": "clips",
+    "ScanObserver": "plan",
+    "ScanPlan": "plan",
+    "ScanResult": "plan",
+    "ScanSettings": "settings",
+    "VideoResult": "results",
+    "face_clips": "clips",
+    "scan": "scanner",
+}
 
-__all__ = ["Detector", "ScanSettings", "VideoResult", "scan"]
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:
@@ -20,7 +30,12 @@ def __getattr__(name: str) -> Any:
 
 
 if TYPE_CHECKING:
+    from .clips import FaceClip as FaceClip
+    from .clips import face_clips as face_clips
     from .detector import Detector as Detector
-    from .detector import scan as scan
+    from .plan import ScanObserver as ScanObserver
+    from .plan import ScanPlan as ScanPlan
+    from .plan import ScanResult as ScanResult
     from .results import VideoResult as VideoResult
+    from .scanner import scan as scan
     from .settings import ScanSettings as ScanSettings

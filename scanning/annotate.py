@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A copy of a video in which each face has its box and the score of the moment."""
+"""Write a copy of a video with face boxes and scores drawn into it."""
 
 import secrets
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from .timeline import DENSE_INTERVAL_S, Window
 
 TIME_BASE = Fraction(1, 90_000)
 _FAKE, _REAL, _UNKNOWN = (214, 60, 46), (46, 150, 110), (150, 160, 172)
-# Between two boxes of the timeline further apart than this, the face was away.
+# If two boxes of the timeline are further apart than this, the face was absent in between.
 _LONGEST_GAP_S = 1.0
 
 
@@ -27,16 +27,16 @@ def annotate_video(
     path: str | Path, result: VideoResult, windows: Sequence[Window], *, limits: VideoLimits | None = None
 ) -> None:
     """
-    Write an MP4 file (H.264, without sound) with what the timeline says drawn into every frame.
+    Write an MP4 file (H.264, without sound) with the boxes and scores of the timeline drawn into every frame.
 
     Args:
-        path: The file; it is there as a whole or not at all.
-        result: Of the video, which is read again.
-        windows: Behind its timeline.
-        limits: Of what is read.
+        path: The file to write. It appears only when it is complete.
+        result: The result of the video, which is decoded again.
+        windows: The windows of its timeline.
+        limits: Limits on what is read.
 
     Raises:
-        VideoError: If the video cannot be read any more.
+        VideoError: If the video can no longer be read.
         OutputError: If the file cannot be written.
     """
     target = Path(path)
@@ -52,7 +52,7 @@ def annotate_video(
 
 
 def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes") -> None:
-    # yuv420p wants even sides. Where the picture size changes inside a file, later frames are fitted into the first.
+    # yuv420p needs even sides. If the frame size changes within a file, later frames are fitted into the first size.
     first_size = (reader.width, reader.height)
     width, height = (side // 2 * 2 for side in first_size)
     font_size = max(12, height // 28)
@@ -67,7 +67,7 @@ def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes"
             container.mux(stream.encode(frame))
 
         if reader.timestamps_s[0] * reader.fps >= 1:
-            # A player's clock begins with what it is shown first: nothing, until the picture starts.
+            # The picture starts later than the container: a player shows black until then.
             show(Image.new("RGB", (width, height)), 0.0)
         for index, picture in reader.frames(range(reader.num_frames)):
             second = float(reader.timestamps_s[index])
@@ -84,7 +84,7 @@ def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes"
 def _fit(
     image: Image.Image, size: tuple[int, int], first_size: tuple[int, int]
 ) -> tuple[Image.Image, np.ndarray, np.ndarray]:
-    """An image in the middle of a picture of `size`, and what boxes (4,) in it are multiplied with and moved by."""
+    """An image centred in a picture of `size`, with the scale (4,) and the shift (4,) of the boxes in it."""
     if image.size == first_size:
         scale = np.tile(np.array(size) / image.size, 2)
         return image.resize(size), scale, np.zeros(4)
@@ -112,7 +112,7 @@ def _colour(probability: float, result: VideoResult) -> tuple[int, int, int]:
 
 
 class _Boxes:
-    """Where each face is at any time, from the frames of the timeline's windows."""
+    """The position of each face at any time, interpolated between the frames of the timeline's windows."""
 
     def __init__(self, windows: Sequence[Window], timestamps_s: np.ndarray) -> None:
         self._windows = windows
@@ -124,7 +124,7 @@ class _Boxes:
             self._tracks[track_id] = (timestamps_s[indices], boxes, of_face[0].size)
 
     def at(self, second: float) -> list[tuple[np.ndarray, tuple[int, int] | None, float, str]]:
-        """(box, size it refers to, fake probability of the nearest window, name) of each face that is there."""
+        """For each visible face its box, the size the box refers to, its score in the nearest window, and its name."""
         shown = []
         for track_id, (times, boxes, size) in self._tracks.items():
             after = int(np.searchsorted(times, second))

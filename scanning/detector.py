@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score one video with one model or several, and say what happened."""
+"""Score one video with one or several loaded models."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -9,42 +9,52 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..common.errors import UsageError
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
+from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_function
 from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
-from .reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .settings import ScanSettings
 
 
-# A face seen in fewer of the sampled frames cannot raise the score of a video, unless it is the main face.
+# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
+# is the main face.
 MIN_FACE_COVERAGE = 0.25
-# A checkpoint's calibration is part of its logits: its own decision is always at one half.
+# The calibration of a model is part of its logits, so its own threshold always is one half.
 DECISION_THRESHOLD = 0.5
-# Faces of one video that a GPU judges at once; bounds its memory.
+# Clips per batch on a GPU; bounds its memory.
 CLIPS_PER_PASS = 8
 
 
 class Detector:
     """
-    One or several loaded models that score videos alike.
+    One or several loaded models that score videos. Load it once for many videos.
 
-    The score of an ensemble is the mean of the calibrated probabilities that its models give alone, each with its own
-    preprocessing and face search; its label is decided at 0.5, which is each calibrated model's own threshold.
+    The score of an ensemble is the mean of the calibrated probabilities of its models. Each model uses its own
+    preprocessing and face search, and the label is "fake" from 0.5.
 
     Args:
-        models: Folders or Hub ids; none takes the packaged checkpoint.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
-        settings: The choices of the scan.
+        models: Model folders or Hub ids; empty for the packaged checkpoint.
+        device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
+        settings: How each video is scored.
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
-        ValueError: If the device does not exist here, or the engine does not go with it or is not installed.
+        UsageError: If the device does not exist, or if the engine is not installed or does not support the device.
+
+    Example:
+
+        >>> from deepfake_video.scanning import Detector
+        >>> detector = Detector(device="cpu")
+        >>> result = detector.score("clip.mp4")
+        >>> result.status, len(result.faces)
+        ('ok', 1)
     """
 
     def __init__(
@@ -61,15 +71,15 @@ class Detector:
 
     @property
     def processors(self) -> list[DeepfakeVideoProcessor]:
-        """The preprocessing of each model, for [`read_video`]."""
+        """The preprocessing of each model."""
         return [model.processor for model in self.models]
 
     def score(self, path: str | Path) -> VideoResult:
         """
-        The result of one video: one that cannot be judged has a status and a message, never a score.
+        Score one video. A video that cannot be scored has a status and a message, never a score.
 
         Args:
-            path: A file or http(s) address.
+            path: Path or http(s) URL.
         """
         return self.examine(path).result
 
@@ -81,12 +91,12 @@ class Detector:
         on_progress: Callable[[float], None] = lambda second: None,
     ) -> Examination:
         """
-        The result of one video, and if the settings ask for a timeline what lies behind it.
+        Score one video, and return the pictures and the windows of its timeline along with the result.
 
         Args:
-            path: A file or http(s) address.
-            with_evidence: Whether pictures are made.
-            on_progress: Called with the second that the timeline has come to.
+            path: Path or http(s) URL.
+            with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
+            on_progress: Called with the position of the timeline in the video, in seconds.
         """
         try:
             with VideoReader(path, limits=self.settings.limits) as reader:
@@ -100,7 +110,7 @@ class Detector:
         try:
             video = read_open_video(path, reader, self.processors, self.settings)
         except VideoError as error:
-            # Which file it is, is known nevertheless: a scan that goes on need not look at it again.
+            # With its hash and length, a scan that is resumed does not read the file again.
             known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
         examination = Examination(result=self.judge(video))
@@ -123,27 +133,34 @@ class Detector:
             )
             evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
         except VideoError as error:
-            # The video has its score already; only what was to illustrate it is missing.
-            missing = f"there is no timeline: {error.message}"
+            # The score of the video is complete without its timeline.
+            missing = f"the timeline could not be computed: {error.message}"
             return Examination(result=replace(result, warnings=[*result.warnings, missing]))
         timeline = [window.entry for window in windows]
         return Examination(result=replace(result, timeline=timeline), evidence=evidence, windows=tuple(windows))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
-        """The result of a video that could not be judged, with what its reader warned of."""
+        """
+        The result of a video that could not be scored.
+
+        Args:
+            path: Path or URL of the video.
+            error: The reason.
+            warnings: Warnings of its reader.
+        """
         common = self._common([*self.warnings, *warnings])
         return VideoResult(path=str(path), status=error.reason, message=str(error), **common)
 
     def describe(self) -> dict[str, Any]:
-        """All that decides about a result, for a folder that keeps results of one function only."""
+        """Everything that determines a score, as plain values; an output folder holds results of one description."""
         return {**describe_function(self.models, self.settings), "threshold": self.threshold}
 
     def judge(self, video: ReadVideo) -> VideoResult:
-        """The result of a video that was read, here or in another process."""
+        """Score a video whose clips were read, in this or another process."""
         return self.join(video, self.opinions(video))
 
     def opinions(self, video: ReadVideo) -> list[Opinion]:
-        """What each model alone says of a video that was read."""
+        """The opinion of each model on a video whose clips were read."""
         return [
             self._opinion(*self.judge_clips(model, clips), faces)
             for model, clips, faces in zip(self.models, video.clips, video.faces, strict=True)
@@ -173,7 +190,7 @@ class Detector:
         )
 
     def join(self, video: ReadVideo, opinions: Sequence[Opinion]) -> VideoResult:
-        """The result of a video by what each model says of it."""
+        """Combine the opinions of the models on a video into its result."""
         probability = self.average([(m, None, opinion.fake_probability) for m, opinion in enumerate(opinions)])
         faces, warnings = [], [*self.warnings, *video.warnings]
         for person in video.people:
@@ -187,8 +204,8 @@ class Detector:
             faces.append(replace(said[0][2], fake_probability=mean))
             if len(said) < sum(bool(opinion.faces) for opinion in opinions):
                 warnings.append(
-                    f"face {person.track.track_id} was seen by {len(said)} of {len(opinions)} models: its score is "
-                    "not comparable with that of the video"
+                    f"face {person.track.track_id} was detected by {len(said)} of {len(opinions)} models: its score "
+                    "is not comparable with that of the video"
                 )
         analyzed = [
             clips[i].frame_indices
@@ -213,22 +230,22 @@ class Detector:
 
     def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
         """
-        What several models say together: the mean.
+        Average the fake probabilities of several models.
 
         Args:
-            probabilities: For each model its number, the number of the clip, or `None` for the video, and the fake
+            probabilities: For each model its index, the index of the clip or `None` for the whole video, and the fake
                 probability.
         """
         return float(np.mean([probability for _, _, probability in probabilities]))
 
     def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
-        """Fake probability of each clip, as `pipeline` computes it."""
+        """Fake probability of each clip, the same as that of `pipeline`."""
         return self.judge_clips(model, clips)[0]
 
     @torch.inference_mode()
     def judge_clips(self, model: LoadedModel, clips: Sequence[Clip]) -> tuple[list[float], list[np.ndarray]]:
-        """Fake probability of each clip, and what fake has over the other labels in each frame of each, (T,)."""
-        # A CPU gains nothing from a batch.
+        """Fake probability of each clip, and for each clip the margin of the fake logit per frame, of shape (T,)."""
+        # Batches are not faster on a CPU.
         size = 1 if model.network.device.type == "cpu" else CLIPS_PER_PASS
         probabilities: list[float] = []
         margins: list[np.ndarray] = []
@@ -249,7 +266,7 @@ class Detector:
         }
 
     def _aggregate(self, faces: list[FaceResult]) -> tuple[float, int]:
-        """Probability of the video, and which face decided it (the main one for the mean)."""
+        """Probability of the video, and the index of the decisive face (0 for the mean)."""
         counted = self._counted(faces)
         if self.settings.face_aggregation == "mean":
             return float(np.mean([faces[i].fake_probability for i in counted])), 0
@@ -259,12 +276,12 @@ class Detector:
         return faces[decisive].fake_probability, decisive
 
     def _counted(self, faces: list[FaceResult]) -> list[int]:
-        """Which faces are seen long enough to count."""
+        """Indices of the faces that count for the score."""
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
 
 
 def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:
-    """Whose face decided, where all models agree on one."""
+    """The face that decided, if it is the same one for all models."""
     decided = {
         opinion.faces[opinion.decisive].track_id if opinion.faces and len(opinion.counted) == 1 else None
         for opinion in opinions
@@ -273,7 +290,7 @@ def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:
 
 
 def _frames(video: ReadVideo, opinions: Sequence[Opinion]) -> list[FrameScore]:
-    """Every frame that was judged, by model and face."""
+    """Every scored frame, by model and face."""
     frames = []
     for model, (clips, opinion) in enumerate(zip(video.clips, opinions, strict=True)):
         tracks: Sequence[int | None] = [face.track_id for face in opinion.faces] or [None]
@@ -282,63 +299,26 @@ def _frames(video: ReadVideo, opinions: Sequence[Opinion]) -> list[FrameScore]:
     return frames
 
 
-def scan(
-    path: str | Path,
-    *,
-    model: str | Sequence[str] = (),
-    device: str = "auto",
-    settings: ScanSettings | None = None,
-    timeline: bool = False,
-) -> VideoResult:
-    """
-    Score one video. For many, make one [`Detector`] and call its `score`: that loads the model once.
-
-    Args:
-        path: A file or http(s) address.
-        model: Folder or Hub id, or several for an ensemble; the packaged checkpoint if not given.
-        device: "cpu", "cuda", "mps", or "auto" for the fastest there is.
-        settings: The choices of the scan.
-        timeline: Whether to tell when and where, which takes longer and never changes the score.
-
-    Returns:
-        A result whose `status` says whether the video could be judged; its `to_dict()` and `to_json()` have the keys
-        of `scanning/result.schema.json`.
-
-    Raises:
-        ModelLoadError: If a model cannot be loaded.
-        ValueError: If the device does not exist here.
-
-    Example:
-        >>> result = scan("clip.mp4", timeline=True)  # doctest: +SKIP
-        >>> result.status, result.label  # doctest: +SKIP
-        ('ok', 'fake')
-        >>> [(entry.start_s, entry.fake_probability) for entry in result.timeline]  # doctest: +SKIP
-        [(0.0, 0.12), (1.0, 0.97)]
-    """
-    models = [model] if isinstance(model, str) else model
-    settings = settings or ScanSettings()
-    if timeline:
-        settings = replace(settings, timeline=True)
-    return Detector(models, device=device, settings=settings).score(path)
-
-
 def resolve_device(name: str) -> str:
     """
-    The device to run on.
+    Resolve "auto" to the fastest device of this machine, and check any other name.
+
+    Args:
+        name: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or `"auto"`.
 
     Raises:
-        ValueError: If it does not exist on this machine.
+        UsageError: If the device does not exist on this machine.
     """
     available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
     if name == "auto":
         return next(device for device, exists in available.items() if exists)
     if not available.get(name.partition(":")[0], False):
-        raise ValueError(f"there is no device {name!r} here; use cpu, or leave --device out.")
+        raise UsageError(f"this machine has no device {name!r}; use cpu or auto.")
     return name
 
 
 def join_identities(identities: Sequence[ModelIdentity]) -> ModelIdentity:
-    """The identity of an ensemble: each part joined by " + "; of one model its own."""
+    """The identity of an ensemble, each part joined by " + ". That of a single model is unchanged."""
     if len(identities) == 1:
         return identities[0]
     return ModelIdentity(

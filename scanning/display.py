@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results for people: a table with one row a video, and how far a scan has come."""
+"""Results in a terminal: a table with one row per video, and progress bars."""
 
-import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
@@ -16,11 +15,22 @@ from .stretches import clock, worst_stretches
 
 
 BAR_CELLS = 16
+# Columns of a table that is not printed in a terminal: no name is broken into lines.
+_PIPED_WIDTH = 10_000
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
-def print_table(results: Sequence[VideoResult], console: Console) -> None:
-    """One row a video, then what the rows cannot say: messages, warnings, the model and the rule."""
+def print_table(results: Sequence[VideoResult], console: Console | None = None) -> None:
+    """
+    Print one row per video, then messages, warnings, the model and the threshold.
+
+    Args:
+        results: At least one.
+        console: Where to print; standard output by default.
+    """
+    console = console or Console()
+    if not console.is_terminal:
+        console.width = _PIPED_WIDTH
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("video", overflow="fold")
     if any(result.timeline for result in results):
@@ -29,7 +39,7 @@ def print_table(results: Sequence[VideoResult], console: Console) -> None:
         _fill(table, results)
     console.print(table)
     for note in _notes(results):
-        console.print(Text(note))
+        console.print(Text(note), soft_wrap=True)
 
 
 def _fill(table: Table, results: Sequence[VideoResult]) -> None:
@@ -51,7 +61,7 @@ def _fill(table: Table, results: Sequence[VideoResult]) -> None:
 
 
 def _fill_with_timelines(table: Table, results: Sequence[VideoResult]) -> None:
-    """Fewer columns, so that a row fits into 80 characters."""
+    """Fewer columns, so that a row fits in 80 characters."""
     table.add_column("result")
     for heading in ("fake", "faces", "length"):
         table.add_column(heading, justify="right")
@@ -77,7 +87,7 @@ def _score(result: VideoResult) -> str:
 
 
 def _style(result: VideoResult) -> str:
-    """No colour of certainty for a score that means nothing."""
+    """Colour of a result; none for the meaningless score of random weights."""
     if result.status != "ok":
         return "yellow"
     if UNTRAINED_WARNING in result.warnings:
@@ -93,7 +103,7 @@ def _timeline(result: VideoResult) -> tuple[Text, str]:
 
 
 def _bar(result: VideoResult) -> Text:
-    """The highest probability of any face over time, as a row of blocks; red from the threshold on."""
+    """The highest fake probability of all faces over time, as a row of blocks; red at or above the threshold."""
     bar = Text()
     duration = result.duration_s or 0.0
     for cell in range(BAR_CELLS):
@@ -117,8 +127,8 @@ def _length(result: VideoResult) -> str:
 
 
 def _notes(results: Sequence[VideoResult]) -> list[str]:
-    notes = [f"{printable(result.message)}" for result in results if result.message]
-    # A warning about the model is printed once, any other with the name of its video.
+    notes = [printable(result.message) for result in results if result.message]
+    # The warning about the model is printed once, any other one with the name of its video.
     for result in results:
         name = printable(os.path.basename(result.path.rstrip("/")) or result.path)
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
@@ -126,43 +136,45 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
         notes.append(UNTRAINED_WARNING)
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
-    notes.append(
-        f"model {model.id}{sha256}; called fake at a probability of {results[0].threshold:g} or above"
-        if results[0].threshold is not None
-        else f"model {model.id}: not loaded"
-    )
+    threshold = results[0].threshold
+    rule = ": not loaded" if threshold is None else f"; called fake at a probability of {threshold:g} or above"
+    notes.append(f"model {printable(model.id)}{sha256}{rule}")
     if model.id == DEFAULT_ID:
         notes.append(DEFAULT_TERMS)
     return notes
 
 
 class ScanProgress:
-    """Bars on standard error: videos done, and for a long one how far its timeline has come."""
+    """
+    Progress bars on standard error: the number of videos done, and the position of the timeline in a long video.
 
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress = progress
-        self._videos = progress.add_task("videos", total=total, visible=total > 1)
+    Args:
+        total: Number of videos.
+        is_quiet: Whether to show nothing. Nothing is shown either if standard error is not a terminal.
+    """
+
+    def __init__(self, total: int, *, is_quiet: bool = False) -> None:
+        console = Console(stderr=True)
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        hidden = is_quiet or not console.is_terminal
+        self._progress = Progress(*columns, console=console, disable=hidden, transient=True)
+        self._videos = self._progress.add_task("videos", total=total, visible=total > 1)
         self._seconds: TaskID | None = None
+        self._progress.start()
 
     def video_done(self) -> None:
-        """One more."""
+        """Count one more video."""
         self._progress.advance(self._videos)
         if self._seconds is not None:
             self._progress.remove_task(self._seconds)
         self._seconds = None
 
-    def at_second(self, second: float) -> None:
-        """The timeline of the video in hand has come to this second."""
+    def timeline_at(self, second: float) -> None:
+        """Show the position of the timeline in the current video."""
         if self._seconds is None:
             self._seconds = self._progress.add_task("", total=None)
         self._progress.update(self._seconds, description=f"timeline at {clock(second)}")
 
-
-@contextlib.contextmanager
-def scan_progress(total: int, *, is_quiet: bool) -> Iterator[ScanProgress]:
-    """Bars that vanish at the end; none where standard error is no terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    hidden = is_quiet or not console.is_terminal
-    with Progress(*columns, console=console, disable=hidden, transient=True) as progress:
-        yield ScanProgress(progress, total)
+    def close(self) -> None:
+        """Remove the bars."""
+        self._progress.stop()

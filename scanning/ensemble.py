@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Several models that judge one video: each as if it were alone, and the mean of what they say."""
+"""The opinions of several models on one video, and their common timeline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -8,8 +8,8 @@ import numpy as np
 
 from ..face_cropping import FaceCropSettings
 from ..video_decoding import VideoReader
+from .clip_reading import ReadVideo, crops_faces, search_settings
 from .models import LoadedModel
-from .reading import ReadVideo, crops_faces, search_settings
 from .results import FaceResult, TimelineEntry
 from .settings import ScanSettings
 from .timeline import Window, make_timeline
@@ -18,16 +18,16 @@ from .timeline import Window, make_timeline
 @dataclass(frozen=True, kw_only=True)
 class Opinion:
     """
-    What one model alone says of a video.
+    How one model scores a video.
 
     Attributes:
-        faces: One entry a face that it judged, the main face first; none where it judges whole frames.
-        probabilities: Fake probability of each of its clips.
-        margins: For each clip the lead of the fake logit in each frame, (T,), see `framewise.fake_margin`.
-        fake_probability: Of the video.
-        decisive: Which clip decided it; the main one where it is a mean.
-        counted: Which clips the probability of the video follows from.
-        is_mean: Whether it is their mean.
+        faces: The faces that it scores, the main face first; empty if it scores whole frames.
+        probabilities: Fake probability of each clip.
+        margins: For each clip an array of shape (T,): margin of the fake logit per frame, see `framewise.fake_margin`.
+        fake_probability: Fake probability of the video.
+        decisive: Index of the clip that decides it, 0 for a mean.
+        counted: Indices of the clips from which it follows.
+        is_mean: Whether it is the mean of several clips.
     """
 
     faces: list[FaceResult]
@@ -47,22 +47,22 @@ def ensemble_timeline(
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> list[Window]:
     """
-    The timeline of a video: of several models the mean of the windows that each has alone.
+    Compute the timeline of a video. With several models, each window is the mean over the models.
 
-    Where some models judge faces and others whole frames, the windows are those of the faces, and a whole-frame model
-    adds what it says of the same time.
+    If some models score faces and others whole frames, the windows are those of the faces, and a whole-frame model
+    contributes its score at the same time.
 
     Args:
         reader: The open video.
-        video: What was read of it.
-        models: One or several.
-        settings: The choices of the scan.
-        on_frame: Called with the index of each frame that was judged.
+        video: The clips read from it.
+        models: One or several models.
+        settings: The settings of the scan.
+        on_frame: Called with the index of each frame that was scored.
 
     Raises:
-        VideoError: If the denser reading fails where the first one did not.
+        VideoError: If the video can no longer be decoded.
     """
-    # Models that search faces alike, or judge whole frames, share a pass over the video.
+    # Models with the same face search, and those that score whole frames, share one pass over the video.
     groups: dict[FaceCropSettings | None, list[LoadedModel]] = {}
     for model in models:
         key = search_settings(model.processor) if crops_faces(model.processor, settings) else None
@@ -76,12 +76,12 @@ def ensemble_timeline(
 
 
 def _merge(parts: Sequence[tuple[int, list[Window]]], *, num_seen: int) -> list[Window]:
-    """Windows of groups of so many models each, those of faces before those of whole frames, as one timeline."""
+    """Merge the windows of groups of models, given with their numbers of models; groups of whole frames come last."""
     base: list[Window] = []
     numbered: list[list[Window]] = []
     newcomer = num_seen
     for _, windows in parts:
-        # Two searches may give one number to two people whom only the denser pass sees.
+        # Two searches may give the same number to different people that only the timeline's pass found.
         offset = newcomer - num_seen
         moved = [_renumber(window, num_seen, offset) for window in windows]
         ids = {window.entry.track_id for window in moved}
@@ -106,7 +106,7 @@ def _renumber(window: Window, num_seen: int, offset: int) -> Window:
 
 
 def _counterpart(window: Window, windows: Sequence[Window]) -> float | None:
-    """What a group says of the same face, or of the whole frames, at the time of a window."""
+    """The fake probability of a group for the same face, or for whole frames, at the time of a window."""
     candidates = [w.entry for w in windows if w.entry.track_id in (window.entry.track_id, None)]
     best = max(candidates, key=lambda entry: _common_s(entry, window.entry), default=None)
     return best.fake_probability if best is not None and _common_s(best, window.entry) > 0 else None

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes with a result: thumbnails of each face, and pictures of what the worst stretches rest on."""
+"""The pictures of a result: thumbnails of the faces, and heat maps of the windows with the highest scores."""
 
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Thumbnail:
-    """A face, or a whole frame, at one moment: `jpeg` is base64."""
+    """
+    A picture of a face or of a whole frame.
+
+    Attributes:
+        time_s: When it is shown, in seconds from the start of the container.
+        track_id: Number of the face; `None` for a whole frame.
+        jpeg: JPEG in base64.
+    """
 
     time_s: float
     track_id: int | None
@@ -23,17 +30,17 @@ class Thumbnail:
 @dataclass(frozen=True, kw_only=True)
 class Heatmap:
     """
-    The frame of a window that its fake logit rests on most, bare and tinted.
+    The frame of a window that contributes most to its fake logit, plain and tinted by Grad-CAM.
 
     Attributes:
-        start_s: Of the window.
-        end_s: Of the window.
-        time_s: Of the frame.
-        track_id: Whose face; `None` means the whole frame.
-        fake_probability: Of the window.
-        model_id: Whose logit is explained: of an ensemble the first one's.
-        jpeg: The picture, base64.
-        overlay_jpeg: The picture tinted by Grad-CAM, base64.
+        start_s: Start of the window, in seconds from the start of the container.
+        end_s: End of the window.
+        time_s: When the frame is shown.
+        track_id: Number of the face; `None` for a whole frame.
+        fake_probability: Fake probability of the window.
+        model_id: The model that is explained, of an ensemble the first one.
+        jpeg: The plain picture, JPEG in base64.
+        overlay_jpeg: The tinted picture, JPEG in base64.
     """
 
     start_s: float
@@ -54,12 +61,12 @@ class Evidence:
     heatmaps: list[Heatmap] = field(default_factory=list)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists, dictionaries, strings and numbers."""
+        """The pictures as plain lists, dictionaries, strings and numbers."""
         return asdict(self)
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Evidence":
-        """What [`to_dict`] gave."""
+        """Create the pictures from what [`to_dict`] returned."""
         return cls(
             thumbnails=[Thumbnail(**entry) for entry in content["thumbnails"]],
             heatmaps=[Heatmap(**entry) for entry in content["heatmaps"]],
@@ -69,12 +76,12 @@ class Evidence:
 @dataclass(frozen=True, kw_only=True)
 class Examination:
     """
-    Everything about one video.
+    The result of one video with its pictures and windows.
 
     Attributes:
-        result: What is said about it.
-        evidence: The pictures that go with it, if asked for and it could be judged.
-        windows: Behind the timeline.
+        result: The result.
+        evidence: The pictures, if they were requested and the video could be scored.
+        windows: The windows of the timeline.
     """
 
     result: VideoResult

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-What a stored result was made by, the function, and what it was made of, the bytes of a file.
+Fingerprints: which function made the stored results of a folder, and from which file content each result was made.
 
-A run folder holds results of one function only. `run.json` describes it: weights, configuration, preprocessing, labels
-and settings of every model, and the result version of this package. What cannot change a score is left out: the name
-of a model, the device, the batch size and the limits of reading.
+An output folder holds results of one function only. `run.json` describes it: weights, configuration, preprocessing,
+labels and settings of every model, and the result version of this package. It leaves out what cannot change a score:
+the name of a model, the device, the batch size and the limits on reading.
 
-A file is known by its SHA-256. Reading a million files to find out that none has changed takes hours, so a result
-also keeps a stamp: size, times of modification and of status change, and inode. A file with the stamp that was
-stored is not read again. Anybody can set the time of modification, but not the time of status change, so a file that
-was replaced by one of the same size and time is noticed wherever the file system keeps that time: everywhere but on
-Windows and on FAT. Where the stamp differs, the hash decides.
+A file is identified by its SHA-256. Hashing a million files to find that none has changed takes hours, so a result
+also has a stamp: size, times of modification and of status change, and inode of the file. A file with the stored stamp
+is not read again. Anybody can set the time of modification, but not the time of status change, so a file that was
+replaced by another one of the same size and time is noticed on every file system that keeps that time: all but those
+of Windows and FAT. If the stamp differs, the hash decides.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..common.errors import UsageError
 from ..common.files import lock_folder as lock_folder
 from ..common.files import write_atomically
 from .results import RESULT_VERSION
@@ -32,26 +33,26 @@ if TYPE_CHECKING:
     from .models import LoadedModel
 
 RUN_NAME = "run.json"
-# Clocks of file systems are coarse (FAT: 2 s): a file that changed later than this before a scan has no stamp.
+# Clocks of file systems are coarse (FAT: 2 s). A file that changed less than this time before a scan has no stamp.
 _STAMP_MARGIN_NS = 3_000_000_000
-# Parts of a configuration that say nothing about what the network computes, or say it again.
+# Entries of a configuration that do not affect what the network computes, or repeat another one.
 _NO_CHOICES = {"_name_or_path", "architectures", "auto_map", "dtype", "label2id", "model_type", "transformers_version"}
-# Parts of a description by which a model is named, not known.
+# Entries of a description that name a model but do not identify it.
 _NAMES = {"id", "revision"}
 _MAX_DIFFERENCES, _MAX_SHOWN = 3, 60
 
 
-class RunMismatchError(ValueError):
-    """A folder holds results of another function; the sentence names the folder and the difference."""
+class RunMismatchError(UsageError):
+    """An output folder holds results of another function; the message names the folder and the difference."""
 
 
 def describe_function(models: Sequence["LoadedModel"], settings: ScanSettings) -> dict[str, Any]:
     """
-    All that decides about a score, as plain values for JSON.
+    Describe everything that determines a score, as plain values for JSON.
 
     Args:
-        models: Those that judge together.
-        settings: The choices of the scan.
+        models: The models of the scan.
+        settings: The settings of the scan.
     """
     described = {
         "result_version": RESULT_VERSION,
@@ -70,7 +71,7 @@ def _describe_model(model: "LoadedModel", settings: ScanSettings) -> dict[str, A
         "revision": model.identity.revision,
         "weights": model.identity.weights_sha256,
         "configuration": {name: value for name, value in config.items() if name not in _NO_CHOICES},
-        # What Transformers adds to all processors is unset in ours.
+        # Entries that Transformers adds to every processor are unset in ours.
         "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
     }
 
@@ -84,24 +85,24 @@ def claim_folder(
     wait: Callable[[], None] = lambda: None,
 ) -> None:
     """
-    Write down by which function the results in a folder are made, or check that it is the same.
+    Store the description of the function in an output folder, or check that the stored one is the same.
 
     The folder must be locked, see [`lock_folder`].
 
     Args:
-        folder: The folder of a run.
-        description: What must be the same; see [`describe_function`].
-        has_results: Whether results are there already.
-        compared: Names in the description that must be the same; all if not given.
+        folder: The output folder.
+        description: The description, see [`describe_function`].
+        has_results: Whether the folder already holds results.
+        compared: Entries of the description to compare; all by default.
         wait: Returns when every process of the run has called it.
 
     Raises:
-        RunMismatchError: If the folder holds results of another function, or of an unknown one.
+        RunMismatchError: If the folder holds results of another or an unknown function.
         OutputError: If the description cannot be written.
     """
     _claim(folder, description, has_results, compared)
     wait()
-    # Of several processes that found no description, each has written its own: now all see the same one.
+    # If several processes found no description, each has written its own; now all of them see the same one.
     _claim(folder, description, has_results, compared)
 
 
@@ -117,8 +118,8 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     except FileNotFoundError:
         if has_results:
             raise RunMismatchError(
-                f"{folder}: holds results of an earlier version that does not say how they were made; choose another "
-                "--output."
+                f"{folder}: contains results of an earlier version without a description of how they were made; "
+                "choose another --output."
             ) from None
         write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
         return
@@ -131,7 +132,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
 
 
 def _differences(known: Any, wanted: Any, name: str = "", model: str = "") -> Iterator[str]:
-    """Each value that differs, by its name: `face_margin (1.3, now 1.15)`."""
+    """Each value that differs, with its name: `face_margin (1.3, now 1.15)`."""
     if name == "models" and isinstance(known, list) and isinstance(wanted, list):
         if len(known) != len(wanted):
             yield f"number of models ({len(known)}, now {len(wanted)})"
@@ -156,11 +157,19 @@ def _shown(value: Any) -> str:
 
 
 def hash_files(paths: Sequence[str | Path]) -> str | None:
-    """SHA-256 of the content of one file, or of several one after the other; `None` if one cannot be read."""
+    """
+    Hash the content of one file, or of several files one after the other.
+
+    Args:
+        paths: The files.
+
+    Returns:
+        The SHA-256, or `None` if a file cannot be read.
+    """
     digest = hashlib.sha256()
     try:
         for path in paths:
-            # A pipe would wait for ever, and a device never end.
+            # Reading a pipe could block for ever, and a device may never end.
             if not stat.S_ISREG(os.stat(path).st_mode):
                 return None
             with open(path, "rb") as stream:
@@ -173,14 +182,14 @@ def hash_files(paths: Sequence[str | Path]) -> str | None:
 
 def stamp_files(paths: Sequence[str | Path], *, began_ns: int | None = None) -> str | None:
     """
-    What tells without reading them that files are those of before.
+    Make a stamp of files, by which later runs know that they have not changed without reading them.
 
     Args:
         paths: The files.
-        began_ns: When the run began that reads them; now if not given.
+        began_ns: When the run that reads them began, in nanoseconds since the epoch; now by default.
 
     Returns:
-        The stamp, or `None` if one is missing, or changed so late that the content that was read may be another.
+        The stamp, or `None` if a file is missing, or changed so recently that another content may have been read.
     """
     latest = (time.time_ns() if began_ns is None else began_ns) - _STAMP_MARGIN_NS
     parts = []
@@ -197,19 +206,19 @@ def stamp_files(paths: Sequence[str | Path], *, began_ns: int | None = None) -> 
 
 def check_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | None) -> tuple[bool, str | None]:
     """
-    Whether files still hold what a result was made of; they are read only where the stamp does not tell.
+    Check that files still have the content from which a result was made. They are read only if their stamp differs.
 
     Args:
         paths: The files of one video.
         sha256: Hash of the content that was read, if it is known.
-        stamp: What [`stamp_files`] gave then.
+        stamp: What [`stamp_files`] returned then.
 
     Returns:
-        Whether they do, and the stamp of today.
+        Whether the content is the same, and the current stamp.
     """
     if sha256 is None:
         return False, None
-    # Taken before the files are read: what changes afterwards has another one.
+    # Made before the files are read: a file that changes afterwards has another stamp.
     today = stamp_files(paths)
     if today is not None and today == stamp:
         return True, today

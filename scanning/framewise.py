@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The frames behind a score, listed so that the score can be computed from them again."""
+"""The scored frames of a video, listed such that the score can be recomputed from them."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,16 @@ from .results import FrameRule, FrameScore
 
 
 def fake_margin(logits: Any, fake_index: int) -> np.ndarray:
-    """What fake has over the other labels, `(..., labels)` to `(...)`: its sigmoid is the fake probability."""
+    """
+    Margin of the fake logit over the other labels: its sigmoid is the fake probability.
+
+    Args:
+        logits: Tensor of shape (..., num_labels).
+        fake_index: Index of the fake logit.
+
+    Returns:
+        Array of shape (...), float64.
+    """
     logits = logits.detach().double().cpu().numpy()
     others = np.delete(logits, fake_index, axis=-1)
     margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
@@ -20,14 +29,14 @@ def fake_margin(logits: Any, fake_index: int) -> np.ndarray:
 
 def sigmoid(margin: Any) -> np.ndarray:
     """`1 / (1 + exp(-margin))`, element by element."""
-    # exp of a large number would overflow; beyond 700 a double holds 0 or 1 anyway
+    # exp would overflow; beyond 700 the result is 0 or 1 in double precision anyway
     return np.asarray(1 / (1 + np.exp(-np.clip(margin, -700, 700))))
 
 
 def frame_rule(config: DeepfakeConfig) -> FrameRule:
-    """How the score of a clip follows from its frames."""
+    """The rule by which the score of a clip follows from its frames, for the configuration of a model."""
     aggregation = config.frame_aggregation
-    # Of more than two labels, the frames' fake probabilities alone are not enough.
+    # With more than two labels, the fake probabilities of the frames do not determine the score.
     return FrameRule(
         aggregation=None if aggregation == "features" or config.num_labels != 2 else aggregation,
         temperature=float(config.temperature),
@@ -39,17 +48,17 @@ def list_frames(
     model: int, track_id: int | None, frame_indices: np.ndarray, margins: np.ndarray, times_s: Mapping[int, float]
 ) -> list[FrameScore]:
     """
-    The distinct frames of a clip, each with its share in it.
+    List the distinct frames of a clip with their weights.
 
     Args:
-        model: Position of the model among those of the scan.
-        track_id: Whose face.
-        frame_indices: (T,) Which frame of the video each frame of the clip is.
-        margins: (T,) What fake has over the other labels in each of them.
-        times_s: When each frame is shown, by its index.
+        model: Index of the model.
+        track_id: Number of the face; `None` for whole frames.
+        frame_indices: Array of shape (T,): index in the video of each frame of the clip.
+        margins: Array of shape (T,): margin of the fake logit in each frame, see [`fake_margin`].
+        times_s: When each frame is shown, in seconds, by its index.
     """
     indices, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
-    # Where a recurrent model sees a frame several times, it says something else each time.
+    # A recurrent model scores a repeated frame differently each time.
     probabilities = np.bincount(inverse, weights=sigmoid(margins)) / counts
     return [
         FrameScore(

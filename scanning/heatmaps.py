@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Grad-CAM pictures of a report as PNG files."""
+"""Write the Grad-CAM pictures of a scan as PNG files."""
 
 import base64
 import glob
@@ -20,11 +20,18 @@ def write_heatmaps(
     folder: str | Path, results: Sequence[VideoResult], evidence: Sequence[Evidence | None]
 ) -> list[Path]:
     """
-    Write the worst frames of each video, the tinted picture beside the bare one: `NAME-ID-1-overlay.png` shows the
-    worst stretch, ID tells videos of the same name apart.
+    Write the frames with the highest scores of each video, plain and tinted.
+
+    `NAME-ID-1-frame.png` and `NAME-ID-1-overlay.png` belong to the window with the highest score. ID is a hash of the
+    path, so that videos with the same name are told apart.
+
+    Args:
+        folder: Folder for the files; created if it does not exist.
+        results: The results.
+        evidence: The pictures of each result.
 
     Returns:
-        The files.
+        The paths of the files.
 
     Raises:
         OutputError: If a file cannot be written.
@@ -38,7 +45,7 @@ def write_heatmaps(
     for result, pictures in zip(results, evidence, strict=True):
         identity = hashlib.sha256(result.path.encode("utf-8", "surrogatepass")).hexdigest()[:8]
         stem = re.sub(r"[^\w.-]", "_", Path(result.path).stem, flags=re.ASCII).lstrip("-.")[:80] or "video"
-        # What an earlier run drew of this video, perhaps by another model, must not stand among today's pictures.
+        # Pictures of an earlier run, possibly of another model, must not remain beside the new ones.
         for earlier in folder.glob(f"{glob.escape(stem)}-{identity}-*.png"):
             earlier.unlink(missing_ok=True)
         for number, heatmap in enumerate(pictures.heatmaps if pictures else (), 1):

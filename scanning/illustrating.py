@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Making the pictures that go with a result."""
+"""Draw the pictures of a result: thumbnails of the faces and Grad-CAM heat maps."""
 
 import base64
 import io
@@ -9,10 +9,9 @@ import numpy as np
 from PIL import Image
 
 from ..video_decoding import VideoReader
+from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
-from .gradcam import grad_cam, overlay
 from .models import LoadedModel
-from .reading import ReadVideo
 from .timeline import Window, crop_for, worst_windows
 
 
@@ -20,6 +19,9 @@ NUM_THUMBNAILS = 5
 NUM_HEATMAPS = 3
 THUMBNAIL_SIDE = 112
 HEATMAP_SIDE = 224
+# From cold to hot, readable without colour vision: anchors of the "inferno" map of Matplotlib (CC0).
+_HEAT_COLOURS = ((0, 0, 4), (87, 16, 110), (188, 55, 84), (249, 142, 9), (252, 255, 164))
+_STRONGEST_TINT = 0.6
 
 
 def gather_evidence(
@@ -30,14 +32,15 @@ def gather_evidence(
     threshold: float,
 ) -> Evidence:
     """
-    The pictures of a judged video.
+    Draw the pictures of a scored video.
 
     Args:
         reader: The open video.
-        video: What was read of it.
+        video: The clips read from it.
         windows: Its timeline.
-        models: Those that judged; the first one that judges what a window shows, faces or whole frames, is explained.
-        threshold: Windows below it are not explained, but for the worst one.
+        models: The models that scored it. A heat map explains the first one whose input, faces or whole frames, is
+            that of the window.
+        threshold: Windows below it get no heat map, except for the one with the highest fake probability.
 
     Raises:
         VideoError: If a frame that was read before cannot be read again.
@@ -51,7 +54,7 @@ def gather_evidence(
 
 
 def _model_for(window: Window, video: ReadVideo, models: Sequence[LoadedModel]) -> LoadedModel:
-    """The first model that judges faces, for a window of a face, or the first that judges whole frames."""
+    """The first model that scores faces, for a window of a face, or the first one that scores whole frames."""
     return next(
         model for model, faces in zip(models, video.faces, strict=True) if bool(faces) == (window.boxes is not None)
     )
@@ -81,7 +84,7 @@ def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap
         crop_for(model.processor, frame, box, window.quarter_turns, window.size)
         for (_, frame), box in zip(frames, boxes, strict=True)
     ]
-    cam = grad_cam(model.network, model.pixel_values(crops), model.fake_index)
+    cam = model.network.grad_cam(model.pixel_values(crops))
     hottest = int(cam.maps.sum(axis=(1, 2)).argmax())
     heat = cam.maps[hottest]
     return Heatmap(
@@ -97,10 +100,37 @@ def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap
 
 
 def to_jpeg(picture: np.ndarray, side: int) -> str:
-    """A picture `(h, w, 3)` uint8 RGB, its longer side scaled to `side` pixels, as JPEG in base64."""
+    """
+    Encode a picture as JPEG in base64.
+
+    Args:
+        picture: Array of shape (h, w, 3), uint8 RGB.
+        side: Length in pixels to which the longer side is scaled.
+    """
     image = Image.fromarray(picture)
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     stream = io.BytesIO()
     image.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=85)
     return base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def overlay(picture: np.ndarray, heat: np.ndarray, strongest: float) -> np.ndarray:
+    """
+    Tint a picture by its heat map.
+
+    Args:
+        picture: Array of shape (H, W, 3), uint8 RGB.
+        heat: Array of shape (h, w), one of [`GradCam.maps`].
+        strongest: Heat that gets the full tint: the maximum over all pictures that are shown together.
+
+    Returns:
+        Array of shape (H, W, 3), uint8 RGB. Where there is no heat, the picture is unchanged.
+    """
+    size = (picture.shape[1], picture.shape[0])
+    scaled = Image.fromarray((heat / max(strongest, 1e-12)).astype(np.float32)).resize(size, Image.Resampling.BILINEAR)
+    level = np.clip(np.asarray(scaled), 0.0, 1.0)
+    steps = np.linspace(0.0, 1.0, len(_HEAT_COLOURS))
+    colours = np.stack([np.interp(level, steps, channel) for channel in zip(*_HEAT_COLOURS, strict=True)], axis=-1)
+    share = (_STRONGEST_TINT * np.sqrt(level))[..., None]
+    return (picture * (1.0 - share) + colours * share).round().astype(np.uint8)

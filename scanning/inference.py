@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Make a loaded network fast: the same function, in another form that is never saved."""
+"""Optimise a loaded network for inference: it computes the same function, and is no longer saved."""
 
 import hashlib
 import importlib.util
@@ -14,6 +14,7 @@ import torch
 from huggingface_hub import cached_assets_path
 from torch import nn
 
+from ..common.errors import UsageError
 from ..modeling_deepfake import FRAMES_PER_PASS, DeepfakeForVideoClassification
 from ..timm_backbones import is_timm
 from ..version import __version__
@@ -21,9 +22,9 @@ from ..version import __version__
 
 Dtype = Literal["float32", "bfloat16"]
 Engine = Literal["torch", "onnx"]
-# Those whose forward pass is a convolution with the weights as they are stored: not, say, with normalised ones.
+# Modules that convolve with their weights as they are stored, and not with normalised ones, for instance.
 _PLAIN_CONVOLUTIONS = {"Conv2d", "Conv2dSame", "DeepfakeSamePadConv2d"}
-# Height and width of the frame that shows the order of the layers, in pixels.
+# Height and width in pixels of the example frame that shows the order of the layers.
 _EXAMPLE_SIZE = 64
 
 
@@ -31,32 +32,32 @@ def prepare_for_inference(
     network: DeepfakeForVideoClassification, *, dtype: Dtype = "float32", engine: Engine = "torch"
 ) -> None:
     """
-    Change a network in evaluation mode in place: afterwards it is fast, and no longer to be saved or trained.
+    Optimise a network in evaluation mode in place. Afterwards it must not be saved or trained.
 
-    Batch norms become part of the convolutions before them, and the channels of a pixel lie together in memory.
+    Batch norms are folded into the convolutions before them, and convolutions use the channels-last memory format.
 
     Args:
-        network: As it was loaded.
-        dtype: Of the frame encoder; the recurrent part and the classifier stay in float32.
-        engine: What runs the frame encoder where no gradient is asked for; "onnx" is onnxruntime on the CPU.
+        network: A loaded network.
+        dtype: Precision of the frame encoder. The recurrent part and the classifier stay in float32.
+        engine: Library that runs the frame encoder if no gradient is needed. `"onnx"` is onnxruntime on the CPU.
 
     Raises:
-        ValueError: If the engine is not installed, or does not go with the type.
+        UsageError: If the engine is not installed, or does not support the precision.
     """
     backbone = network.deepfake.frame_encoder.backbone
     encoder: nn.Module | None = None
     size = network.config.image_size
     if not is_timm(network.config.backbone):
-        # Only timm has networks that refuse other sizes than their own.
+        # Only timm has networks that accept a single size.
         size = min(size, _EXAMPLE_SIZE)
     fold_batch_norms(backbone, torch.zeros(1, network.config.num_channels, size, size))
     for module in backbone.modules():
-        # A kernel of one pixel lies in memory alike in both orders: those are most of the weights, and stay.
+        # A kernel of one pixel has the same layout in both formats; these are most of the weights.
         if isinstance(module, nn.Conv2d) and module.kernel_size != (1, 1):
             module.to(memory_format=torch.channels_last)
     if engine == "onnx":
         if dtype != "float32":
-            raise ValueError(f"the engine onnx computes in float32 only, not in {dtype}.")
+            raise UsageError(f"the engine onnx computes in float32 only, not in {dtype}.")
         encoder = OnnxFrameEncoder(backbone)
     elif dtype != "float32":
         encoder = _CastFrameEncoder(backbone, getattr(torch, dtype))
@@ -67,18 +68,15 @@ def prepare_for_inference(
 @torch.no_grad()
 def fold_batch_norms(module: nn.Module, example: torch.Tensor) -> None:
     """
-    Change each convolution whose output goes to a batch norm, so that it does both, in place.
-
-    The weights change where they lie, so that there is no second copy of them.
+    Fold each batch norm into the convolution before it, in place and without a copy of the weights.
 
     Args:
-        module: In evaluation mode.
-        example: An input. The order of the layers is that in which they run on it, since timm's networks do not
-            register them in that order.
+        module: A module in evaluation mode.
+        example: An input. It shows the order in which the layers run; timm's networks register them in another order.
     """
     places = {child: (parent, name) for parent in module.modules() for name, child in parent.named_children()}
     for norm, conv in _followed_convolutions(module, example).items():
-        # What leaves the parent of a convolution may be read elsewhere too, by a shortcut for instance.
+        # The output of the convolution's parent may have other readers, such as a shortcut.
         if places[norm][0] is not places[conv][0]:
             continue
         mean, variance = norm.get_buffer("running_mean"), norm.get_buffer("running_var")
@@ -86,13 +84,13 @@ def fold_batch_norms(module: nn.Module, example: torch.Tensor) -> None:
         bias = -mean if conv.bias is None else conv.bias - mean
         conv.weight.mul_(scale.view(-1, 1, 1, 1))
         conv.bias = nn.Parameter(bias * scale + norm.bias)
-        # A batch norm of timm may hold the activation behind it.
+        # A batch norm of timm may contain the activation that follows it.
         parent, name = places[norm]
         setattr(parent, name, nn.Identity() if type(norm) is nn.BatchNorm2d else norm.get_submodule("act"))
 
 
 def _followed_convolutions(module: nn.Module, example: torch.Tensor) -> dict[nn.BatchNorm2d, nn.Conv2d]:
-    """By each batch norm the convolution whose output it reads, where both run once."""
+    """For each batch norm the convolution whose output it reads, if both run once."""
     made: list[tuple[torch.Tensor, nn.Conv2d]] = []
     read: list[tuple[nn.BatchNorm2d, torch.Tensor]] = []
     hooks = []
@@ -113,7 +111,7 @@ def _followed_convolutions(module: nn.Module, example: torch.Tensor) -> dict[nn.
 
 
 class _CastFrameEncoder(nn.Module):
-    """A frame encoder that computes in a shorter type and answers in float32."""
+    """A frame encoder that computes in a shorter data type and returns float32."""
 
     def __init__(self, backbone: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
@@ -127,16 +125,22 @@ class _CastFrameEncoder(nn.Module):
 
 class OnnxFrameEncoder(nn.Module):
     """
-    A frame encoder `(N, C, H, W)` to `(N, num_features)` that onnxruntime runs, with one graph a size of frames.
+    A frame encoder, (N, C, H, W) to (N, num_features), that runs with onnxruntime, with one graph per frame size.
 
-    Grad-CAM needs gradients, which onnxruntime does not give: under `torch.enable_grad` torch computes.
+    With gradients enabled, as for Grad-CAM, torch computes instead.
+
+    Args:
+        backbone: The backbone to export.
+
+    Raises:
+        UsageError: If a package is missing.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
         super().__init__()
         missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
         if missing:
-            raise ValueError(f"the engine onnx needs {', '.join(missing)}: pip install 'deepfake-video[export]'.")
+            raise UsageError(f"--engine onnx needs {', '.join(missing)}: pip install 'deepfake-video[export]'.")
         self.backbone = backbone
         self._sessions: dict[tuple[int, int], Any] = {}
 
@@ -152,7 +156,7 @@ class OnnxFrameEncoder(nn.Module):
 
 
 def _open_session(backbone: nn.Module, height: int, width: int) -> Any:
-    """A session of the graph in the user's cache; a graph that is not there, or does not load, is exported."""
+    """Open the graph in the user's cache. A graph that is missing or does not load is exported again."""
     import onnxruntime  # type: ignore[import-untyped]
 
     options = onnxruntime.SessionOptions()
@@ -165,31 +169,31 @@ def _open_session(backbone: nn.Module, height: int, width: int) -> Any:
     try:
         cached = cached_assets_path("deepfake-video", "onnx", f"{_graph_key(backbone)}-{height}x{width}")
         return open_graph(cached / "frame_encoder.onnx")
-    except Exception:  # what onnxruntime raises for a missing or damaged file has no common class
+    except Exception:  # onnxruntime has no common class of errors for a missing or damaged file
         if cached and not os.access(cached, os.W_OK):
             cached = None
     with tempfile.TemporaryDirectory(prefix="export-", dir=cached) as folder, torch.inference_mode(False):
         path = Path(folder, "frame_encoder.onnx")
         _export_graph(backbone, height, width, path)
-        # Several processes may do this at once: a graph appears whole or not at all.
+        # Several processes may do this at once, so the graph is moved to its place as a whole.
         return open_graph(path.replace(cached / path.name) if cached else path)
 
 
 def _export_graph(backbone: nn.Module, height: int, width: int, path: Path) -> None:
     from ..hub.onnx_export import write_graph
 
-    # Tracing with free heights and widths takes minutes.
+    # Exporting with dynamic heights and widths takes minutes.
     free = ("frames", None, None, None)
     write_graph(backbone, torch.zeros(2, 3, height, width), path, names=("frames", "features"), free=free)
 
 
 def _graph_key(backbone: nn.Module) -> str:
-    """Hash of all that decides about the graph: layers, weights, and what writes it."""
+    """Hash of everything that determines the graph: layers, weights and the versions of the exporter."""
     provider = type(backbone).__module__.partition(".")[0]
     versions = [__version__, *map(version, ("torch", provider, "onnx", "onnxscript"))]
     digest = hashlib.sha256(f"{versions} {backbone}".encode())
     for name, module in backbone.named_modules():
-        # Not all of them stand in the text of a network, the padding of another naming does not.
+        # The text of a network does not contain all of them, such as a padding of another name.
         settings = {key: value for key, value in vars(module).items() if isinstance(value, int | float | str | tuple)}
         digest.update(f"{name} {settings}".encode())
     for key, tensor in backbone.state_dict().items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From what was typed to the list of videos: files, folders, patterns, addresses and lists of them."""
+"""Expand files, folders, patterns, URLs and lists of them to a list of videos."""
 
 import glob
 import os
@@ -22,12 +22,12 @@ VIDEO_EXTENSIONS = frozenset({
 @dataclass
 class Inputs:
     """
-    The videos to judge.
+    The videos that sources name.
 
     Attributes:
-        paths: In the order given, each once.
-        num_others: Files that were skipped: without a video extension, or left by an operating system.
-        warnings: One line for each folder that adds no video.
+        paths: Paths and URLs in the order of the sources, each once.
+        num_others: Number of skipped files: those without a video extension, and system files such as `.DS_Store`.
+        warnings: One line for each folder that contains no video or cannot be read.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -35,47 +35,47 @@ class Inputs:
     warnings: list[str] = field(default_factory=list)
 
 
-def collect_inputs(arguments: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
+def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     """
-    Expand what was typed.
+    Expand sources to a list of videos.
 
-    An existing path is itself, whatever it looks like; a name that does not exist is tried in the other Unicode form
-    and as a pattern, and kept as it is if it is none: it is then reported as not found.
+    A path that exists is always taken literally. A name that does not exist is tried in the other Unicode form and as
+    a pattern. If it is not a pattern, it is kept; its result then has the status "not_found".
 
     Args:
-        arguments: Files, folders, patterns, or http(s) addresses.
-        lists: Text files with one argument per line, or tables with a column of paths.
+        sources: Files, folders, patterns, or http(s) URLs.
+        lists: Text files with one source per line, or CSV files with a column of paths.
 
     Raises:
-        InputError: If nothing names a video, a pattern matches nothing, or a list cannot be read.
+        InputError: If no source names a video, a pattern matches nothing, or a list cannot be read.
     """
     inputs = Inputs()
     found: list[str] = []
-    for argument in arguments:
-        found += _expand(argument, inputs)
+    for source in sources:
+        found += _expand(source, inputs)
     for name in lists:
         listed = read_paths(name)
         if not listed:
             raise InputError(f"{name}: lists no video.")
-        for argument in listed:
-            if is_clutter(argument):
+        for source in listed:
+            if is_clutter(source):
                 inputs.num_others += 1
             else:
-                found += _expand(argument, inputs)
+                found += _expand(source, inputs)
     inputs.paths = list(dict.fromkeys(found))
     if not inputs.paths:
-        reasons = inputs.warnings or ["The inputs name no video."]
-        raise InputError(" ".join([*reasons, f"Known extensions are {_known_extensions()}."]))
+        reasons = inputs.warnings or ["no video was given."]
+        raise InputError(" ".join([*reasons, f"The known extensions are {_known_extensions()}."]))
     return inputs
 
 
-def _expand(argument: str, inputs: Inputs) -> list[str]:
-    argument = find_on_disk(argument)
-    if os.path.isdir(argument):
-        return _search_folder(argument, inputs)
-    if os.path.lexists(argument) or "://" in argument or not glob.has_magic(argument):
-        return [argument]
-    return _match_pattern(argument, inputs)
+def _expand(source: str, inputs: Inputs) -> list[str]:
+    source = find_on_disk(source)
+    if os.path.isdir(source):
+        return _search_folder(source, inputs)
+    if os.path.lexists(source) or "://" in source or not glob.has_magic(source):
+        return [source]
+    return _match_pattern(source, inputs)
 
 
 def _search_folder(folder: str, inputs: Inputs) -> list[str]:
@@ -93,7 +93,7 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
             else:
                 inputs.num_others += 1
     if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
-        inputs.warnings.append(f"{folder}: the folder holds no video.")
+        inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
 
 
@@ -101,7 +101,7 @@ def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
     spellings = dict.fromkeys([pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))])
     matches = sorted({match for spelling in spellings for match in glob.glob(spelling, recursive=True)})
     if not matches:
-        raise InputError(f"{pattern}: no file has this name and none matches it as a pattern.")
+        raise InputError(f"{pattern}: no file has this name, and none matches it as a pattern.")
     videos: list[str] = []
     for match in matches:
         if os.path.isdir(match):

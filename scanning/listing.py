@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Lists and tables of videos, as text editors, spreadsheets and pandas write them."""
+"""Read lists and tables of videos as text editors, spreadsheets and pandas write them."""
 
 import codecs
 import csv
@@ -11,13 +11,14 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..common.errors import UsageError
 from ..common.files import as_written
 
 
 TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
 MAX_BYTES = 256 << 20
 DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab"}
-# The role of a column, by the names that it goes by.
+# The roles of columns, with the names under which each is recognised.
 ROLES = {
     "path": ("path", "file", "filepath", "filename", "video", "videopath", "videofile", "videoname"),
     "label": ("label", "target", "class", "isfake", "fake"),
@@ -28,14 +29,14 @@ ROLES = {
     "split": ("split", "subset", "partition"),
 }
 _ROLE_OF = {name: role for role, names in ROLES.items() for name in names}
-# Only a table that this package wrote has this column.
+# Only tables written by this package have this column.
 _PREDICTED = "fakeprobability"
 _WITHOUT_HEADER = ("path", "label", "group")
 _LABELS = {"real": False, "fake": True, "0": False, "1": True, "0.0": False, "1.0": True}
-# A truth value says whether a video is fake only in a column of such a name.
+# True and false are labels only in a column of one of these names.
 _TRUTHS = {"false": False, "true": True}
 _TRUTH_COLUMNS = ("isfake", "fake")
-# Longer marks first: that of UTF-32 begins like that of UTF-16.
+# Longer marks first: the mark of UTF-32 begins with that of UTF-16.
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -47,8 +48,8 @@ _CLUTTER_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _CLUTTER_FOLDER = "__MACOSX"
 
 
-class InputError(ValueError):
-    """Videos cannot be found as typed or listed; the sentence names the file, the line and the cause."""
+class InputError(UsageError):
+    """Videos cannot be found as they were given or listed; the message names the file, the line and the reason."""
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,8 @@ class Row:
     One row of a table.
 
     Attributes:
-        line: Line of the file that the row starts on, from 1.
-        cells: Content by role, stripped; an empty or absent cell is "".
+        line: Number of the line on which the row starts, from 1.
+        cells: Content by role, stripped; "" for an empty or missing cell.
     """
 
     line: int
@@ -72,8 +73,8 @@ class Table:
 
     Attributes:
         file: Path of the table.
-        columns: Name of each column in the header by role; the role itself where there is no header.
-        rows: Rows that are not empty.
+        columns: Name of each column in the header, by role; the role itself without a header.
+        rows: The rows that are not empty.
     """
 
     file: Path
@@ -84,18 +85,21 @@ class Table:
         """
         The label of a row.
 
+        Args:
+            row: A row of this table.
+
         Raises:
-            InputError: If the cell is neither real nor fake.
+            InputError: If the label is neither real nor fake.
         """
         text = row.cells["label"].lower()
-        # Spreadsheets of many countries write 1,0 for 1.0.
+        # Spreadsheets in many countries write 1,0 for 1.0.
         number = text.replace(",", ".")
         column = self.columns["label"]
         if number in _LABELS:
             return _LABELS[number]
         if _plain(column) in _TRUTH_COLUMNS and text in _TRUTHS:
             return _TRUTHS[text]
-        hint = "; true and false need a column named is_fake" if text in _TRUTHS else ""
+        hint = "; true and false are valid only in a column named is_fake" if text in _TRUTHS else ""
         raise InputError(
             f"{self.file}, line {row.line}: the label must be real or fake, or 0 or 1 (1 is fake), got "
             f"{row.cells['label']!r} in the column {column!r}{hint}."
@@ -103,7 +107,7 @@ class Table:
 
 
 def is_clutter(path: str | Path) -> bool:
-    """Whether an operating system left this file beside the videos, such as `._clip.mp4`, `.DS_Store`, `Thumbs.db`."""
+    """Whether a path is a file of the operating system, such as `._clip.mp4`, `.DS_Store` or `Thumbs.db`."""
     parts = Path(path).parts
     name = parts[-1].lower() if parts else ""
     return name.startswith("._") or name in _CLUTTER_NAMES or _CLUTTER_FOLDER in parts
@@ -111,16 +115,16 @@ def is_clutter(path: str | Path) -> bool:
 
 def find_on_disk(path: str | Path) -> str:
     """
-    The path under which a file exists, whether its name is stored composed (NFC) or decomposed (NFD).
+    Find the path under which a file exists, whether its name is stored composed (NFC) or decomposed (NFD).
 
-    macOS stores "é" as two characters, most other programs as one; both look alike. The separators of Windows are read
-    as separators where no file has a name with them.
+    macOS stores "é" as two characters, most other programs as one; both look the same. Backslashes are taken as
+    separators if no file with a backslash in its name exists.
 
     Args:
-        path: A path as it was typed or listed.
+        path: A path as it was given or listed.
 
     Returns:
-        The path itself if it exists or if nothing of that name does.
+        The path of the existing file, or the path itself if there is none.
 
     Raises:
         InputError: If two different files have this name.
@@ -144,7 +148,9 @@ def find_on_disk(path: str | Path) -> str:
         except OSError:
             return path
         if len(entries) > 1:
-            raise InputError(f"{path}: two files have this name, one composed and one decomposed; rename one of them.")
+            raise InputError(
+                f"{path}: two files have this name, one in Unicode form NFC and one in NFD; rename one of them."
+            )
         if not entries:
             return path
         found /= entries[0]
@@ -153,13 +159,16 @@ def find_on_disk(path: str | Path) -> str:
 
 def read_paths(file: str | Path) -> list[str]:
     """
-    The paths of a list: a text file with one path per line, or a table with a column of paths.
+    Read the paths of a list: a text file with one path per line, or a table with a column of paths.
 
-    A table is a file that ends in .csv or .tsv, or whose first line is a header. Its relative paths start at the
-    folder of the file; those of a text file at the working directory.
+    A table is a file that ends in .csv or .tsv, or whose first line is a header. Relative paths in a table are
+    relative to its folder, those in a text file to the working directory.
+
+    Args:
+        file: The list.
 
     Raises:
-        InputError: If it cannot be read.
+        InputError: If the list cannot be read.
     """
     file = Path(file)
     text = read_text(file)
@@ -175,17 +184,17 @@ def read_paths(file: str | Path) -> list[str]:
 
 def read_table(file: str | Path, *, required: Collection[str]) -> Table:
     """
-    Read a table of videos with comma, semicolon or tab between the cells.
+    Read a table of videos, separated by comma, semicolon or tab.
 
-    The first row is a header if it names the required columns; see `ROLES` for the names. Without a header the
-    columns are path, label and an optional group.
+    The first row is a header if it names the required columns; `ROLES` lists the names. Without a header, the columns
+    are path, label and optionally group.
 
     Args:
         file: A text file in UTF-8, or in UTF-16 with a byte order mark.
-        required: Roles that every row must fill.
+        required: Roles for which every row must have a value.
 
     Raises:
-        InputError: If it cannot be read, or what it means is not certain.
+        InputError: If the table cannot be read or is ambiguous.
     """
     file = Path(file)
     return parse_table(file, read_text(file), required=required)
@@ -193,19 +202,22 @@ def read_table(file: str | Path, *, required: Collection[str]) -> Table:
 
 def read_text(file: Path) -> str:
     """
-    The text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+    Read a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
+
+    Args:
+        file: The file.
 
     Raises:
-        InputError: If it cannot be read or is in another encoding.
+        InputError: If the file cannot be read or has another encoding.
     """
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"{file}: has more than {MAX_BYTES >> 20} MiB, too much for a list of videos.")
+            raise InputError(f"{file}: is larger than {MAX_BYTES >> 20} MiB, the limit for a list of videos.")
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
     if content.startswith(b"PK\x03\x04"):
-        raise InputError(f"{file}: is a workbook or archive, not a text file; save it as CSV (UTF-8).")
+        raise InputError(f"{file}: is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -214,24 +226,24 @@ def read_text(file: Path) -> str:
         where = f"line {line} is" if encoding.startswith("utf-8") else "it is"
         raise InputError(f"{file}: {where} not {encoding[:6].upper()} text; save the file as UTF-8.") from error
     if "\0" in text:
-        raise InputError(f"{file}: looks like UTF-16 without a byte order mark, or is no text; save it as UTF-8.")
+        raise InputError(f"{file}: is UTF-16 without a byte order mark, or not a text file; save it as UTF-8.")
     return text
 
 
 def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
-    """[`read_table`] of a text that was read from `file`."""
+    """[`read_table`] of the text of a file."""
     text, delimiter = _declared_delimiter(text)
     delimiters = [delimiter] if delimiter else list(DELIMITERS)
     firsts = {delimiter: _first_row(text, delimiter) for delimiter in delimiters}
     if not text.strip("".join([*DELIMITERS, " \r\n"])):
         raise InputError(f"{file}: lists no video.")
     if not any(firsts.values()):
-        raise InputError(f"{file}: the first row cannot be read; a double quote in it is not closed.")
+        raise InputError(f"{file}: the first row cannot be read, because a double quote in it is not closed.")
     for delimiter, names in firsts.items():
         if set(required) <= set(map(_role, names)):
             if "label" in required and _PREDICTED in map(_plain, names):
                 raise InputError(
-                    f"{file}: holds results of predict (column 'fake_probability'), whose labels are predictions; "
+                    f"{file}: contains results of predict (column 'fake_probability'), whose labels are predictions; "
                     "give a table with the true labels."
                 )
             columns = _columns(file, names)
@@ -244,7 +256,7 @@ def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
 
 
 def _what_is_missing(firsts: dict[str, list[str]], required: Collection[str]) -> str:
-    """Why the first row is neither a header nor a video with its label."""
+    """The reason why the first row is neither a header nor a video with its label."""
     cells = max(firsts.values(), key=lambda names: (sum(_role(name) != "" for name in names), len(names)))
     absent = [role for role in required if role not in map(_role, cells)]
     shown = ", ".join(repr(cell) for cell in cells[:8])
@@ -269,7 +281,7 @@ def _columns(file: Path, names: list[str]) -> dict[str, str]:
 
 
 def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Collection[str]) -> list[Row]:
-    """All rows that are not empty, the header among them."""
+    """All rows that are not empty, including the header."""
     rows: list[Row] = []
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     while True:
@@ -279,14 +291,14 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
         except StopIteration:
             return rows
         except csv.Error as error:
-            raise InputError(f"{file}, line {line}: the row that starts here cannot be read ({error}).") from error
+            raise InputError(f"{file}, line {line}: the row that starts here is invalid ({error}).") from error
         while cells and not cells[-1]:
             cells.pop()
         if not cells:
             continue
         if len(cells) > len(roles):
             raise InputError(
-                f"{file}, line {line}: has {len(cells)} cells for {len(roles)} columns; put a cell that contains a "
+                f"{file}, line {line}: has {len(cells)} cells for {len(roles)} columns; put cells that contain a "
                 f"{DELIMITERS.get(delimiter, delimiter)} in double quotes."
             )
         content = dict.fromkeys(roles, "") | dict(zip(roles, cells, strict=False))
@@ -298,7 +310,7 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
 
 
 def _as_listed(file: Path, path: str) -> str:
-    """The path of a cell, without the apostrophe that keeps a spreadsheet from taking it for a formula."""
+    """The path of a cell, without the apostrophe that protects it from being interpreted as a formula."""
     return path if os.path.lexists(file.parent / path) else as_written(path)
 
 
@@ -311,9 +323,9 @@ def _first_row(text: str, delimiter: str) -> list[str]:
 
 
 def _declared_delimiter(text: str) -> tuple[str, str]:
-    """The text without a first line `sep=;`, by which Excel is told the separator, and that separator or ""."""
+    """The text without a first line `sep=;`, which tells Excel the separator, and that separator or ""."""
     match = re.match(r'"?sep=([,;\t])"?\r?\n', text, re.IGNORECASE)
-    # The line is emptied and not cut off: the numbers of the others stay.
+    # The line is emptied, not removed, so that the numbers of the other lines stay the same.
     return ("\n" + text[match.end() :], match[1]) if match else (text, "")
 
 
@@ -329,7 +341,7 @@ def _is_labelled(cells: list[str]) -> bool:
 
 
 def _is_single(text: str) -> bool:
-    """Whether no line holds any separator, so that each is a path."""
+    """Whether no line contains a separator, so that each line is a path."""
     return not any(delimiter in text for delimiter in DELIMITERS)
 
 
@@ -338,12 +350,12 @@ def _role(name: str) -> str:
 
 
 def _plain(name: str) -> str:
-    """`Video Path`, `video_path` and `video-path` are one name."""
+    """The name without separators, in lower case: `Video Path`, `video_path` and `video-path` are the same."""
     return re.sub(r"[\s_-]+", "", name.lower())
 
 
 def _unquoted(line: str) -> str:
-    """A path without the quotes that Windows puts around it when it is copied."""
+    """A path without the quotes that Windows adds when a path is copied."""
     is_quoted = len(line) > 2 and line[0] == line[-1] == '"'
     return line[1:-1] if is_quoted and not os.path.lexists(line) else line
 

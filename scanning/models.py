@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Load a checkpoint with the package's own classes: safetensors and JSON only, code in the folder is ignored."""
+"""Load a model with the classes of this package: safetensors and JSON only; code in the model folder is never run."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -10,9 +10,10 @@ import torch
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
+from ..common.errors import UsageError
 from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
-from ..hub.checkpoint import ModelLoadError, read_checkpoint
+from ..hub.checkpoint import ModelLoadError, read_checkpoint, read_choices
 from ..hub.packaged import DEFAULT_CHECKPOINT
 from ..hub.terms import CARD_NAME, TERMS_NAMES
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -34,8 +35,8 @@ class LoadedModel:
     Attributes:
         network: The network.
         processor: Its preprocessing.
-        identity: Which weights it has.
-        folder: Where its files lie: a local folder, the snapshot of a Hub repository, or the packaged checkpoint;
+        identity: Name and hash of its weights.
+        folder: Folder of its files: a local folder, the snapshot of a Hub repository, or the packaged checkpoint.
             `None` for random weights.
     """
 
@@ -46,23 +47,46 @@ class LoadedModel:
 
     @property
     def fake_index(self) -> int:
-        """Which logit means fake."""
+        """Index of the fake logit."""
         return int(self.network.config.label2id["fake"])
 
     def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
-        """Pictures `(h, w, 3)` uint8, cut out and sampled before, as one clip `(1, T, C, H, W)` for the network."""
-        inputs = self.processor(
-            np.asarray(crops),
-            do_sample_frames=False,
-            do_crop_faces=False,
-            input_data_format="channels_last",
-            return_tensors="pt",
-        )
-        pixels: torch.Tensor = inputs["pixel_values_videos"]
+        """
+        Preprocess one clip and move it to the device of the network.
+
+        Args:
+            crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+
+        Returns:
+            Tensor of shape (1, T, C, H, W).
+        """
+        pixels = pixel_values(self.processor, crops)
         if self.network.device.type == "cuda":
-            # The next clip can be made while this one is on its way.
+            # The next clip can be prepared while this one is transferred.
             return pixels.pin_memory().to(self.network.device, non_blocking=True)
         return pixels.to(self.network.device)
+
+
+def pixel_values(processor: DeepfakeVideoProcessor, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
+    """
+    Preprocess one clip.
+
+    Args:
+        processor: The preprocessing of a model.
+        crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+
+    Returns:
+        Tensor of shape (1, T, C, H, W), float32.
+    """
+    inputs = processor(
+        np.asarray(crops),
+        do_sample_frames=False,
+        do_crop_faces=False,
+        input_data_format="channels_last",
+        return_tensors="pt",
+    )
+    pixels: torch.Tensor = inputs["pixel_values_videos"]
+    return pixels
 
 
 def load_model(
@@ -74,21 +98,21 @@ def load_model(
     engine: Engine = "torch",
 ) -> LoadedModel:
     """
-    Load a folder or Hub repository, made fast: the network computes what the checkpoint does, and cannot be saved.
+    Load a model folder or Hub repository for inference. The network is optimised and can no longer be saved.
 
     Args:
-        name: Folder or Hub id; `None` for the packaged checkpoint, or random weights where there is none.
-        device: Where the network runs.
+        name: Model folder or Hub id; `None` for the packaged checkpoint, or random weights if there is none.
+        device: Device of the network.
         revision: Branch, tag or commit of a Hub repository.
-        dtype: Of the frame encoder, see [`prepare_for_inference`].
-        engine: What runs the frame encoder; "onnx" only on the CPU.
+        dtype: Precision of the frame encoder, see [`prepare_for_inference`].
+        engine: Library that runs the frame encoder; "onnx" is available on the CPU only.
 
     Raises:
-        ModelLoadError: If it cannot be had, is no checkpoint of this package, or is damaged.
-        ValueError: If the engine is not installed, or does not go with the type or the device.
+        ModelLoadError: If it cannot be found or downloaded, is not a model of this package, or is damaged.
+        UsageError: If the engine is not installed, or does not support the precision or the device.
     """
     if engine == "onnx" and device != "cpu":
-        raise ValueError(f"the engine onnx runs on the cpu, not on {device}: leave --engine out there.")
+        raise UsageError(f"the engine onnx runs on the CPU only, not on {device}; use --engine torch there.")
 
     def prepare(network: DeepfakeForVideoClassification) -> None:
         prepare_for_inference(network, dtype=dtype, engine=engine)
@@ -99,15 +123,32 @@ def load_model(
 
 def load_stored_model(model: LoadedModel) -> LoadedModel:
     """
-    The checkpoint of a loaded model with its network as it is stored, on the CPU: for saving it again.
+    Load a model again as it is stored, on the CPU, so that it can be saved under another name.
+
+    Args:
+        model: The model, optimised for inference.
 
     Raises:
-        ModelLoadError: If it is gone or changed.
+        ModelLoadError: If its files are missing or have changed.
     """
     stored = _load_stored(None if model.folder is None else str(model.folder), None)
     if stored.identity.weights_sha256 != model.identity.weights_sha256:
-        raise ModelLoadError(f"{model.identity.id}: the weights changed meanwhile.")
+        raise ModelLoadError(f"{model.identity.id}: the weights changed since they were loaded.")
     return stored
+
+
+def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
+    """
+    Load the preprocessing of a model without its weights.
+
+    Args:
+        name: Model folder or Hub id; `None` for the packaged checkpoint.
+
+    Raises:
+        ModelLoadError: If the folder or its JSON files cannot be read.
+    """
+    name = str(DEFAULT_CHECKPOINT if name is None else name)
+    return read_choices(name, _local_folder(name, None)[0])[1]
 
 
 def _load_stored(
@@ -127,7 +168,7 @@ def _load_stored(
     if folder.resolve() == DEFAULT_CHECKPOINT:
         name = DEFAULT_ID
     elif name in (DEFAULT_ID, UNTRAINED_ID):
-        # A folder of one's own that is called like ours.
+        # A local folder that happens to have the name of the packaged checkpoint.
         name = f"./{name}"
     identity = ModelIdentity(id=name, revision=commit, weights_sha256=checkpoint.weights_sha256)
     return LoadedModel(checkpoint.network, checkpoint.processor, identity, folder)
@@ -137,19 +178,19 @@ def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
     path = Path(name)
     if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
         raise ModelLoadError(
-            f"{name}: a legacy checkpoint is not loaded directly; convert it first: "
+            f"{name}: legacy checkpoints cannot be loaded directly; convert it first: "
             f"deepfake-video convert {name} --output FOLDER"
         )
     if path.is_dir():
         return path, None
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise ModelLoadError(f"{name}: is no folder with a checkpoint; give one, or the id of a Hub repository.")
+        raise ModelLoadError(f"{name}: is not a model folder; give a model folder or the id of a Hub repository.")
     try:
         patterns = ["*.json", "*.safetensors", *TERMS_NAMES, CARD_NAME]
         snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
-            f"{name}: there is no such folder, and the Hub repository cannot be had, {one_line(error)}"
+            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
         ) from error
     return Path(snapshot), Path(snapshot).name
 

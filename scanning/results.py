@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is said about one video: the same keys whether it could be judged or not."""
+"""The result of one video, with the same keys whether it could be scored or not."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -11,8 +11,8 @@ from ..video_errors import FailureReason
 
 
 SCHEMA_VERSION = 2
-# Raise it with every change after which the same files, weights and settings give another score, warning, timeline or
-# face crop: the form may stay. Runs and face crops of another version are not gone on with.
+# Increase it with every change after which the same files, weights and settings give another score, timeline, face
+# crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
 # Name of the packaged checkpoint.
@@ -24,7 +24,7 @@ Status = Literal["ok"] | FailureReason
 
 @dataclass(frozen=True, kw_only=True)
 class ModelIdentity:
-    """Which weights judged: of an ensemble, every part joined by " + "."""
+    """Name, revision and hash of the weights. Those of an ensemble are joined by " + "."""
 
     id: str
     revision: str | None = None
@@ -34,14 +34,14 @@ class ModelIdentity:
 @dataclass(frozen=True, kw_only=True)
 class FaceResult:
     """
-    One person's track.
+    One face that was followed through the video.
 
     Attributes:
-        track_id: 0 is the main face.
-        fake_probability: Of the clip of this face alone.
+        track_id: Number of the face; 0 is the main face.
+        fake_probability: Fake probability of the clip of this face.
         coverage: Share of the sampled frames in which this face was detected.
-        first_s: When it is first seen, in seconds on the player's clock (see [`VideoResult`]).
-        last_s: When it is last seen, in seconds on the player's clock.
+        first_s: When it is first seen, in seconds from the start of the container.
+        last_s: When it is last seen, in seconds from the start of the container.
     """
 
     track_id: int
@@ -54,16 +54,16 @@ class FaceResult:
 @dataclass(frozen=True, kw_only=True)
 class FrameScore:
     """
-    What a model says of one frame of a face that it judged.
+    The score that one model gives one frame of one face.
 
     Attributes:
-        model: Position of the model among `frame_rules`.
-        track_id: Whose face; `None` means whole frames.
-        index: Which frame of the video, counted from 0.
-        time_s: When it is shown, in seconds on the player's clock (see [`VideoResult`]).
-        fake_probability: Of this frame, before the temperature.
-        weight: Its share in the clip. The weights of a face and model add up to 1; they are equal unless a face was
-            seen in fewer frames than a clip has, some of which are then judged more than once.
+        model: Index of the model in `frame_rules`.
+        track_id: Number of the face; `None` for whole frames.
+        index: Index of the frame in the video, from 0.
+        time_s: When it is shown, in seconds from the start of the container.
+        fake_probability: Fake probability of this frame. See [`FrameRule`] for its calibration.
+        weight: Share of the frame in the clip. The weights of a face and model add up to 1. They are equal unless the
+            face was detected in fewer frames than a clip has; some frames are then repeated.
     """
 
     model: int
@@ -77,15 +77,15 @@ class FrameScore:
 @dataclass(frozen=True, kw_only=True)
 class FrameRule:
     """
-    How a model's score of a face follows from the frames `p` with their weights `w`.
+    How the score of a face follows from the probabilities `p` of its frames and their weights `w`.
 
     "mean-logit" is `sigmoid(sum(w * logit(p)))`. "mean-probability" averages before the calibration:
     `sigmoid(logit(sum(w * u)) / temperature + fake_bias)` with `u = sigmoid(temperature * (logit(p) - fake_bias))`.
 
     Attributes:
-        aggregation: `None` if the frames do not determine the score, as in a recurrent model.
-        temperature: Calibrated temperature of the checkpoint.
-        fake_bias: Calibrated bias of its fake logit.
+        aggregation: Name of the rule; `None` if the frames do not determine the score, as in a recurrent model.
+        temperature: Temperature of the model's calibration.
+        fake_bias: Bias of the fake logit of the model's calibration.
     """
 
     aggregation: Literal["mean-logit", "mean-probability"] | None
@@ -96,13 +96,14 @@ class FrameRule:
 @dataclass(frozen=True, kw_only=True)
 class TimelineEntry:
     """
-    The score of one window of a face's track; windows overlap.
+    The score of one window of the timeline. The windows of a face overlap.
 
     Attributes:
-        start_s: In seconds on the player's clock (see [`VideoResult`]).
-        end_s: Where the next frame follows, or a gap begins, in seconds on the player's clock.
-        fake_probability: Of the frames of this window alone.
-        track_id: Whose; one beyond those of `faces` was only seen by the denser pass, `None` means whole frames.
+        start_s: When its first frame is shown, in seconds from the start of the container.
+        end_s: When its last frame ends, in seconds from the start of the container.
+        fake_probability: Fake probability of the frames of this window.
+        track_id: Number of the face; `None` for whole frames. A number that is not among `faces` is a face that only
+            the denser sampling of the timeline found.
     """
 
     start_s: float
@@ -116,30 +117,42 @@ class VideoResult:
     """
     The result of one video.
 
-    All times are seconds on the player's clock: 0 is the start of the container, so a picture that begins two seconds
-    after the sound begins at 2.0, and a stream whose own clock starts at three hours begins at 0.
+    All times are those of a player, in seconds: 0 is the start of the container. A picture that begins two seconds
+    after the sound begins at 2.0, and a stream whose own timestamps start at three hours begins at 0.
 
     Attributes:
-        path: As it was given.
-        status: "ok", or why the video could not be judged.
-        label: "real" or "fake" by the threshold; `None` unless ok.
-        fake_probability: In [0, 1]; `None` unless ok, never a number in place of a failure.
-        threshold: Fake probability from which on the label is "fake"; `None` if no model was loaded.
-        message: Why the video could not be judged, in one sentence; `None` if ok.
+        path: Path or URL of the video as it was given.
+        status: `"ok"`, or the reason why the video could not be scored.
+        label: `"real"` or `"fake"`; `None` unless the status is ok.
+        fake_probability: Score in [0, 1]; `None` unless the status is ok.
+        threshold: Fake probability from which the label is "fake"; `None` if no model was loaded.
+        message: Why the video could not be scored, in one sentence; `None` if the status is ok.
         warnings: What a reader of the score should know.
-        duration_s: When the last frame ends, in seconds on the player's clock, if the video opened.
-        frames_analyzed: Distinct frames behind the score.
+        duration_s: When the last frame ends, in seconds; `None` if the video could not be opened.
+        frames_analyzed: Number of distinct frames behind the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
-        faces: One entry a track, the main face first; empty without face cropping.
-        decisive_track_id: The face whose score is that of the video; `None` for whole frames or a mean of faces.
-        frames: Every frame that was judged, by model, face and time.
-        frame_rules: How each model's score follows from its frames; the score of a face is the mean over the models.
-        timeline: Windows in order; empty unless asked for.
-        version: Of this package.
+        faces: The faces, the main face first; empty without face cropping.
+        decisive_track_id: Number of the face whose score is that of the video; `None` for whole frames or a mean.
+        frames: Every scored frame, by model, face and time.
+        frame_rules: For each model, how the score of a face follows from its frames. The score of an ensemble is the
+            mean over its models.
+        timeline: The windows in order of time; empty unless a timeline was requested.
+        schema_version: Version of these keys.
+        version: Version of this package.
         created: UTC time of the result.
-        settings: The choices that led to the score.
-        model: Which weights judged.
-        sha256: Of the video file, if it could be read.
+        settings: The settings that determine the score.
+        model: The weights.
+        sha256: SHA-256 of the video file; `None` if it could not be read.
+
+    Raises:
+        ValueError: If a result without a score is ok, or if one with a score is not.
+
+    Example:
+
+        >>> from deepfake_video import scan
+        >>> result = scan("missing.mp4")
+        >>> result.status, result.fake_probability
+        ('not_found', None)
     """
 
     path: str
@@ -171,25 +184,33 @@ class VideoResult:
             raise ValueError(f"fake_probability must lie in [0, 1], got {self.fake_probability}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists, strings and numbers, in the documented order."""
+        """The result as plain dictionaries, lists, strings and numbers, with the attributes as keys in this order."""
         return asdict(self)
 
     def to_json(self, indent: int | None = None) -> str:
-        """Strict JSON: no NaN; what is no text in the name of a file is escaped."""
+        """
+        The result as strict JSON, without NaN. Bytes of a file name that are not valid text are escaped.
+
+        Args:
+            indent: Number of spaces per level; one line by default.
+        """
         text = json.dumps(self.to_dict(), indent=indent, ensure_ascii=False, allow_nan=False)
         return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "VideoResult":
         """
-        What [`to_dict`] gave.
+        Create a result from what [`to_dict`] returned.
+
+        Args:
+            content: The dictionary.
 
         Raises:
-            ValueError: If it is no result of this version of the schema.
+            ValueError: If it is not a result of this version of the schema.
         """
         try:
             if content["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"a result of schema version {content['schema_version']} is not read here.")
+                raise ValueError(f"results of schema version {content['schema_version']} are not supported.")
             parts = {
                 "faces": [FaceResult(**face) for face in content["faces"]],
                 "frames": [FrameScore(**frame) for frame in content["frames"]],
@@ -199,4 +220,4 @@ class VideoResult:
             }
             return cls(**{**content, **parts})
         except (KeyError, TypeError) as error:
-            raise ValueError(f"this is no result of a video ({error}).") from error
+            raise ValueError(f"not the result of a video ({error}).") from error

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A short sample video with a drawn face, for a first try without a video at hand."""
+"""Generate a short sample video with a drawn face, to try the tools without a video."""
 
 from pathlib import Path
 
@@ -9,17 +9,17 @@ from PIL import Image, ImageDraw, ImageFilter
 
 
 WIDTH, HEIGHT, FPS = 640, 360, 25
-# Drawn larger and scaled down: smooth edges.
+# The face is drawn larger and scaled down for smooth edges.
 _SCALE = 2
 
 
 def write_sample_video(path: str | Path, *, num_frames: int = 50) -> Path:
     """
-    Write a drawn face that moves its head and blinks, as H.264 in MP4.
+    Write a video of a drawn face that moves its head and blinks, as H.264 in MP4.
 
     Args:
         path: The file to write.
-        num_frames: Its length, at 25 frames a second.
+        num_frames: Number of frames, at 25 frames per second.
 
     Returns:
         The path.
@@ -35,7 +35,15 @@ def write_sample_video(path: str | Path, *, num_frames: int = 50) -> Path:
 
 
 def draw_face(time_s: float) -> np.ndarray:
-    """One frame `(360, 640, 3)` uint8 RGB of a face that swings from side to side and blinks every second."""
+    """
+    Draw one frame of a face that moves from side to side and blinks every second.
+
+    Args:
+        time_s: Time of the frame in seconds.
+
+    Returns:
+        Array of shape (360, 640, 3), uint8 RGB.
+    """
     image = Image.new("RGB", (WIDTH * _SCALE, HEIGHT * _SCALE), (96, 112, 128))
     draw = ImageDraw.Draw(image)
     x, y = WIDTH // 2 + 40 * np.sin(2 * np.pi * 0.4 * time_s), HEIGHT // 2 + 5 * np.sin(2 * np.pi * time_s)

@@ -1,43 +1,56 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices of a scan."""
+"""The settings of a scan: how each video is scored."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from ..common.errors import UsageError
 from ..video_errors import VideoLimits
 
 
 def check_threshold(threshold: float | None) -> None:
     """
-    Check a threshold, which may be 0, where everything is called fake, and 1.
+    Check a threshold. At 0 every video is labelled fake.
+
+    Args:
+        threshold: A number from 0 to 1, or `None`.
 
     Raises:
-        ValueError: If it is not a number from 0 to 1.
+        UsageError: If it is any other number.
     """
     if threshold is not None and not 0.0 <= threshold <= 1.0:
-        raise ValueError(f"the threshold must lie between 0 and 1, got {threshold}.")
+        raise UsageError(f"the threshold must lie between 0 and 1, got {threshold}.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ScanSettings:
     """
-    `None` leaves a choice to the checkpoint.
+    How each video is scored.
 
-    Attributes:
-        num_frames: Frames that are judged of each video.
-        faces: "auto" does what the checkpoint says, "none" judges whole frames.
-        face_aggregation: Score of a video from those of its faces that are seen long enough.
-        threshold: Fake probability from which on a video is called fake.
-        timeline: Whether a second, denser pass shows when and where; it never changes the score.
-        batch_size: Most frames that pass a network at once in that pass, which bounds the memory; `None` takes 8 on a
-            CPU, which gains nothing from more, and 32 elsewhere.
-        dtype: Of the frame encoder. bfloat16 moves scores in the second or third digit; it pays where the processor
-            has instructions for it.
-        engine: What runs the frame encoder; "onnx" is onnxruntime, for the CPU.
-        limits: Of what is read; `None` takes the defaults and the environment.
+    Args:
+        num_frames: Number of frames to score per video. `None` for that of the model.
+        faces: `"auto"` crops faces if the model was trained on face crops, `"none"` scores whole frames.
+        face_aggregation: How the score of a video follows from the faces that were detected in at least a quarter of
+            the sampled frames: their maximum, their mean, or the score of the main face.
+        threshold: Fake probability from which a video is labelled fake. `None` for 0.5, which includes the calibration
+            of the model.
+        timeline: Whether to also score short windows of the video. It does not change the score of the video.
+        batch_size: Number of frames per batch for the timeline, which bounds the memory. `None` for 8 on a CPU, where
+            larger batches are not faster, and for 32 elsewhere.
+        dtype: Precision of the frame encoder. `"bfloat16"` changes scores in the second or third digit and is faster
+            on processors that support it.
+        engine: Library that runs the frame encoder. `"onnx"` is onnxruntime on the CPU.
+        limits: Limits on what is read. `None` for the defaults and the environment variables.
 
     Raises:
-        ValueError: If a number is out of range.
+        UsageError: If a number is out of range.
+
+    Example:
+
+        >>> from deepfake_video import ScanSettings
+        >>> settings = ScanSettings(face_aggregation="mean", timeline=True)
+        >>> settings.to_dict()["face_aggregation"]
+        'mean'
     """
 
     num_frames: int | None = None
@@ -52,12 +65,12 @@ class ScanSettings:
 
     def __post_init__(self) -> None:
         if self.num_frames is not None and not 1 <= self.num_frames <= 10_000:
-            raise ValueError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
+            raise UsageError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
         check_threshold(self.threshold)
         if self.batch_size is not None and not 1 <= self.batch_size <= 10_000:
-            raise ValueError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
+            raise UsageError(f"the batch size must lie between 1 and 10000, got {self.batch_size}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """What stands in a result: limits and the batch size are no choices that change it."""
+        """The settings that a result lists: those that change its score. The threshold has a key of its own."""
         left_out = ("limits", "threshold", "batch_size")
         return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The folder of a scan that can be killed and started again.
+The output folder of a scan, which can be killed and resumed.
 
-    results.jsonl        one line a video
-    results-<n>.jsonl    the lines of the n-th process while several scan together; joined at the end
-    run.json             which function the results are made by; those of another one are refused
-    files-<n>.jsonl      stamps of the files, by which one that has not changed need not be read again
-    pictures/            what a report shows of each video, one file a video
+    results.jsonl        one line per video
+    results-<n>.jsonl    the lines of the n-th process while several scan together; merged at the end
+    run.json             the function that made the results; results of another function are refused
+    files-<n>.jsonl      stamps of the files, by which an unchanged file is not read again
+    pictures/            the pictures of the report, one file per video
 
-A line is appended, with its line end, when a video is done. A start keeps the lines that still hold and drops the
-others, a torn last one among them; so no finished result is lost and none is there twice.
+A line is appended, with its line end, when a video is done. A resumed scan keeps the lines that are still valid and
+drops the others, including an incomplete last one. No finished result is lost, and none appears twice.
 """
 
 import contextlib
@@ -32,22 +32,22 @@ from .results import VideoResult
 
 
 RESULTS_NAME = "results.jsonl"
-# A failure that may pass, or that raising a limit mends: these videos are tried again.
+# Failures that may be temporary, or that a higher limit solves: these videos are tried again.
 PASSING_FAILURES = {"not_found", "unreadable", "timeout", "too_large"}
 
 
 class ResultStore:
     """
-    Results of one scan in a folder, kept as they come.
+    The results of one scan in a folder, stored one by one.
 
     Args:
-        folder: Made if it does not exist.
-        function: Describes what makes the results, see [`describe_function`].
-        rank: Which of several processes this is; the first one joins their results in [`finish`].
+        folder: The folder; created if it does not exist.
+        function: The description of the function that makes the results, see [`describe_function`].
         needs_pictures: Whether a result without its pictures counts as unfinished.
+        rank: Index of this process; process 0 merges the results in [`finish`].
 
     Raises:
-        OutputError: If the folder cannot be written to, or another scan is writing to it.
+        OutputError: If the folder cannot be written, or if another scan is using it.
     """
 
     def __init__(
@@ -69,11 +69,14 @@ class ResultStore:
 
     def begin(self, paths: Sequence[str], wait: Callable[[], None] = lambda: None) -> dict[str, VideoResult]:
         """
-        The results of an earlier run that still hold for these paths; of what does not, nothing is left behind.
+        Find the results of an earlier run that are still valid for these paths. The others of them are removed.
 
         Args:
-            paths: What all processes together are to scan.
+            paths: The videos of all processes together.
             wait: Returns when every process has called it.
+
+        Returns:
+            The valid results by path.
 
         Raises:
             RunMismatchError: If the folder holds results of another function.
@@ -96,10 +99,14 @@ class ResultStore:
 
     def add(self, result: VideoResult, pictures: Evidence | None = None) -> None:
         """
-        Keep a result for good.
+        Store a result.
+
+        Args:
+            result: The result.
+            pictures: Its pictures, if there are any.
 
         Raises:
-            OutputError: If it cannot be written, such as on a full disk.
+            OutputError: If it cannot be written, for instance because the disk is full.
         """
         stamp = None if is_url(result.path) else stamp_files([result.path], began_ns=self._began_ns)
         if pictures is not None:
@@ -107,21 +114,21 @@ class ResultStore:
             write_atomically(self._pictures_file(result.path), content)
         try:
             if self._stream is None:
-                # Unbuffered: what could not be written is not tried again when the file is closed.
+                # Unbuffered: a failed write is not repeated when the file is closed.
                 self._stream = self._file.open("ab", buffering=0)
             line = result.to_json().encode() + b"\n"
             if self._stream.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())
             if stamp is not None and result.sha256 is not None:
-                # Nothing is lost with it but time, so nothing waits for the disk.
+                # A lost stamp costs only time, so it is not synced to the disk.
                 with (self.folder / f"files-{self._rank}.jsonl").open("a", encoding="utf-8") as stream:
                     stream.write(json.dumps([result.path, result.sha256, stamp]) + "\n")
         except OSError as error:
             raise OutputError(self._file, error) from error
 
     def pictures(self, result: VideoResult) -> Evidence | None:
-        """The pictures that were made with this very result, if they can be read."""
+        """The pictures that were stored with this result, if they can be read."""
         try:
             content = json.loads(self._pictures_file(result.path).read_bytes())
             return Evidence.from_dict(content) if content["result"] == _digest(result) else None
@@ -130,10 +137,10 @@ class ResultStore:
 
     def finish(self, order: Sequence[str], wait: Callable[[], None] = lambda: None) -> None:
         """
-        Join what all processes wrote into one file.
+        Merge the lines of all processes into one file.
 
         Args:
-            order: Of the lines, by path; results of other videos follow.
+            order: Paths in the order of the lines. Results of other videos follow.
             wait: Returns when every process has called it.
         """
         self._close_stream()
@@ -144,7 +151,7 @@ class ResultStore:
             self._replace_all(sorted(results.values(), key=lambda result: position.get(result.path, len(position))))
 
     def close(self) -> None:
-        """Let another scan write here."""
+        """Close the files and release the folder."""
         self._close_stream()
         self._lock.close()
 
@@ -155,7 +162,7 @@ class ResultStore:
         self.close()
 
     def _holds(self, result: VideoResult, stamps: dict[str, tuple[str, str]]) -> bool:
-        """Whether a result is still that of its file; a new stamp is added to `stamps` where the file was read."""
+        """Whether a result is still valid. If its file had to be read, the new stamp is added to `stamps`."""
         if result.status in PASSING_FAILURES:
             return False
         if self._needs_pictures and result.status == "ok" and self.pictures(result) is None:
@@ -170,14 +177,14 @@ class ResultStore:
         return is_same
 
     def _read_all(self) -> Iterator[VideoResult]:
-        """Every whole line of all processes, the later ones of a path after the earlier ones."""
+        """Every complete line of all processes; for each path, later ones follow earlier ones."""
         for file in self._result_files():
             try:
                 content = file.read_bytes()
             except OSError as error:
                 raise OutputError(file, error) from error
             for line in content.split(b"\n"):
-                # Torn or foreign lines are no results.
+                # Incomplete and foreign lines are skipped.
                 with contextlib.suppress(ValueError):
                     yield VideoResult.from_dict(json.loads(line))
 
@@ -189,12 +196,12 @@ class ResultStore:
         self._close_stream()
         content = b"".join(result.to_json().encode() + b"\n" for result in results)
         write_atomically(self.folder / RESULTS_NAME, content)
-        # Their lines are in the main file now; being killed here leaves them in both, and the next start joins them.
+        # Their lines are in the main file now. If killed here, they are in both, and the next start merges them.
         for file in self._result_files()[1:]:
             file.unlink()
 
     def _read_stamps(self) -> dict[str, tuple[str, str]]:
-        """Hash and stamp of each file, by its path."""
+        """Hash and stamp of each file by its path."""
         stamps: dict[str, tuple[str, str]] = {}
         for file in sorted(self.folder.glob("files-*.jsonl")):
             for line in file.read_bytes().split(b"\n"):
@@ -225,8 +232,8 @@ def _digest(result: VideoResult) -> str:
 
 
 def _as_kept(result: VideoResult) -> VideoResult:
-    """The same with what cannot be known without fetching an address again."""
+    """The same result, with a warning if it is that of a URL, which is not downloaded again."""
     if not is_url(result.path):
         return result
-    said = f"this is the result of {result.created}: the address was not fetched again"
+    said = f"this is the result of {result.created}; the URL was not downloaded again"
     return replace(result, warnings=[*result.warnings, said])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the overlapping windows of a timeline to what a person wants to know: from when to when, and on which face."""
+"""Join the overlapping windows of a timeline to stretches: from when to when, and which face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from .results import TimelineEntry, VideoResult
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
     """
-    Windows of one face in a row that are all above the threshold, or a single one that is the highest of its face.
+    Consecutive windows of one face that all reach the threshold, or the single window with the highest probability.
 
     Attributes:
-        start_s: In seconds on the player's clock, as all times of a result.
-        end_s: In seconds on the player's clock.
-        track_id: Whose face; `None` means whole frames.
-        fake_probability: The highest of its windows.
+        start_s: Start, in seconds from the start of the container.
+        end_s: End, in seconds from the start of the container.
+        track_id: Number of the face; `None` for whole frames.
+        fake_probability: The highest fake probability of its windows.
     """
 
     start_s: float
@@ -27,10 +27,13 @@ class Stretch:
 
 def worst_stretches(result: VideoResult) -> list[Stretch]:
     """
-    The stretches of a timeline, the one with the highest fake probability first; none without a timeline.
+    The stretches of a timeline, the one with the highest fake probability first; an empty list without a timeline.
 
-    Where no window lies above the threshold, the highest one makes a stretch. The face that decides the verdict always
-    has one, if need be its highest window.
+    If no window reaches the threshold, the highest one is a stretch of its own. The decisive face always has a
+    stretch, at least its highest window.
+
+    Args:
+        result: The result of a video.
     """
     threshold = 0.0 if result.threshold is None else result.threshold
     stretches = [
@@ -47,7 +50,7 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
 
 
 def entries_by_track(result: VideoResult) -> dict[int | None, list[TimelineEntry]]:
-    """The windows of each face in order of time, the main face first."""
+    """The windows of each face in order of time, by the number of the face; the main face first."""
     tracks: dict[int | None, list[TimelineEntry]] = {}
     for entry in sorted(result.timeline, key=lambda entry: (entry.track_id or 0, entry.start_s)):
         tracks.setdefault(entry.track_id, []).append(entry)
@@ -74,7 +77,18 @@ def _join(run: Sequence[TimelineEntry]) -> Stretch:
 
 
 def clock(seconds: float) -> str:
-    """Minutes and seconds as people write them: 1:05, or 1:02:05 from an hour on."""
+    """
+    Format a time as minutes and seconds, and hours if there are any.
+
+    Args:
+        seconds: The time.
+
+    Example:
+
+        >>> from deepfake_video.scanning.stretches import clock
+        >>> clock(65), clock(3725)
+        ('1:05', '1:02:05')
+    """
     minutes, rest = divmod(int(seconds + 1e-6), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""When and where: a denser pass over a video, and windows that slide over its cached frame features."""
+"""The timeline: a second, denser pass over a video, and windows that slide over its cached frame features."""
 
 import itertools
 from collections.abc import Callable, Sequence
@@ -13,17 +13,17 @@ from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_decoding import VideoReader
+from .clip_reading import find_faces
 from .models import LoadedModel
-from .reading import find_faces
 from .results import TimelineEntry
 from .settings import ScanSettings
 
 
-# Six frames a second: below the 0.2 s up to which a cut between two frames is recognised.
+# Six frames per second. A cut is recognised between frames that are at most 0.2 s apart.
 DENSE_INTERVAL_S = 1 / 6
-# At that rate a window lasts two seconds and the next one begins a second later.
+# At that rate a window lasts two seconds, and the next one begins one second later.
 WINDOW_FRAMES, HOP_FRAMES = 12, 6
-# Bounds the time for a film: beyond eleven minutes the frames, and with them the windows, lie further apart.
+# Bounds the time for a film: beyond eleven minutes, frames and windows are further apart.
 MAX_DENSE_FRAMES = 4000
 _WINDOWS_PER_PASS = 64
 
@@ -31,14 +31,15 @@ _WINDOWS_PER_PASS = 64
 @dataclass(frozen=True, kw_only=True)
 class Window:
     """
-    Some frames of one face that were judged together.
+    Consecutive frames of one face that were scored together.
 
     Attributes:
-        entry: What is said about them.
-        frame_indices: (T,) Which frames of the video.
-        boxes: (T, 4) Where the face is in each, in pixels of a picture of `size`; `None` for whole frames.
-        quarter_turns: That put the face upright, counterclockwise.
-        size: Width and height that the boxes refer to; `None` means those of each frame.
+        entry: Time and score of the window.
+        frame_indices: Array of shape (T,): indices of the frames in the video.
+        boxes: Array of shape (T, 4): x0, y0, x1, y1 of the face in pixels of a picture of `size`; `None` for whole
+            frames.
+        quarter_turns: Counterclockwise turns by 90 degrees that put the face upright.
+        size: Width and height of the picture to which the boxes refer; `None` for those of each frame.
     """
 
     entry: TimelineEntry
@@ -56,21 +57,22 @@ def make_timeline(
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> list[Window]:
     """
-    Judge a video window by window, in order of time and face.
+    Score a video window by window, in order of time and face.
 
-    A window ends at a gap, where the video shows nothing new for long. Each face of `seen` has at least one window:
-    where it is never seen in half of the frames of one, the frames in which it is seen make windows of their own.
+    No window extends across a gap, where the video shows no new frame for long. Each face of `seen` has at least one
+    window: if it is never detected in half of the frames of a regular window, the frames in which it is detected form
+    windows of their own.
 
     Args:
         reader: The open video.
-        seen: The faces that the score is about: a window's `track_id` is theirs. A face that only this denser search
-            finds has a number of its own.
-        models: An ensemble's probabilities are averaged.
-        settings: The choices of the scan.
-        on_frame: Called with the index of each frame that was judged.
+        seen: The faces of the score, whose numbers the windows use. A face that only this denser pass finds gets a
+            new number.
+        models: One or several models; their probabilities are averaged.
+        settings: The settings of the scan.
+        on_frame: Called with the index of each frame that was scored.
 
     Raises:
-        VideoError: If the denser reading fails where the first one did not.
+        VideoError: If the video can no longer be decoded.
     """
     dense = dense_indices(reader)
     tracks = _find_dense_tracks(reader, dense, seen, models, settings)
@@ -124,7 +126,7 @@ def _find_dense_tracks(
     models: Sequence[LoadedModel],
     settings: ScanSettings,
 ) -> Sequence[FaceTrack | None]:
-    """The tracks of the denser search, and those of `seen` that it missed, in order of their numbers."""
+    """The tracks that the denser pass finds, and those of `seen` that it misses, in order of their numbers."""
     try:
         found = find_faces(reader, dense, [model.processor for model in models], settings)
     except NoFaceFoundError:
@@ -141,11 +143,11 @@ def _find_dense_tracks(
 
 class _Spans:
     """
-    What frames of a video make windows, and from when to when these last.
+    Forms windows from the frames of a video, and tells their times.
 
     Args:
         reader: The open video.
-        indices: (N,) Frames of the video, ascending: windows are positions among them.
+        indices: Array of shape (N,): indices of the frames, ascending. Windows are positions in this array.
     """
 
     def __init__(self, reader: VideoReader, indices: np.ndarray) -> None:
@@ -153,20 +155,20 @@ class _Spans:
         # A frame lasts until the next one, or until the gap that lies between.
         ends = [*self._starts[1:].tolist(), reader.duration_s]
         self._gaps_before = np.searchsorted(sorted(reader.gaps), indices)
-        # Of several gaps before the next of these frames, the first one counts.
+        # If there are several gaps before the next of these frames, the first one ends the frame.
         for index, end_s in sorted(reader.gaps.items(), reverse=True):
             ends[int(np.searchsorted(indices, index, side="right")) - 1] = end_s
         self._ends = ends
 
     def windows(self, positions: np.ndarray, longest_s: float = float("inf")) -> list[np.ndarray]:
-        """Overlapping windows over these positions, none of them across a gap or a step of more than `longest_s`."""
+        """Overlapping windows over these positions, none of which extends across a gap or a step above `longest_s`."""
         is_apart = np.diff(self._gaps_before[positions]) > 0
         is_apart |= np.diff(self._starts[positions]) > longest_s
         runs = np.split(positions, np.flatnonzero(is_apart) + 1)
         return [run[start:stop] for run in runs if len(run) for start, stop in window_bounds(len(run))]
 
     def span_s(self, positions: np.ndarray) -> tuple[float, float]:
-        """When the first of the frames begins and the last one ends."""
+        """When the first frame begins and when the last one ends, in seconds."""
         return float(self._starts[positions[0]]), float(self._ends[positions[-1]])
 
 
@@ -175,13 +177,13 @@ def _default_batch_size(models: Sequence[LoadedModel]) -> int:
 
 
 def dense_indices(reader: VideoReader) -> np.ndarray:
-    """Which frames the denser pass looks at: every n-th, (N,) int64."""
+    """Indices of the frames of the denser pass, every n-th frame: array of shape (N,), int64."""
     step = max(1, int(reader.fps * DENSE_INTERVAL_S + 1e-6), -(-reader.num_frames // MAX_DENSE_FRAMES))
     return np.arange(0, reader.num_frames, step)
 
 
 def window_bounds(num_frames: int) -> list[tuple[int, int]]:
-    """The first and the last but one position of each window over so many frames; the last one ends with them."""
+    """Start and stop of each window over a number of frames. The last window ends with the last frame."""
     last = max(0, num_frames - WINDOW_FRAMES)
     starts = sorted({*range(0, last + 1, HOP_FRAMES), last})
     return [(start, min(start + WINDOW_FRAMES, num_frames)) for start in starts]
@@ -189,9 +191,17 @@ def window_bounds(num_frames: int) -> list[tuple[int, int]]:
 
 def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list[FaceTrack]:
     """
-    The dense tracks under the numbers of the faces they show, one a face, in this order.
+    Give the tracks of the denser pass the numbers of the faces they show, and join those of the same face.
 
-    A cut ends a dense track, while frames seconds apart are linked across it: several tracks may belong to one face.
+    A cut ends a dense track, but frames that are seconds apart are linked across it, so several dense tracks may
+    belong to one face.
+
+    Args:
+        found: The tracks of the denser pass.
+        seen: The faces of the score.
+
+    Returns:
+        One track per face, in order of their numbers.
     """
     parts: dict[int, list[FaceTrack]] = {}
     newcomer = len(seen)
@@ -199,14 +209,14 @@ def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list
         agreement, number = max(((_agreement(track, face), -i) for i, face in enumerate(seen)), default=((0, 0.0), 0))
         owner = seen[-number].track_id if agreement > (0, MIN_IOU) else newcomer
         if any(np.isin(part.frame_indices, track.frame_indices).any() for part in parts.get(owner, ())):
-            owner = newcomer  # one face is not in two places
+            owner = newcomer  # a face cannot be in two places at once
         newcomer += owner == newcomer
         parts.setdefault(owner, []).append(track)
     return [_join(track_id, parts[track_id]) for track_id in sorted(parts)]
 
 
 def _agreement(dense: FaceTrack, face: FaceTrack) -> tuple[int, float]:
-    """At how many of the frames of `face` the dense track is in the same place, and the overlap half way through."""
+    """Number of frames of `face` at which the dense track is in the same place, and their overlap at its middle."""
     middle = int(dense.frame_indices[len(dense.frame_indices) // 2])
     step = int(np.diff(dense.frame_indices[:2]).sum())
     first, last = dense.frame_indices[0] - step, dense.frame_indices[-1] + step
@@ -215,7 +225,7 @@ def _agreement(dense: FaceTrack, face: FaceTrack) -> tuple[int, float]:
         for index, box in zip(face.frame_indices, face.boxes_in(dense.size), strict=True)
         if first < index < last
     )
-    # A short scene may lie between two frames of `face`: what stands where it would be is taken for it.
+    # A short scene may lie between two frames of `face`: a face at its interpolated position is taken for it.
     is_between = face.frame_indices[0] <= middle <= face.frame_indices[-1]
     if not is_between:
         return common, 0.0
@@ -228,7 +238,7 @@ def _interpolate(track: FaceTrack, index: int, size: tuple[int, int] | None = No
 
 
 def _join(track_id: int, parts: Sequence[FaceTrack]) -> FaceTrack:
-    """One track of several; where two hold the same frame, the more prominent one's box counts."""
+    """Join several tracks. If two contain the same frame, the box of the first, more prominent one is used."""
     indices, first = np.unique(np.concatenate([part.frame_indices for part in parts]), return_index=True)
     joined: dict[str, Any] = {
         name: np.concatenate([getattr(part, name) for part in parts])[first]
@@ -248,7 +258,20 @@ def crop_for(
     quarter_turns: int = 0,
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """The picture `(h, w, 3)` uint8 that a model judges: of a face, or of the whole frame without a box."""
+    """
+    Crop and resize a frame as a model receives it.
+
+    Args:
+        processor: The preprocessing of the model.
+        frame: Array of shape (H, W, 3), uint8 RGB.
+        box: Array of shape (4,): x0, y0, x1, y1 of the face in pixels of a picture of `size`; `None` for the whole
+            frame.
+        quarter_turns: Counterclockwise turns by 90 degrees that put the face upright.
+        size: Width and height of the picture to which the box refers; `None` for those of the frame.
+
+    Returns:
+        Array of shape (h, w, 3), uint8 RGB.
+    """
     if box is not None:
         frame = crop_upright(frame, box, quarter_turns, processor.face_settings(), size)
     return processor.resize_frame(frame)
@@ -256,13 +279,16 @@ def crop_for(
 
 class _FrameFeatures:
     """
-    Features of the frames of each face, computed in batches as the frames come: pictures do not pile up.
+    Features of the frames of each face, computed in batches while the video is decoded, so that no frames accumulate.
 
     Args:
-        where: For each face, the positions of its frames among those of the pass.
+        models: One or several models.
+        where: For each face, the positions of its frames in the pass.
+        num_frames: Number of frames in the pass.
+        batch_size: Number of frames per batch.
 
     Attributes:
-        present: For each face (num_frames,) bool, which of its frames were decoded.
+        present: For each face an array of shape (num_frames,), bool: whether the frame was decoded.
     """
 
     def __init__(
@@ -272,7 +298,7 @@ class _FrameFeatures:
         self._batch_size = batch_size
         self._pending: list[tuple[int, int, list[np.ndarray]]] = []
         self.present = [np.zeros(num_frames, dtype=bool) for _ in where]
-        # Only frames that show a face have a row: in a film with many people the others would fill the memory.
+        # Only frames that show a face have a row; in a film with many people the others would fill the memory.
         self._rows = [np.zeros(num_frames, dtype=np.int64) for _ in where]
         for rows, positions in zip(self._rows, where, strict=True):
             rows[positions] = np.arange(len(positions))
@@ -289,7 +315,7 @@ class _FrameFeatures:
         quarter_turns: int = 0,
         size: tuple[int, int] | None = None,
     ) -> None:
-        """A frame of a track, with where the face is in it as [`crop_for`] takes it."""
+        """Add a frame of a track. The last three arguments are those of [`crop_for`]."""
         crops = [crop_for(model.processor, frame, box, quarter_turns, size) for model in self._models]
         self._pending.append((track, position, crops))
         if len(self._pending) >= self._batch_size:
@@ -310,7 +336,7 @@ class _FrameFeatures:
 
     @torch.inference_mode()
     def judge(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
-        """The fake probability of each window, given as positions of frames among those of the pass."""
+        """The fake probability of each window of a track, given as positions of frames in the pass."""
         probabilities: list[float] = []
         for _, alike in itertools.groupby(windows, key=len):
             of_one_length = list(alike)
@@ -332,7 +358,7 @@ class _FrameFeatures:
 
 
 def worst_windows(windows: Sequence[Window], count: int) -> list[Window]:
-    """The windows with the highest fake probability that do not overlap, highest first."""
+    """The windows with the highest fake probabilities that do not overlap, the highest first."""
     chosen: list[Window] = []
     for window in sorted(windows, key=lambda window: -window.entry.fake_probability):
         if len(chosen) == count:

@@ -392,10 +392,10 @@ def test_an_output_that_cannot_be_is_said_before_the_scan(options, tmp_path, mon
     (tmp_path / "list.txt").write_text("a.mp4\n")
     monkeypatch.chdir(tmp_path)
 
-    def scan(*_: object) -> None:
+    def scan(*_: object, **__: object) -> None:
         raise AssertionError("the scan began")
 
-    monkeypatch.setattr("deepfake_video.scanning.command._scan_and_show", scan)
+    monkeypatch.setattr("deepfake_video.scanning.scanner.examine_all", scan)
     assert main(["predict", "--list", "list.txt", *options]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
@@ -417,7 +417,7 @@ def test_an_empty_folder_is_named_and_the_others_are_scored(tmp_path, capsys):
     assert main(["predict", str(tmp_path / "empty"), str(tmp_path / "full"), "--json", "--quiet"]) == 1
     captured = capsys.readouterr()
     assert [Path(result["path"]).name for result in json.loads(captured.out)] == ["a.mp4"]
-    assert captured.err == f"{tmp_path / 'empty'}: the folder holds no video.\n"
+    assert captured.err == f"{tmp_path / 'empty'}: the folder contains no video.\n"
 
 
 def result(name: str, *warnings: str) -> VideoResult:

@@ -107,7 +107,7 @@ def same(folder: Path) -> str:
     from transformers import pipeline
 
     import deepfake_video
-    from deepfake_video.scanning.batch import ScanPlan, scan_many
+    from deepfake_video import ScanPlan
     from deepfake_video.scanning.sample import write_sample_video
 
     deepfake_video.register()
@@ -116,9 +116,8 @@ def same(folder: Path) -> str:
 
     def scan(num_threads: int, workers: int) -> list[float]:
         torch.set_num_threads(num_threads)
-        plan = ScanPlan(paths=videos, models=[model], device="cpu", workers=workers)
-        results = {examination.result.path: examination.result for examination in scan_many(plan)}
-        return [float(results[video].fake_probability or 0) for video in videos]
+        plan = ScanPlan(sources=videos, models=[model], device="cpu", workers=workers)
+        return [float(result.fake_probability or 0) for result in deepfake_video.scan(plan)]
 
     first = scan(1, 1)
     _demand(scan(1, 1) == first, "a repetition differs")

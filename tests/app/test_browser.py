@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from browser import DESKTOP, PHONE, Tab, open_tab
-from deepfake_video.scanning.report import write_report
+from deepfake_video.scanning.html_report import write_report
 from drawn_faces import redness_detector, write_people
 
 
@@ -72,5 +72,5 @@ def test_the_index_sorts_and_leads_to_a_video(reports):
         tab.page.click(".index th button >> nth=0")
         assert tab.page.inner_text(first) == "<missing>.mp4"
         tab.page.click(".index >> text=edited.mp4")
-        assert tab.page.is_visible("details[open] >> text=Judged fake")
+        assert tab.page.is_visible("details[open] >> text=Labelled fake")
         assert tab.errors == []

@@ -44,7 +44,7 @@ def address(folder, gradio):
 def test_it_answers_as_predict_does(folder, gradio):
     examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
     message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder / "report.html")
-    assert "Judged fake" in message.value
+    assert "Labelled fake" in message.value
     assert f"{examination.result.fake_probability:.2f}" in message.value
     assert label.value["label"] == examination.result.label
     assert timeline["fake probability"].tolist() == [e.fake_probability for e in examination.result.timeline]
@@ -58,7 +58,7 @@ def test_it_answers_as_predict_does(folder, gradio):
 
 def test_what_cannot_be_judged_has_a_message_and_nothing_else(folder, gradio):
     outputs = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
-    assert "Could not be judged" in outputs[0].value
+    assert "Could not be scored" in outputs[0].value
     assert not any(part.visible for part in outputs[1:4])
     assert outputs[4:] == [None, None, None]
 
@@ -137,9 +137,9 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
     with open_tab(address, size=size) as tab:
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("video")
-        tab.page.click("text=Look at it")
-        tab.page.wait_for_selector("text=Judged fake", timeout=30_000)
-        tab.page.wait_for_selector("text=What it rests on")
+        tab.page.click("text=Check video")
+        tab.page.wait_for_selector("text=Labelled fake", timeout=30_000)
+        tab.page.wait_for_selector("text=Why this score")
         tab.page.wait_for_timeout(1500)
         keep_screenshot(tab, f"demo-{size[0]}")
         assert not tab.scrolls_sideways()
@@ -151,8 +151,8 @@ def test_the_page_says_what_is_wrong_with_a_file(folder, address):
     with open_tab(address, size=PHONE) as tab:
         tab.page.set_input_files("input[type=file]", folder / "broken.mp4")
         tab.page.wait_for_timeout(1000)
-        tab.page.click("text=Look at it")
-        tab.page.wait_for_selector("text=Could not be judged", timeout=30_000)
+        tab.page.click("text=Check video")
+        tab.page.wait_for_selector("text=Could not be scored", timeout=30_000)
         assert tab.page.is_visible("text=no score")
 
 

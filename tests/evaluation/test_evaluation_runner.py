@@ -22,8 +22,8 @@ from deepfake_video.evaluation.judge import Judge
 from deepfake_video.evaluation.sample_reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
+from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.reading import read_video
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.video_decoding import VideoDecodeError
 from drawn_faces import save_tiny_model

@@ -16,13 +16,13 @@ from torch import nn
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.scanning.batch import _examine_in_worker
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.models import LoadedModel
 from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.settings import ScanSettings
+from deepfake_video.scanning.workers import examine_in_worker
 
 
 FPS = 12
@@ -158,7 +158,7 @@ def die_of_a(path: str) -> Examination:
     """What a worker does whose decoder one video kills."""
     if Path(path).name == "a.mp4":
         die()
-    return _examine_in_worker(path)
+    return examine_in_worker(path)
 
 
 def save_tiny_model(folder: Path, seed: int = 1, **changes: object) -> str:

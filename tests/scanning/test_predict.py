@@ -22,10 +22,10 @@ from deepfake_video.cli import main
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning import detector
 from deepfake_video.scanning import models as loaded_models
+from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
-from deepfake_video.scanning.reading import read_open_video
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.scanning.settings import ScanSettings
@@ -267,7 +267,7 @@ def test_without_a_path_a_sample_is_scored(capsys):
     assert main(["predict"]) == 0
     captured = capsys.readouterr()
     assert "sample.mp4" in captured.out
-    assert "drawn on the spot" in captured.err
+    assert "scoring a generated sample video" in captured.err
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_wrong_usage_is_one_line_and_exit_2(capsys, arguments, said):
 def test_a_folder_without_a_video_is_wrong_usage(capsys, tmp_path):
     (tmp_path / "notes.txt").write_text("no video")
     assert main(["predict", str(tmp_path)]) == 2
-    assert "holds no video" in capsys.readouterr().err
+    assert "contains no video" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["predict", "missing.mp4"], ["predict"]])

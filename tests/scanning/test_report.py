@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import pytest
 
 from deepfake_video.scanning.evidence import Evidence, Heatmap, Thumbnail
-from deepfake_video.scanning.report import render_report, write_report
+from deepfake_video.scanning.html_report import render_report, write_report
 from deepfake_video.scanning.results import (
     UNTRAINED_WARNING,
     FaceResult,
@@ -95,7 +95,7 @@ def page(*results: VideoResult, pictures: Evidence | None = PICTURES) -> Page:
 
 def test_it_says_what_when_who_and_by_which_model():
     text = " ".join(page(FAKE).text.split())
-    for said in ("Judged fake", "0.93", "1:04–1:07", "Face 1", "95 %", "my-model", "abc123", "f" * 64, "a" * 64):
+    for said in ("Labelled fake", "0.93", "1:04–1:07", "Face 1", "95 %", "my-model", "abc123", "f" * 64, "a" * 64):
         assert said in text
     assert "never a verdict" in text
 
@@ -103,14 +103,16 @@ def test_it_says_what_when_who_and_by_which_model():
 def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
     mixed = replace(FAKE, path="/videos/mixed.mp4", label="real", fake_probability=0.3)
     alone = page(mixed)
-    assert "Judged real, but for a part" in alone.text
-    assert "look there" in alone.text
-    assert "none of the traces" not in alone.text
+    assert "Labelled real, with a part above the threshold" in alone.text
+    assert "examine that part" in alone.text
+    assert "no strong evidence" not in alone.text
     assert "mixed" in alone.classes()
     bands = [attributes["class"] for tag, attributes in alone.tags if tag == "div" and "role" in attributes]
     assert bands == ["band mixed"]
     index = page(mixed, REAL, FAKE)
-    assert "1 judged fake, 2 judged real (1 of them but for a part), 0 without" in " ".join(index.text.split())
+    assert "1 labelled fake, 2 labelled real (1 with a part above the threshold), 0 without" in " ".join(
+        index.text.split()
+    )
 
 
 def test_nothing_is_asked_of_another_host():
@@ -135,7 +137,7 @@ def test_no_style_or_handler_escapes_the_content_security_policy():
 @pytest.mark.parametrize("results", [[FAILED], [replace(FAILED, status="no_face")]])
 def test_a_failure_has_neither_score_nor_colour(results):
     failed = page(*results)
-    assert "Could not be judged" in failed.text
+    assert "Could not be scored" in failed.text
     assert "none of the frames decodes" in failed.text
     assert not {"fake", "real", "meter", "plot"} & failed.classes()
     assert not re.search(r"\b[01]\.\d", failed.text.partition("File and model")[0])
@@ -165,7 +167,7 @@ def test_the_index_lists_the_highest_score_first_and_failures_last():
     html = render_report([FAILED, REAL, FAKE], [None, PICTURES, PICTURES])
     rows = re.findall(r'<td data-value="([^"]*)"><a href="#(video-\d)">', html)
     assert rows == [("clip.mp4", "video-3"), ("other.mp4", "video-2"), ("broken.mp4", "video-1")]
-    assert "1 judged fake, 1 judged real, 1 without a judgement" in html
+    assert "1 labelled fake, 1 labelled real, 1 without a label" in html
     assert all(f'id="{anchor}"' in html for _, anchor in rows)
 
 
@@ -176,8 +178,8 @@ def test_files_of_one_name_are_told_apart_by_their_paths():
 
 def test_a_face_of_the_denser_search_alone_is_marked():
     newcomer = TimelineEntry(start_s=0.0, end_s=2.0, fake_probability=0.2, track_id=5)
-    assert "found by the denser search only" in page(replace(FAKE, timeline=[*FAKE.timeline, newcomer])).text
-    assert "found by the denser search only" not in page(FAKE).text
+    assert "found by the timeline only" in page(replace(FAKE, timeline=[*FAKE.timeline, newcomer])).text
+    assert "found by the timeline only" not in page(FAKE).text
 
 
 def test_whole_pictures_are_called_so():
@@ -186,8 +188,8 @@ def test_whole_pictures_are_called_so():
     )
     pictures = Evidence(thumbnails=[Thumbnail(time_s=3.0, track_id=None, jpeg=JPEG)])
     text = page(whole, pictures=pictures).text
-    assert "whole pictures were judged" in text
-    assert "denser search only" not in text
+    assert "Whole frames were scored" in text
+    assert "found by the timeline only" not in text
 
 
 def test_a_gap_in_a_timeline_is_not_bridged():

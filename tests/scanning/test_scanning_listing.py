@@ -224,8 +224,8 @@ def test_an_empty_folder_is_a_warning_while_others_hold_videos(tmp_path):
     (tmp_path / "full/a.mp4").touch()
     found = collect_inputs([str(tmp_path / "empty"), str(tmp_path / "full")])
     assert found.paths == [str(tmp_path / "full/a.mp4")]
-    assert found.warnings == [f"{tmp_path / 'empty'}: the folder holds no video."]
-    with pytest.raises(InputError, match="empty: the folder holds no video"):
+    assert found.warnings == [f"{tmp_path / 'empty'}: the folder contains no video."]
+    with pytest.raises(InputError, match="empty: the folder contains no video"):
         collect_inputs([str(tmp_path / "empty")])
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The page: one self-contained HTML file about one video or many, for people to read and to keep."""
+"""The report: one self-contained HTML file about one or many videos."""
 
 import base64
 import hashlib
@@ -35,14 +35,14 @@ STATUS_WORDS = {
 @dataclass(frozen=True, kw_only=True)
 class TrackChart:
     """
-    The timeline of one face as lines of an SVG picture of 1000 by 100 units, 100 at the bottom meaning 0.
+    The timeline of one face as lines of an SVG picture of 1000 by 100 units, with a probability of 0 at the bottom.
 
     Attributes:
-        name: Whose face.
-        lines: `points` of polylines, one each where the face is seen without a break.
-        marks: x and width of the stretches above the threshold.
-        peak: The highest probability.
-        counts: Whether the score of the video is about this face.
+        name: Name of the face.
+        lines: `points` of polylines, one for each period in which the face is visible without a gap.
+        marks: x and width of the parts above the threshold.
+        peak: The highest fake probability.
+        counts: Whether the score of the video includes this face.
     """
 
     name: str
@@ -54,7 +54,7 @@ class TrackChart:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPage:
-    """What the template needs to know about one video, in words where people read it."""
+    """The values that the template shows for one video."""
 
     anchor: str
     name: str
@@ -72,14 +72,17 @@ class VideoPage:
 
 def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> str:
     """
-    The page about one video, or the index and the pages of several.
+    Render the report of one video, or an index and the reports of several.
 
     Args:
-        results: In the order of the page; the index begins with the highest probability.
-        evidence: The pictures of each; `None` leaves them out.
+        results: At least one result. The index begins with the highest fake probability.
+        evidence: The pictures of each result, or `None`.
+
+    Returns:
+        The HTML page.
 
     Raises:
-        ValueError: If there is no result, or the lists differ in length.
+        ValueError: If there is no result, or if the lists differ in length.
     """
     if not results:
         raise ValueError("a report needs at least one result.")
@@ -113,7 +116,12 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
 
 def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> None:
     """
-    Write [`render_report`]: the file is there as a whole or not at all.
+    Write the report of one or several videos. The file appears only when it is complete.
+
+    Args:
+        path: The HTML file.
+        results: At least one result.
+        evidence: The pictures of each result, or `None`.
 
     Raises:
         OutputError: If it cannot be written.
@@ -124,18 +132,18 @@ def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Seq
 def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None) -> VideoPage:
     is_trained = UNTRAINED_WARNING not in result.warnings
     stretches = worst_stretches(result)[:MAX_STRETCHES]
-    # A stretch lies above the threshold; else the one that is shown is only the highest window.
+    # Without a window above the threshold, the only stretch is the highest window.
     exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
     if result.status != "ok":
-        tone, verdict = "unknown", "Could not be judged"
+        tone, verdict = "unknown", "Could not be scored"
     elif not is_trained:
-        tone, verdict = "unknown", "No judgement: random weights"
+        tone, verdict = "unknown", "No label: random weights"
     elif result.label == "fake":
-        tone, verdict = "fake", "Judged fake"
+        tone, verdict = "fake", "Labelled fake"
     elif exceeds:
-        tone, verdict = "mixed", "Judged real, but for a part"
+        tone, verdict = "mixed", "Labelled real, with a part above the threshold"
     else:
-        tone, verdict = "real", "Judged real"
+        tone, verdict = "real", "Labelled real"
     return VideoPage(
         anchor=anchor,
         name=name,
@@ -153,14 +161,19 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:
-    """The names of the files, or where two are alike their paths."""
+    """The names of the files, or their paths if two names are the same."""
     names = [os.path.basename(path.rstrip("/\\")) or path for path in paths]
     return [printable(name if names.count(name) == 1 else path) for name, path in zip(names, paths, strict=True)]
 
 
 def face_name(track_id: int | None) -> str:
-    """What a face is called on the page: people count from 1."""
-    return "Whole picture" if track_id is None else f"Face {track_id + 1}"
+    """
+    Name of a face for people, counted from 1.
+
+    Args:
+        track_id: Number of the face, from 0; `None` for whole frames.
+    """
+    return "Whole frame" if track_id is None else f"Face {track_id + 1}"
 
 
 def _charts(result: VideoResult) -> list[TrackChart]:
@@ -197,7 +210,7 @@ def _unbroken(entries: Sequence[TimelineEntry]) -> list[list[TimelineEntry]]:
 
 
 def _points(entries: Sequence[TimelineEntry], duration: float) -> str:
-    """A line through the middles of the windows, drawn on to where the first begins and the last ends."""
+    """A line through the middles of the windows, extended to the start of the first and the end of the last one."""
     first, last = entries[0], entries[-1]
     knots = [(first.start_s, first.fake_probability)]
     knots += [((entry.start_s + entry.end_s) / 2, entry.fake_probability) for entry in entries]

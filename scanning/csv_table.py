@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results as a table for spreadsheets: CSV, one row a video."""
+"""Write results as a CSV table with one row per video."""
 
 import csv
 import io
@@ -20,9 +20,13 @@ COLUMNS = (
 
 def to_csv(results: Sequence[VideoResult]) -> str:
     """
-    The results with the columns [`COLUMNS`]; empty where nothing is known.
+    Format results as CSV with the columns `COLUMNS`. Unknown values are empty.
 
-    A text that a spreadsheet would take for a formula, such as a file name that begins with "=", gets an apostrophe.
+    A text that a spreadsheet would interpret as a formula, such as a file name that begins with "=", is prefixed with
+    an apostrophe.
+
+    Args:
+        results: The results.
     """
     stream = io.StringIO()
     writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
@@ -46,7 +50,11 @@ def to_csv(results: Sequence[VideoResult]) -> str:
 
 def write_csv(path: str | Path, results: Sequence[VideoResult]) -> None:
     """
-    Write [`to_csv`] as UTF-8.
+    Write results as a CSV file in UTF-8.
+
+    Args:
+        path: The file.
+        results: The results.
 
     Raises:
         OutputError: If it cannot be written.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From a path to clips: the half of scoring that needs no network and can run in another process."""
+"""From a path to clips: the part of scoring that needs no network and can run in another process."""
 
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -15,20 +15,20 @@ from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnr
 from .settings import ScanSettings
 
 
-# Below this share of frames with a face the result carries a warning.
+# Below this share of frames with a face, the result carries a warning.
 LOW_FACE_COVERAGE = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class SeenFace:
     """
-    One person, before anything is judged.
+    One face of a video before it is scored.
 
     Attributes:
-        track: Where the face is.
+        track: Position of the face in each frame.
         coverage: Share of the sampled frames in which it was detected.
-        first_s: When it is first seen, in seconds on the player's clock.
-        last_s: When it is last seen, in seconds on the player's clock.
+        first_s: When it is first seen, in seconds from the start of the container.
+        last_s: When it is last seen, in seconds from the start of the container.
     """
 
     track: FaceTrack
@@ -40,19 +40,19 @@ class SeenFace:
 @dataclass(frozen=True, kw_only=True)
 class ReadVideo:
     """
-    What the networks judge, and what is known of the video without them; it can be pickled.
+    The clips of a video and everything known about it without a network. It can be pickled.
 
     Attributes:
-        path: As it was given.
-        duration_s: When the last frame ends, in seconds on the player's clock.
-        sha256: Of the file.
+        path: The path or URL as it was given.
+        duration_s: When the last frame ends, in seconds from the start of the container.
+        sha256: SHA-256 of the file.
         warnings: What a reader of the score should know.
-        face_coverage: Share of the sampled frames with a detected face, of an ensemble the lowest of its models';
+        face_coverage: Share of the sampled frames with a detected face, for an ensemble the minimum over its models.
             `None` without face cropping.
-        faces: For each model the faces that it judges, its main face first; none where it judges whole frames. A
-            person has the same `track_id` for all models.
-        clips: For each model one clip for each of its faces, or one of the whole frames.
-        times_s: When each frame of the clips is shown, by its index.
+        faces: For each model the faces that it scores, the main face first; an empty list if it scores whole frames.
+            A person has the same `track_id` for all models.
+        clips: For each model one clip per face, or a single clip of whole frames.
+        times_s: When each frame of the clips is shown, in seconds, by its index in the video.
     """
 
     path: str
@@ -66,7 +66,7 @@ class ReadVideo:
 
     @property
     def people(self) -> list[SeenFace]:
-        """Every person once, as the first model sees them that does."""
+        """Each person once, with the face track of the first model that detected them."""
         first: dict[int, SeenFace] = {}
         for of_model in self.faces:
             for face in of_model:
@@ -76,36 +76,44 @@ class ReadVideo:
 
 def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
     """
-    Open a video and crop each model's clips: each model gets what it would get alone.
+    Open a video and read the clips of each model. Each model gets the same clips as if it were alone.
 
     Args:
-        path: A file or http(s) address.
-        processors: One a model.
-        settings: The choices of the scan.
+        path: Path or http(s) URL.
+        processors: The preprocessing of each model.
+        settings: The settings of the scan.
 
     Raises:
-        VideoError: If the video cannot be judged; its `reason` is the status.
+        VideoError: If the video cannot be scored. Its `reason` is the status of the result.
     """
     with VideoReader(path, limits=settings.limits) as reader:
         return read_open_video(path, reader, processors, settings)
 
 
 def as_video_error(path: str | Path, error: Exception) -> VideoError:
-    """What went wrong with one video as its status and reason: an unforeseen error is no reason to lose the others."""
+    """
+    Turn any error of one video into a `VideoError`, so that an unexpected one does not end the scan of the others.
+
+    Args:
+        path: The path or URL of the video.
+        error: The error.
+    """
     if isinstance(error, VideoError):
         return error
     if isinstance(error, BrokenProcessPool):
-        return VideoUnreadableError(path, "the process that read it died: too little memory, or a fault in a decoder")
+        return VideoUnreadableError(
+            path, "the process that read it died, because it ran out of memory or a decoder crashed"
+        )
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, (OSError, MemoryError)):
-        return VideoUnreadableError(path, f"it cannot be read here ({said})")
-    return VideoDecodeError(path, f"judging it failed ({said}); please report this")
+        return VideoUnreadableError(path, f"it cannot be read ({said})")
+    return VideoDecodeError(path, f"scoring it failed ({said}); please report this")
 
 
 def read_open_video(
     path: str | Path, reader: VideoReader, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings
 ) -> ReadVideo:
-    """[`read_video`] for a video that is open already."""
+    """[`read_video`] of a video that is already open."""
     sampled = [processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors]
     tracks = _find_faces_for_each(reader, sampled, processors, settings)
     clips = [
@@ -116,11 +124,10 @@ def read_open_video(
     warnings = []
     if reader.num_frames < (wanted := max(map(len, sampled))):
         plural = "s" if reader.num_frames > 1 else ""
-        few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} wanted"
-        warnings.append(f"{few}; some were judged more than once")
+        few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} of the model"
+        warnings.append(f"{few}; some were scored more than once")
     if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
-        turned = f"faces are upright only with the picture turned by {90 * turns} degrees counterclockwise"
-        warnings.append(f"{turned}: they are judged like that")
+        warnings.append(f"faces were scored with the picture turned by {90 * turns} degrees counterclockwise")
     coverage = min((_coverage(found, np.unique(indices)) for found, indices in cropped), default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
@@ -140,7 +147,7 @@ def read_open_video(
 
 
 def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[int, float]:
-    """When each frame of the clips is shown, by its index."""
+    """When each frame of the clips is shown, in seconds, by its index in the video."""
     indices = np.unique(np.concatenate([clip.frame_indices for of_model in clips for clip in of_model]))
     return dict(zip(indices.tolist(), timestamps_s[indices].tolist(), strict=True))
 
@@ -152,9 +159,9 @@ def _find_faces_for_each(
     settings: ScanSettings,
 ) -> list[list[FaceTrack] | None]:
     """
-    The tracks of each model, found as it would find them alone; `None` for one that judges whole frames.
+    The face tracks of each model, as if it were alone; `None` for a model that scores whole frames.
 
-    Models that search the same frames in the same way share one search.
+    Models that search the same frames with the same settings share one search.
     """
     searches: dict[tuple[bytes, FaceCropSettings], list[FaceTrack]] = {}
     people: list[FaceTrack] = []
@@ -175,18 +182,18 @@ def _find_faces_for_each(
 
 
 def crops_faces(processor: DeepfakeVideoProcessor, settings: ScanSettings) -> bool:
-    """Whether a model judges face crops, and not whole frames."""
+    """Whether a model scores face crops instead of whole frames."""
     return bool(processor.do_crop_faces) and settings.faces != "none"
 
 
 def search_settings(processor: DeepfakeVideoProcessor) -> FaceCropSettings:
-    """How a model's faces are searched, without what only says how they are cut out."""
+    """The settings of a model that affect the face search, with defaults for those that only affect the crop."""
     plain = FaceCropSettings()
     return replace(processor.face_settings(), margin=plain.margin, square=plain.square, padding=plain.padding)
 
 
 def _number_alike(found: Sequence[FaceTrack], people: Sequence[FaceTrack]) -> list[FaceTrack]:
-    """The tracks of one search, in their order, under the numbers of the people whom other searches found."""
+    """The tracks of one search in their order, renumbered to match the people that other searches found."""
     if not people:
         return list(found)
     free = {track.track_id: track for track in people}
@@ -204,7 +211,7 @@ def _number_alike(found: Sequence[FaceTrack], people: Sequence[FaceTrack]) -> li
 
 
 def _overlap(track: FaceTrack, other: FaceTrack) -> float:
-    """Mean overlap of the boxes of one track with those of another at the same frames."""
+    """Mean overlap (IoU) of the boxes of two tracks at the same frames."""
     sides = [np.interp(track.frame_indices, other.frame_indices, other.boxes[:, side]) for side in range(4)]
     return float(np.mean([box_iou(*pair) for pair in zip(track.boxes, np.stack(sides, axis=1), strict=True)]))
 
@@ -215,7 +222,7 @@ def find_faces(
     processors: Sequence[DeepfakeVideoProcessor],
     settings: ScanSettings,
 ) -> list[FaceTrack] | None:
-    """Tracks for models that search alike; `None` for models that judge whole frames."""
+    """Find the face tracks for models that search alike; `None` for models that score whole frames."""
     cropping = [processor for processor in processors if crops_faces(processor, settings)]
     if not cropping:
         return None
@@ -235,7 +242,7 @@ def _read_clips(
 
 
 def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
-    """Share of the sampled frames in which any of the faces was detected."""
+    """Share of the sampled frames in which at least one of the faces was detected."""
     detected = np.concatenate([track.frame_indices[~track.interpolated] for track in tracks])
     return len(np.intersect1d(detected, indices)) / len(indices)
 

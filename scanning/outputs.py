@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The files that a scan writes at its end: report, CSV, heat maps, annotated copy."""
+
+import os
+from collections.abc import Sequence
+
+from ..common.errors import UsageError, WorkError
+from ..common.files import check_file_target, check_folder_target
+from ..video_errors import VideoError
+from .evidence import Examination
+from .plan import ScanPlan
+
+
+def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
+    """
+    Check before the scan that its files can be written and that none overwrites an input or another output.
+
+    Args:
+        plan: The plan of the scan.
+        paths: The videos that its sources name.
+
+    Raises:
+        UsageError: If a file cannot be written there, is an input, or is named twice.
+    """
+    if plan.annotate is not None and len(paths) != 1:
+        raise UsageError(f"--annotate is for a single video, and the sources name {len(paths)}.")
+    used = {os.path.realpath(path) for path in (*paths, *plan.lists)}
+    for option, target in (("report", plan.report), ("csv", plan.csv), ("annotate", plan.annotate)):
+        if target is None:
+            continue
+        check_file_target(target)
+        if os.path.realpath(target) in used:
+            raise UsageError(f"--{option} {target}: is also an input or another output; choose another name.")
+        used.add(os.path.realpath(target))
+    for folder in (plan.output, plan.heatmaps):
+        if folder is not None:
+            check_folder_target(folder)
+
+
+def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
+    """
+    Write the files that a plan asks for.
+
+    Args:
+        plan: The plan of the scan.
+        examinations: At least one, in the order in which they appear in the files.
+
+    Raises:
+        OutputError: If a file cannot be written.
+        WorkError: If the video to annotate can no longer be read.
+    """
+    results = [examination.result for examination in examinations]
+    evidence = [examination.evidence for examination in examinations]
+    # Imported here: each needs a library that nothing else needs.
+    if plan.csv is not None:
+        from .csv_table import write_csv
+
+        write_csv(plan.csv, results)
+    if plan.report is not None:
+        from .html_report import write_report
+
+        write_report(plan.report, results, evidence)
+    if plan.heatmaps is not None:
+        from .heatmaps import write_heatmaps
+
+        write_heatmaps(plan.heatmaps, results, evidence)
+    if plan.annotate is not None and results[0].status == "ok":
+        from .annotate import annotate_video
+
+        try:
+            annotate_video(plan.annotate, results[0], examinations[0].windows)
+        except VideoError as error:
+            raise WorkError(f"{error}; it changed during the scan.") from error

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A scan from the outside: the plan that describes it, the observer that follows it and the result it returns."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import overload
+
+from ..common.errors import UsageError
+from .inputs import Inputs
+from .results import VideoResult
+from .settings import ScanSettings
+
+
+MAX_WORKERS = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScanPlan:
+    """
+    Everything that a scan needs to know: what to score, with which models, and which files to write.
+
+    Args:
+        sources: Files, folders, patterns such as `"videos/*.mp4"`, or http(s) URLs.
+        lists: Text files with one source per line, or CSV files with a column of paths.
+        models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
+        device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
+        settings: How each video is scored.
+        workers: Number of worker processes. Each loads the models.
+        output: Folder in which every result is stored as soon as it is available. A scan with the same plan resumes
+            from it.
+        report: HTML file with the results, the timelines and the pictures.
+        csv: CSV file with one row per video.
+        heatmaps: Folder for Grad-CAM pictures (PNG) of the frames with the highest fake probability.
+        annotate: MP4 file, a copy of the only video with face boxes and scores drawn into it.
+
+    `report`, `heatmaps` and `annotate` show where a video looks manipulated only if `settings.timeline` is set.
+
+    Raises:
+        UsageError: If a value is invalid, or if two of them exclude each other.
+
+    Example:
+
+        >>> from deepfake_video import ScanPlan
+        >>> plan = ScanPlan(sources=["videos/"], workers=2, output="run1")
+        >>> plan.settings.face_aggregation
+        'max'
+    """
+
+    sources: Sequence[str | Path] = ()
+    lists: Sequence[str | Path] = ()
+    models: Sequence[str | Path] = ()
+    device: str = "auto"
+    settings: ScanSettings = field(default_factory=ScanSettings)
+    workers: int = 1
+    output: str | Path | None = None
+    report: str | Path | None = None
+    csv: str | Path | None = None
+    heatmaps: str | Path | None = None
+    annotate: str | Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("sources", "lists", "models"):
+            if isinstance(getattr(self, name), str | Path):
+                raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
+        if self.annotate is not None and self.output is not None:
+            raise UsageError("--annotate is for a single video and cannot be combined with --output.")
+
+    @property
+    def model_names(self) -> list[str]:
+        """The models as strings."""
+        return [str(model) for model in self.models]
+
+    @property
+    def needs_pictures(self) -> bool:
+        """Whether thumbnails and heat maps are computed, for the report or the folder of heat maps."""
+        return self.report is not None or self.heatmaps is not None
+
+
+@dataclass(frozen=True)
+class ScanResult(Sequence[VideoResult]):
+    """
+    The results of a scan as a sequence, in the order of the sources.
+
+    Args:
+        results: One result per video, whether it could be scored or not.
+        num_videos: Number of videos that the sources name. It is larger than `len(results)` if the scan was
+            interrupted.
+        num_skipped: Number of files in the source folders that were skipped because they are not videos.
+
+    Example:
+
+        >>> from deepfake_video.scanning.plan import ScanResult
+        >>> result = ScanResult(results=(), num_videos=0, num_skipped=3)
+        >>> len(result), result.num_scored, result.failed
+        (0, 0, [])
+    """
+
+    results: tuple[VideoResult, ...]
+    num_videos: int
+    num_skipped: int = 0
+
+    @property
+    def failed(self) -> list[VideoResult]:
+        """The results without a score. Their `status` and `message` give the reason."""
+        return [result for result in self.results if result.status != "ok"]
+
+    @property
+    def num_scored(self) -> int:
+        """Number of videos with a score."""
+        return len(self.results) - len(self.failed)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    def __iter__(self) -> Iterator[VideoResult]:
+        return iter(self.results)
+
+    @overload
+    def __getitem__(self, index: int) -> VideoResult: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> tuple[VideoResult, ...]: ...
+
+    def __getitem__(self, index: int | slice) -> VideoResult | tuple[VideoResult, ...]:
+        return self.results[index]
+
+
+class ScanObserver:
+    """
+    Follows a scan while it runs. Subclass it and override what is of interest; every method does nothing by default.
+
+    If several processes scan together, only the observer of the first one is called.
+
+    Example:
+
+        >>> from deepfake_video.scanning.plan import ScanObserver
+        >>> class Printer(ScanObserver):
+        ...     def video_done(self, result):
+        ...         print(result.path, result.label)
+    """
+
+    def started(self, inputs: Inputs, num_videos: int) -> None:
+        """
+        Called once, before the first video.
+
+        Args:
+            inputs: The videos that the sources name, and notes about files and folders that were skipped.
+            num_videos: Number of videos that this process will report to [`video_done`].
+        """
+
+    def timeline_at(self, second: float) -> None:
+        """
+        Called while the timeline of the current video is computed. Not called with several workers.
+
+        Args:
+            second: Position in the video, in seconds.
+        """
+
+    def video_done(self, result: VideoResult) -> None:
+        """
+        Called after each video, in the order in which they are finished.
+
+        Args:
+            result: The result of the video.
+        """
+
+    def finished(self, result: ScanResult) -> None:
+        """
+        Called once at the end, after the files are written, and also if an interrupt or an error ends the scan early.
+
+        Args:
+            result: All results so far, in the order of the sources.
+        """
+
+
+__all__ = ["ScanObserver", "ScanPlan", "ScanResult"]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public function `scan`."""
+
+import contextlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import overload
+
+from ..common.processes import ProcessGroup
+from .batch import examine_all
+from .evidence import Examination
+from .inputs import Inputs, collect_inputs
+from .outputs import check_targets, write_outputs
+from .plan import ScanObserver, ScanPlan, ScanResult
+from .results import VideoResult
+from .settings import ScanSettings
+
+
+@overload
+def scan(
+    source: str | Path,
+    *,
+    model: str | Path | Sequence[str | Path] = ...,
+    device: str = ...,
+    settings: ScanSettings | None = ...,
+    timeline: bool = ...,
+) -> VideoResult: ...
+
+
+@overload
+def scan(source: ScanPlan, *, observer: ScanObserver | None = ...) -> ScanResult: ...
+
+
+def scan(
+    source: str | Path | ScanPlan,
+    *,
+    model: str | Path | Sequence[str | Path] = (),
+    device: str = "auto",
+    settings: ScanSettings | None = None,
+    timeline: bool = False,
+    observer: ScanObserver | None = None,
+) -> VideoResult | ScanResult:
+    """
+    Score one video, or all videos of a plan.
+
+    A video that cannot be scored does not raise an error: its result has a `status`, a `message` and no score. Every
+    call with a path loads the model again; use a plan for several videos.
+
+    Args:
+        source: Path or http(s) URL of one video, or a [`ScanPlan`]. The other arguments but `observer` belong to a
+            single video; a plan has its own.
+        model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
+        device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
+        settings: How the video is scored.
+        timeline: Whether to also score short windows of the video, which shows where it looks manipulated. It takes
+            longer and does not change the score of the video.
+        observer: Follows the scan of a plan.
+
+    Returns:
+        A [`VideoResult`] for a path, a [`ScanResult`] for a plan. `to_dict()` and `to_json()` of a video's result have
+        the keys of `scanning/result.schema.json`. If several processes scan a plan together (`accelerate launch`,
+        `torchrun`), the first one returns all results and the others none.
+
+    Raises:
+        UsageError: If the request is invalid: sources that name no video, a model that cannot be loaded
+            ([`ModelLoadError`]), a device that does not exist, an `output` folder of another scan.
+        WorkError: If the work fails: a file cannot be written ([`OutputError`]), worker processes do not start.
+
+    Example:
+
+        >>> from deepfake_video import ScanPlan, scan
+        >>> result = scan("clip.mp4")
+        >>> result.status, result.label
+        ('ok', 'fake')
+        >>> results = scan(ScanPlan(sources=["clip.mp4", "missing.mp4"], csv="results.csv"))
+        >>> [result.status for result in results]
+        ['ok', 'not_found']
+        >>> results.num_scored
+        1
+    """
+    if isinstance(source, ScanPlan):
+        return _run(source, observer or ScanObserver())
+    from .detector import Detector
+
+    models = [model] if isinstance(model, str | Path) else model
+    settings = settings or ScanSettings()
+    if timeline:
+        settings = replace(settings, timeline=True)
+    return Detector([str(name) for name in models], device=device, settings=settings).score(source)
+
+
+def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
+    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists))
+    check_targets(plan, inputs.paths)
+    with contextlib.closing(ProcessGroup(plan.device)) as group:
+        if not group.is_first:
+            observer = ScanObserver()
+        observer.started(inputs, len(group.share(inputs.paths)))
+        examinations: list[Examination] = []
+        try:
+            for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
+                examinations.append(examination)
+                observer.video_done(examination.result)
+        except (KeyboardInterrupt, ValueError, OSError):
+            # What was scored until then is written and reported nevertheless.
+            if examinations and group.is_first:
+                _finish(plan, inputs, examinations, observer)
+            raise
+        examinations = group.gather(examinations)
+        if not group.is_first:
+            return ScanResult(results=(), num_videos=len(inputs.paths), num_skipped=inputs.num_others)
+        return _finish(plan, inputs, examinations, observer)
+
+
+def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], observer: ScanObserver) -> ScanResult:
+    """Write the files of the plan, and report the results even if that fails."""
+    position = {path: number for number, path in enumerate(inputs.paths)}
+    ordered = sorted(examinations, key=lambda examination: position[examination.result.path])
+    result = ScanResult(
+        results=tuple(examination.result for examination in ordered),
+        num_videos=len(inputs.paths),
+        num_skipped=inputs.num_others,
+    )
+    try:
+        write_outputs(plan, ordered)
+    finally:
+        observer.finished(result)
+    return result
+
+
+__all__ = ["scan"]

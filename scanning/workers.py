@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score videos in worker processes, and survive a video that kills its worker."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+
+import torch
+
+from ..common.errors import WorkError
+from ..common.processes import worker_pool
+from .clip_reading import as_video_error
+from .detector import Detector
+from .evidence import Examination
+from .plan import ScanPlan
+from .settings import ScanSettings
+
+
+class WorkerError(WorkError):
+    """Worker processes end before they read any video; the message says what to do."""
+
+    reason = "worker"
+
+
+def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str]) -> Iterator[Examination]:
+    """
+    Score videos in several processes and yield each one when it is done.
+
+    If a worker dies, the videos that were being scored are scored again, each in a process of its own. A video whose
+    own process dies gets the status "unreadable".
+
+    Args:
+        plan: The plan of the scan.
+        detector: The loaded models. The workers load them again.
+        paths: The videos.
+
+    Raises:
+        WorkerError: If not even a single worker process can be started.
+    """
+    plan = replace(plan, workers=min(plan.workers, len(paths)))
+    waiting = deque(paths)
+    while waiting:
+        suspects: list[str] = []
+        yield from _examine_together(plan, detector, waiting, suspects)
+        for path in suspects:
+            yield _examine_apart(plan, detector, path)
+
+
+def _examine_together(
+    plan: ScanPlan, detector: Detector, waiting: deque[str], suspects: list[str]
+) -> Iterator[Examination]:
+    """Take videos from `waiting` until a worker dies; those being scored, including the cause, go to `suspects`."""
+    running: dict[Future[Examination], str] = {}
+    num_workers = min(plan.workers, len(waiting))
+    try:
+        with _pool(plan, detector, num_workers) as pool:
+            while waiting or running:
+                while waiting and len(running) < num_workers:
+                    running[pool.submit(examine_in_worker, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    examination = future.result()
+                    del running[future]
+                    yield examination
+    except BrokenProcessPool:
+        suspects += running.values()
+
+
+def _examine_apart(plan: ScanPlan, detector: Detector, path: str) -> Examination:
+    """Score one video in a process of its own, which may die of it."""
+    is_ready = False
+    try:
+        with _pool(plan, detector, 1) as pool:
+            is_ready = pool.submit(bool, True).result()
+            return pool.submit(examine_in_worker, path).result()
+    except BrokenProcessPool as error:
+        if not is_ready:
+            raise WorkerError(
+                "a worker process ended abruptly, possibly out of memory; try again with fewer --workers."
+            ) from error
+        return Examination(result=detector.refuse(path, as_video_error(path, error)))
+
+
+def _pool(
+    plan: ScanPlan, detector: Detector, num_workers: int
+) -> contextlib.AbstractContextManager[ProcessPoolExecutor]:
+    # A forked child can hang if its parent has used torch's threads.
+    context = multiprocessing.get_context("spawn")
+    arguments = (plan.model_names, detector.device, plan.settings, plan.needs_pictures, plan.workers)
+    return worker_pool(num_workers, context, begin_worker, arguments)
+
+
+_worker: tuple[Detector, bool] | None = None
+
+
+def begin_worker(
+    models: Sequence[str], device: str, settings: ScanSettings, with_evidence: bool, num_workers: int
+) -> None:
+    """Load the models in a worker process. The arguments are those of [`Detector`] and the number of workers."""
+    global _worker
+    # The parent handles interrupts; where signals cannot be blocked, they are ignored from here on.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
+    _worker = (Detector(models, device=device, settings=settings), with_evidence)
+
+
+def examine_in_worker(path: str) -> Examination:
+    """Score one video in a worker process."""
+    if _worker is None:
+        raise WorkerError("a worker process was not initialised.")
+    detector, with_evidence = _worker
+    return detector.examine(path, with_evidence=with_evidence)

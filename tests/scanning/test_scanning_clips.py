@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`face_clips` gives what a scan scores, with boxes and times."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from clips import write_clip
+from deepfake_video import (
+    DeepfakeForVideoClassification,
+    DeepfakeVideoProcessor,
+    NoFaceFoundError,
+    face_clips,
+)
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.models import ModelLoadError
+from drawn_faces import FPS, save_tiny_model, write_people
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def two_people(tmp_path_factory) -> Path:
+    return write_people(tmp_path_factory.mktemp("videos") / "two.mp4", seconds=3, people=2)
+
+
+def test_the_model_scores_the_clips_as_a_scan_does(two_people, model):
+    expected = Detector([model], device="cpu").score(two_people)
+    network = DeepfakeForVideoClassification.from_pretrained(model).eval()
+    clips = face_clips(two_people, model)
+    with torch.inference_mode():
+        found = [network(clip.pixel_values_videos).logits.softmax(-1)[0, 1].item() for clip in clips]
+    assert [clip.track_id for clip in clips] == [face.track_id for face in expected.faces] == [0, 1]
+    assert found == pytest.approx([face.fake_probability for face in expected.faces], abs=1e-5)
+    assert [clip.coverage for clip in clips] == [face.coverage for face in expected.faces]
+
+
+def test_boxes_and_times_belong_to_the_frames(two_people, model):
+    for clip in face_clips(two_people, model, num_frames=6):
+        assert clip.pixel_values_videos.shape == (1, 6, 3, 32, 32)
+        assert clip.boxes.shape == (6, 4)
+        assert clip.times_s == pytest.approx(clip.frame_indices / FPS, abs=1e-3)
+        # One person in each half of the picture of 560 pixels.
+        centers = (clip.boxes[:, 0] + clip.boxes[:, 2]) / 2
+        assert len(set((centers > 280).tolist())) == 1
+
+
+def test_a_processor_without_face_crops_gives_one_clip_of_whole_frames(two_people):
+    processor = DeepfakeVideoProcessor(do_crop_faces=False, num_frames=4, size={"height": 32, "width": 48})
+    (clip,) = face_clips(two_people, processor)
+    assert clip.pixel_values_videos.shape == (1, 4, 3, 32, 48)
+    assert (clip.boxes, clip.track_id, clip.coverage) == (None, None, None)
+
+
+def test_repeated_frames_keep_their_boxes(tmp_path, model):
+    (clip,) = face_clips(write_people(tmp_path / "short.mp4", seconds=0.25), model, num_frames=6)
+    assert clip.frame_indices.tolist() == [0, 0, 1, 1, 2, 2]
+    assert np.array_equal(clip.boxes[::2], clip.boxes[1::2])
+
+
+def test_what_is_wrong_is_raised_by_name(tmp_path, model):
+    with pytest.raises(NoFaceFoundError, match=r"nobody\.mp4"):
+        face_clips(write_clip(tmp_path / "nobody.mp4", num_frames=8), model)
+    with pytest.raises(ModelLoadError, match="nowhere"):
+        face_clips(tmp_path / "nobody.mp4", "./nowhere")

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The public function `scan` with a plan: results, files, observer, and what ends it early."""
+
+from pathlib import Path
+
+import pytest
+
+from clips import write_clip
+from deepfake_video import ScanPlan, ScanSettings, scan
+from deepfake_video.cli import main
+from deepfake_video.common.errors import UsageError
+from deepfake_video.common.files import OutputError
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.plan import ScanObserver
+from drawn_faces import save_tiny_model, write_people
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> str:
+    return save_tiny_model(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A video with a face, one without, and a file that is not a video."""
+    folder = tmp_path_factory.mktemp("videos")
+    write_people(folder / "a.mp4", seconds=1)
+    write_clip(folder / "nobody.mp4", num_frames=4)
+    (folder / "notes.txt").write_text("notes")
+    return folder
+
+
+class Recorder(ScanObserver):
+    """Keeps every event."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+        self.result = None
+
+    def started(self, inputs, num_videos):
+        self.events.append(f"started {num_videos}")
+
+    def timeline_at(self, second):
+        if self.events[-1] != "timeline":
+            self.events.append("timeline")
+
+    def video_done(self, result):
+        self.events.append(f"done {Path(result.path).name}")
+
+    def finished(self, result):
+        self.events.append("finished")
+        self.result = result
+
+
+def test_a_plan_gives_one_result_per_video_and_its_files(folder, model, tmp_path):
+    recorder = Recorder()
+    plan = ScanPlan(
+        sources=[folder], models=[model], settings=ScanSettings(timeline=True), csv=tmp_path / "results.csv"
+    )
+    results = scan(plan, observer=recorder)
+    found = [(Path(result.path).name, result.status) for result in results]
+    assert found == [
+        ("a.mp4", "ok"),
+        ("nobody.mp4", "no_face"),
+    ]
+    assert (results.num_videos, results.num_scored, results.num_skipped) == (2, 1, 1)
+    assert results.failed == [results[1]]
+    assert (tmp_path / "results.csv").read_text().count("\n") == 3
+    assert recorder.events == ["started 2", "timeline", "done a.mp4", "done nobody.mp4", "finished"]
+    assert recorder.result is results
+
+
+def test_a_path_gives_the_result_that_a_plan_gives(folder, model):
+    path = folder / "a.mp4"
+    (expected,) = scan(ScanPlan(sources=[path], models=[model]))
+    assert scan(path, model=model).fake_probability == expected.fake_probability
+
+
+def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, monkeypatch):
+    examine = Detector.examine
+
+    def interrupted(self, path, **options):
+        if path.endswith("nobody.mp4"):
+            raise KeyboardInterrupt
+        return examine(self, path, **options)
+
+    monkeypatch.setattr(Detector, "examine", interrupted)
+    recorder = Recorder()
+    plan = ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv")
+    with pytest.raises(KeyboardInterrupt):
+        scan(plan, observer=recorder)
+    assert [Path(result.path).name for result in recorder.result] == ["a.mp4"]
+    assert recorder.result.num_videos == 2
+    assert (tmp_path / "results.csv").exists()
+
+
+def test_results_are_reported_even_if_a_file_cannot_be_written(folder, model, tmp_path, monkeypatch):
+    def fail(*_):
+        raise OutputError("results.csv", OSError(28, "No space left on device"))
+
+    monkeypatch.setattr("deepfake_video.scanning.csv_table.write_csv", fail)
+    recorder = Recorder()
+    with pytest.raises(OutputError, match="No space left"):
+        scan(ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv"), observer=recorder)
+    assert len(recorder.result) == 2
+
+
+@pytest.mark.parametrize(
+    ("choices", "said"),
+    [
+        ({"workers": 0}, "number of workers must lie between 1 and 256"),
+        ({"sources": "clip.mp4"}, "sources must be a list, got the single value 'clip.mp4'"),
+        ({"models": "model"}, "models must be a list"),
+        ({"annotate": "copy.mp4", "output": "run"}, "cannot be combined"),
+    ],
+    ids=str,
+)
+def test_an_invalid_plan_is_refused(choices, said):
+    with pytest.raises(UsageError, match=said):
+        ScanPlan(**{"sources": ["clip.mp4"], **choices})
+
+
+def test_quiet_still_says_how_many_files_were_skipped(folder, model, capsys):
+    main(["predict", str(folder), "--model", model, "--quiet"])
+    assert capsys.readouterr().err == "skipped 1 file without a video extension\n"
+
+
+def test_a_piped_table_breaks_neither_names_nor_messages(tmp_path, capsys):
+    name = "a-video-with-a-long-name-" * 8 + ".mp4"
+    (tmp_path / name).write_bytes(b"no video")
+    main(["predict", str(tmp_path / name), "--quiet"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[1].startswith(name)
+    assert sum(line.startswith(str(tmp_path / name)) for line in lines) == 1
+    assert len(lines) == 5
