@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The process in which the C2PA library reads one file: started by [`read_provenance`], never imported for its effects.
+The script that reads one file with the C2PA library; [`read_provenance`] runs it in a process of its own.
 
-The library is native code that reads untrusted files. In a process of its own it can neither end a scan by aborting,
-nor use more memory than its limit, nor go on after its time is up. This file is run as a script and therefore imports
+The library is native code that reads untrusted files. In its own process it can neither end a scan by aborting, nor
+use more memory than its limit, nor go on after its time is up. This file is run as a script and therefore imports
 nothing from the package. The video is the standard input; the answer is one JSON object on the standard output.
 """
 
