@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from ..common.files import new_folder
+from ..hub.checkpoint import read_checkpoint
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .graphs import (
     ENCODER_NAME,
@@ -24,7 +25,6 @@ from .graphs import (
     Manifest,
     ScoringDescription,
 )
-from .models import load_stored
 from .onnx_model import load_onnx_model
 
 
@@ -91,7 +91,7 @@ def write_graphs(checkpoint: Path, target: Path) -> Manifest:
         contents = {name: (checkpoint / name).read_bytes() for name in SOURCE_NAMES}
     except OSError as error:
         raise GraphsError(f"{error.filename}: cannot be read ({error.strerror}).") from error
-    model = load_stored(checkpoint)
+    model = read_checkpoint(checkpoint, name=str(checkpoint))
     graphs, weights = _trace_both(model.network)
     manifest = Manifest(
         description=describe(model.network.config, model.processor),
