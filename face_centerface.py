@@ -2,8 +2,8 @@
 """The face detector CenterFace, run by onnxruntime without torch.
 
 Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` holds the published weights of
-https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). The installed package brings it; code that
-Transformers loads from a model folder does not, and takes that of an installed package.
+https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). It is taken from the installed
+package, or else from the model folder that this code was loaded from.
 """
 
 from __future__ import annotations
@@ -132,16 +132,38 @@ def check_available() -> None:
     _find_graph()
 
 
+_model_folders: list[Path] = []
+
+
+def search_graph_in(folder: Path) -> None:
+    """Name a model folder that may hold the graph; it is used only where the package is not installed."""
+    if folder not in _model_folders:
+        _model_folders.append(folder)
+
+
+def has_graph() -> bool:
+    """Whether the graph is installed or in a model folder that was named."""
+    try:
+        return _find_graph().is_file()
+    except ImportError:
+        return False
+
+
+def _installed_folders() -> list[Path]:
+    try:
+        package = importlib.util.find_spec("deepfake_video")
+    except ImportError:
+        return []
+    return [Path(folder) for folder in (package.submodule_search_locations or ())] if package else []
+
+
 def _find_graph() -> Path:
-    folders = [Path(__file__).parent]
-    package = importlib.util.find_spec("deepfake_video")
-    folders += [Path(folder) for folder in (package.submodule_search_locations or ()) if package] if package else []
-    for folder in folders:
+    for folder in [Path(__file__).parent, *_installed_folders(), *_model_folders]:
         if (folder / GRAPH_NAME).is_file():
             return folder / GRAPH_NAME
     raise ImportError(
-        f"Finding faces with CenterFace needs the file {GRAPH_NAME} of the package deepfake-video: install it with "
-        f"{INSTALL_COMMAND}."
+        f"Finding faces with CenterFace needs the file {GRAPH_NAME}, which is neither installed nor in the model "
+        f"folder: {INSTALL_COMMAND}."
     )
 
 
