@@ -9,6 +9,7 @@ package, or else from the model folder that this code was loaded from.
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +22,7 @@ from .face_detection import FaceDetection, check_frames, region_around, scale_fr
 from .face_tracking import MIN_IOU, box_iou
 
 
-GRAPH_NAME = "centerface.onnx"
+GRAPH_NAME, LICENSE_NAME = "centerface.onnx", "centerface.LICENSE"
 INSTALL_COMMAND = "pip install deepfake-video"
 
 # A face of `min_face_size` is so many pixels high in the picture that is searched first, and in the one that follows
@@ -148,6 +149,14 @@ def has_graph() -> bool:
         return _find_graph().is_file()
     except ImportError:
         return False
+
+
+def copy_graph(folder: Path) -> None:
+    """Copy the graph and its licence into a model folder."""
+    graph = _find_graph()
+    for source in (graph, graph.with_name(LICENSE_NAME)):
+        if source.is_file() and not (folder / source.name).exists():
+            shutil.copyfile(source, folder / source.name)
 
 
 def _installed_folders() -> list[Path]:

@@ -39,7 +39,7 @@ from transformers.video_utils import (
 from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
-from .face_centerface import GRAPH_NAME, has_graph, search_graph_in
+from .face_centerface import GRAPH_NAME, copy_graph, has_graph, search_graph_in
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
 
@@ -143,6 +143,13 @@ class DeepfakeProcessorDefaults:
         """Every choice by its name, as the constructor takes it."""
         values = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
+
+    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
+        """Write the choices and, if they name it, the face detector's graph, so that the folder needs no package."""
+        written: list[str] = super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        if self.do_crop_faces and self.face_detector == "centerface" and has_graph():
+            copy_graph(Path(save_directory))
+        return written
 
     def check_choices(self) -> None:
         """

@@ -1,13 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The self-contained folder that `pipeline` loads: weights, JSON, and the code that reads them."""
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .. import face_centerface
 from ..image_processing_deepfake import DeepfakeImageProcessor
-from .model_files import DETECTOR_NAMES
 
 
 if TYPE_CHECKING:
@@ -35,10 +32,6 @@ def save_hub_folder(
     # `pipeline` wants both processors for batches, and derives the video processor from this file when it was saved
     # by the pipeline itself, which forgets the other one.
     DeepfakeImageProcessor(**video_processor.choices()).save_pretrained(folder)
-    if video_processor.do_crop_faces and video_processor.face_detector == "centerface":
-        # The same faces where the package is not installed.
-        for name in DETECTOR_NAMES:
-            shutil.copyfile(Path(face_centerface.__file__).parent / name, folder / name)
     return folder
 
 
