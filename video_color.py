@@ -83,9 +83,8 @@ def color_note(frame: av.VideoFrame) -> str | None:
     name = _WIDE[frame.color_primaries][0] if frame.color_primaries in _WIDE else ""
     if frame.color_trc in _HDR:
         kind = ", ".join(filter(None, (_HDR[frame.color_trc], name)))
-        return f"the picture is HDR ({kind}): it was tone-mapped to SDR before it was scored"
-    return f"the colours are wide-gamut ({name}): they were converted to BT.709 before the video was scored" if name
-    else None
+        return f"the picture is HDR ({kind}): it was tone-mapped to SDR before scoring"
+    return f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring" if name else None
 
 
 def _pixels(frame: av.VideoFrame, dtype: type[np.unsignedinteger]) -> np.ndarray:

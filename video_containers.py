@@ -88,8 +88,8 @@ class Stopwatch:
         if self.is_over():
             allowed_s = self._limits.read_allowance_s(self.num_frames)
             raise VideoTimeoutError(
-                self._source, f"reading took longer than {allowed_s:g} s; shorten the video or raise
-                DEEPFAKE_VIDEO_MAX_READ_S"
+                self._source,
+                f"reading took longer than {allowed_s:g} s; shorten it or raise DEEPFAKE_VIDEO_MAX_READ_S",
             )
 
 

@@ -83,8 +83,7 @@ class PictureConverter:
             aspect = self._container_aspect or self._stream.codec_context.sample_aspect_ratio or Fraction(1)
             if not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
                 shape = f"{aspect.numerator}:{aspect.denominator}"
-                self._warn(f"the file declares an implausible pixel aspect ratio of {shape}; pixels were treated as
-                square")
+                self._warn(f"the declared pixel aspect ratio {shape} is implausible: pixels were treated as square")
             # The codec context is ahead of its frames by the depth of reordering, so once there were other pixels,
             # the frames themselves are asked.
             elif abs(aspect - 1) > PIXEL_ASPECT_TOLERANCE:

@@ -159,8 +159,8 @@ def read_times(
     gaps = np.flatnonzero(steps > max(GAP_S, GAP_INTERVALS * interval_s) + 1e-6)
     if len(gaps):
         longest = gaps[np.argmax(steps[gaps])]
-        said = f"no new picture for {steps[longest] - interval_s:.1f} s, starting at {
-            seconds[longest] + interval_s:.1f} s"
+        start_s = seconds[longest] + interval_s
+        said = f"no new picture for {steps[longest] - interval_s:.1f} s, starting at {start_s:.1f} s"
         more = f"; {len(gaps)} such gaps, the first at {seconds[gaps[0]] + interval_s:.1f} s" if len(gaps) > 1 else ""
         warnings.append(f"{said}{more}")
     return FrameTimes(
