@@ -79,8 +79,8 @@ def write_graphs(checkpoint: Path, target: Path) -> Manifest:
 
     Raises:
         ModelLoadError: If the checkpoint cannot be loaded.
-        GraphsError: If a package or a file of the checkpoint is missing, the checkpoint changes meanwhile, or the outputs
-            of onnxruntime and torch differ.
+        GraphsError: If a package or a file of the checkpoint is missing, the checkpoint changes meanwhile, or the
+            outputs of onnxruntime and torch differ.
         UnsupportedChoiceError: If the preprocessing of the checkpoint needs torch.
         OSError: If the folder cannot be written.
     """

@@ -2,8 +2,8 @@
 """
 ONNX graphs of a checkpoint, and the manifest that ties them to its files.
 
-The folder `onnx` contains two graphs without weights, which are read from the checkpoint itself: `frame_encoder.onnx`, from
-frames `(N, C, H, W)` to features `(N, D)`, and `head.onnx`, from the features of clips `(B, T, D)` to calibrated
+The folder `onnx` contains two graphs without weights, which are read from the checkpoint itself: `frame_encoder.onnx`,
+from frames `(N, C, H, W)` to features `(N, D)`, and `head.onnx`, from the features of clips `(B, T, D)` to calibrated
 `logits` `(B, L)` and `frame_logits` `(B, T, L)`. `scoring.json` contains the settings that torch and
 Transformers derived from the configuration and the processor when the graphs were written, and the SHA-256 of every
 file that they depend on. If all hashes match, these settings are still valid, and neither library is needed.
