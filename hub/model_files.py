@@ -14,9 +14,11 @@ from .terms import CARD_NAME, TERMS_NAMES
 
 CONFIG_NAME = "config.json"
 PROCESSOR_NAMES = ("preprocessor_config.json", "video_preprocessor_config.json")
+VERDICT_NAME = "verdict.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, CARD_NAME, ".gitattributes", *TERMS_NAMES}
+_MODEL_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME}
+_DATA_NAMES = {*_MODEL_NAMES, CARD_NAME, ".gitattributes", *TERMS_NAMES}
 
 
 class ModelFolderError(UsageError):
@@ -121,6 +123,7 @@ __all__ = [
     "CONFIG_NAME",
     "INDEX_NAME",
     "PROCESSOR_NAMES",
+    "VERDICT_NAME",
     "WEIGHTS_NAME",
     "ModelFolderError",
     "foreign_entries",

@@ -10,9 +10,9 @@ from typing import Any
 
 from ..common.errors import UsageError
 from ..common.files import write_atomically
+from ..hub.model_files import VERDICT_NAME
 
 
-VERDICT_NAME = "verdict.json"
 # Largest share of real people called likely fake, and of fakes called likely real.
 MAX_FALSE_ALARMS, MAX_MISSES = 0.02, 0.1
 # Settings that change a score and with it the meaning of the bands.
