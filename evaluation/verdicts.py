@@ -33,12 +33,15 @@ from .evaluation_result import EvaluationResult
 from .intervals import clopper_pearson_interval
 from .judge import PROBABILITY_EPSILON
 from .plan import EvaluationPlan
+from .rescoring import rescore
 from .samples import EvaluationError
 from .scores import Score
 
 
 # Numbers of faces for which the false alarms are stated.
 FACE_COUNTS = (1, 2, 3, 5)
+# Powers of the number of faces that divide the odds; the first that keeps the error rate is used.
+FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 # Share of the measured videos that may be smaller or more compressed than the limits that are stored.
 RANGE_LEVEL = 0.01
 CARD_HEADING = "## Verdicts"
@@ -105,11 +108,18 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
             from a single source.
 
     Example:
-        >>> measure_verdicts("run").sources
-        ('a', 'b')
+        >>> import random
+        >>> from deepfake_video.evaluation.evaluator import make_result
+        >>> draw = random.Random(0)
+        >>> scores = [Score(key=f"{label}{i}", label=label, dataset="abc"[i % 3], fake_probability=draw.uniform(*span))
+        ...           for i in range(90) for label, span in (("real", (0.0, 0.6)), ("fake", (0.4, 1.0)))]
+        >>> settings = {"num_frames": [20], "faces": "auto", "face_aggregation": "max", "dtype": "float32"}
+        >>> run = {"weights_sha256": "0" * 64, "temperatures": [1.0], "fake_biases": [0.0], **settings}
+        >>> plan = EvaluationPlan(resamples=0)
+        >>> bands = measure_verdicts(make_result(scores, plan, split="all", threshold=0.5, run=run))
+        >>> bands.people, bands.false_alarms.number, 0.5 < bands.high < 0.65
+        (90, 90, True)
     """
-    from .rescoring import rescore
-
     listed = [runs] if isinstance(runs, (EvaluationResult, str, Path)) else list(runs)
     plan = EvaluationPlan(resamples=0)
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
@@ -182,10 +192,11 @@ def card_section(bands: VerdictBands) -> str:
     """
     low = "never" if bands.low is None else f"below a fake probability of {bands.low:.3g}"
     high = "never" if bands.high is None else f"above a fake probability of {bands.high:.3g}"
+    exponent = "" if bands.face_exponent == 1 else f" to the power of {bands.face_exponent:g}"
     lines = [
         f"{CARD_HEADING}\n",
         f"A video is called likely real {low}, likely fake {high}, and undecided otherwise. With k faces, the odds "
-        f"are divided by k before the comparison with the upper band. {bands.sentence}\n",
+        f"are divided by k{exponent} before the comparison with the upper band. {bands.sentence}\n",
         f"Measured on {bands.people} real people and {bands.fakes} fakes (person and method) of {len(bands.sources)} "
         f"sources, each left out in turn: {', '.join(bands.sources)}.\n",
         *(f"- {note}" for note in bands.notes),
@@ -219,7 +230,7 @@ def _measure(
     has_low, has_high = math.isfinite(bounds.low), math.isfinite(bounds.high)
     of_reals = [(unit, folds[unit.source]) for unit in reals if not has_high or math.isfinite(folds[unit.source].high)]
     of_fakes = [(unit, folds[unit.source]) for unit in fakes if not has_low or math.isfinite(folds[unit.source].low)]
-    singles = [unit.logit - fold.high for unit, fold in of_reals]
+    exponent, by_faces = _correct_for_faces([unit.logit - fold.high for unit, fold in of_reals])
     notes = [*notes, *_notes(reals, fakes, has_low, has_high, lowered, raised)]
     if has_high and len(of_reals) < len(reals):
         few = len(reals) - len(of_reals)
@@ -232,9 +243,8 @@ def _measure(
         misses=_rate([unit.logit < fold.low for unit, fold in of_fakes]) if has_low else None,
         undecided_real=_rate([_is_undecided(*pair) for pair in of_reals]),
         undecided_fake=_rate([_is_undecided(*pair) for pair in of_fakes]),
-        by_faces=tuple(_by_faces(singles, number) for number in FACE_COUNTS if number <= len(singles))
-        if has_high
-        else (),
+        face_exponent=exponent,
+        by_faces=tuple(by_faces) if has_high else (),
         people=len(reals),
         fakes=len(fakes),
         sources=tuple(sources),
@@ -277,20 +287,28 @@ def _rate(are_counted: Sequence[bool]) -> Rate | None:
     return Rate(count=count, number=number, low=interval.low, high=interval.high)
 
 
-def _by_faces(excesses: Sequence[float], num_faces: int) -> FaceCountRate:
+def _correct_for_faces(excesses: Sequence[float]) -> tuple[float, list[FaceCountRate]]:
     """
-    Share of the groups of so many measured people in which at least one is called likely fake, in closed form.
+    The lowest power of the number of faces that keeps the rate of false alarms, and the rates with it.
 
     Args:
         excesses: By how much the logit of each person exceeds the band.
-        num_faces: Size of the groups.
     """
+    for exponent in FACE_EXPONENTS:
+        rates = [_of_faces(excesses, number, exponent) for number in FACE_COUNTS if number <= len(excesses)]
+        if all(row.rate <= MAX_FALSE_ALARMS for row in rates[1:]):
+            break
+    return exponent, rates
+
+
+def _of_faces(excesses: Sequence[float], num_faces: int, exponent: float) -> FaceCountRate:
+    """Share of the groups of so many people in which at least one is called likely fake, in closed form."""
 
     def share(shift: float) -> float:
         beyond = sum(excess > shift for excess in excesses)
         return 1 - math.comb(len(excesses) - beyond, num_faces) / math.comb(len(excesses), num_faces)
 
-    return FaceCountRate(num_faces=num_faces, rate=share(math.log(num_faces)), uncorrected=share(0.0))
+    return FaceCountRate(num_faces=num_faces, rate=share(exponent * math.log(num_faces)), uncorrected=share(0.0))
 
 
 def _notes(
