@@ -115,10 +115,14 @@ class VerdictRule:
             return verdict, reason
         return "undecided", f"the whole has a low fake probability, but a part of the video has one of {highest:.3g}"
 
-    def describe(self) -> dict[str, Any]:
-        """What decides the verdicts, as plain values for the description of a run."""
+    def describe(self) -> dict[str, Any] | None:
+        """What decides the verdicts, as plain values for the description of a run; `None` without bands."""
         bands = self.bands
-        return {} if bands is None else {"low": bands.low, "high": bands.high, "rates": bands.sentence}
+        return (
+            None
+            if bands is None
+            else {"low": bands.low, "high": bands.high, "faces": bands.face_exponent, "rates": bands.sentence}
+        )
 
 
 def find_rule(

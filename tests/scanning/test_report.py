@@ -112,7 +112,7 @@ def test_it_says_what_when_who_and_by_which_model():
         "a" * 64,
     ):
         assert said in text
-    assert "never a verdict" in text
+    assert "never proof" in text
 
 
 def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
@@ -157,7 +157,7 @@ def test_a_failure_has_neither_score_nor_colour(results):
 
 
 def test_random_weights_have_no_colour_and_say_so():
-    untrained = page(replace(FAKE, warnings=[UNTRAINED_WARNING], timeline=[]))
+    untrained = page(replace(FAKE, verdict="undecided", warnings=[UNTRAINED_WARNING], timeline=[]))
     assert UNTRAINED_WARNING in untrained.text
     assert "meaningless" in untrained.text
     assert not {"fake", "real"} & untrained.classes()
