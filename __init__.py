@@ -2,7 +2,7 @@
 """
 Score a video for face manipulation with a Transformers model, and show where in the video and on which face.
 
-The names below are imported when they are first used: the command line answers without loading torch.
+The names below are imported on first use, so that the command line can answer without loading torch.
 """
 
 import importlib

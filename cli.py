@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The command `deepfake-video`: parses, calls, prints.
+The command `deepfake-video`: parse the arguments, call a function of the package, print its result.
 
-Nothing here imports torch before it is needed, and nothing of the package before an interrupt is taken care of.
+Torch is imported only when it is needed, and the package only after the handler for interrupts is installed.
 """
 
 import argparse
@@ -39,10 +39,10 @@ def build_parser() -> argparse.ArgumentParser:
             convert_weights.run,
         ),
         ("push", "publish a model folder on the Hugging Face Hub", hub.add_push_arguments, hub.run_push),
-        ("export", "write a model as ONNX", hub.add_export_arguments, hub.run_export),
+        ("export", "export a model to ONNX", hub.add_export_arguments, hub.run_export),
         (
             "checkpoint",
-            "copy the packaged checkpoint into a folder of its own",
+            "copy the packaged checkpoint into a self-contained folder",
             hub.add_checkpoint_arguments,
             hub.run_checkpoint,
         ),
@@ -66,13 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parse_and_run(argv: Sequence[str] | None) -> int:
     arguments, unknown = build_parser().parse_known_args(argv)
     if unknown:
-        # The main parser would show its own usage, which names none of the options of the command.
+        # The main parser would show its own usage, which does not list the options of the command.
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return int(arguments.run(arguments))
 
 
 def entry() -> int:
-    """[`main`] as the command of this process."""
+    """Run [`main`] as the command of this process."""
     from .common.interrupts import run_interruptible
 
     return run_interruptible(main)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `deepfake-video evaluate`: parses, calls, prints. Nothing here imports torch before it is needed."""
+"""The command `deepfake-video evaluate`: parse, call, print. Torch is imported only when it is needed."""
 
 import argparse
 import importlib.util
@@ -69,7 +69,7 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
         "roots",
         nargs="*",
         metavar="DATA",
-        help="folder, CSV file or DeepfakeBench JSON file; NAME=PATH names it in a table of several",
+        help="folder, CSV file or DeepfakeBench JSON file; NAME=PATH sets its name in a table of several data sets",
     )
     group.add_argument(
         "--scores", nargs="+", type=Path, metavar="PATH", help="saved scores instead of videos: folders or CSV files"
@@ -81,7 +81,7 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--split", choices=SPLIT_NAMES, help="part to evaluate (default: test, or all if there are no splits)"
     )
-    group.add_argument("--limit", type=int, metavar="N", help="evaluate N randomly drawn videos of each class at most")
+    group.add_argument("--limit", type=int, metavar="N", help="evaluate at most N randomly drawn videos per class")
 
 
 def _add_scoring(group: "argparse._ArgumentGroup") -> None:
@@ -96,18 +96,30 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     group.add_argument(
-        "--frames", "--num-frames", dest="num_frames", type=int, metavar="N", help="number of frames per video"
+        "--frames",
+        "--num-frames",
+        dest="num_frames",
+        type=int,
+        metavar="N",
+        help="number of frames per video (default: as the model was trained)",
     )
-    group.add_argument("--faces", choices=["auto", "none"], default="auto", help="none scores whole frames")
+    group.add_argument(
+        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
+    )
     group.add_argument(
         "--face-aggregation",
         choices=["max", "mean", "main"],
         default="max",
         help="score of a video with several faces (default: max)",
     )
-    group.add_argument("--threshold", type=float, metavar="P", help="called fake at this probability or above")
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read videos (0: read and score in turns)"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="label a video fake at this probability or above (default: 0.5, or that of the saved scores)",
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read videos; 0 reads and scores in the same process"
     )
 
 
@@ -115,7 +127,7 @@ def _add_metrics(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--deepfakebench",
         action="store_true",
-        help=f"add rows by the rule of DeepfakeBench: mean of {DEEPFAKEBENCH_FRAMES} frames, its EER",
+        help=f"add rows by the protocol of DeepfakeBench: mean probability of {DEEPFAKEBENCH_FRAMES} frames, its EER",
     )
     group.add_argument(
         "--compare",
@@ -132,7 +144,7 @@ def _add_metrics(group: "argparse._ArgumentGroup") -> None:
         "--group-by",
         choices=GROUP_NAMES,
         default="identity",
-        help="what the bootstrap of the intervals draws (default: identity, where one is known)",
+        help="unit of the bootstrap: identities, or single videos (default: identities, if known)",
     )
     group.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws (default: 1000)")
     group.add_argument(
@@ -201,7 +213,7 @@ def _check(arguments: argparse.Namespace) -> None:
         if given:
             raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
     if arguments.average is not None and (arguments.output or arguments.compare or arguments.verdict):
-        raise UsageError("--average prints one table; leave --output, --compare and --verdict out.")
+        raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
     if arguments.verdict is not None and arguments.calibrate is not None:
         raise UsageError(
             "--verdict and --calibrate do not go together: calibrate first, then evaluate the new folder."

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the model cards of converted and trained folders have in common."""
+"""Text that the model cards of converted and trained folders have in common."""
 
 from collections.abc import Sequence
 from pathlib import Path
