@@ -34,7 +34,7 @@ EXAMPLE_NAME = "drawn-face.mp4"
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
 INTRODUCTION = """# Is a face in this video manipulated?
 Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never a verdict:** the model may fail on new generators and strong
+**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
 compression, and does not check the sound."""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'

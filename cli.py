@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="deepfake-video",
-        description="Score videos for face manipulation: a triage tool, not a verdict.",
+        description="Score videos for face manipulation: a triage tool, not proof.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"deepfake-video {__version__}")

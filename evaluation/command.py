@@ -4,6 +4,7 @@
 import argparse
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -35,6 +36,7 @@ examples:
   deepfake-video evaluate my_videos.csv --output run2 --robustness               columns path,label[,group]
   deepfake-video evaluate FaceForensics++ --model FOLDER --calibrate CALIBRATED
   deepfake-video evaluate --scores run1 --threshold 0.7                          from saved scores; reads no video
+  deepfake-video evaluate --scores run1 run2 --verdict FOLDER                    measure the bands of the verdicts
   deepfake-video evaluate --average seed1 seed2 seed3                            mean and deviation over seeds
   accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs, or on CPUs:
   torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run3
@@ -157,6 +159,13 @@ def _add_calibration(group: "argparse._ArgumentGroup") -> None:
         choices=SPLIT_NAMES[:3],
         help="split to calibrate on (default: val, or half of the identities)",
     )
+    group.add_argument(
+        "--verdict",
+        type=Path,
+        metavar="FOLDER",
+        help="measure the bands of the three verdicts on these scores and write them to verdict.json and the card in "
+        "this model folder; each data set is a source that is left out in turn",
+    )
 
 
 def _add_output(group: "argparse._ArgumentGroup") -> None:
@@ -203,8 +212,12 @@ def _check(arguments: argparse.Namespace) -> None:
         given = [name.replace("_", "-") for name in named if getattr(arguments, name)]
         if given:
             raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
-    if arguments.average is not None and (arguments.output is not None or arguments.compare is not None):
-        raise UsageError("--average prints one table; omit --output and --compare.")
+    if arguments.average is not None and (arguments.output or arguments.compare or arguments.verdict):
+        raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
+    if arguments.verdict is not None and arguments.calibrate is not None:
+        raise UsageError(
+            "--verdict and --calibrate do not go together: calibrate first, then evaluate the new folder."
+        )
     if arguments.output is not None:
         check_folder_target(arguments.output)
     if arguments.plots in ("png", "svg"):
@@ -260,6 +273,8 @@ def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
             result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
+        if arguments.verdict is not None and processes.is_first:
+            result = _with_verdicts(result, [result], arguments.verdict)
     finally:
         processes.close()
     return _report(result, arguments, processes)
@@ -283,8 +298,17 @@ def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
         result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
     if arguments.output is not None:
         check_output(arguments.output, arguments.scores)
+    if arguments.verdict is not None:
+        # Each run alone: in a joined table, the name of a run takes the place of its data sets.
+        result = _with_verdicts(result, arguments.scores, arguments.verdict)
     _publish(result, arguments)
     return OK if result.is_complete else FAILED
+
+
+def _with_verdicts(result: "EvaluationResult", runs: Sequence[Any], folder: Path) -> "EvaluationResult":
+    from .verdicts import write_verdicts
+
+    return replace(result, verdicts=write_verdicts(runs, folder).to_dict())
 
 
 def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:

@@ -12,6 +12,8 @@ from ..common.text import quoted
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 # Files that are copied; the others are written again.
 _COPIED = ("model.safetensors", "README.md", "LICENSE", "training.json")
+# Copied if they exist.
+_COPIED_IF_PRESENT = ("verdict.json",)
 
 
 def default_checkpoint() -> Path:
@@ -56,7 +58,8 @@ def write_default_checkpoint(folder: str | Path) -> Path:
         with new_folder(folder) as unfinished:
             network = DeepfakeForVideoClassification.from_pretrained(source)
             save_hub_folder(network, DeepfakeVideoProcessor.from_pretrained(source), unfinished)
-            for name in _COPIED:
+            present = [name for name in _COPIED_IF_PRESENT if (source / name).is_file()]
+            for name in (*_COPIED, *present):
                 # safetensors writes files that only the owner can read; this file gets the permissions of the others.
                 (unfinished / name).unlink(missing_ok=True)
                 shutil.copyfile(source / name, unfinished / name)

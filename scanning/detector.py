@@ -227,12 +227,7 @@ class Detector:
             for clips, opinion in zip(video.clips, opinions, strict=True)
             for i in opinion.counted
         ]
-        counted = [faces[i] for i in self._counted(faces)]
-        verdict = self.rule.decide(
-            probability,
-            counted[:1] if self.settings.face_aggregation == "main" else counted,
-            bits_per_pixel=video.bits_per_pixel,
-        )
+        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
         return VideoResult(
             path=video.path,
             status="ok",
@@ -302,6 +297,10 @@ class Detector:
             counted = [0]
         decisive = max(counted, key=lambda i: faces[i].fake_probability)
         return faces[decisive].fake_probability, decisive
+
+    def counted_faces(self, faces: list[FaceResult]) -> list[FaceResult]:
+        """The faces that count for the score of a video."""
+        return faces[:1] if self.settings.face_aggregation == "main" else [faces[i] for i in self._counted(faces)]
 
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
