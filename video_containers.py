@@ -22,6 +22,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from .video_errors import (
+    MAX_DECODE_THREADS,
     VideoLimits,
     VideoTimeoutError,
     VideoTooLargeError,
@@ -54,7 +55,6 @@ __all__ = [
 # Where every packet is one picture whose time comes out of the decoder unchanged.
 SEEKABLE_CONTAINERS = frozenset({"mov", "matroska"})
 MAX_PACKETS = 5_000_000
-MAX_DECODE_THREADS = 8
 # An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: no picture comes of it.
 _PLACEHOLDER_BYTES = 16
 

@@ -15,7 +15,8 @@ from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
 from ..scanning.fingerprint import RUN_NAME
-from ..scanning.models import LoadedModel, load_model, load_stored_model
+from ..scanning.models import load_model, load_stored_model
+from ..scanning.scoring_model import ScoringModel
 from .evaluation_result import EvaluationResult
 from .judge import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
@@ -237,9 +238,9 @@ def calibrate(
         raise EvaluationError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
     name = str(model or described["models"])
     loaded = load_model(name)
-    config = loaded.network.config
+    found = loaded.description
     made_by = (described["weights_sha256"], described["temperatures"][0], described["fake_biases"][0])
-    if made_by != (loaded.identity.weights_sha256, float(config.temperature), float(config.fake_bias)):
+    if made_by != (loaded.identity.weights_sha256, float(found.temperature), float(found.fake_bias)):
         raise EvaluationError(f"{name}: is not the checkpoint that made the scores; evaluate it first.")
     scores = result.clean_scores
     return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)
@@ -249,7 +250,7 @@ def write_calibration(
     held_out: Sequence[Score],
     others: Mapping[str, Sequence[Score]],
     *,
-    model: LoadedModel,
+    model: ScoringModel,
     dataset: str,
     split: str,
     folder: Path,
@@ -272,7 +273,7 @@ def write_calibration(
     probabilities, is_fake = _arrays(held_out)
     if not len(is_fake) or is_fake.all() or not is_fake.any():
         raise EvaluationError(f"{dataset}: calibration needs scores of real and of fake videos; one class has none.")
-    config = model.network.config
+    config = model.description
     factor, bias = fit_calibration(probabilities, is_fake, config.temperature)
     parts = {f"{split} (fitted on it)": held_out, **others}
     ece = {}
@@ -317,7 +318,7 @@ def check_new_folder(folder: Path) -> None:
         raise EvaluationError(f"{folder}: already exists; a calibrated checkpoint needs a new folder.")
 
 
-def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
+def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
     check_new_folder(folder)
     # The loaded network has been rearranged for speed; the stored one is saved.
     stored = load_stored_model(model)
