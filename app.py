@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads for the networks and for the decoder (default: one for the networks, one per core for the decoder)",
+        help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
     )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")

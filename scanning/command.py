@@ -105,9 +105,9 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--engine",
         choices=["auto", "torch", "onnx"],
         default="auto",
-        help="library that computes the networks; onnx: onnxruntime on the CPU, which needs graphs: the packaged model "
-        "has them, those of others are written once (needs pip install 'deepfake-video[export]'); auto: onnx on a CPU "
-        "if the graphs of all models exist, else torch (default: auto)",
+        help="library that computes the networks; onnx: onnxruntime on the CPU, which needs graphs: the packaged "
+        "model has them, those of others are written once (needs pip install 'deepfake-video[export]'); auto: onnx on "
+        "a CPU if the graphs of all models exist, else torch (default: auto)",
     )
     group.add_argument(
         "--threads",

@@ -135,7 +135,7 @@ def test_pictures_are_of_what_the_explained_model_looks_at(members, clips):
 
 @needs_onnx
 def test_onnxruntime_gives_the_mean_too(members, clips, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(graph_cache, "cached_assets_path", partial(cached_assets_path, assets_dir=tmp_path))
     models = [members["plain"], members["whole"]]
     expected = np.mean([judge([model], clips["one"], engine="onnx").fake_probability for model in models])
     assert judge(models, clips["one"], engine="onnx").fake_probability == pytest.approx(expected, abs=1e-6)
