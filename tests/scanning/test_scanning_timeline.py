@@ -216,7 +216,7 @@ def test_a_video_without_a_timeline_keeps_its_score(edited, monkeypatch):
     monkeypatch.setattr(detector_module, "ensemble_timeline", fail)
     result = redness_detector(timeline=True).examine(edited).result
     assert (result.status, result.timeline) == ("ok", [])
-    assert "there is no timeline: it cannot be read any further" in result.warnings
+    assert "the timeline could not be computed: it cannot be read any further" in result.warnings
 
 
 def test_scan_takes_the_timeline_as_an_argument(edited, tmp_path):
