@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake_video import DeepfakeConfig, DeepfakeVideoProcessor
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.configuration_deepfake import PRESETS
 from deepfake_video.hub.checkpoint import read_checkpoint
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
 from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.graphs import GraphsError, read_manifest
@@ -178,6 +179,19 @@ def test_without_onnxruntime_the_way_out_is_named(checkpoint, monkeypatch):
 @pytest.fixture(scope="module")
 def packaged() -> OnnxModel:
     return load_onnx_model(DEFAULT_CHECKPOINT, ModelIdentity(id="default"))
+
+
+@pytest.mark.slow
+def test_a_network_of_the_size_of_the_packaged_one_can_be_exported(tmp_path):
+    network = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("efficientnet-lite2-frames", is_trained=True))
+    save_hub_folder(network, DeepfakeVideoProcessor.from_preset("efficientnet-lite2-frames"), tmp_path / "model")
+    write_graphs(tmp_path / "model", tmp_path / "graphs")
+    model = load_onnx_model(tmp_path / "model", IDENTITY, graphs=tmp_path / "graphs")
+    frames = np.random.default_rng(0).integers(0, 256, (3, 240, 210, 3), dtype=np.uint8)
+    expected = load_model(str(tmp_path / "model")).judge(model.pixel_values(frames))
+    np.testing.assert_allclose(
+        softmax(model.judge(model.pixel_values(frames)).logits), softmax(expected.logits), atol=1e-4
+    )
 
 
 def test_the_packaged_checkpoint_has_its_graphs(packaged):
