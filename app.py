@@ -255,7 +255,8 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     import gradio as gr
     import pandas as pd
 
-    from .scanning.html_report import face_name, write_report
+    from .scanning.html_report import write_report
+    from .scanning.naming import face_name
     from .scanning.results import UNTRAINED_WARNING
     from .scanning.stretches import clock
 

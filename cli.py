@@ -13,10 +13,12 @@ from collections.abc import Sequence
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of all commands."""
     from . import app, convert_weights
+    from .common import completion
     from .common.exit_codes import EXIT_CODES_HELP
     from .evaluation import command as evaluation
     from .hub import commands as hub
     from .scanning import command as scanning
+    from .scanning import explain_command as explaining
     from .training import train_command as training
     from .version import __version__
 
@@ -29,6 +31,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, summary, add_arguments, run in (
         ("predict", "score videos", scanning.add_arguments, scanning.run),
+        ("explain", "explain stored results in plain sentences", explaining.add_arguments, explaining.run),
         ("demo", "open the demo in the browser", app.add_arguments, app.run),
         ("evaluate", "evaluate a model on a data set", evaluation.add_arguments, evaluation.run),
         ("train", "train a detector", training.add_arguments, training.run),
@@ -45,6 +48,12 @@ def build_parser() -> argparse.ArgumentParser:
             "copy the packaged checkpoint into a folder of its own",
             hub.add_checkpoint_arguments,
             hub.run_checkpoint,
+        ),
+        (
+            "completion",
+            "print a script for completion in a shell",
+            completion.add_arguments,
+            completion.runner(build_parser),
         ),
     ):
         command = commands.add_parser(name, help=summary, allow_abbrev=False)

@@ -20,12 +20,9 @@ from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
-from .settings import ScanSettings
+from .settings import MIN_FACE_COVERAGE, ScanSettings
 
 
-# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
-# is the main face.
-MIN_FACE_COVERAGE = 0.25
 # The calibration of a model is part of its logits, so its own threshold always is one half.
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.

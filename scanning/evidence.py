@@ -82,8 +82,10 @@ class Examination:
         result: The result.
         evidence: The pictures, if they were requested and the video could be scored.
         windows: The windows of the timeline.
+        is_kept: Whether an earlier run stored this result.
     """
 
     result: VideoResult
     evidence: Evidence | None = None
     windows: "tuple[Window, ...]" = ()
+    is_kept: bool = False

@@ -3,7 +3,6 @@
 
 import base64
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from markupsafe import Markup
 from ..common.files import write_atomically
 from ..common.text import printable
 from .evidence import Evidence
+from .naming import face_name, short_names
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, entries_by_track, worst_stretches
 
@@ -86,7 +86,7 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
     """
     if not results:
         raise ValueError("a report needs at least one result.")
-    names = _short_names([result.path for result in results])
+    names = short_names([result.path for result in results])
     pages = [
         _page(f"video-{number}", name, result, pictures)
         for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
@@ -158,22 +158,6 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
         is_trained=is_trained,
     )
-
-
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The names of the files, or their paths if two names are the same."""
-    names = [os.path.basename(path.rstrip("/\\")) or path for path in paths]
-    return [printable(name if names.count(name) == 1 else path) for name, path in zip(names, paths, strict=True)]
-
-
-def face_name(track_id: int | None) -> str:
-    """
-    Name of a face for people, counted from 1.
-
-    Args:
-        track_id: Number of the face, from 0; `None` for whole frames.
-    """
-    return "Whole frame" if track_id is None else f"Face {track_id + 1}"
 
 
 def _charts(result: VideoResult) -> list[TrackChart]:
