@@ -48,7 +48,7 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
     if result.status != "ok" or result.fake_probability is None:
         message = printable(result.message or "The video could not be scored").rstrip(".")
         missing = "There is no score. This does not show that the video is real or fake."
-        sections = [("Result", [f"{message}.", missing]), ("What would change it", [_WAY_OUT[result.status]])]
+        sections = [("Result", [f"{message}.", missing]), ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")])]
     else:
         sections = [
             ("Result", _label(result)),
