@@ -218,6 +218,7 @@ class PacketIndex:
         is_seekable: Whether decoding may start at keyframes.
         has_droppable: Whether the decoder can tell pictures that no other picture needs.
         is_cut_off: Whether the file ends before its packets do.
+        num_bytes: Size of all packets.
     """
 
     pts: np.ndarray
@@ -229,6 +230,7 @@ class PacketIndex:
     is_seekable: bool
     has_droppable: bool
     is_cut_off: bool
+    num_bytes: int
 
     def plan(self, targets: list[int]) -> list[Run]:
         """Runs of packets for ascending frame indices: a seek only where a group of pictures is jumped over."""
@@ -274,7 +276,7 @@ def read_packet_index(
     pts, dts, durations, keys, shown = (array("q") for _ in range(5))
     is_hidden = _HIDDEN_TESTS.get(stream.codec_context.name, _is_never)
     is_complete, is_cut_off = True, False
-    smallest = 1 << 62
+    smallest, num_bytes = 1 << 62, 0
     try:
         for packet in read_packets(container, stream, watch=watch):
             if len(pts) == MAX_PACKETS:
@@ -283,6 +285,7 @@ def read_packet_index(
                 refuse_encrypted(packet, source)
             is_complete &= packet.pts is not None
             smallest = min(smallest, packet.size)
+            num_bytes += packet.size
             if packet.is_keyframe:
                 keys.append(len(pts))
             # A packet that the end of the file cuts short would show as half a picture.
@@ -299,7 +302,8 @@ def read_packet_index(
     kind = container.format.name.split(",")[0]
     is_cut_off |= kind == "mov" and len(stream.index_entries) > len(pts)
     return _build_index(kind, stream, *(np.array(a, np.int64) for a in (pts, dts, durations, keys, shown)),
-                        is_complete=is_complete, smallest=smallest, is_cut_off=is_cut_off)  # fmt: skip
+                        is_complete=is_complete, smallest=smallest, is_cut_off=is_cut_off,
+                        num_bytes=num_bytes)  # fmt: skip
 
 
 def _build_index(
@@ -314,6 +318,7 @@ def _build_index(
     is_complete: bool,
     smallest: int,
     is_cut_off: bool,
+    num_bytes: int,
 ) -> PacketIndex:
     codec = stream.codec_context
     order = shown[np.argsort(pts[shown], kind="stable")]
@@ -332,6 +337,7 @@ def _build_index(
         is_seekable=is_seekable and has_times and starts_clean and is_progressive and not has_placeholders,
         has_droppable=_has_droppable_pictures(stream),
         is_cut_off=bool(is_cut_off),
+        num_bytes=num_bytes,
     )
 
 

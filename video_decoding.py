@@ -84,6 +84,7 @@ class VideoReader:
     Attributes:
         name: The source as one printable line.
         num_frames: Number of frames, counted and not estimated.
+        num_bytes: Size of the compressed frames.
         timestamps_s: Time of each frame in seconds, of shape (num_frames,), float64, increasing. 0 is the start of
             the container, where the clock of a player starts: if the picture begins two seconds after the sound, the
             first frame is at 2.0 s. See `video_timestamps`.
@@ -129,7 +130,7 @@ class VideoReader:
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
-        self.num_frames = len(self.timestamps_s)
+        self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
         self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
 
     def __enter__(self) -> VideoReader:

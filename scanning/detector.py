@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score one video with one or several loaded models."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ import torch
 from ..common.errors import UsageError
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoError, VideoReader
+from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
@@ -19,8 +22,10 @@ from .fingerprint import describe_function
 from .framewise import fake_margin, frame_rule, list_frames
 from .illustrating import gather_evidence
 from .models import LoadedModel, load_model
+from .provenance import Provenance, read_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .settings import MIN_FACE_COVERAGE, ScanSettings
+from .verdict import find_rule
 
 
 # The calibration of a model is part of its logits, so its own threshold always is one half.
@@ -65,6 +70,15 @@ class Detector:
         self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
         self.identity = join_identities([model.identity for model in self.models])
         self.warnings = [] if all(config.is_trained for config in configs) else [UNTRAINED_WARNING]
+        self.rule = find_rule(
+            self.models[0].folder,
+            weights_sha256=self.identity.weights_sha256,
+            temperature=configs[0].temperature,
+            fake_bias=configs[0].fake_bias,
+            settings=self._settings_dict(),
+            is_trained=not self.warnings,
+            num_models=len(self.models),
+        )
 
     @property
     def processors(self) -> list[DeepfakeVideoProcessor]:
@@ -96,8 +110,9 @@ class Detector:
             on_progress: Called with the position of the timeline in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader:
-                return self._examine_open(path, reader, with_evidence, on_progress)
+            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+                examination = self._examine_open(path, reader, with_evidence, on_progress)
+                return replace(examination, result=replace(examination.result, provenance=provenance()))
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
@@ -134,7 +149,10 @@ class Detector:
             missing = f"the timeline could not be computed: {error.message}"
             return Examination(result=replace(result, warnings=[*result.warnings, missing]))
         timeline = [window.entry for window in windows]
-        return Examination(result=replace(result, timeline=timeline), evidence=evidence, windows=tuple(windows))
+        highest = max((entry.fake_probability for entry in timeline), default=0.0)
+        verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
+        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
+        return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
@@ -150,7 +168,8 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """Everything that determines a score, as plain values; an output folder holds results of one description."""
-        return {**describe_function(self.models, self.settings), "threshold": self.threshold}
+        described = {**describe_function(self.models, self.settings), "threshold": self.threshold}
+        return {**described, "verdict_bands": self.rule.describe()}
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
@@ -171,6 +190,7 @@ class Detector:
                 coverage=face.coverage,
                 first_s=face.first_s,
                 last_s=face.last_s,
+                size_px=face.size_px,
             )
             for face, probability in zip(seen, probabilities, strict=False)
         ]
@@ -209,14 +229,24 @@ class Detector:
             for clips, opinion in zip(video.clips, opinions, strict=True)
             for i in opinion.counted
         ]
+        counted = [faces[i] for i in self._counted(faces)]
+        verdict = self.rule.decide(
+            probability,
+            counted[:1] if self.settings.face_aggregation == "main" else counted,
+            bits_per_pixel=video.bits_per_pixel,
+        )
         return VideoResult(
             path=video.path,
             status="ok",
+            verdict=verdict.verdict,
+            verdict_reason=verdict.reason,
+            verdict_rates=verdict.rates,
             label="fake" if probability >= self.threshold else "real",
             fake_probability=probability,
             duration_s=video.duration_s,
             frames_analyzed=len(np.unique(np.concatenate(analyzed))),
             face_coverage=video.face_coverage,
+            bits_per_pixel=video.bits_per_pixel,
             faces=faces,
             decisive_track_id=_decisive_track_id(opinions),
             frames=_frames(video, opinions),
@@ -254,13 +284,16 @@ class Detector:
         return probabilities, margins
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
-        num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
         return {
             "threshold": self.threshold,
-            "settings": {**self.settings.to_dict(), "num_frames": num_frames},
+            "settings": self._settings_dict(),
             "model": self.identity,
             "warnings": list(warnings),
         }
+
+    def _settings_dict(self) -> dict[str, Any]:
+        num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
+        return {**self.settings.to_dict(), "num_frames": num_frames}
 
     def _aggregate(self, faces: list[FaceResult]) -> tuple[float, int]:
         """Probability of the video, and the index of the decisive face (0 for the mean)."""
@@ -275,6 +308,25 @@ class Detector:
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
+
+
+@contextlib.contextmanager
+def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+    """Read the Content Credentials of a local file in another process while the video is scored."""
+    if is_url(str(path)):
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read_provenance, path)
+
+        def wait() -> Provenance | None:
+            try:
+                return reading.result()
+            except (OSError, ValueError):
+                # The file was readable a moment ago; only its score remains.
+                return None
+
+        yield wait
 
 
 def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:

@@ -92,7 +92,7 @@ def shorten_middle(name: str, width: int) -> str:
 
 
 def _table(*columns: str, numbers: Collection[str] = ()) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for column in columns:
         # The only column that may wrap is the first that rich makes narrower.
         is_name = column == "video"
@@ -105,18 +105,18 @@ def _table(*columns: str, numbers: Collection[str] = ()) -> Table:
 
 
 def _video_table(results: Sequence[VideoResult], names: Sequence[str], kept: Collection[str]) -> Table:
-    numbers = ("fake", "faces", "coverage", "frames", "length")
+    numbers = ("fake", "faces", "coverage", "length")
     tells_run = any(result.path in kept for result in results)
-    table = _table("video", "status", "label", *numbers, *(["run"] if tells_run else []), numbers=numbers)
+    table = _table("video", "verdict", "status", "label", *numbers, *(["run"] if tells_run else []), numbers=numbers)
     for result, name in zip(results, names, strict=True):
         table.add_row(
             _Name(name),
+            Text(result.verdict or "–", style=_style(result)),
             Text(result.status, style="" if result.status == "ok" else "yellow"),
-            Text(result.label or "–", style=_style(result)),
+            result.label or "–",
             _score(result.fake_probability),
             str(len(result.faces) or "–"),
             _percent(result.face_coverage),
-            str(result.frames_analyzed or "–"),
             _length(result),
             *(["old" if result.path in kept else "new"] if tells_run else []),
         )
@@ -163,12 +163,10 @@ def _percent(share: float | None) -> str:
 
 
 def _style(result: VideoResult) -> str:
-    """Colour of a result; none for the meaningless score of random weights."""
+    """Colour of a verdict; none if it is undecided."""
     if result.status != "ok":
         return "yellow"
-    if UNTRAINED_WARNING in result.warnings:
-        return ""
-    return "bold red" if result.label == "fake" else "bold green"
+    return {"likely fake": "bold red", "likely real": "bold green"}.get(result.verdict or "", "")
 
 
 def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
@@ -201,8 +199,11 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     for result in results:
         name = short_name(result.path)
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
+        if result.provenance is not None and result.provenance.is_found:
+            notes.append(f"{name}: {printable(result.provenance.summary)}")
     if any(UNTRAINED_WARNING in result.warnings for result in results):
         notes.append(UNTRAINED_WARNING)
+    notes += _verdict_notes(results)
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
@@ -211,6 +212,14 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     if model.id == DEFAULT_ID:
         notes.append(DEFAULT_TERMS)
     return notes
+
+
+def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
+    """Why videos are undecided, as far as few sentences say it, and the measured error rates."""
+    reasons = [result.verdict_reason for result in results if result.verdict == "undecided" and result.verdict_reason]
+    # Without bands, the reason is the same for all.
+    notes = [f"undecided: {printable(reasons[0])}"] if reasons and len(set(reasons)) == 1 else []
+    return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
 
 
 def _kept_note(results: Sequence[VideoResult], kept: Collection[str]) -> list[str]:

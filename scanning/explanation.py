@@ -9,6 +9,7 @@ from .naming import face_name
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .stretches import clock, worst_stretches
+from .verdict import verdict_text
 
 
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
@@ -48,16 +49,22 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
     if result.status != "ok" or result.fake_probability is None:
         message = printable(result.message or "The video could not be scored").rstrip(".")
         missing = "There is no score. This does not show that the video is real or fake."
-        sections = [("Result", [f"{message}.", missing]), ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")])]
+        sections = [
+            ("Result", [f"{message}.", missing]),
+            ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
+        ]
     else:
         sections = [
-            ("Result", _label(result)),
+            ("Verdict", [f"{(result.verdict or 'undecided').capitalize()}.", printable(verdict_text(result))]),
+            ("Label", _label(result)),
             ("Which face", _faces(result)),
             ("Which frames", _frames(result)),
             ("When", _times(result)),
             ("What was not judged", _not_judged(result)),
             ("What would change it", _changes(result)),
         ]
+    if result.provenance is not None and result.provenance.state != "not checked":
+        sections.append(("Content Credentials", [printable(result.provenance.summary)]))
     sections.append(("Warnings", [f"{printable(warning)}." for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
 
@@ -70,7 +77,7 @@ def _label(result: VideoResult) -> list[str]:
     return [
         f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
         f"{side} the threshold of {threshold:g}.",
-        "A score is a reason to examine a video, never a verdict."
+        "A score is a reason to examine a video, not proof."
         if result.label == "fake"
         else "The model found no strong evidence of manipulation. This does not show that the video is real.",
     ]

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 from ..version import __version__
 from ..video_errors import FailureReason
+from .provenance import Provenance
 
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Increase it with every change after which the same files, weights and settings give another score, timeline, face
 # crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
@@ -20,6 +21,7 @@ DEFAULT_ID = "default"
 DEFAULT_TERMS = "default weights: for research use only, unlike the code; see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
+VerdictName = Literal["likely fake", "undecided", "likely real"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +44,7 @@ class FaceResult:
         coverage: Share of the sampled frames in which this face was detected.
         first_s: When it is first seen, in seconds from the start of the container.
         last_s: When it is last seen, in seconds from the start of the container.
+        size_px: Typical side of its box in pixels of the displayed picture; `None` if unknown.
     """
 
     track_id: int
@@ -49,6 +52,7 @@ class FaceResult:
     coverage: float
     first_s: float
     last_s: float
+    size_px: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +127,9 @@ class VideoResult:
     Attributes:
         path: Path or URL of the video as it was given.
         status: `"ok"`, or the reason why the video could not be scored.
+        verdict: `"likely fake"`, `"undecided"` or `"likely real"`; `None` unless the status is ok.
+        verdict_reason: Why, in one sentence; `None` unless the status is ok.
+        verdict_rates: Measured error rates of the verdicts of this model, in words; `None` if none were measured.
         label: `"real"` or `"fake"`; `None` unless the status is ok.
         fake_probability: Score in [0, 1]; `None` unless the status is ok.
         threshold: Fake probability from which the label is "fake"; `None` if no model was loaded.
@@ -131,6 +138,7 @@ class VideoResult:
         duration_s: When the last frame ends, in seconds; `None` if the video could not be opened.
         frames_analyzed: Number of distinct frames behind the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
+        bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
         faces: The faces, the main face first; empty without face cropping.
         decisive_track_id: Number of the face whose score is that of the video; `None` for whole frames or a mean.
         frames: Every scored frame, by model, face and time.
@@ -143,6 +151,8 @@ class VideoResult:
         settings: The settings that determine the score.
         model: The weights.
         sha256: SHA-256 of the video file; `None` if it could not be read.
+        provenance: The Content Credentials of the file, which never change the score; `None` if it is no local file
+            or could not be opened.
 
     Raises:
         ValueError: If a result without a score is ok, or if one with a score is not.
@@ -157,6 +167,9 @@ class VideoResult:
 
     path: str
     status: Status
+    verdict: VerdictName | None = None
+    verdict_reason: str | None = None
+    verdict_rates: str | None = None
     label: str | None = None
     fake_probability: float | None = None
     threshold: float | None
@@ -165,6 +178,7 @@ class VideoResult:
     duration_s: float | None = None
     frames_analyzed: int = 0
     face_coverage: float | None = None
+    bits_per_pixel: float | None = None
     faces: list[FaceResult] = field(default_factory=list)
     decisive_track_id: int | None = None
     frames: list[FrameScore] = field(default_factory=list)
@@ -176,16 +190,19 @@ class VideoResult:
     settings: dict[str, Any]
     model: ModelIdentity
     sha256: str | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
             raise ValueError(f"A result has a fake probability if and only if it is ok, got {self.status!r}.")
+        if self.status != "ok" and self.verdict is not None:
+            raise ValueError(f"A video that could not be scored has no verdict, got {self.verdict!r}.")
         if self.fake_probability is not None and not 0.0 <= self.fake_probability <= 1.0:
             raise ValueError(f"fake_probability must lie in [0, 1], got {self.fake_probability}.")
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain dictionaries, lists, strings and numbers, with the attributes as keys in this order."""
-        return asdict(self)
+        return {**asdict(self), "provenance": self.provenance and self.provenance.to_dict()}
 
     def to_json(self, indent: int | None = None) -> str:
         """
@@ -217,6 +234,7 @@ class VideoResult:
                 "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
                 "model": ModelIdentity(**content["model"]),
+                "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
             }
             return cls(**{**content, **parts})
         except (KeyError, TypeError) as error:

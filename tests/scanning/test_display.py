@@ -18,6 +18,8 @@ RESULT = VideoResult(
     path=f"folder/{LONG.format(1)}",
     status="ok",
     label="fake",
+    verdict="likely fake",
+    verdict_reason="the score exceeds the upper band",
     fake_probability=0.9312,
     threshold=0.5,
     duration_s=3725.0,
@@ -62,7 +64,7 @@ def test_a_piped_table_fits_80_columns_and_keeps_both_ends_of_a_name():
     lines = printed(RESULT, FAILED, kept={FAILED.path})
     rows = lines[: lines.index("damaged")]
     assert max(map(cell_len, rows)) <= 80
-    assert all(row.startswith("int") for row in rows[1:3])
+    assert all(row.startswith("in") for row in rows[1:3])
     assert [row.split()[0][-6:] for row in rows[1:3]] == ["t1.mp4", "t2.mp4"]
     assert "decode_error" in rows[2]
 

@@ -64,6 +64,11 @@ def section(result: VideoResult, heading: str) -> str:
     return " ".join(dict(explain(result))[heading])
 
 
+def test_it_begins_with_the_verdict_and_its_reason():
+    result = replace(RESULT, verdict="undecided", verdict_reason="the score lies between the bands")
+    assert explain(result)[0] == ("Verdict", ["Undecided.", "The score lies between the bands."])
+
+
 def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     text = section(RESULT, "Which face")
     assert "3 faces were found" in text
@@ -116,13 +121,13 @@ def test_frames_of_a_recurrent_model_are_not_claimed_to_add_up():
 
 
 def test_a_score_just_below_the_threshold_is_not_rounded_onto_it():
-    text = section(replace(RESULT, label="real", fake_probability=0.4996), "Result")
+    text = section(replace(RESULT, label="real", fake_probability=0.4996), "Label")
     assert "its fake probability of 0.4996 is below the threshold of 0.5" in text
     assert "does not show that the video is real" in text
 
 
 def test_random_weights_explain_nothing():
-    text = section(replace(RESULT, warnings=[UNTRAINED_WARNING]), "Result")
+    text = section(replace(RESULT, warnings=[UNTRAINED_WARNING]), "Label")
     assert "meaningless" in text
     assert "labelled" not in text
 
@@ -147,7 +152,7 @@ def test_the_command_reads_every_form_that_predict_writes(form, tmp_path, capsys
     (tmp_path / "r.json").write_text(content, encoding="utf-8")
     assert main(["explain", str(tmp_path / "r.json")]) == 0
     out = capsys.readouterr().out
-    assert out.count("videos/clip.mp4\n  Result\n") == (1 if form == "one" else 2)
+    assert out.count("videos/clip.mp4\n  Verdict\n") == (1 if form == "one" else 2)
     assert max(map(len, out.splitlines())) <= 80
 
 
