@@ -156,9 +156,20 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         stretches=stretches,
         exceeds=exceeds,
         charts=_charts(result),
-        ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
+        ticks=_ticks(result.duration_s or 0.0),
         is_trained=is_trained,
     )
+
+
+def _ticks(duration_s: float) -> list[str]:
+    """Five times at equal distances, with as many digits as tell them apart."""
+    times = [duration_s * quarter / 4 for quarter in range(5)]
+    labels = [clock(time) for time in times]
+    for digits in range(1, 4):
+        if len(set(labels)) == len(labels):
+            break
+        labels = [f"{time:.{digits}f} s" for time in times]
+    return list(dict.fromkeys(labels))
 
 
 def _charts(result: VideoResult) -> list[TrackChart]:
