@@ -17,7 +17,7 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
-    "evaluation.calibration": ["calibrate"],
+    "evaluation.recalibrating": ["calibrate"],
     "evaluation.comparing": ["average_seeds", "compare"],
     "evaluation.evaluation_result": ["EvaluationResult"],
     "evaluation.evaluator": ["evaluate"],
@@ -60,13 +60,13 @@ if TYPE_CHECKING:
     from .conversion.inspection import Inspection as Inspection
     from .conversion.inspection import inspect_checkpoint as inspect_checkpoint
     from .conversion.plan import ConversionPlan as ConversionPlan
-    from .evaluation.calibration import calibrate as calibrate
     from .evaluation.comparing import average_seeds as average_seeds
     from .evaluation.comparing import compare as compare
     from .evaluation.evaluation_result import EvaluationResult as EvaluationResult
     from .evaluation.evaluator import evaluate as evaluate
     from .evaluation.metrics import video_metrics as video_metrics
     from .evaluation.plan import EvaluationPlan as EvaluationPlan
+    from .evaluation.recalibrating import calibrate as calibrate
     from .evaluation.rescoring import rescore as rescore
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack

@@ -2,13 +2,14 @@
 """The face detector CenterFace, run by onnxruntime without torch.
 
 Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` holds the published weights of
-https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). The installed package brings it; code that
-Transformers loads from a model folder does not, and takes that of an installed package.
+https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). It is taken from the installed
+package, or else from the model folder that this code was loaded from.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import shutil
 import threading
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -21,7 +22,7 @@ from .face_detection import FaceDetection, check_frames, region_around, scale_fr
 from .face_tracking import MIN_IOU, box_iou
 
 
-GRAPH_NAME = "centerface.onnx"
+GRAPH_NAME, LICENSE_NAME = "centerface.onnx", "centerface.LICENSE"
 INSTALL_COMMAND = "pip install deepfake-video"
 
 # A face of `min_face_size` is so many pixels high in the picture that is searched first, and in the one that follows
@@ -42,7 +43,8 @@ _TOLERANCE = 0.75
 # Scores that mean about the same as MTCNN's: a heat of .5 becomes .9, and of .2 becomes .7.
 _ODDS_FACTOR = 9.0
 # MTCNN's boxes, for which the published checkpoints and this package's were trained, minus CenterFace's: shift of the
-# centre in sqrt(w * h), factors of width and height. Medians over real videos, by `benchmarks/detectors.py`.
+# centre in sqrt(w * h), factors of width and height. Rounded between the medians of whole and close searches over 118
+# real videos; `benchmarks/detectors.py` tells what is left to correct, which is 1 to 2 per cent.
 _BOX_SHIFT = np.array([-0.006, -0.012])
 _BOX_FACTOR = np.array([0.985, 1.01])
 
@@ -132,16 +134,46 @@ def check_available() -> None:
     _find_graph()
 
 
+_model_folders: list[Path] = []
+
+
+def search_graph_in(folder: Path) -> None:
+    """Name a model folder that may hold the graph; it is used only where the package is not installed."""
+    if folder not in _model_folders:
+        _model_folders.append(folder)
+
+
+def has_graph() -> bool:
+    """Whether the graph is installed or in a model folder that was named."""
+    try:
+        return _find_graph().is_file()
+    except ImportError:
+        return False
+
+
+def copy_graph(folder: Path) -> None:
+    """Copy the graph and its licence into a model folder."""
+    graph = _find_graph()
+    for source in (graph, graph.with_name(LICENSE_NAME)):
+        if source.is_file() and not (folder / source.name).exists():
+            shutil.copyfile(source, folder / source.name)
+
+
+def _installed_folders() -> list[Path]:
+    try:
+        package = importlib.util.find_spec("deepfake_video")
+    except ImportError:
+        return []
+    return [Path(folder) for folder in (package.submodule_search_locations or ())] if package else []
+
+
 def _find_graph() -> Path:
-    folders = [Path(__file__).parent]
-    package = importlib.util.find_spec("deepfake_video")
-    folders += [Path(folder) for folder in (package.submodule_search_locations or ()) if package] if package else []
-    for folder in folders:
+    for folder in [Path(__file__).parent, *_installed_folders(), *_model_folders]:
         if (folder / GRAPH_NAME).is_file():
             return folder / GRAPH_NAME
     raise ImportError(
-        f"Finding faces with CenterFace needs the file {GRAPH_NAME} of the package deepfake-video: install it with "
-        f"{INSTALL_COMMAND}."
+        f"Finding faces with CenterFace needs the file {GRAPH_NAME}, which is neither installed nor in the model "
+        f"folder: {INSTALL_COMMAND}."
     )
 
 

@@ -15,6 +15,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,7 +27,7 @@ from transformers.image_processing_backends import TorchvisionBackend
 from transformers.image_processing_utils import BatchFeature
 from transformers.image_utils import ChannelDimension, PILImageResampling, SizeDict
 from transformers.processing_utils import Unpack, VideosKwargs
-from transformers.utils import TensorType, auto_docstring
+from transformers.utils import TensorType, auto_docstring, cached_file
 from transformers.video_processing_utils import BaseVideoProcessor
 from transformers.video_utils import (
     VideoInput,
@@ -38,8 +39,13 @@ from transformers.video_utils import (
 from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
+from .face_centerface import GRAPH_NAME, copy_graph, has_graph, search_graph_in
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
+
+
+# Where and how `from_pretrained` looks for files.
+_DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revision", "subfolder", "token")
 
 
 class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
@@ -138,6 +144,13 @@ class DeepfakeProcessorDefaults:
         values = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
 
+    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
+        """Write the choices and, if they name it, the face detector's graph, so that the folder needs no package."""
+        written: list[str] = super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        if self.do_crop_faces and self.face_detector == "centerface" and has_graph():
+            copy_graph(Path(save_directory))
+        return written
+
     def check_choices(self) -> None:
         """
         Raises:
@@ -182,6 +195,20 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         # A wrong choice is named here, not at the first video.
         self.check_choices()
         self.face_settings()
+
+    @classmethod
+    def get_video_processor_dict(
+        cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The stored choices; without the package, the face detector's graph is looked up beside them."""
+        wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
+        choices, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
+        if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_graph():
+            quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
+            graph = cached_file(pretrained_model_name_or_path, GRAPH_NAME, **wanted, **quietly)
+            if graph is not None:
+                search_graph_in(Path(graph).parent)
+        return choices, unused
 
     @classmethod
     def from_config(cls, config: DeepfakeConfig, **kwargs: Any) -> "DeepfakeVideoProcessor":

@@ -16,7 +16,7 @@ def save_hub_folder(
     model: "DeepfakePreTrainedModel", video_processor: "DeepfakeVideoProcessor", folder: str | Path
 ) -> Path:
     """
-    Write safetensors weights, `config.json`, both processor files and the Hub-side code into a folder.
+    Write safetensors weights, `config.json`, both processor files, the Hub-side code and the face detector.
 
     Args:
         model: The model to save.

@@ -211,8 +211,8 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
             (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
         except Exception as error:  # what onnxruntime raises has no common class
             raise ExportError(
-                f"The exported graph does not run on {clips} clips of {frames} frames ({one_line(error)}); nothing "
-                "was written, please report this."
+                f"The exported graph fails on {clips} clips of {frames} frames ({one_line(error)}); nothing was "
+                "written, please report this."
             ) from error
         differences[clips, frames] = relative_difference(torch.from_numpy(logits), expected)
     worst = max(differences.values())

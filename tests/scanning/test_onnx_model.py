@@ -16,10 +16,11 @@ import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeVideoProcessor
 from deepfake_video.configuration_deepfake import PRESETS
+from deepfake_video.hub.checkpoint import read_checkpoint
 from deepfake_video.scanning.framewise import frame_rule
 from deepfake_video.scanning.graph_export import describe, write_graphs
 from deepfake_video.scanning.graphs import GraphsError, read_manifest
-from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model, load_stored
+from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
 from deepfake_video.scanning.onnx_model import OnnxModel, load_onnx_model
 from drawn_faces import save_tiny_model
 
@@ -85,7 +86,7 @@ def own_copy(checkpoint, tmp_path) -> Path:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, exported):
     folder = exported(name)
-    model, network = load_onnx_model(folder, "model"), load_stored(folder).network
+    model, network = load_onnx_model(folder, "model"), read_checkpoint(folder, name="model").network
     pixels = np.random.default_rng(0).standard_normal((3, 5, 3, 32, 32), dtype=np.float32)
     mask = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1], [1, 0, 0, 1, 1]], dtype=bool)
     features = model.frame_features(pixels)
@@ -125,7 +126,8 @@ def test_what_is_stored_of_a_preset_is_what_its_configuration_says(name):
 
 def test_the_graphs_hold_no_weights(checkpoint):
     content = (checkpoint / "onnx" / "frame_encoder.onnx").read_bytes()
-    weights = load_stored(checkpoint).network.deepfake.frame_encoder.backbone.conv_stem.weight.detach().numpy()
+    network = read_checkpoint(checkpoint, name="model").network
+    weights = network.deepfake.frame_encoder.backbone.conv_stem.weight.detach().numpy()
     assert weights.tobytes() not in content
     manifest = read_manifest(checkpoint / "onnx")
     assert "deepfake.frame_encoder.backbone.conv_stem.weight" in manifest.weights["frame_encoder.onnx"]
