@@ -150,15 +150,15 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
         gr.Markdown(INTRODUCTION)
         video = gr.File(label="Video file", type="filepath", height=140)
         address = gr.Textbox(
-            label="Or the address of a video",
+            label="Or the address of a video file (not of a page that shows it)",
             placeholder="https://…",
-            info="The address of the video file itself, not of a page that shows it.",
             max_lines=1,
             visible=with_addresses,
         )
         button = gr.Button("Check video", variant="primary")
-        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False)
         report = gr.DownloadButton("Download report", visible=False)
+        # The height is that of the progress, which Gradio draws over the result.
+        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False, min_height=120)
         gr.Examples(
             [[path] for path in _write_examples(folder)],
             [video],
@@ -287,14 +287,14 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     """
     import gradio as gr
 
-    from .scanning.html_report import write_report
+    from .scanning.html_report import render_report, write_report
 
     result = without_paths(examination.result)
     if result.status in WHAT_TO_DO:
         return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
     write_report(report, [result], [examination.evidence])
-    page = html.escape(report.read_text(encoding="utf-8"))
-    # The report shows what comes from the file: it runs no script here, and its height is read from outside.
+    # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.
+    page = html.escape(render_report([result], [examination.evidence], with_script=False))
     frame = f'<iframe class="report" title="Report" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
     return [gr.HTML(frame), gr.DownloadButton(value=str(report), visible=True)]
 

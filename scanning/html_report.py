@@ -71,13 +71,16 @@ class VideoPage:
     is_trained: bool
 
 
-def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> str:
+def render_report(
+    results: Sequence[VideoResult], evidence: Sequence[Evidence | None], *, with_script: bool = True
+) -> str:
     """
     Render the report of one video, or an index and the reports of several.
 
     Args:
         results: At least one result. The index begins with the highest fake probability.
         evidence: The pictures of each result, or `None`.
+        with_script: Whether the page has its script, which sorts the index and opens the video that a link names.
 
     Returns:
         The HTML page.
@@ -108,7 +111,7 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
         rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
         verdict_text=verdict_text,
         style=Markup(style),
-        script=Markup(script),
+        script=Markup(script) if with_script else None,
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         status_words=STATUS_WORDS,
