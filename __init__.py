@@ -2,7 +2,7 @@
 """
 Score a video for face manipulation with a Transformers model, and show where in the video and on which face.
 
-The names below are imported when they are first used: the command line answers without loading torch.
+The names below are imported on first use, so that the command line can answer without loading torch.
 """
 
 import importlib
@@ -17,13 +17,14 @@ _MODULES = {
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
     "hub.registration": ["register"],
     "hub.packaged": ["default_checkpoint"],
-    "evaluation.calibration": ["calibrate"],
+    "evaluation.recalibrating": ["calibrate"],
     "evaluation.comparing": ["average_seeds", "compare"],
     "evaluation.evaluation_result": ["EvaluationResult"],
     "evaluation.evaluator": ["evaluate"],
     "evaluation.metrics": ["video_metrics"],
     "evaluation.plan": ["EvaluationPlan"],
     "evaluation.rescoring": ["rescore"],
+    "evaluation.verdicts": ["measure_verdicts", "write_verdicts"],
     "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
     "hub.push": ["PushPlan", "PushResult", "push"],
     "conversion.plan": ["ConversionPlan"],
@@ -60,14 +61,16 @@ if TYPE_CHECKING:
     from .conversion.inspection import Inspection as Inspection
     from .conversion.inspection import inspect_checkpoint as inspect_checkpoint
     from .conversion.plan import ConversionPlan as ConversionPlan
-    from .evaluation.calibration import calibrate as calibrate
     from .evaluation.comparing import average_seeds as average_seeds
     from .evaluation.comparing import compare as compare
     from .evaluation.evaluation_result import EvaluationResult as EvaluationResult
     from .evaluation.evaluator import evaluate as evaluate
     from .evaluation.metrics import video_metrics as video_metrics
     from .evaluation.plan import EvaluationPlan as EvaluationPlan
+    from .evaluation.recalibrating import calibrate as calibrate
     from .evaluation.rescoring import rescore as rescore
+    from .evaluation.verdicts import measure_verdicts as measure_verdicts
+    from .evaluation.verdicts import write_verdicts as write_verdicts
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError

@@ -34,7 +34,7 @@ EXAMPLE_NAME = "drawn-face.mp4"
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
 INTRODUCTION = """# Is a face in this video manipulated?
 Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never a verdict:** the model may fail on new generators and strong
+**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
 compression, and does not check the sound."""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
@@ -141,7 +141,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
                 )
             with gr.Column():
                 message = gr.Markdown("Results appear here.")
-                label = gr.Label(label="Label", visible=False)
+                label = gr.Label(label="Verdict", visible=False)
                 report = gr.DownloadButton("Download report", visible=False)
         with gr.Column(visible=False) as details:
             gr.Markdown("### When")
@@ -267,6 +267,7 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     from .scanning.html_report import face_name, write_report
     from .scanning.results import UNTRAINED_WARNING
     from .scanning.stretches import clock
+    from .scanning.verdict import verdict_text
 
     result, evidence = without_paths(examination.result), examination.evidence
     if result.status != "ok" or result.fake_probability is None:
@@ -276,7 +277,7 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
             "whether the video is real or fake."
         )
     is_trained = UNTRAINED_WARNING not in result.warnings
-    heading = f"### Labelled {result.label}" if is_trained else "### No label: random weights"
+    heading = f"### {(result.verdict or 'undecided').capitalize()}\n{_plain(verdict_text(result))}\n"
     write_report(report, [result], [evidence])
     entries = [
         ((entry.start_s + entry.end_s) / 2, entry.fake_probability, face_name(entry.track_id))
@@ -293,9 +294,10 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
     notes = "".join(f"\n- {_plain(warning)}" for warning in result.warnings)
     return [
         gr.Markdown(
-            f"{heading}\nFake probability {result.fake_probability:.2f}, threshold {result.threshold:.2f}.\n{notes}"
+            f"{heading}\nLabelled {result.label}: fake probability {result.fake_probability:.2f}, "
+            f"threshold {result.threshold:.2f}.\n{notes}"
         ),
-        gr.Label(result.label, visible=is_trained),
+        gr.Label(result.verdict, visible=is_trained),
         gr.DownloadButton(value=str(report), visible=True),
         gr.Column(visible=True),
         pd.DataFrame(entries, columns=["second", "fake probability", "face"]),

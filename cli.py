@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The command `deepfake-video`: parses, calls, prints.
+The command `deepfake-video`: parse the arguments, call a function of the package, print its result.
 
-Nothing here imports torch before it is needed, and nothing of the package before an interrupt is taken care of.
+Torch is imported only when it is needed, and the package only after the handler for interrupts is installed.
 """
 
 import argparse
@@ -41,7 +41,7 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="deepfake-video",
-        description="Score videos for face manipulation: a triage tool, not a verdict.",
+        description="Score videos for face manipulation: a triage tool, not proof.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"deepfake-video {__version__}")
@@ -71,13 +71,13 @@ def _parse_and_run(argv: Sequence[str] | None) -> int:
     command = next((word for word in words if word in _COMMANDS), "")
     arguments, unknown = build_parser(command).parse_known_args(words)
     if unknown:
-        # The main parser would show its own usage, which names none of the options of the command.
+        # The main parser would show its own usage, which does not list the options of the command.
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return int(arguments.run(arguments))
 
 
 def entry() -> int:
-    """[`main`] as the command of this process."""
+    """Run [`main`] as the command of this process."""
     from .common.interrupts import run_interruptible
 
     return run_interruptible(main)

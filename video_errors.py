@@ -36,12 +36,12 @@ FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "
 class VideoError(ValueError):
     """A video that cannot be scored.
 
-    `str(error)` is one line that names the file, the reason and the way out; `reason` is the machine-readable status.
+    `str(error)` is one line with the file, the reason and what to do; `reason` is the machine-readable status.
     The error can be pickled between processes.
 
     Args:
         source: Path or URL of the video; the message shows it as [`printable_name`].
-        message: The reason and the way out.
+        message: The reason and what to do.
     """
 
     reason: ClassVar[FailureReason] = "decode_error"

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc
 
-from .evaluation_result import EvaluationResult
+from .evaluation_data import EvaluationData
 from .intervals import ClusterBootstrap, difference_interval, newcombe_interval, percentile_interval
 from .metric_rows import cluster_numbers, interval_unit
 from .plan import EvaluationPlan
@@ -79,7 +79,7 @@ class SeedRow:
     estimates: dict[str, SeedMetric]
 
 
-def compare(first: EvaluationResult, second: EvaluationResult, *, plan: EvaluationPlan | None = None) -> Comparison:
+def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPlan | None = None) -> Comparison:
     """
     Compare the AUC of two models on the same videos, with a paired bootstrap.
 
@@ -139,7 +139,7 @@ def compare(first: EvaluationResult, second: EvaluationResult, *, plan: Evaluati
     )
 
 
-def average_seeds(results: Sequence[EvaluationResult]) -> list[SeedRow]:
+def average_seeds(results: Sequence[EvaluationData]) -> list[SeedRow]:
     """
     Compute mean and standard deviation of every metric over the runs of several seeds.
 
@@ -184,5 +184,5 @@ def _auc(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     return float(binary_auroc(torch.from_numpy(probabilities), labels, validate_args=False))
 
 
-def _model_name(result: EvaluationResult) -> str:
+def _model_name(result: EvaluationData) -> str:
     return str(result.run.get("models", "scores from a file"))

@@ -1,47 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation found: scores, rows of metrics, warnings, and what was calibrated or compared."""
+"""The result of an evaluation: its data, its tables as text, and its files."""
 
-import json
-from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from ..version import __version__
-from .known_videos import PARTS
-from .metric_rows import Row
-from .scores import Score
-
-
-SCHEMA_VERSION = 1
-# Videos that a line names; scores.csv names all.
-MAX_SEEN = 5
-# With this many real videos or more, a false positive rate of 1 % is at least one video.
-MIN_REALS_FOR_FPR = 100
+from .evaluation_data import EvaluationData, SavedFiles
+from .metric_tables import result_text
+from .saving import save_result
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluationResult:
+class EvaluationResult(EvaluationData):
     """
-    The result of an evaluation.
-
-    Attributes:
-        dataset: Name of the data set, or of several.
-        split: Part that was evaluated.
-        threshold: Fake probability at or above which a video is called fake.
-        run: What decided the scores: models, frames, faces, seed.
-        rows: Rows of the tables: by video first, then by the rule of DeepfakeBench if asked for, then by frame.
-        interval_unit: What the bootstrap of the intervals drew: "identities", "videos", or both.
-        robustness: AUC by corruption; empty without corruptions.
-        unscored: Key and reason of each video without a score.
-        warnings: What to know before using the numbers.
-        calibration: What was fitted, if a calibrated checkpoint was written.
-        comparison: Difference to another model on the same videos, if one was compared.
-        scores: Score of each video, corrupted ones too; not part of the JSON.
-        notes: Those of the warnings that come from the model and the data set, not from the scores.
+    The result of an evaluation; its attributes are those of [`EvaluationData`].
 
     Example:
+        >>> from deepfake_video.evaluation.scores import Score
         >>> scores = [Score(key="a", label="real", dataset="d", fake_probability=0.1),
         ...           Score(key="b", label="fake", dataset="d", fake_probability=0.9)]
         >>> from deepfake_video.evaluation.metric_rows import RowOptions, make_rows
@@ -51,69 +25,7 @@ class EvaluationResult:
         (1.0, True)
     """
 
-    dataset: str
-    split: str
-    threshold: float
-    run: dict[str, Any]
-    rows: list[Row]
-    interval_unit: str = "videos"
-    robustness: dict[str, list[float | None]] = field(default_factory=dict)
-    unscored: list[dict[str, str | None]] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-    calibration: dict[str, Any] | None = None
-    comparison: dict[str, Any] | None = None
-    scores: Sequence[Score] = field(default=(), repr=False)
-    notes: Sequence[str] = field(default=(), repr=False)
-
-    @property
-    def metrics(self) -> dict[str, float | None]:
-        """Metrics of all videos by name; `None` where one is undefined."""
-        return {name: estimate.value for name, estimate in self.rows[0].estimates.items()}
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether every video has a score."""
-        return not self.unscored
-
-    @property
-    def clean_scores(self) -> list[Score]:
-        """Scores of the uncorrupted videos."""
-        return [score for score in self.scores if score.corruption is None]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; undefined metrics are null."""
-        rows = [{**asdict(row), "coverage": row.coverage, "undefined": row.undefined} for row in self.rows]
-        values = {
-            "schema_version": SCHEMA_VERSION,
-            "version": __version__,
-            "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            "dataset": self.dataset,
-            "split": self.split,
-            "threshold": self.threshold,
-            "run": self.run,
-            "interval_unit": self.interval_unit,
-            "robustness": self.robustness,
-            "unscored": self.unscored,
-            "warnings": self.warnings,
-            "calibration": self.calibration,
-            "rows": rows,
-        }
-        return values if self.comparison is None else {**values, "comparison": self.comparison}
-
-    def write_json(self, file: Path) -> None:
-        """
-        Write [`to_dict`] as strict JSON, without NaN.
-
-        Args:
-            file: The file to write.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False)
-        file.write_text(text + "\n", encoding="utf-8")
-
-    def save(self, folder: str | Path, *, plots: str | None = None) -> "SavedFiles":
+    def save(self, folder: str | Path, *, plots: str | None = None) -> SavedFiles:
         """
         Write tables, metrics, scores and plots into a folder, each file as a whole.
 
@@ -131,66 +43,7 @@ class EvaluationResult:
             EvaluationError: If plots are asked for without matplotlib.
             OSError: If a file cannot be written.
         """
-        from .saving import save_result
-
         return save_result(self, Path(folder), plots=plots)
 
     def __str__(self) -> str:
-        from .metric_tables import result_text
-
         return result_text(self)
-
-
-@dataclass(frozen=True)
-class SavedFiles:
-    """
-    Files that [`EvaluationResult.save`] wrote.
-
-    Attributes:
-        folder: The folder they are in.
-        files: Their names.
-        has_plots: Whether there are plots among them.
-    """
-
-    folder: Path
-    files: tuple[str, ...]
-    has_plots: bool
-
-
-def list_unscored(scores: Iterable[Score]) -> list[dict[str, str | None]]:
-    """List key, corruption, status and message of each video without a score."""
-    return [
-        {"key": score.key, "corruption": score.corruption, "status": score.status, "message": score.message}
-        for score in scores
-        if score.fake_probability is None
-    ]
-
-
-def make_warnings(rows: Sequence[Row]) -> list[str]:
-    """Say what the numbers in the rows cannot show."""
-    warnings = []
-    whole = rows[0]
-    for row in rows:
-        if row.level == "video" and row.undefined:
-            warnings.append(f"{row.name}: {row.undefined}")
-    missing = whole.num_real + whole.num_fake - whole.num_scored
-    if missing:
-        videos = "1 video" if missing == 1 else f"{missing} videos"
-        warnings.append(f"{videos} could not be scored: counted in the coverage, left out of all other numbers")
-    if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
-        number = "1 real video" if whole.num_real == 1 else f"{whole.num_real} real videos"
-        warnings.append(f"with only {number}, TPR at 1 % FPR is the TPR without any false alarm")
-    return warnings
-
-
-def seen_warnings(scores: Sequence[Score]) -> list[str]:
-    """Count and name the videos that the model has seen before, for each part of its record."""
-    lines = []
-    for part in PARTS:
-        keys = sorted(score.key for score in scores if score.seen == part)
-        if keys:
-            listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
-            lines.append(
-                f"{len(keys)} of {len(scores)} videos were seen in {part}, so their numbers are optimistic: {listed}"
-            )
-    return lines

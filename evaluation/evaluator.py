@@ -17,7 +17,8 @@ from ..scanning.fingerprint import with_engine_of
 from .calibration import HALF, check_new_folder, hold_out, write_calibration
 from .corruptions import Corruption, grid
 from .datasets import open_benchmark
-from .evaluation_result import EvaluationResult, list_unscored, make_warnings, seen_warnings
+from .evaluation_data import list_unscored, make_warnings, seen_warnings
+from .evaluation_result import EvaluationResult
 from .judge import Judge
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common.text import printable
+from ..scanning.verdict_bands import VerdictBands
 from .comparing import SeedMetric, SeedRow
-from .evaluation_result import EvaluationResult
+from .evaluation_data import EvaluationData
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
 
@@ -49,7 +50,7 @@ def print_parts(parts: Parts, console: Console | None = None) -> None:
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def result_text(result: EvaluationResult) -> str:
+def result_text(result: EvaluationData) -> str:
     """Return the tables of a result as plain text."""
     console = Console(width=WIDTH, color_system=None, force_terminal=False, no_color=True, legacy_windows=False)
     with console.capture() as capture:
@@ -57,7 +58,7 @@ def result_text(result: EvaluationResult) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def result_parts(result: EvaluationResult) -> list[Table | Text]:
+def result_parts(result: EvaluationData) -> list[Table | Text]:
     """
     Lay out the tables and lines of a result.
 
@@ -79,6 +80,9 @@ def result_parts(result: EvaluationResult) -> list[Table | Text]:
     if result.robustness:
         parts += [Text("\nAUC of corrupted videos (DeeperForensics)", style="bold"), _robustness(result)]
     parts.append(Text(""))
+    if result.verdicts is not None:
+        bands = VerdictBands.from_dict(result.verdicts)
+        parts += [Text(printable(line)) for line in (bands.sentence, *bands.notes)]
     parts += [Text(printable(line)) for line in _lines(result, rows["video"][0])]
     return parts
 
@@ -151,7 +155,7 @@ def _short(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}".removeprefix("0")
 
 
-def _robustness(result: EvaluationResult) -> Table:
+def _robustness(result: EvaluationData) -> Table:
     table = _new_table("", "none", "1", "2", "3", "4", "5", "mean 1–5")
     for kind, values in result.robustness.items():
         corrupted = [value for value in values[1:] if value is not None]
@@ -160,7 +164,7 @@ def _robustness(result: EvaluationResult) -> Table:
     return table
 
 
-def _lines(result: EvaluationResult, whole: Row) -> list[str]:
+def _lines(result: EvaluationData, whole: Row) -> list[str]:
     lines = []
     specificity = whole.estimates["specificity"]
     if specificity.value is not None:

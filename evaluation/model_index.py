@@ -3,7 +3,7 @@
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .evaluation_result import EvaluationResult
+from .evaluation_data import EvaluationData
 
 
 # Type and name of each metric on a model card.
@@ -18,7 +18,7 @@ _CARD_METRICS = {
 }
 
 
-def model_index(result: EvaluationResult, model_name: str) -> str:
+def model_index(result: EvaluationData, model_name: str) -> str:
     """
     Write what was measured as the YAML block `model-index`.
 

@@ -200,11 +200,16 @@ def _score(judge: Judge, item: Item) -> Score:
     except ValueError as error:
         failure = as_video_error(item.sample.path, error)
         return Score.of(item.sample, corruption, status=failure.reason, message=str(failure), **known)
+    result = judgement.result
+    sizes = {face.track_id: face.size_px for face in result.faces}
     return Score.of(
         item.sample,
         corruption,
-        fake_probability=judgement.result.fake_probability,
-        face_coverage=judgement.result.face_coverage,
+        fake_probability=result.fake_probability,
+        face_coverage=result.face_coverage,
+        num_faces=len(judge.counted_faces(result.faces)) or None,
+        face_px=sizes.get(result.decisive_track_id or 0),
+        bits_per_pixel=result.bits_per_pixel,
         frame_indices=tuple(judgement.frame_indices),
         frame_probabilities=tuple(judgement.frame_probabilities),
         frame_weights=tuple(judgement.frame_weights),

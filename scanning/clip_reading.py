@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """From a path to clips: the part of scoring that needs no network and can run in another process."""
 
+import math
 from collections.abc import Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
@@ -29,12 +30,14 @@ class SeenFace:
         coverage: Share of the sampled frames in which it was detected.
         first_s: When it is first seen, in seconds from the start of the container.
         last_s: When it is last seen, in seconds from the start of the container.
+        size_px: Typical side of its box in pixels of the displayed picture.
     """
 
     track: FaceTrack
     coverage: float
     first_s: float
     last_s: float
+    size_px: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +56,7 @@ class ReadVideo:
             A person has the same `track_id` for all models.
         clips: For each model one clip per face, or a single clip of whole frames.
         times_s: When each frame of the clips is shown, in seconds, by its index in the video.
+        bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
     """
 
     path: str
@@ -63,6 +67,7 @@ class ReadVideo:
     faces: list[list[SeenFace]]
     clips: list[list[Clip]]
     times_s: dict[int, float]
+    bits_per_pixel: float | None = None
 
     @property
     def people(self) -> list[SeenFace]:
@@ -143,6 +148,7 @@ def read_open_video(
         ],
         clips=clips,
         times_s=times_of(clips, reader.timestamps_s),
+        bits_per_pixel=8 * reader.num_bytes / (reader.num_frames * reader.width * reader.height),
     )
 
 
@@ -250,5 +256,9 @@ def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
 def _seen(reader: VideoReader, track: FaceTrack, indices: np.ndarray) -> SeenFace:
     times = reader.timestamps_s[track.frame_indices]
     return SeenFace(
-        track=track, coverage=_coverage([track], indices), first_s=float(times[0]), last_s=float(times[-1])
+        track=track,
+        coverage=_coverage([track], indices),
+        first_s=float(times[0]),
+        last_s=float(times[-1]),
+        size_px=math.sqrt(track.median_area),
     )

@@ -74,10 +74,10 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         "--face-aggregation",
         choices=["max", "mean", "main"],
         default="max",
-        help="how the scores of several faces give the score of the video (default: max)",
+        help="how the scores of several faces are combined (default: max)",
     )
     group.add_argument(
-        "--threshold", type=float, metavar="P", help="label a video fake from this probability (default: 0.5)"
+        "--threshold", type=float, metavar="P", help="label a video fake at this probability or above (default: 0.5)"
     )
     group.add_argument(
         "--timeline",

@@ -20,6 +20,7 @@ from .illustrating import gather_evidence
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import ScanSettings
+from .verdict import find_rule
 
 
 # A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
@@ -66,8 +67,18 @@ class Detector:
         self.settings = replace(settings, engine="onnx" if self.models[0].engine == "onnx" else "torch")
         self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
         self.identity = join_identities([model.identity for model in self.models])
+        first = self.models[0].description
         is_trained = all(model.description.is_trained for model in self.models)
         self.warnings = [] if is_trained else [UNTRAINED_WARNING]
+        self.rule = find_rule(
+            self.models[0].folder,
+            weights_sha256=self.identity.weights_sha256,
+            temperature=first.temperature,
+            fake_bias=first.fake_bias,
+            settings=self._settings_dict(),
+            is_trained=is_trained,
+            num_models=len(self.models),
+        )
 
     @property
     def processors(self) -> list[ClipSampler]:
@@ -137,7 +148,10 @@ class Detector:
             missing = f"the timeline could not be computed: {error.message}"
             return Examination(result=replace(result, warnings=[*result.warnings, missing]))
         timeline = [window.entry for window in windows]
-        return Examination(result=replace(result, timeline=timeline), evidence=evidence, windows=tuple(windows))
+        highest = max((entry.fake_probability for entry in timeline), default=0.0)
+        verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
+        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
+        return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
@@ -153,7 +167,8 @@ class Detector:
 
     def describe(self) -> dict[str, Any]:
         """Everything that determines a score, as plain values; an output folder holds results of one description."""
-        return {**describe_function(self.models, self.settings), "threshold": self.threshold}
+        described = {**describe_function(self.models, self.settings), "threshold": self.threshold}
+        return {**described, "verdict_bands": self.rule.describe()}
 
     def judge(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
@@ -176,6 +191,7 @@ class Detector:
                 coverage=face.coverage,
                 first_s=face.first_s,
                 last_s=face.last_s,
+                size_px=face.size_px,
             )
             for face, probability in zip(seen, probabilities, strict=False)
         ]
@@ -215,14 +231,19 @@ class Detector:
             for clips, opinion in zip(video.clips, opinions, strict=True)
             for i in opinion.counted
         ]
+        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
         return VideoResult(
             path=video.path,
             status="ok",
+            verdict=verdict.verdict,
+            verdict_reason=verdict.reason,
+            verdict_rates=verdict.rates,
             label="fake" if probability >= self.threshold else "real",
             fake_probability=probability,
             duration_s=video.duration_s,
             frames_analyzed=len(np.unique(np.concatenate(analyzed))),
             face_coverage=video.face_coverage,
+            bits_per_pixel=video.bits_per_pixel,
             faces=faces,
             decisive_track_id=_decisive_track_id(opinions),
             frames=_frames(video, opinions),
@@ -261,13 +282,16 @@ class Detector:
         )
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
-        num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
         return {
             "threshold": self.threshold,
-            "settings": {**self.settings.to_dict(), "num_frames": num_frames},
+            "settings": self._settings_dict(),
             "model": self.identity,
             "warnings": list(warnings),
         }
+
+    def _settings_dict(self) -> dict[str, Any]:
+        num_frames = self.settings.num_frames or max(processor.num_frames for processor in self.processors)
+        return {**self.settings.to_dict(), "num_frames": num_frames}
 
     def _aggregate(self, faces: list[FaceResult]) -> tuple[float, int]:
         """Probability of the video, and the index of the decisive face (0 for the mean)."""
@@ -278,6 +302,10 @@ class Detector:
             counted = [0]
         decisive = max(counted, key=lambda i: faces[i].fake_probability)
         return faces[decisive].fake_probability, decisive
+
+    def counted_faces(self, faces: list[FaceResult]) -> list[FaceResult]:
+        """The faces that count for the score of a video."""
+        return faces[:1] if self.settings.face_aggregation == "main" else [faces[i] for i in self._counted(faces)]
 
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""

@@ -43,15 +43,16 @@ def print_table(results: Sequence[VideoResult], console: Console | None = None) 
 
 
 def _fill(table: Table, results: Sequence[VideoResult]) -> None:
-    table.add_column("status")
-    table.add_column("label")
+    for heading in ("verdict", "status", "label"):
+        table.add_column(heading)
     for heading in ("fake probability", "faces", "coverage", "frames", "length"):
         table.add_column(heading, justify="right")
     for result in results:
         table.add_row(
             _name(result),
+            Text(result.verdict or "–", style=_style(result)),
             Text(result.status, style="" if result.status == "ok" else "yellow"),
-            Text(result.label or "–", style=_style(result)),
+            Text(result.label or "–"),
             _score(result),
             str(len(result.faces) or "–"),
             "–" if result.face_coverage is None else f"{result.face_coverage:.0%}",
@@ -62,7 +63,7 @@ def _fill(table: Table, results: Sequence[VideoResult]) -> None:
 
 def _fill_with_timelines(table: Table, results: Sequence[VideoResult]) -> None:
     """Fewer columns, so that a row fits in 80 characters."""
-    table.add_column("result")
+    table.add_column("verdict")
     for heading in ("fake", "faces", "length"):
         table.add_column(heading, justify="right")
     table.add_column("timeline", no_wrap=True)
@@ -70,7 +71,7 @@ def _fill_with_timelines(table: Table, results: Sequence[VideoResult]) -> None:
     for result in results:
         table.add_row(
             _name(result),
-            Text(result.label or result.status, style=_style(result)),
+            Text(result.verdict or result.status, style=_style(result)),
             _score(result),
             str(len(result.faces) or "–"),
             _length(result),
@@ -87,12 +88,10 @@ def _score(result: VideoResult) -> str:
 
 
 def _style(result: VideoResult) -> str:
-    """Colour of a result; none for the meaningless score of random weights."""
+    """Colour of a verdict; none if it is undecided."""
     if result.status != "ok":
         return "yellow"
-    if UNTRAINED_WARNING in result.warnings:
-        return ""
-    return "bold red" if result.label == "fake" else "bold green"
+    return {"likely fake": "bold red", "likely real": "bold green"}.get(result.verdict or "", "")
 
 
 def _timeline(result: VideoResult) -> tuple[Text, str]:
@@ -134,6 +133,7 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
     if any(UNTRAINED_WARNING in result.warnings for result in results):
         notes.append(UNTRAINED_WARNING)
+    notes += _verdict_notes(results)
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
@@ -142,6 +142,14 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     if model.id == DEFAULT_ID:
         notes.append(DEFAULT_TERMS)
     return notes
+
+
+def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
+    """Why videos are undecided, as far as few sentences say it, and the measured error rates."""
+    reasons = [result.verdict_reason for result in results if result.verdict == "undecided" and result.verdict_reason]
+    # Without bands, the reason is the same for all.
+    notes = [f"undecided: {printable(reasons[0])}"] if reasons and len(set(reasons)) == 1 else []
+    return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
 
 
 class ScanProgress:

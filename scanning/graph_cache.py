@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs of checkpoints other than the packaged one, written once into the user's cache, see [`graphs`]."""
+"""Cache for the graphs of checkpoints other than the packaged one, see [`graphs`]."""
 
 import hashlib
 import os
@@ -16,16 +16,16 @@ from .results import ModelIdentity
 
 def find_cached_graphs(checkpoint: Path) -> Path | None:
     """
-    Folder in the user's cache for the graphs of a checkpoint, whether they are there already or not.
+    Return the folder for the graphs of a checkpoint in the user's cache, whether or not they exist.
 
-    Graphs in the folder of the checkpoint itself are never used: whoever published it could have made them compute
-    anything. Those in the cache were written here, from weights and JSON.
+    Graphs in the folder of the checkpoint are never used, because their publisher could make them compute anything.
+    Those in the cache were written by this package from weights and JSON.
 
     Args:
         checkpoint: The folder of the checkpoint.
 
     Returns:
-        The folder; `None` if there is no cache that can be used.
+        The folder; `None` if no cache is usable.
 
     Raises:
         GraphsError: If the checkpoint lacks a file that is needed.
@@ -44,12 +44,12 @@ def find_cached_graphs(checkpoint: Path) -> Path | None:
 
 def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, threads: int = 1) -> OnnxModel:
     """
-    Load a checkpoint with the graphs in the user's cache, which are written first if need be: that takes seconds.
+    Load a checkpoint with the graphs in the user's cache. Missing graphs are written first, which takes seconds.
 
     Args:
         checkpoint: The folder of the checkpoint.
         identity: Name of the checkpoint in results; its hash is added.
-        threads: Frames that are computed at the same time.
+        threads: Number of frames that are computed at the same time.
 
     Raises:
         ModelLoadError: If the checkpoint cannot be loaded.
@@ -61,7 +61,7 @@ def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, thread
         try:
             return load_onnx_model(checkpoint, identity, graphs=cached, threads=threads)
         except GraphsError:
-            # They are not there yet, or damaged.
+            # The graphs are missing or damaged.
             if not os.access(cached, os.W_OK):
                 cached = None
     from .graph_export import write_graphs
@@ -71,7 +71,7 @@ def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, thread
         try:
             write_graphs(checkpoint, graphs)
         except OSError:
-            # The disk is full, or another process has just put its own there.
+            # The disk is full, or another process has just written the same graphs.
             if cached is None:
                 raise
             graphs = Path(folder, "onnx")

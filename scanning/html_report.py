@@ -17,6 +17,7 @@ from ..common.text import printable
 from .evidence import Evidence
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .verdict import verdict_text
 
 
 MAX_STRETCHES = 5
@@ -104,6 +105,8 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
         pages=pages,
         ranked=sorted(pages, key=lambda page: -_rank(page.result)),
         counts=Counter(page.tone for page in pages),
+        rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
+        verdict_text=verdict_text,
         style=Markup(style),
         script=Markup(script),
         style_hash=_csp_hash(style),
@@ -136,14 +139,11 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
     exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
     if result.status != "ok":
         tone, verdict = "unknown", "Could not be scored"
-    elif not is_trained:
-        tone, verdict = "unknown", "No label: random weights"
-    elif result.label == "fake":
-        tone, verdict = "fake", "Labelled fake"
-    elif exceeds:
-        tone, verdict = "mixed", "Labelled real, with a part above the threshold"
     else:
-        tone, verdict = "real", "Labelled real"
+        # The three verdicts; without measured bands every video is undecided.
+        tones = {"likely fake": "fake", "likely real": "real"}
+        tone = tones.get(result.verdict or "", "mixed") if is_trained else "unknown"
+        verdict = (result.verdict or "undecided").capitalize()
     return VideoPage(
         anchor=anchor,
         name=name,

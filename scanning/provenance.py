@@ -114,7 +114,8 @@ def read_provenance(
     hash it. Nothing that the file contains raises an error.
 
     Args:
-        source: Path of the file, or an open file, which is read from its start and left there.
+        source: Path of the file, or an open binary file; it is read from its start, and its position is
+            restored. Nothing else may read it meanwhile.
         trust_anchors: PEM file of the root certificates whose signers are trusted. Without it no signer is trusted.
         max_s: Seconds after which the reading is given up.
 
@@ -137,6 +138,8 @@ def read_provenance(
         folder = str(Path(library.origin).parent.parent)
         # -I: neither the current folder, which may hold untrusted files, nor this one is on the import path.
         command = [sys.executable, "-I", provenance_process.__file__, folder, anchors]
+        # The process shares the position in the file.
+        position = file.tell()
         file.seek(0)
         try:
             finished = subprocess.run(
@@ -145,7 +148,7 @@ def read_provenance(
         except subprocess.TimeoutExpired:
             return _not_checked(f"Content Credentials were not checked: reading them took longer than {max_s:g} s.")
         finally:
-            file.seek(0)
+            file.seek(position)
     try:
         answer = json.loads(finished.stdout)
     except ValueError:

@@ -10,7 +10,7 @@ from ..version import __version__
 from ..video_errors import FailureReason
 
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 # Increase it with every change after which the same files, weights and settings give another score, timeline, face
 # crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
@@ -20,6 +20,7 @@ DEFAULT_ID = "default"
 DEFAULT_TERMS = "default weights: for research use only, unlike the code; see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
+VerdictName = Literal["likely fake", "undecided", "likely real"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ class FaceResult:
         coverage: Share of the sampled frames in which this face was detected.
         first_s: When it is first seen, in seconds from the start of the container.
         last_s: When it is last seen, in seconds from the start of the container.
+        size_px: Typical side of its box in pixels of the displayed picture; `None` if unknown.
     """
 
     track_id: int
@@ -49,6 +51,7 @@ class FaceResult:
     coverage: float
     first_s: float
     last_s: float
+    size_px: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,6 +126,9 @@ class VideoResult:
     Attributes:
         path: Path or URL of the video as it was given.
         status: `"ok"`, or the reason why the video could not be scored.
+        verdict: `"likely fake"`, `"undecided"` or `"likely real"`; `None` unless the status is ok.
+        verdict_reason: Why, in one sentence; `None` unless the status is ok.
+        verdict_rates: Measured error rates of the verdicts of this model, in words; `None` if none were measured.
         label: `"real"` or `"fake"`; `None` unless the status is ok.
         fake_probability: Score in [0, 1]; `None` unless the status is ok.
         threshold: Fake probability from which the label is "fake"; `None` if no model was loaded.
@@ -131,6 +137,7 @@ class VideoResult:
         duration_s: When the last frame ends, in seconds; `None` if the video could not be opened.
         frames_analyzed: Number of distinct frames behind the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
+        bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
         faces: The faces, the main face first; empty without face cropping.
         decisive_track_id: Number of the face whose score is that of the video; `None` for whole frames or a mean.
         frames: Every scored frame, by model, face and time.
@@ -157,6 +164,9 @@ class VideoResult:
 
     path: str
     status: Status
+    verdict: VerdictName | None = None
+    verdict_reason: str | None = None
+    verdict_rates: str | None = None
     label: str | None = None
     fake_probability: float | None = None
     threshold: float | None
@@ -165,6 +175,7 @@ class VideoResult:
     duration_s: float | None = None
     frames_analyzed: int = 0
     face_coverage: float | None = None
+    bits_per_pixel: float | None = None
     faces: list[FaceResult] = field(default_factory=list)
     decisive_track_id: int | None = None
     frames: list[FrameScore] = field(default_factory=list)
@@ -180,6 +191,8 @@ class VideoResult:
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
             raise ValueError(f"A result has a fake probability if and only if it is ok, got {self.status!r}.")
+        if self.status != "ok" and self.verdict is not None:
+            raise ValueError(f"A video that could not be scored has no verdict, got {self.verdict!r}.")
         if self.fake_probability is not None and not 0.0 <= self.fake_probability <= 1.0:
             raise ValueError(f"fake_probability must lie in [0, 1], got {self.fake_probability}.")
 

@@ -46,7 +46,7 @@ def test_it_answers_as_predict_does(folder, gradio):
     message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder / "report.html")
     assert "Labelled fake" in message.value
     assert f"{examination.result.fake_probability:.2f}" in message.value
-    assert label.value["label"] == examination.result.label
+    assert label.value["label"] == examination.result.verdict
     assert timeline["fake probability"].tolist() == [e.fake_probability for e in examination.result.timeline]
     page = Path(report.value["path"]).read_text(encoding="utf-8")
     assert page.startswith("<!DOCTYPE html>")

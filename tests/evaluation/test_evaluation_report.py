@@ -12,7 +12,8 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_video.cli import main
-from deepfake_video.evaluation.evaluation_result import EvaluationResult, make_warnings
+from deepfake_video.evaluation.evaluation_data import make_warnings
+from deepfake_video.evaluation.evaluation_result import EvaluationResult
 from deepfake_video.evaluation.metric_rows import RowOptions, make_rows, robustness_table
 from deepfake_video.evaluation.metric_tables import result_text
 from deepfake_video.evaluation.model_index import model_index

@@ -3,9 +3,6 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,17 +13,8 @@ from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, Deepf
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.registration import register
 from deepfake_video.scanning.sample import write_sample_video
+from no_package import HIDE_PACKAGE, run_python
 
-
-# Stands before a script where the package must not be importable although it is installed.
-HIDE_PACKAGE = """
-import sys
-class Hide:
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "deepfake_video":
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Hide())
-"""
 
 LOAD = """
 import json, sys
@@ -73,20 +61,6 @@ def folder(tmp_path_factory) -> Path:
     return save_hub_folder(
         model, DeepfakeVideoProcessor.from_config(config), tmp_path_factory.mktemp("hub") / "my-model.v2"
     )
-
-
-def run_python(script: str, *arguments: object, cache: Path) -> dict:
-    environment = {**os.environ, "HF_HOME": str(cache), "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", script, *map(str, arguments)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        cwd=cache,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 @pytest.mark.parametrize("installed", [True, False], ids=["with the package", "without the package"])

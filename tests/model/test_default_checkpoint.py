@@ -8,7 +8,6 @@ import math
 from pathlib import Path
 
 import pytest
-from test_hub_folder import HIDE_PACKAGE, run_python
 from transformers import pipeline
 
 import deepfake_video
@@ -23,6 +22,7 @@ from deepfake_video.hub.push import PushPlan, push
 from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.results import DEFAULT_TERMS, UNTRAINED_WARNING
 from deepfake_video.scanning.sample import write_sample_video
+from no_package import HIDE_PACKAGE, run_python
 
 
 # Research material; nothing of it is part of this repository.

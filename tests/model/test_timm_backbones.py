@@ -9,7 +9,6 @@ import sys
 import pytest
 import timm
 import torch
-from test_hub_folder import HIDE_PACKAGE, run_python
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub.folder import save_hub_folder
@@ -17,6 +16,7 @@ from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.timm_backbones import build_timm_backbone, timm_num_features
+from no_package import HIDE_PACKAGE, run_python
 
 
 def make_network(backbone: str, **changes: object) -> DeepfakeForVideoClassification:
@@ -52,7 +52,7 @@ def test_other_names_are_refused_in_one_sentence(name, said, monkeypatch):
 
 def test_without_timm_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r"needs the package timm .*pip install timm"):
+    with pytest.raises(ValueError, match=r"requires the package timm .*pip install timm"):
         DeepfakeConfig.from_preset("tiny", backbone="timm/test_resnet")
 
 

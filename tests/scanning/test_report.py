@@ -24,6 +24,9 @@ SETTINGS = {"num_frames": 20, "faces": "auto", "face_aggregation": "max", "timel
 FAKE = VideoResult(
     path="/videos/clip.mp4",
     status="ok",
+    verdict="likely fake",
+    verdict_reason="the fake probability 0.93 is above 0.8",
+    verdict_rates="Of 100 real people not seen in training, 1 was called likely fake.",
     label="fake",
     fake_probability=0.93,
     threshold=0.5,
@@ -39,7 +42,7 @@ FAKE = VideoResult(
     model=MODEL,
     sha256="a" * 64,
 )
-REAL = replace(FAKE, path="/videos/other.mp4", label="real", fake_probability=0.08, timeline=[])
+REAL = replace(FAKE, path="/videos/other.mp4", verdict="likely real", label="real", fake_probability=0.08, timeline=[])
 FAILED = VideoResult(
     path="/videos/broken.mp4",
     status="decode_error",
@@ -95,24 +98,34 @@ def page(*results: VideoResult, pictures: Evidence | None = PICTURES) -> Page:
 
 def test_it_says_what_when_who_and_by_which_model():
     text = " ".join(page(FAKE).text.split())
-    for said in ("Labelled fake", "0.93", "1:04–1:07", "Face 1", "95 %", "my-model", "abc123", "f" * 64, "a" * 64):
+    assert text.index("Likely fake") < text.index("1 was called likely fake") < text.index("Labelled fake")
+    for said in (
+        "The fake probability 0.93 is above 0.8.",
+        "Labelled fake",
+        "0.93",
+        "1:04–1:07",
+        "Face 1",
+        "95 %",
+        "my-model",
+        "abc123",
+        "f" * 64,
+        "a" * 64,
+    ):
         assert said in text
-    assert "never a verdict" in text
+    assert "never proof" in text
 
 
 def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
-    mixed = replace(FAKE, path="/videos/mixed.mp4", label="real", fake_probability=0.3)
+    mixed = replace(FAKE, path="/videos/mixed.mp4", verdict="undecided", label="real", fake_probability=0.3)
     alone = page(mixed)
-    assert "Labelled real, with a part above the threshold" in alone.text
+    assert "Undecided" in alone.text
     assert "examine that part" in alone.text
     assert "no strong evidence" not in alone.text
     assert "mixed" in alone.classes()
     bands = [attributes["class"] for tag, attributes in alone.tags if tag == "div" and "role" in attributes]
     assert bands == ["band mixed"]
     index = page(mixed, REAL, FAKE)
-    assert "1 labelled fake, 2 labelled real (1 with a part above the threshold), 0 without" in " ".join(
-        index.text.split()
-    )
+    assert "1 likely fake, 1 undecided, 1 likely real" in " ".join(index.text.split())
 
 
 def test_nothing_is_asked_of_another_host():
@@ -144,7 +157,7 @@ def test_a_failure_has_neither_score_nor_colour(results):
 
 
 def test_random_weights_have_no_colour_and_say_so():
-    untrained = page(replace(FAKE, warnings=[UNTRAINED_WARNING], timeline=[]))
+    untrained = page(replace(FAKE, verdict="undecided", warnings=[UNTRAINED_WARNING], timeline=[]))
     assert UNTRAINED_WARNING in untrained.text
     assert "meaningless" in untrained.text
     assert not {"fake", "real"} & untrained.classes()
@@ -167,7 +180,7 @@ def test_the_index_lists_the_highest_score_first_and_failures_last():
     html = render_report([FAILED, REAL, FAKE], [None, PICTURES, PICTURES])
     rows = re.findall(r'<td data-value="([^"]*)"><a href="#(video-\d)">', html)
     assert rows == [("clip.mp4", "video-3"), ("other.mp4", "video-2"), ("broken.mp4", "video-1")]
-    assert "1 labelled fake, 1 labelled real, 1 without a label" in html
+    assert "1 likely fake, 0 undecided, 1 likely real, 1 without a verdict" in html
     assert all(f'id="{anchor}"' in html for _, anchor in rows)
 
 

@@ -229,11 +229,11 @@ def test_modules_in_the_current_folder_are_not_imported(saved, signed, tmp_path,
     assert read_provenance(saved(signed)).state == "untrusted"
 
 
-def test_an_open_file_is_read_from_its_start_and_left_there(saved, signed):
+def test_an_open_file_is_read_from_its_start_and_keeps_its_position(saved, signed):
     with saved(signed).open("rb") as file:
         file.seek(1000)
         assert read_provenance(file).state == "untrusted"
-        assert file.tell() == 0
+        assert file.tell() == 1000
 
 
 @pytest.mark.parametrize(

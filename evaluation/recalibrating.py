@@ -1,0 +1,62 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Calibrate a checkpoint on the scores of a finished evaluation."""
+
+from pathlib import Path
+
+from ..scanning.fingerprint import RUN_NAME
+from ..scanning.models import load_model
+from .calibration import Calibration, check_new_folder, write_calibration
+from .evaluation_result import EvaluationResult
+from .plan import EvaluationPlan
+from .rescoring import rescore
+from .samples import EvaluationError
+
+
+def calibrate(
+    run: EvaluationResult | str | Path, output: str | Path, *, model: str | Path | None = None
+) -> Calibration:
+    """
+    Fit temperature and bias on the scores of an evaluation, and write a calibrated copy of its checkpoint.
+
+    Evaluate on identities that the calibrated checkpoint will not be judged by, such as the validation split. No video
+    is read again.
+
+    Args:
+        run: Result of [`evaluate`], or the folder that it wrote.
+        output: Folder of the new checkpoint; must not exist.
+        model: Folder or Hub id of the checkpoint; by default that of the run.
+
+    Returns:
+        What was fitted.
+
+    Raises:
+        EvaluationError: If a class has no score, if the scores are those of an ensemble, of a mean over faces or of
+            another checkpoint, or if `output` exists.
+        ModelLoadError: If the checkpoint cannot be loaded.
+        OSError: If `output` cannot be written.
+
+    Example:
+        >>> from deepfake_video import EvaluationPlan, evaluate
+        >>> plan = EvaluationPlan(split="val", resamples=0, workers=0)
+        >>> fitted = calibrate(evaluate("model", "FaceForensics++", plan=plan), "calibrated")
+        >>> fitted.num_videos, fitted.folder
+        (10, 'calibrated')
+    """
+    result = run if isinstance(run, EvaluationResult) else rescore(run, plan=EvaluationPlan(resamples=0))
+    folder = Path(output)
+    check_new_folder(folder)
+    described = result.run
+    if not {"models", "weights_sha256", "temperatures", "fake_biases", "face_aggregation"} <= described.keys():
+        raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing or old.")
+    if len(described["temperatures"]) > 1:
+        raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; evaluate one model.")
+    if described["face_aggregation"] == "mean":
+        raise EvaluationError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
+    name = str(model or described["models"])
+    loaded = load_model(name)
+    found = loaded.description
+    made_by = (described["weights_sha256"], described["temperatures"][0], described["fake_biases"][0])
+    if made_by != (loaded.identity.weights_sha256, float(found.temperature), float(found.fake_bias)):
+        raise EvaluationError(f"{name}: is not the checkpoint that made the scores; evaluate it first.")
+    scores = result.clean_scores
+    return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)

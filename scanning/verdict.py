@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+The verdict on a video: "likely fake", "undecided" or "likely real".
+
+It follows from the score and the measured bands of the checkpoint, see [`VerdictBands`]. They hold for the weights,
+the calibration and the settings they were measured with; otherwise every video is undecided, and the reason says why.
+Nothing here needs torch.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .results import FaceResult, VerdictName, VideoResult
+from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
+
+
+# Below this share of sampled frames with the face, there is no verdict other than undecided.
+MIN_COVERAGE = 0.25
+NO_BANDS = "no measured bands for this checkpoint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """
+    The verdict on one video.
+
+    Attributes:
+        verdict: One of the three.
+        reason: Why, in one sentence.
+        rates: The measured error rates of the checkpoint, in words; `None` without bands.
+    """
+
+    verdict: VerdictName
+    reason: str
+    rates: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictRule:
+    """
+    How the scores of a scan become verdicts.
+
+    Attributes:
+        bands: The measured bands of the checkpoint, if there are any.
+        absence: Why there are none.
+
+    Example:
+
+        >>> from deepfake_video.scanning.verdict import VerdictRule
+        >>> VerdictRule(bands=None).decide(0.99).verdict
+        'undecided'
+    """
+
+    bands: VerdictBands | None
+    absence: str = NO_BANDS
+
+    def decide(
+        self, fake_probability: float, faces: Sequence[FaceResult] = (), *, bits_per_pixel: float | None = None
+    ) -> Verdict:
+        """
+        Decide about one video. The label and its threshold have no part in it: the bands concern the probability.
+
+        The score of a video is the highest of its faces, and the highest of k real faces exceeds a bound more often
+        than one does. Hence the odds are divided by k before they are compared with the upper band. The odds of a
+        calibrated classifier are proportional to the likelihood ratio of fake to real, whose mean over real faces is
+        1, so that at most 1 in t of them exceeds t (Markov). Where the tail falls as fast as this bound, each of k
+        faces exceeds k times the odds at most 1 / k as often, and all of them together no more often than one face
+        exceeds the band. Where groups of the measured people show a slower fall, the odds are divided by a higher
+        power of k, see `face_exponent` and `by_faces` of the bands. The alternative without an assumption, a conformal
+        bound at 1 / k of the error rate, needs k times as many people: 49 for one face, 249 for five. The lower band
+        needs no correction: further faces only raise the score of a fake video.
+
+        Args:
+            fake_probability: Score of the video.
+            faces: The faces that count for the score; none for whole frames.
+            bits_per_pixel: Bits of the video stream per pixel, if known.
+        """
+        bands = self.bands
+        if bands is None:
+            return Verdict(verdict="undecided", reason=self.absence)
+        shown = f"the fake probability {fake_probability:.3g}"
+        number = max(1, len(faces))
+        high = None if bands.high is None else _sigmoid(_logit(bands.high) + bands.face_exponent * math.log(number))
+        of_faces = f" for {number} faces" if number > 1 else ""
+        verdict: VerdictName = "undecided"
+        if high is not None and fake_probability > high:
+            verdict, reason = "likely fake", f"{shown} is above {high:.3g}{of_faces}"
+            seen = [max(faces, key=lambda face: face.fake_probability)] if faces else []
+        elif bands.low is not None and fake_probability < bands.low:
+            verdict, reason = "likely real", f"{shown} is below {bands.low:.3g}"
+            seen = list(faces)
+        else:
+            reason = f"{shown} lies between the two bands: {_bounds(bands.low, high, of_faces)}"
+            return Verdict(verdict="undecided", reason=reason, rates=bands.sentence)
+        if problem := _out_of_range(seen, bits_per_pixel, bands):
+            return Verdict(verdict="undecided", reason=problem, rates=bands.sentence)
+        return Verdict(verdict=verdict, reason=reason, rates=bands.sentence)
+
+    def after_timeline(
+        self, verdict: VerdictName | None, reason: str | None, highest: float
+    ) -> tuple[VerdictName | None, str | None]:
+        """
+        Reconsider a verdict once the timeline is known: a video with a suspicious part is not called likely real.
+
+        Args:
+            verdict: The verdict by the score of the video.
+            reason: Its reason.
+            highest: Highest fake probability of a window.
+        """
+        bound = 0.5 if self.bands is None or self.bands.high is None else self.bands.high
+        if verdict != "likely real" or highest <= bound:
+            return verdict, reason
+        return "undecided", f"the whole has a low fake probability, but a part of the video has one of {highest:.3g}"
+
+    def describe(self) -> dict[str, Any] | None:
+        """What decides the verdicts, as plain values for the description of a run; `None` without bands."""
+        bands = self.bands
+        return (
+            None
+            if bands is None
+            else {"low": bands.low, "high": bands.high, "faces": bands.face_exponent, "rates": bands.sentence}
+        )
+
+
+def find_rule(
+    folder: Path | None,
+    *,
+    weights_sha256: str | None,
+    temperature: float,
+    fake_bias: float,
+    settings: Mapping[str, Any],
+    is_trained: bool = True,
+    num_models: int = 1,
+) -> VerdictRule:
+    """
+    Find the rule of a scan: the bands beside the weights, if they belong to them and to the settings.
+
+    A threshold of the user's own and the engine change no verdict: the bands concern the probability, which both leave
+    as it is.
+
+    Args:
+        folder: Folder of the checkpoint.
+        weights_sha256: SHA-256 of the weights that were loaded.
+        temperature: Temperature of the loaded configuration.
+        fake_bias: Fake bias of the loaded configuration.
+        settings: The settings of the scan, with its number of frames.
+        is_trained: Whether the weights are trained.
+        num_models: Number of models. The mean of several is another score, for which no rate is measured.
+
+    Raises:
+        VerdictFileError: If the file is damaged.
+    """
+    if not is_trained:
+        return VerdictRule(bands=None, absence="the weights are random")
+    if num_models != 1:
+        return VerdictRule(bands=None, absence="no measured bands for an ensemble")
+    bands = None if folder is None else read_bands(folder)
+    if bands is None:
+        return VerdictRule(bands=None)
+    calibration = (float(temperature), float(fake_bias))
+    if bands.weights_sha256 != weights_sha256 or calibration != (float(bands.temperature), float(bands.fake_bias)):
+        return VerdictRule(bands=None, absence="the measured bands belong to other weights or another calibration")
+    for name in BOUND_SETTINGS:
+        if settings.get(name) != bands.settings[name]:
+            now, then = settings.get(name), bands.settings[name]
+            absence = f"the bands were measured with {name.replace('_', ' ')} {then}, not with {now}"
+            return VerdictRule(bands=None, absence=absence)
+    return VerdictRule(bands=bands)
+
+
+def verdict_text(result: VideoResult) -> str:
+    """
+    The reason of a verdict and the measured error rates behind it, as whole sentences.
+
+    Args:
+        result: The result of a video that could be scored.
+    """
+    reason = result.verdict_reason or NO_BANDS
+    return " ".join(part for part in (f"{reason[0].upper()}{reason[1:]}.", result.verdict_rates) if part)
+
+
+def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, bands: VerdictBands) -> str | None:
+    """Why the rates do not hold for this video, if they do not."""
+    coverage = min((face.coverage for face in faces), default=1.0)
+    if coverage < MIN_COVERAGE:
+        return f"the face was found in only {coverage:.0%} of the sampled frames"
+    smallest = min((face.size_px for face in faces if face.size_px is not None), default=None)
+    if smallest is not None and bands.min_face_px is not None and smallest < bands.min_face_px:
+        return (
+            f"a face is only {smallest:.0f} pixels wide: the error rates are measured from {bands.min_face_px:.0f} on"
+        )
+    least = bands.min_bits_per_pixel
+    if bits_per_pixel is not None and least is not None and bits_per_pixel < least:
+        return (
+            f"the video is compressed to {bits_per_pixel:.2g} bits per pixel: the error rates are measured from "
+            f"{least:.2g} on"
+        )
+    return None
+
+
+def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
+    below = "nothing is likely real" if low is None else f"likely real below {low:.3g}"
+    above = "nothing is likely fake" if high is None else f"likely fake above {high:.3g}{of_faces}"
+    return f"{below}, {above}"
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+__all__ = ["Verdict", "VerdictRule", "find_rule", "verdict_text"]

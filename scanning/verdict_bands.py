@@ -1,0 +1,278 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The bands of the verdicts of one checkpoint, with their measured error rates, and the file that holds them."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UsageError
+from ..common.files import write_atomically
+from ..hub.model_files import VERDICT_NAME
+
+
+# Largest share of real people called likely fake, and of fakes called likely real.
+MAX_FALSE_ALARMS, MAX_MISSES = 0.02, 0.1
+# Settings that change a score and with it the meaning of the bands.
+BOUND_SETTINGS = ("num_frames", "faces", "face_aggregation", "dtype")
+NOT_COVERED = "Likely real does not cover lip-sync, wholly generated scenes or the sound."
+_FORMAT, _MAX_BYTES = 1, 1 << 18
+
+
+class VerdictFileError(UsageError):
+    """`verdict.json` is damaged; the message names the file and the way out."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rate:
+    """
+    How many of a number of people or fakes, with an exact 95 % interval (Clopper and Pearson, 1934).
+
+    Attributes:
+        count: How many.
+        number: Of how many.
+        low: Lower end of the interval of the share.
+        high: Upper end of the interval of the share.
+
+    Raises:
+        ValueError: If the numbers contradict each other.
+    """
+
+    count: int
+    number: int
+    low: float
+    high: float
+
+    def __post_init__(self) -> None:
+        if not (_is_count(self.count) and _is_count(self.number) and 0 <= self.count <= self.number > 0):
+            raise ValueError(f"a rate must be a part of a number, got {self.count!r} of {self.number!r}")
+        if not (_is_share(self.low) and _is_share(self.high) and self.low <= self.count / self.number <= self.high):
+            raise ValueError(f"the interval {self.low!r} to {self.high!r} must hold {self.count} of {self.number}")
+
+    @property
+    def interval(self) -> str:
+        """The interval in words."""
+        return f"95 % interval {100 * self.low:.1f} to {100 * self.high:.1f} %"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FaceCountRate:
+    """
+    Share of videos with several real people that would be called likely fake.
+
+    Attributes:
+        num_faces: Number of people in the video.
+        rate: With the correction for the number of faces.
+        uncorrected: Without it.
+    """
+
+    num_faces: int
+    rate: float
+    uncorrected: float
+
+    def __post_init__(self) -> None:
+        if not (_is_count(self.num_faces) and self.num_faces and _is_share(self.rate) and _is_share(self.uncorrected)):
+            raise ValueError("a rate by the number of faces must have a positive number and two shares")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VerdictBands:
+    """
+    The bands of one checkpoint and what was measured with them.
+
+    Each rate is measured with each source of videos left out in turn: its people are judged by bands of the others.
+
+    Attributes:
+        weights_sha256: SHA-256 of the weights.
+        temperature: Temperature of their calibration.
+        fake_bias: Fake bias of their calibration.
+        settings: The settings of `BOUND_SETTINGS` that the scores were made with.
+        low: Likely real is below this fake probability; `None` if nothing may be called likely real.
+        high: Likely fake is above this fake probability; `None` if nothing may be called likely fake.
+        false_alarms: Real people called likely fake; `None` if `high` is.
+        misses: Fakes called likely real; `None` if `low` is.
+        undecided_real: Real people left undecided.
+        undecided_fake: Fakes left undecided.
+        face_exponent: With k faces, the odds of a video are divided by k to the power of this before they are compared
+            with `high`.
+        by_faces: False alarms by the number of faces in a video.
+        people: Number of real people.
+        fakes: Number of fakes, counted once for each person and method.
+        sources: Names of the sources of videos.
+        min_face_px: Smallest face that was measured: side of its box in pixels of the video.
+        min_bits_per_pixel: Strongest compression that was measured: bits of the video stream per pixel.
+        notes: What a reader of the rates should know.
+
+    Raises:
+        ValueError: If a value is invalid.
+    """
+
+    weights_sha256: str
+    temperature: float
+    fake_bias: float
+    settings: Mapping[str, Any]
+    low: float | None
+    high: float | None
+    false_alarms: Rate | None
+    misses: Rate | None
+    undecided_real: Rate | None
+    undecided_fake: Rate | None
+    face_exponent: float = 1.0
+    by_faces: Sequence[FaceCountRate] = ()
+    people: int
+    fakes: int
+    sources: Sequence[str]
+    min_face_px: float | None = None
+    min_bits_per_pixel: float | None = None
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        digits = set(self.weights_sha256) if isinstance(self.weights_sha256, str) else {"?"}
+        if len(self.weights_sha256) != 64 or not digits <= set("0123456789abcdef"):
+            raise ValueError("weights_sha256 must be 64 hexadecimal digits")
+        if not (_is_number(self.temperature) and self.temperature > 0 and _is_number(self.fake_bias)):
+            raise ValueError("temperature and fake_bias must be numbers, the former above 0")
+        if not (_is_number(self.face_exponent) and 1 <= self.face_exponent <= 10):
+            raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
+        if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
+            raise ValueError(f"settings must hold {', '.join(BOUND_SETTINGS)}")
+        for name, rate in (("low", "misses"), ("high", "false_alarms")):
+            bound = getattr(self, name)
+            if bound is not None and not (_is_share(bound) and 0 < bound < 1):
+                raise ValueError(f"{name} must lie between 0 and 1, got {bound!r}")
+            if (bound is None) != (getattr(self, rate) is None):
+                raise ValueError(f"{name} needs {rate}: a band without a measured rate is not used")
+        if self.low is not None and self.high is not None and self.low > self.high:
+            raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
+        for name in ("min_face_px", "min_bits_per_pixel"):
+            value = getattr(self, name)
+            if value is not None and not (_is_number(value) and value >= 0):
+                raise ValueError(f"{name} must be a number of 0 or more")
+        if not (_is_count(self.people) and _is_count(self.fakes)):
+            raise ValueError("people and fakes must be counts")
+        for name in ("sources", "notes"):
+            texts = getattr(self, name)
+            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
+                raise ValueError(f"{name} must be a list of texts")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, content: Any) -> "VerdictBands":
+        """
+        Make bands from what [`to_dict`] returned.
+
+        Raises:
+            ValueError: If a value is missing, unknown or invalid.
+        """
+        if not isinstance(content, dict):
+            raise ValueError("it must be an object")
+        known = {field.name for field in fields(cls)}
+        if unknown := sorted(set(content) - known):
+            raise ValueError(f"unexpected key {unknown[0][:40]!r}")
+        try:
+            rates = {
+                name: None if content[name] is None else Rate(**content[name])
+                for name in ("false_alarms", "misses", "undecided_real", "undecided_fake")
+            }
+            by_faces = [FaceCountRate(**entry) for entry in content.get("by_faces", ())]
+            return cls(**{**content, **rates, "by_faces": by_faces})
+        except (KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"a value is missing or of the wrong type ({error})") from error
+
+    @property
+    def sentence(self) -> str:
+        """The measured error rates in words, and what likely real does not cover."""
+        parts = []
+        if self.false_alarms is not None:
+            rate = self.false_alarms
+            parts.append(f"Of {_people(rate.number)} not seen in training, {rate.count} {_were(rate.count)} called "
+                         f"likely fake ({rate.interval})")  # fmt: skip
+        else:
+            parts.append(f"Nothing is called likely fake: {self.people} real people are too few to limit the errors")
+        if self.misses is not None:
+            rate = self.misses
+            fakes = f"{rate.number} fake" + ("s" if rate.number != 1 else "")
+            parts.append(f"of {fakes}, {rate.count} {_were(rate.count)} called likely real ({rate.interval})")
+        else:
+            parts.append(f"nothing is called likely real: {self.fakes} fakes are too few to limit the errors")
+        text = "; ".join(parts) + "."
+        shares = [f"{100 * rate.count / rate.number:.0f} % of the {name}"
+                  for name, rate in (("real people", self.undecided_real), ("fakes", self.undecided_fake))
+                  if rate is not None]  # fmt: skip
+        text += f" Left undecided: {' and '.join(shares)}." if shares else ""
+        return f"{text} {NOT_COVERED}" if self.low is not None else text
+
+
+def read_bands(folder: Path) -> VerdictBands | None:
+    """
+    Read the bands of a checkpoint; `None` if it has none.
+
+    Args:
+        folder: Folder of the checkpoint.
+
+    Raises:
+        VerdictFileError: If the file is damaged.
+    """
+    file = folder / VERDICT_NAME
+    try:
+        with file.open("rb") as stream:
+            text = stream.read(_MAX_BYTES + 1)
+        if len(text) > _MAX_BYTES:
+            raise ValueError(f"it is larger than {_MAX_BYTES >> 10} KiB")
+        content = json.loads(text)
+        if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
+            raise ValueError(f"it is not of format {_FORMAT}")
+        return VerdictBands.from_dict(content)
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, RecursionError) as error:
+        raise VerdictFileError(
+            f"{file}: is damaged ({error}); remove it, or measure again with evaluate --verdict."
+        ) from error
+
+
+def write_bands(bands: VerdictBands, folder: Path) -> Path:
+    """
+    Write the bands beside the weights.
+
+    Args:
+        bands: The bands.
+        folder: Folder of the checkpoint.
+
+    Returns:
+        The file.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    text = json.dumps({"format": _FORMAT, **bands.to_dict()}, indent=2, allow_nan=False)
+    write_atomically(folder / VERDICT_NAME, text.encode() + b"\n")
+    return folder / VERDICT_NAME
+
+
+def _people(number: int) -> str:
+    return "1 real person" if number == 1 else f"{number} real people"
+
+
+def _were(count: int) -> str:
+    return "was" if count == 1 else "were"
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0 <= value <= 1
+
+
+__all__ = ["VERDICT_NAME", "FaceCountRate", "Rate", "VerdictBands", "VerdictFileError", "read_bands", "write_bands"]
