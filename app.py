@@ -49,6 +49,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
+    )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
 
@@ -57,6 +63,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted."""
     from .common.errors import UsageError
     from .common.interrupts import unfinished
+    from .scanning.command import use_threads
+
+    limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
 
@@ -69,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
+        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
         demo = build_demo(detector, Path(folder))
         try:
             launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)

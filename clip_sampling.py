@@ -52,6 +52,8 @@ class ClipSampler:
     """
 
     num_frames: int
+    frame_sampling: Any
+    do_crop_faces: bool
     face_detector: Any
 
     def frame_indices(self, total: int, video_fps: float | None = None, **kwargs: Any) -> np.ndarray:

@@ -22,6 +22,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from .video_errors import (
+    MAX_DECODE_THREADS,
     VideoLimits,
     VideoTimeoutError,
     VideoTooLargeError,
@@ -54,7 +55,6 @@ __all__ = [
 # Formats in which every packet is one picture whose time the decoder does not change.
 SEEKABLE_CONTAINERS = frozenset({"mov", "matroska"})
 MAX_PACKETS = 5_000_000
-MAX_DECODE_THREADS = 8
 # An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: the decoder returns no picture
 # for it.
 _PLACEHOLDER_BYTES = 16

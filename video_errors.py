@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 
 __all__ = [
+    "MAX_DECODE_THREADS",
     "FailureReason",
     "UnsupportedVideoError",
     "VideoDecodeError",
@@ -26,6 +27,8 @@ __all__ = [
     "printable_name",
 ]
 
+# Where nothing else is asked for; more threads do not help.
+MAX_DECODE_THREADS = 8
 # Machine-readable reasons why a video has no score.
 FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "not_found", "unreadable", "timeout"]
 

@@ -9,8 +9,6 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
 
@@ -176,6 +174,9 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
         >>> with lock_folder("run1"):
         ...     pass
     """
+    # Takes longer to import than the rest of a command's help.
+    from filelock import FileLock, Timeout
+
     folder = Path(folder)
     held = ExitStack()
     try:

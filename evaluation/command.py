@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
-from ..scanning.command import add_speed_arguments
+from ..scanning.command import add_speed_arguments, use_threads
 from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
 
 if TYPE_CHECKING:
     from ..common.processes import ProcessGroup
+    from ..video_errors import VideoLimits
     from .evaluation_result import EvaluationResult
     from .progress import TerminalListener
 
@@ -191,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: If the request is invalid.
     """
     _check(arguments)
-    plan = _plan(arguments)
+    plan = _plan(arguments, use_threads(arguments.threads))
     if arguments.average is not None:
         return _average(arguments, plan)
     if arguments.scores is not None:
@@ -227,7 +228,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
 
 
-def _plan(arguments: argparse.Namespace) -> EvaluationPlan:
+def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> EvaluationPlan:
     from ..scanning.settings import ScanSettings
 
     if arguments.calibrate is not None and arguments.compare is not None:
@@ -239,6 +240,7 @@ def _plan(arguments: argparse.Namespace) -> EvaluationPlan:
         threshold=arguments.threshold,
         dtype=arguments.dtype,
         engine=arguments.engine,
+        limits=limits,
     )
     return EvaluationPlan(
         layout=arguments.layout,

@@ -17,9 +17,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_tracker, worker_pool
-from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.settings import ScanSettings
@@ -90,7 +90,7 @@ class _Reading(IterableDataset[Item]):
     """Reads many videos; each worker process takes its share."""
 
     work: Work
-    processors: list[DeepfakeVideoProcessor]
+    processors: list[ClipSampler]
     settings: ScanSettings
     finished: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
     began_ns: int = field(default_factory=time.time_ns)
@@ -225,6 +225,7 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     if workers == 0:
         yield from reading
         return
+    reading = replace(reading, settings=reading.settings.for_processes(workers))
     context = _worker_context()
     done = set(reading.finished)
     while left := [sample for sample in reading.work.samples if not done.issuperset(reading.work.tasks_of(sample))]:

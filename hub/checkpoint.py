@@ -10,24 +10,18 @@ import torch
 from safetensors import SafetensorError
 from transformers import initialization as init
 
-from ..common.errors import UsageError
 from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from ..timm_backbones import fill_computed_buffers
+from .finding import ModelLoadError
 from .folder_type import describe_other_model
 from .weights import read_weights, weight_files
 
 
 # Errors that Transformers raises if a value in a JSON file has an unexpected type.
 _WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
-
-
-class ModelLoadError(UsageError):
-    """A checkpoint cannot be used; the message names it, the reason and what to do."""
-
-    reason = "model"
 
 
 @dataclass(frozen=True)

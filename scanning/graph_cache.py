@@ -11,6 +11,7 @@ from huggingface_hub import cached_assets_path
 from ..version import __version__
 from .graphs import GRAPHS_VERSION, SOURCE_NAMES, GraphsError
 from .onnx_model import OnnxModel, load_onnx_model
+from .results import ModelIdentity
 
 
 def find_cached_graphs(checkpoint: Path) -> Path | None:
@@ -41,13 +42,13 @@ def find_cached_graphs(checkpoint: Path) -> Path | None:
         return None
 
 
-def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) -> OnnxModel:
+def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, threads: int = 1) -> OnnxModel:
     """
     Load a checkpoint with the graphs in the user's cache. Missing graphs are written first, which takes seconds.
 
     Args:
         checkpoint: The folder of the checkpoint.
-        name: Name of the checkpoint in results.
+        identity: Name of the checkpoint in results; its hash is added.
         threads: Number of frames that are computed at the same time.
 
     Raises:
@@ -58,7 +59,7 @@ def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) ->
     cached = find_cached_graphs(checkpoint)
     if cached is not None:
         try:
-            return load_onnx_model(checkpoint, name, graphs=cached, threads=threads)
+            return load_onnx_model(checkpoint, identity, graphs=cached, threads=threads)
         except GraphsError:
             # The graphs are missing or damaged.
             if not os.access(cached, os.W_OK):
@@ -75,7 +76,7 @@ def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) ->
                 raise
             graphs = Path(folder, "onnx")
             write_graphs(checkpoint, graphs)
-        return load_onnx_model(checkpoint, name, graphs=graphs, threads=threads)
+        return load_onnx_model(checkpoint, identity, graphs=graphs, threads=threads)
 
 
 __all__ = ["find_cached_graphs", "load_with_cached_graphs"]

@@ -2,8 +2,6 @@
 """Write the graphs of a checkpoint, see [`graphs`]; this requires torch, onnx and onnxscript."""
 
 import hashlib
-import importlib.util
-import json
 import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from ..common.files import new_folder
+from ..common.packages import missing_packages
 from ..hub.checkpoint import read_checkpoint
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .graphs import (
@@ -23,16 +22,14 @@ from .graphs import (
     SOURCE_NAMES,
     GraphsError,
     Manifest,
-    ScoringDescription,
 )
+from .models import describe
 from .onnx_model import load_onnx_model
+from .results import ModelIdentity
 
 
 if TYPE_CHECKING:
     import onnx
-
-    from ..configuration_deepfake import DeepfakeConfig
-    from ..image_processing_deepfake import DeepfakeVideoProcessor
 
 # Clips and frames of the traced input; both axes are dynamic, which requires sizes above 1.
 _EXAMPLE_CLIPS, _EXAMPLE_FRAMES = 2, 4
@@ -84,8 +81,7 @@ def write_graphs(checkpoint: Path, target: Path) -> Manifest:
         UnsupportedChoiceError: If the preprocessing of the checkpoint needs torch.
         OSError: If the folder cannot be written.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
+    if missing := missing_packages("onnx", "onnxscript", "onnxruntime"):
         raise GraphsError(f"writing graphs requires {', '.join(missing)}: pip install 'deepfake-video[export]'.")
     try:
         contents = {name: (checkpoint / name).read_bytes() for name in SOURCE_NAMES}
@@ -106,23 +102,6 @@ def write_graphs(checkpoint: Path, target: Path) -> Manifest:
     return manifest
 
 
-def describe(config: "DeepfakeConfig", processor: "DeepfakeVideoProcessor") -> ScoringDescription:
-    """Describe what scoring requires in addition to the weights, as plain values for JSON."""
-    described = {
-        "labels": [config.id2label[index] for index in range(config.num_labels)],
-        "num_features": config.num_features,
-        "image_size": config.image_size,
-        "is_trained": config.is_trained,
-        "frame_aggregation": config.frame_aggregation,
-        "temperature": config.temperature,
-        "fake_bias": config.fake_bias,
-        "configuration": config.to_diff_dict(),
-        "preprocessing": processor.choices(),
-    }
-    plain: Mapping[str, Any] = json.loads(json.dumps(described, default=str))
-    return ScoringDescription(**plain)
-
-
 def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, bytes], dict[str, list[str]]]:
     """Trace both graphs; returns each graph and the keys of its weights, by name."""
     config, keys = network.config, set(network.state_dict())
@@ -136,7 +115,7 @@ def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, byte
 
 @torch.inference_mode()
 def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: Path) -> None:
-    model = load_onnx_model(checkpoint, str(checkpoint), graphs=graphs)
+    model = load_onnx_model(checkpoint, ModelIdentity(id=str(checkpoint)), graphs=graphs)
     generator = torch.Generator().manual_seed(0)
     size = network.config.image_size
     for clips, frames in _COMPARED:
@@ -221,4 +200,4 @@ def _placeholder(name: str, tensor: "onnx.TensorProto") -> "onnx.TensorProto":
     return empty
 
 
-__all__ = ["describe", "write_graphs"]
+__all__ = ["write_graphs"]

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import UsageError
 from .results import FrameRule
 
 
@@ -29,7 +30,7 @@ SOURCE_NAMES = ("config.json", "video_preprocessor_config.json", WEIGHTS_NAME)
 GRAPHS_VERSION = 1
 
 
-class GraphsError(ValueError):
+class GraphsError(UsageError):
     """A checkpoint has no graphs, or they do not belong to it; the message names the folder and the reason."""
 
     reason = "graphs"

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from ..clip_sampling import ClipSampler
+from ..common.errors import UsageError
 from ..frame_resizing import resize_frame
 
 
@@ -24,7 +25,7 @@ _SUPPORTED = {
 }
 
 
-class UnsupportedChoiceError(ValueError):
+class UnsupportedChoiceError(UsageError):
     """A processor has a setting that requires torch; the message names it."""
 
     reason = "choice"

@@ -20,8 +20,7 @@ from clips import NOT_VIDEOS, write_audio_only, write_clip, write_truncated
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.scanning import detector
-from deepfake_video.scanning import models as loaded_models
+from deepfake_video.scanning import detector, locating
 from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import collect_inputs
@@ -279,7 +278,7 @@ def test_few_frames_are_scored_with_a_warning(capsys, tmp_path, models):
 
 
 def test_untrained_weights_say_so_everywhere(capsys, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(loaded_models, "DEFAULT_CHECKPOINT", tmp_path / "not packaged")
+    monkeypatch.setattr(locating, "DEFAULT_CHECKPOINT", tmp_path / "not packaged")
     _, (result,) = predict_json(capsys, folder / "a.mp4")
     assert UNTRAINED_WARNING in result["warnings"]
     main(["predict", str(folder / "a.mp4")])
