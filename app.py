@@ -7,7 +7,7 @@ Hugging Face Space, `python app.py`, which uses the installed package.
 """
 
 import argparse
-import base64
+import html
 import os
 import secrets
 import sys
@@ -36,6 +36,32 @@ INTRODUCTION = """# Is a face in this video manipulated?
 Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
 **A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
 compression, and does not check the sound."""
+WHAT_TO_DO = {
+    "unsupported": "This is not a video that can be read; choose a video file such as MP4, MOV or WebM.",
+    "not_found": "There is no video at this place; choose another one.",
+}
+# Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
+FIT_REPORT = """
+const fit = () => {
+  const frame = element.querySelector("iframe.report");
+  if (!frame || frame.dataset.fits) return;
+  frame.dataset.fits = "yes";
+  Object.assign(frame.style, { width: "100%", border: "0", display: "block", minHeight: "20rem" });
+  const resize = () => {
+    const root = frame.contentDocument && frame.contentDocument.documentElement;
+    if (root) frame.style.height = `${root.getBoundingClientRect().height}px`;
+  };
+  const begin = () => {
+    resize();
+    frame.contentDocument.addEventListener("toggle", resize, true);
+  };
+  frame.addEventListener("load", begin);
+  window.addEventListener("resize", resize);
+  begin();
+};
+new MutationObserver(fit).observe(element, { childList: true, subtree: true });
+fit();
+"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
@@ -79,7 +105,9 @@ def run(arguments: argparse.Namespace) -> int:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
         detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
-        demo = build_demo(detector, Path(folder))
+        # Downloads for visitors from elsewhere would be made from inside the network of this machine.
+        is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
+        demo = build_demo(detector, Path(folder), with_addresses=is_local)
         try:
             launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)
             while True:
@@ -113,51 +141,41 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     )
 
 
-def build_demo(detector: "Detector", folder: Path) -> Any:
+def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = False) -> Any:
     """
     Build the page.
 
     Args:
         detector: Scores the videos. Its settings must include the timeline.
         folder: Folder for the examples and the reports.
+        with_addresses: Whether a visitor can give the http(s) address of a video, which this machine downloads.
 
     Returns:
         The page as `gradio.Blocks`.
     """
     import gradio as gr
 
-    from .scanning.illustrating import NUM_HEATMAPS, NUM_THUMBNAILS
-
     with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
         gr.Markdown(INTRODUCTION)
-        with gr.Row():
-            with gr.Column():
-                video = gr.Video(label="Video file", sources=["upload"])
-                button = gr.Button("Check video", variant="primary")
-                gr.Examples(
-                    [[path] for path in _write_examples(folder)],
-                    [video],
-                    label="Example (a drawing, so its score means nothing)",
-                )
-            with gr.Column():
-                message = gr.Markdown("Results appear here.")
-                label = gr.Label(label="Verdict", visible=False)
-                report = gr.DownloadButton("Download report", visible=False)
-        with gr.Column(visible=False) as details:
-            gr.Markdown("### When")
-            timeline = gr.LinePlot(
-                x="second", y="fake probability", color="face", y_lim=[0, 1], height=240, show_label=False
-            )
-            gr.Markdown("### Faces")
-            faces = gr.Gallery(columns=NUM_THUMBNAILS, height=210, show_label=False)
-            gr.Markdown(
-                "### Why this score\nBright areas raised the fake score of the highest windows most (Grad-CAM). They "
-                "show what the model responded to, which is not necessarily where the picture was manipulated."
-            )
-            heatmaps = gr.Gallery(columns=2 * NUM_HEATMAPS, height=250, show_label=False)
-        outputs = [message, label, report, details, timeline, faces, heatmaps]
+        video = gr.File(label="Video file", type="filepath", height=140)
+        address = gr.Textbox(
+            label="Or the address of a video file (not of a page that shows it)",
+            placeholder="https://…",
+            max_lines=1,
+            visible=with_addresses,
+        )
+        button = gr.Button("Check video", variant="primary")
+        report = gr.DownloadButton("Download report", visible=False)
+        # The height is that of the progress, which Gradio draws over the result.
+        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False, min_height=120)
+        gr.Examples(
+            [[path] for path in _write_examples(folder)],
+            [video],
+            label="Example (a drawing, so its score means nothing)",
+        )
+        outputs = [page, report]
         served = ServedFiles()
-        button.click(_handler(detector, folder, served), [video], outputs, api_name="predict")
+        button.click(_handler(detector, folder, served), [video, address], outputs, api_name="predict")
 
         def leave(request: gr.Request) -> None:
             served.remove(request.session_hash)
@@ -167,7 +185,7 @@ def build_demo(detector: "Detector", folder: Path) -> Any:
 
 
 class ServedFiles:
-    """Upload, report and pictures of each visitor, removed when the next video is scored or the page is left."""
+    """Upload and report of each visitor, removed when the next video is scored or the page is left."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -175,18 +193,18 @@ class ServedFiles:
         self._cache = Path(get_upload_folder()).resolve()
         self._of: dict[str | None, list[Path]] = {}
 
-    def add(self, visitor: str | None, upload: str, report: Path) -> None:
+    def add(self, visitor: str | None, upload: str | None, report: Path) -> None:
         """
         Register the files of a visitor for removal.
 
         Args:
             visitor: Hash of the session.
-            upload: Path of the video; not removed if it is the example, which is shared.
+            upload: Path of the video, if there is one; not removed if it is the example, which is shared.
             report: Path of the report.
         """
         files = [report]
-        path = Path(upload).resolve()
-        if path.name != EXAMPLE_NAME and path.is_relative_to(self._cache):
+        path = None if upload is None else Path(upload).resolve()
+        if path is not None and path.name != EXAMPLE_NAME and path.is_relative_to(self._cache):
             files.append(path)
         self._of.setdefault(visitor, []).extend(files)
 
@@ -207,8 +225,8 @@ class ServedFiles:
                 continue
             own = [file]
             if file.suffix == ".html":
-                # Its pictures are beside it, and Gradio serves copies of both from folders named by their content.
-                own = [*file.parent.glob(f"{file.stem}*"), *self._cache.glob(f"*/{file.stem}*")]
+                # Gradio serves a copy of it from a folder named by its content.
+                own = [file, *self._cache.glob(f"*/{file.name}")]
             for path in own:
                 path.unlink(missing_ok=True)
 
@@ -216,13 +234,29 @@ class ServedFiles:
 def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callable[..., list[Any]]:
     import gradio as gr
 
-    def look(path: str | None, request: gr.Request) -> list[Any]:
+    from .scanning.stretches import clock
+    from .video_errors import is_url
+
+    progress_of_gradio = gr.Progress()
+
+    def look(
+        path: str | None, address: str, request: gr.Request, progress: gr.Progress = progress_of_gradio
+    ) -> list[Any]:
         served.remove(request.session_hash, but=path)
-        if path is None:
+        address = (address or "").strip()
+        if path is None and not address:
             return describe_nothing("Choose a video first.")
+        if path is None and not is_url(address):
+            return describe_nothing("An address begins with https:// or http://.")
+        progress(0.0, desc="Reading the video and searching for faces")
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
-        return describe(detector.examine(path, with_evidence=True), report)
+        examination = detector.examine(
+            path or address,
+            with_evidence=True,
+            on_progress=lambda second: progress(None, desc=f"Timeline at {clock(second)}"),
+        )
+        return describe(examination, report)
 
     return look
 
@@ -232,12 +266,11 @@ def describe_nothing(message: str) -> list[Any]:
     The outputs of the page if there is only a message.
 
     Args:
-        message: The message in Markdown.
+        message: One sentence.
     """
     import gradio as gr
 
-    hidden = [kind(visible=False) for kind in (gr.Label, gr.DownloadButton, gr.Column)]
-    return [gr.Markdown(message), *hidden, None, None, None]
+    return [gr.HTML(f"<p>{html.escape(message)}</p>"), gr.DownloadButton(visible=False)]
 
 
 def without_paths(result: "VideoResult") -> "VideoResult":
@@ -262,67 +295,17 @@ def describe(examination: "Examination", report: Path) -> list[Any]:
         report: The HTML file to write.
     """
     import gradio as gr
-    import pandas as pd
 
-    from .scanning.html_report import face_name, write_report
-    from .scanning.results import UNTRAINED_WARNING
-    from .scanning.stretches import clock
-    from .scanning.verdict import verdict_text
+    from .scanning.html_report import render_report, write_report
 
-    result, evidence = without_paths(examination.result), examination.evidence
-    if result.status != "ok" or result.fake_probability is None:
-        reason = (result.message or "").removeprefix(f"{result.path}: ")
-        return describe_nothing(
-            f"### Could not be scored\n{_plain(reason)}.\n\nThere is no score. This does not indicate "
-            "whether the video is real or fake."
-        )
-    is_trained = UNTRAINED_WARNING not in result.warnings
-    heading = f"### {(result.verdict or 'undecided').capitalize()}\n{_plain(verdict_text(result))}\n"
-    write_report(report, [result], [evidence])
-    entries = [
-        ((entry.start_s + entry.end_s) / 2, entry.fake_probability, face_name(entry.track_id))
-        for entry in result.timeline
-    ]
-    heat, seen = (evidence.heatmaps, evidence.thumbnails) if evidence else ((), ())
-    pairs = [
-        (jpeg, f"{clock(picture.time_s)}: {picture.fake_probability:.2f}")
-        for picture in heat
-        for jpeg in (picture.jpeg, picture.overlay_jpeg)
-    ]
-    faces = [(picture.jpeg, f"{face_name(picture.track_id)}, {clock(picture.time_s)}") for picture in seen]
-    pictures, thumbnails = _write_pictures(report, "heat", pairs), _write_pictures(report, "face", faces)
-    notes = "".join(f"\n- {_plain(warning)}" for warning in result.warnings)
-    return [
-        gr.Markdown(
-            f"{heading}\nLabelled {result.label}: fake probability {result.fake_probability:.2f}, "
-            f"threshold {result.threshold:.2f}.\n{notes}"
-        ),
-        gr.Label(result.verdict, visible=is_trained),
-        gr.DownloadButton(value=str(report), visible=True),
-        gr.Column(visible=True),
-        pd.DataFrame(entries, columns=["second", "fake probability", "face"]),
-        thumbnails,
-        pictures,
-    ]
-
-
-def _plain(text: str) -> str:
-    """Escape a text so that Markdown shows it unchanged."""
-    from .common.text import printable
-
-    return "".join(
-        f"\\{character}" if character in "\\`*_{}[]()<>#+-!|&~" else character for character in printable(text)
-    )
-
-
-def _write_pictures(report: Path, kind: str, captioned: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Write base64 JPEG pictures with their captions as files beside the report, with which they are removed."""
-    written = []
-    for number, (jpeg, caption) in enumerate(captioned):
-        path = report.with_name(f"{report.stem}-{kind}-{number}.jpg")
-        path.write_bytes(base64.b64decode(jpeg))
-        written.append((str(path), caption))
-    return written
+    result = without_paths(examination.result)
+    if result.status in WHAT_TO_DO:
+        return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
+    write_report(report, [result], [examination.evidence])
+    # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.
+    page = html.escape(render_report([result], [examination.evidence], with_script=False))
+    frame = f'<iframe class="report" title="Report" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
+    return [gr.HTML(frame), gr.DownloadButton(value=str(report), visible=True)]
 
 
 def _write_examples(folder: Path) -> list[str]:

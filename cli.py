@@ -14,6 +14,7 @@ from collections.abc import Sequence
 # For each command its summary, and the module whose functions add its arguments and run it.
 _COMMANDS = {
     "predict": ("score videos", "scanning.command", "add_arguments", "run"),
+    "explain": ("explain stored results in plain sentences", "scanning.explain_command", "add_arguments", "run"),
     "demo": ("open the demo in the browser", "app", "add_arguments", "run"),
     "evaluate": ("evaluate a model on a data set", "evaluation.command", "add_arguments", "run"),
     "train": ("train a detector", "training.train_command", "add_arguments", "run"),
@@ -26,6 +27,7 @@ _COMMANDS = {
         "add_checkpoint_arguments",
         "run_checkpoint",
     ),
+    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "runner"),
 }
 
 
@@ -53,7 +55,9 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         module = importlib.import_module(f".{module_name}", __package__)
         getattr(module, add_arguments)(added)
         added.epilog = "\n\n".join(filter(None, [(added.epilog or "").rstrip(), EXIT_CODES_HELP]))
-        added.set_defaults(run=getattr(module, run), parser=added)
+        function = getattr(module, run)
+        # Completion needs the parser of all commands.
+        added.set_defaults(run=function(build_parser) if name == "completion" else function, parser=added)
     return parser
 
 

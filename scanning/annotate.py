@@ -8,12 +8,13 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from ..common.files import OutputError
 from ..face_tracking import rescale_box
 from ..video_decoding import VideoLimits, VideoReader
 from .results import UNTRAINED_WARNING, VideoResult
+from .stills import draw_box
 from .timeline import DENSE_INTERVAL_S, Window
 
 
@@ -76,7 +77,7 @@ def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes"
             for box, size, probability, name in boxes.at(second):
                 text, colour = f"{name}{probability:.2f}", _colour(probability, result)
                 shown = rescale_box(box, size, own_size) * scale + shift
-                _draw(ImageDraw.Draw(image), shown, text, colour, font_size)
+                draw_box(ImageDraw.Draw(image), shown, text, colour, font_size)
             show(image, second)
         container.mux(stream.encode(None))
 
@@ -94,15 +95,6 @@ def _fit(
     screen = Image.new("RGB", size)
     screen.paste(image.resize(fitted), corner)
     return screen, np.tile(np.array(fitted) / image.size, 2), np.tile(corner, 2)
-
-
-def _draw(draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, colour: tuple[int, int, int], font_size: int) -> None:
-    font = ImageFont.load_default(font_size)
-    corner = (float(box[0]), max(0.0, float(box[1]) - font_size * 1.4))
-    draw.rectangle(box.tolist(), outline=colour, width=3)
-    left, top, right, bottom = draw.textbbox(corner, text, font=font)
-    draw.rectangle([left - 4, top - 3, right + 4, bottom + 3], fill=colour)
-    draw.text(corner, text, fill="white", font=font)
 
 
 def _colour(probability: float, result: VideoResult) -> tuple[int, int, int]:

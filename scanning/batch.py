@@ -62,7 +62,7 @@ def examine_all(
         for path in share:
             if path in kept:
                 evidence = store.pictures(kept[path]) if plan.needs_pictures else None
-                yield Examination(result=kept[path], evidence=evidence)
+                yield Examination(result=kept[path], evidence=evidence, is_kept=True)
         for examination in _examine(plan, detector, [path for path in share if path not in kept], on_progress):
             store.add(examination.result, examination.evidence)
             yield examination

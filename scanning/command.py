@@ -238,9 +238,20 @@ class _Printer(ScanObserver):
         if self._arguments.jsonl:
             self._print_line(result)
 
+    def video_kept(self, result: VideoResult) -> None:
+        if self._progress is not None:
+            self._progress.video_kept()
+        if self._arguments.jsonl:
+            self._print_line(result)
+
     def finished(self, result: ScanResult) -> None:
         self.close()
         self.result = result
+        is_table = not (self._arguments.json or self._arguments.jsonl)
+        if result.kept and not is_table and not self._arguments.quiet:
+            from .display import kept_note
+
+            print(kept_note(len(result.kept), len(result) - len(result.kept)), file=sys.stderr)
         if self._arguments.json:
             print_json("[" + ",\n".join(video.to_json() for video in result) + "]")
         elif self._arguments.jsonl:
@@ -251,7 +262,7 @@ class _Printer(ScanObserver):
         else:
             from .display import print_table
 
-            print_table(result)
+            print_table(result, kept=result.kept)
 
     def close(self) -> None:
         """Remove the progress bars."""

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score one video with one or several loaded models."""
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..video_decoding import VideoError, VideoReader
+from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import Opinion, ensemble_timeline
@@ -17,15 +20,13 @@ from .evidence import Examination
 from .fingerprint import describe_function
 from .framewise import fake_margin, list_frames, sigmoid
 from .illustrating import gather_evidence
+from .provenance import Provenance, read_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
-from .settings import ScanSettings
+from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
 
 
-# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
-# is the main face.
-MIN_FACE_COVERAGE = 0.25
 # The calibration of a model is part of its logits, so its own threshold always is one half.
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.
@@ -110,8 +111,9 @@ class Detector:
             on_progress: Called with the position of the timeline in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader:
-                return self._examine_open(path, reader, with_evidence, on_progress)
+            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+                examination = self._examine_open(path, reader, with_evidence, on_progress)
+                return replace(examination, result=replace(examination.result, provenance=provenance()))
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
@@ -310,6 +312,25 @@ class Detector:
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
+
+
+@contextlib.contextmanager
+def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+    """Read the Content Credentials of a local file in another process while the video is scored."""
+    if is_url(str(path)):
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read_provenance, path)
+
+        def wait() -> Provenance | None:
+            try:
+                return reading.result()
+            except (OSError, ValueError):
+                # The file was readable a moment ago; only its score remains.
+                return None
+
+        yield wait
 
 
 def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:

@@ -1,90 +1,165 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Results in a terminal: a table with one row per video, and progress bars."""
+"""Results in a terminal: a table with one row per video, one with a row per face, and progress bars."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
-from rich.console import Console
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.measure import Measurement
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from ..common.text import printable as printable
-from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, VideoResult
-from .stretches import clock, worst_stretches
+from .naming import face_name, short_name, short_names
+from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .stretches import Stretch, clock, entries_by_track, worst_stretches
 
 
 BAR_CELLS = 16
-# Columns of a table that is not printed in a terminal: no name is broken into lines.
-_PIPED_WIDTH = 10_000
+# Columns of a table that is not printed in a terminal, unless the variable COLUMNS gives another number.
+PIPED_WIDTH = 80
+_SHORTEST_NAME = 8
+# Below it rich would leave out the names, so a narrower terminal wraps the lines.
+_SMALLEST_WIDTH = 72
+# Videos in a folder differ in length, so the remaining time follows from the last half hour.
+_SPEED_PERIOD_S = 1800.0
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
-def print_table(results: Sequence[VideoResult], console: Console | None = None) -> None:
+def print_table(
+    results: Sequence[VideoResult], console: Console | None = None, *, kept: Collection[str] = frozenset()
+) -> None:
     """
-    Print one row per video, then messages, warnings, the model and the threshold.
+    Print one row per video, one row per face if there is a timeline, then messages, warnings and the model.
+
+    A name that does not fit is shortened in its middle, so that rows stay within the width of the terminal.
 
     Args:
         results: At least one.
         console: Where to print; standard output by default.
+        kept: Paths of the results that an earlier run stored.
     """
     console = console or Console()
-    if not console.is_terminal:
-        console.width = _PIPED_WIDTH
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    table.add_column("video", overflow="fold")
+    if not console.is_terminal and not os.environ.get("COLUMNS"):
+        console.width = PIPED_WIDTH
+    console.width = max(console.width, _SMALLEST_WIDTH)
+    names = short_names([result.path for result in results])
+    console.print(_video_table(results, names, kept))
     if any(result.timeline for result in results):
-        _fill_with_timelines(table, results)
-    else:
-        _fill(table, results)
-    console.print(table)
-    for note in _notes(results):
+        console.print()
+        console.print(_face_table(results, names))
+    for note in [*_notes(results), *_kept_note(results, kept)]:
         console.print(Text(note), soft_wrap=True)
 
 
-def _fill(table: Table, results: Sequence[VideoResult]) -> None:
-    for heading in ("verdict", "status", "label"):
-        table.add_column(heading)
-    for heading in ("fake probability", "faces", "coverage", "frames", "length"):
-        table.add_column(heading, justify="right")
-    for result in results:
+class _Name:
+    """A name in a cell, shortened in its middle if the column is too narrow."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __rich_measure__(self, console: Console, options: ConsoleOptions) -> Measurement:
+        width = cell_len(self._name)
+        return Measurement(min(width, _SHORTEST_NAME), width)
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        yield Text(shorten_middle(self._name, options.max_width), no_wrap=True, overflow="ellipsis")
+
+
+def shorten_middle(name: str, width: int) -> str:
+    """
+    Shorten a name to a number of terminal cells. Its end, which tells files of one series apart, is kept longer.
+
+    Args:
+        name: The name.
+        width: Number of cells, at least 3.
+
+    Example:
+
+        >>> from deepfake_video.scanning.display import shorten_middle
+        >>> shorten_middle("interview_2026-11-24_part3.mp4", 16)
+        'interv…part3.mp4'
+    """
+    if cell_len(name) <= width:
+        return name
+    front = set_cell_size(name, (width - 1) * 2 // 5).rstrip()
+    back = name
+    while cell_len(back) > width - 1 - cell_len(front):
+        back = back[1:]
+    return f"{front}…{back}"
+
+
+def _table(*columns: str, numbers: Collection[str] = ()) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    for column in columns:
+        # The only column that may wrap is the first that rich makes narrower.
+        is_name = column == "video"
+        table.add_column(
+            column,
+            justify="right" if column in numbers else "left",
+            no_wrap=not is_name,
+        )
+    return table
+
+
+def _video_table(results: Sequence[VideoResult], names: Sequence[str], kept: Collection[str]) -> Table:
+    numbers = ("fake", "faces", "coverage", "length")
+    tells_run = any(result.path in kept for result in results)
+    table = _table("video", "verdict", "status", "label", *numbers, *(["run"] if tells_run else []), numbers=numbers)
+    for result, name in zip(results, names, strict=True):
         table.add_row(
-            _name(result),
+            _Name(name),
             Text(result.verdict or "–", style=_style(result)),
             Text(result.status, style="" if result.status == "ok" else "yellow"),
-            Text(result.label or "–"),
-            _score(result),
+            result.label or "–",
+            _score(result.fake_probability),
             str(len(result.faces) or "–"),
-            "–" if result.face_coverage is None else f"{result.face_coverage:.0%}",
-            str(result.frames_analyzed or "–"),
+            _percent(result.face_coverage),
             _length(result),
+            *(["old" if result.path in kept else "new"] if tells_run else []),
         )
+    return table
 
 
-def _fill_with_timelines(table: Table, results: Sequence[VideoResult]) -> None:
-    """Fewer columns, so that a row fits in 80 characters."""
-    table.add_column("verdict")
-    for heading in ("fake", "faces", "length"):
-        table.add_column(heading, justify="right")
-    table.add_column("timeline", no_wrap=True)
-    table.add_column("highest", no_wrap=True)
-    for result in results:
-        table.add_row(
-            _name(result),
-            Text(result.verdict or result.status, style=_style(result)),
-            _score(result),
-            str(len(result.faces) or "–"),
-            _length(result),
-            *_timeline(result),
-        )
+def _face_table(results: Sequence[VideoResult], names: Sequence[str]) -> Table:
+    """The timeline of each face. The score of a face that only the timeline found is a dash."""
+    table = _table("video", "face", "fake", "coverage", "timeline", "highest", numbers=("fake", "coverage"))
+    for result, name in zip(results, names, strict=True):
+        faces = {face.track_id: face for face in result.faces}
+        tracks = entries_by_track(result)
+        stretches = worst_stretches(result)
+        for number, track_id in enumerate(dict.fromkeys([*tracks, *faces])):
+            face = None if track_id is None else faces.get(track_id)
+            entries = tracks.get(track_id, [])
+            table.add_row(
+                _Name("" if number else name),
+                face_name(track_id).lower() if track_id is None else str(track_id + 1),
+                _score(face.fake_probability if face else result.fake_probability if track_id is None else None),
+                _percent(face.coverage if face else None),
+                _bar(entries, result),
+                _highest(track_id, entries, stretches),
+            )
+    return table
 
 
-def _name(result: VideoResult) -> Text:
-    return Text(printable(os.path.basename(result.path.rstrip("/")) or result.path))
+def _highest(track_id: int | None, entries: Sequence[TimelineEntry], stretches: Sequence[Stretch]) -> str:
+    if not entries:
+        return "–"
+    highest: Stretch | TimelineEntry = next(
+        (stretch for stretch in stretches if stretch.track_id == track_id),
+        max(entries, key=lambda entry: entry.fake_probability),
+    )
+    return f"{clock(highest.start_s)}–{clock(highest.end_s)} {highest.fake_probability:.2f}"
 
 
-def _score(result: VideoResult) -> str:
-    return "–" if result.fake_probability is None else f"{result.fake_probability:.3f}"
+def _score(probability: float | None) -> str:
+    return "–" if probability is None else f"{probability:.3f}"
+
+
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{share:.0%}"
 
 
 def _style(result: VideoResult) -> str:
@@ -94,20 +169,13 @@ def _style(result: VideoResult) -> str:
     return {"likely fake": "bold red", "likely real": "bold green"}.get(result.verdict or "", "")
 
 
-def _timeline(result: VideoResult) -> tuple[Text, str]:
-    worst = worst_stretches(result)
-    if not worst:
-        return Text("–"), "–"
-    return _bar(result), f"{clock(worst[0].start_s)}–{clock(worst[0].end_s)} {worst[0].fake_probability:.2f}"
-
-
-def _bar(result: VideoResult) -> Text:
-    """The highest fake probability of all faces over time, as a row of blocks; red at or above the threshold."""
+def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
+    """The fake probability of a face over time, as a row of blocks; red at or above the threshold."""
     bar = Text()
     duration = result.duration_s or 0.0
     for cell in range(BAR_CELLS):
         start, end = (duration * edge / BAR_CELLS for edge in (cell, cell + 1))
-        inside = [entry.fake_probability for entry in result.timeline if entry.start_s < end and start < entry.end_s]
+        inside = [entry.fake_probability for entry in entries if entry.start_s < end and start < entry.end_s]
         if not inside:
             bar.append(" ")
             continue
@@ -129,8 +197,10 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     notes = [printable(result.message) for result in results if result.message]
     # The warning about the model is printed once, any other one with the name of its video.
     for result in results:
-        name = printable(os.path.basename(result.path.rstrip("/")) or result.path)
+        name = short_name(result.path)
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
+        if result.provenance is not None and result.provenance.is_found:
+            notes.append(f"{name}: {printable(result.provenance.summary)}")
     if any(UNTRAINED_WARNING in result.warnings for result in results):
         notes.append(UNTRAINED_WARNING)
     notes += _verdict_notes(results)
@@ -152,6 +222,22 @@ def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
     return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
 
 
+def _kept_note(results: Sequence[VideoResult], kept: Collection[str]) -> list[str]:
+    num_kept = sum(result.path in kept for result in results)
+    return [kept_note(num_kept, len(results) - num_kept)] if num_kept else []
+
+
+def kept_note(num_kept: int, num_new: int) -> str:
+    """
+    The sentence about a scan that was resumed.
+
+    Args:
+        num_kept: Number of results that an earlier run stored.
+        num_new: Number of results of this run.
+    """
+    return f"{num_kept} result{'s' if num_kept > 1 else ''} of an earlier run, {num_new or 'none'} new"
+
+
 class ScanProgress:
     """
     Progress bars on standard error: the number of videos done, and the position of the timeline in a long video.
@@ -163,12 +249,26 @@ class ScanProgress:
 
     def __init__(self, total: int, *, is_quiet: bool = False) -> None:
         console = Console(stderr=True)
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("left"),
+        )
         hidden = is_quiet or not console.is_terminal
-        self._progress = Progress(*columns, console=console, disable=hidden, transient=True)
+        self._progress = Progress(
+            *columns, console=console, disable=hidden, transient=True, speed_estimate_period=_SPEED_PERIOD_S
+        )
+        self._total = total
         self._videos = self._progress.add_task("videos", total=total, visible=total > 1)
         self._seconds: TaskID | None = None
         self._progress.start()
+
+    def video_kept(self) -> None:
+        """Leave out a video that was scored earlier, which says nothing about the remaining time."""
+        self._total -= 1
+        self._progress.reset(self._videos, total=self._total, visible=self._total > 1)
 
     def video_done(self) -> None:
         """Count one more video."""

@@ -54,9 +54,30 @@ class Heatmap:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Still:
+    """
+    An original frame in which the faces are boxed and numbered from 1, as everywhere in a report.
+
+    Attributes:
+        time_s: When it is shown, in seconds from the start of the container.
+        track_ids: Numbers of the boxed faces, from 0.
+        width: Width of the picture in pixels.
+        height: Height of the picture in pixels.
+        jpeg: JPEG in base64.
+    """
+
+    time_s: float
+    track_ids: list[int]
+    width: int
+    height: int
+    jpeg: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evidence:
     """The pictures of one video."""
 
+    still: Still | None = None
     thumbnails: list[Thumbnail] = field(default_factory=list)
     heatmaps: list[Heatmap] = field(default_factory=list)
 
@@ -70,6 +91,7 @@ class Evidence:
         return cls(
             thumbnails=[Thumbnail(**entry) for entry in content["thumbnails"]],
             heatmaps=[Heatmap(**entry) for entry in content["heatmaps"]],
+            still=None if content["still"] is None else Still(**content["still"]),
         )
 
 
@@ -82,8 +104,10 @@ class Examination:
         result: The result.
         evidence: The pictures, if they were requested and the video could be scored.
         windows: The windows of the timeline.
+        is_kept: Whether an earlier run stored this result.
     """
 
     result: VideoResult
     evidence: Evidence | None = None
     windows: "tuple[Window, ...]" = ()
+    is_kept: bool = False

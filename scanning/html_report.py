@@ -3,7 +3,6 @@
 
 import base64
 import hashlib
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from markupsafe import Markup
 from ..common.files import write_atomically
 from ..common.text import printable
 from .evidence import Evidence
+from .naming import face_name, short_names
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, entries_by_track, worst_stretches
 from .verdict import verdict_text
@@ -71,13 +71,16 @@ class VideoPage:
     is_trained: bool
 
 
-def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> str:
+def render_report(
+    results: Sequence[VideoResult], evidence: Sequence[Evidence | None], *, with_script: bool = True
+) -> str:
     """
     Render the report of one video, or an index and the reports of several.
 
     Args:
         results: At least one result. The index begins with the highest fake probability.
         evidence: The pictures of each result, or `None`.
+        with_script: Whether the page has its script, which sorts the index and opens the video that a link names.
 
     Returns:
         The HTML page.
@@ -87,7 +90,7 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
     """
     if not results:
         raise ValueError("a report needs at least one result.")
-    names = _short_names([result.path for result in results])
+    names = short_names([result.path for result in results])
     pages = [
         _page(f"video-{number}", name, result, pictures)
         for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
@@ -108,7 +111,7 @@ def render_report(results: Sequence[VideoResult], evidence: Sequence[Evidence | 
         rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
         verdict_text=verdict_text,
         style=Markup(style),
-        script=Markup(script),
+        script=Markup(script) if with_script else None,
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         status_words=STATUS_WORDS,
@@ -155,25 +158,20 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         stretches=stretches,
         exceeds=exceeds,
         charts=_charts(result),
-        ticks=[clock((result.duration_s or 0.0) * quarter / 4) for quarter in range(5)],
+        ticks=_ticks(result.duration_s or 0.0),
         is_trained=is_trained,
     )
 
 
-def _short_names(paths: Sequence[str]) -> list[str]:
-    """The names of the files, or their paths if two names are the same."""
-    names = [os.path.basename(path.rstrip("/\\")) or path for path in paths]
-    return [printable(name if names.count(name) == 1 else path) for name, path in zip(names, paths, strict=True)]
-
-
-def face_name(track_id: int | None) -> str:
-    """
-    Name of a face for people, counted from 1.
-
-    Args:
-        track_id: Number of the face, from 0; `None` for whole frames.
-    """
-    return "Whole frame" if track_id is None else f"Face {track_id + 1}"
+def _ticks(duration_s: float) -> list[str]:
+    """Five times at equal distances, with as many digits as tell them apart."""
+    times = [duration_s * quarter / 4 for quarter in range(5)]
+    labels = [clock(time) for time in times]
+    for digits in range(1, 4):
+        if len(set(labels)) == len(labels):
+            break
+        labels = [f"{time:.{digits}f} s" for time in times]
+    return list(dict.fromkeys(labels))
 
 
 def _charts(result: VideoResult) -> list[TrackChart]:

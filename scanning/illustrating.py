@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Draw the pictures of a result: thumbnails of the faces and Grad-CAM heat maps."""
 
-import base64
-import io
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +9,9 @@ from PIL import Image
 from ..video_decoding import VideoReader
 from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
+from .jpeg import to_jpeg
 from .scoring_model import ScoringModel
+from .stills import draw_still
 from .timeline import Window, crop_for, worst_windows
 
 
@@ -48,6 +48,7 @@ def gather_evidence(
     worst = worst_windows(windows, NUM_HEATMAPS)
     explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
     return Evidence(
+        still=draw_still(reader, windows),
         thumbnails=_thumbnails(reader, video),
         heatmaps=[_explain(reader, window, _model_for(window, video, models)) for window in explained],
     )
@@ -97,22 +98,6 @@ def _explain(reader: VideoReader, window: Window, model: ScoringModel) -> Heatma
         jpeg=to_jpeg(crops[hottest], HEATMAP_SIDE),
         overlay_jpeg=to_jpeg(overlay(crops[hottest], heat, float(heat.max())), HEATMAP_SIDE),
     )
-
-
-def to_jpeg(picture: np.ndarray, side: int) -> str:
-    """
-    Encode a picture as JPEG in base64.
-
-    Args:
-        picture: Array of shape (h, w, 3), uint8 RGB.
-        side: Length in pixels to which the longer side is scaled.
-    """
-    image = Image.fromarray(picture)
-    scale = side / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    stream = io.BytesIO()
-    image.resize(size, Image.Resampling.LANCZOS).save(stream, "JPEG", quality=85)
-    return base64.b64encode(stream.getvalue()).decode("ascii")
 
 
 def overlay(picture: np.ndarray, heat: np.ndarray, strongest: float) -> np.ndarray:

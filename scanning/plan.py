@@ -89,6 +89,7 @@ class ScanResult(Sequence[VideoResult]):
         num_videos: Number of videos that the sources name. It is larger than `len(results)` if the scan was
             interrupted.
         num_skipped: Number of files in the source folders that were skipped because they are not videos.
+        kept: Paths of the results that an earlier run stored in the output folder.
 
     Example:
 
@@ -101,6 +102,7 @@ class ScanResult(Sequence[VideoResult]):
     results: tuple[VideoResult, ...]
     num_videos: int
     num_skipped: int = 0
+    kept: frozenset[str] = frozenset()
 
     @property
     def failed(self) -> list[VideoResult]:
@@ -166,6 +168,15 @@ class ScanObserver:
         Args:
             result: The result of the video.
         """
+
+    def video_kept(self, result: VideoResult) -> None:
+        """
+        Called instead of [`video_done`] for a result that an earlier run stored. Calls it by default.
+
+        Args:
+            result: The result of the video.
+        """
+        self.video_done(result)
 
     def finished(self, result: ScanResult) -> None:
         """

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..version import __version__
 from ..video_errors import FailureReason
+from .provenance import Provenance
 
 
 SCHEMA_VERSION = 3
@@ -150,6 +151,8 @@ class VideoResult:
         settings: The settings that determine the score.
         model: The weights.
         sha256: SHA-256 of the video file; `None` if it could not be read.
+        provenance: The Content Credentials of the file, which never change the score; `None` if it is no local file
+            or could not be opened.
 
     Raises:
         ValueError: If a result without a score is ok, or if one with a score is not.
@@ -187,6 +190,7 @@ class VideoResult:
     settings: dict[str, Any]
     model: ModelIdentity
     sha256: str | None = None
+    provenance: Provenance | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
@@ -198,7 +202,7 @@ class VideoResult:
 
     def to_dict(self) -> dict[str, Any]:
         """The result as plain dictionaries, lists, strings and numbers, with the attributes as keys in this order."""
-        return asdict(self)
+        return {**asdict(self), "provenance": self.provenance and self.provenance.to_dict()}
 
     def to_json(self, indent: int | None = None) -> str:
         """
@@ -230,6 +234,7 @@ class VideoResult:
                 "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
                 "model": ModelIdentity(**content["model"]),
+                "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
             }
             return cls(**{**content, **parts})
         except (KeyError, TypeError) as error:

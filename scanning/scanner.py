@@ -101,7 +101,8 @@ def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
         try:
             for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
                 examinations.append(examination)
-                observer.video_done(examination.result)
+                report = observer.video_kept if examination.is_kept else observer.video_done
+                report(examination.result)
         except (KeyboardInterrupt, ValueError, OSError):
             # What was scored until then is written and reported nevertheless.
             if examinations and group.is_first:
@@ -121,6 +122,7 @@ def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination],
         results=tuple(examination.result for examination in ordered),
         num_videos=len(inputs.paths),
         num_skipped=inputs.num_others,
+        kept=frozenset(examination.result.path for examination in ordered if examination.is_kept),
     )
     try:
         write_outputs(plan, ordered)

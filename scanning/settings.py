@@ -13,6 +13,11 @@ Dtype = Literal["float32", "bfloat16"]
 Engine = Literal["auto", "torch", "onnx"]
 
 
+# A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
+# is the main face.
+MIN_FACE_COVERAGE = 0.25
+
+
 def check_threshold(threshold: float | None) -> None:
     """
     Check a threshold. At 0 every video is labelled fake.

@@ -34,6 +34,8 @@ from deepfake_video.version import __version__
 COMMANDS = {
     "checkpoint": ["folder"],
     "predict": ["clip.mp4"],
+    "explain": ["result.json"],
+    "completion": ["bash"],
     "demo": [],
     "evaluate": ["data"],
     "train": ["data", "--recipe", "frames", "--output", "run"],

@@ -74,3 +74,20 @@ def test_the_index_sorts_and_leads_to_a_video(reports):
         tab.page.click(".index >> text=edited.mp4")
         assert tab.page.is_visible("details[open] >> text=Labelled fake")
         assert tab.errors == []
+
+
+@SIZES
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_report_has_no_serious_accessibility_problem(reports, size, scheme):
+    """By axe-core: DEEPFAKE_VIDEO_AXE is the path of axe.min.js from its npm package."""
+    script = os.environ.get("DEEPFAKE_VIDEO_AXE") or pytest.skip("DEEPFAKE_VIDEO_AXE is not set (npm pack axe-core)")
+    for report in reports.values():
+        with open_tab(report.as_uri(), size=size, color_scheme=scheme) as tab:
+            tab.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+            assert serious_problems(tab, script) == []
+
+
+def serious_problems(tab: Tab, script: str) -> list[str]:
+    tab.page.evaluate(Path(script).read_text(encoding="utf-8"))
+    found = tab.page.evaluate("axe.run({iframes: false})")["violations"]
+    return [problem["id"] for problem in found if problem["impact"] in ("serious", "critical")]

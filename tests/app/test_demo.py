@@ -1,16 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """The demo: what it answers, and the page in a real browser."""
 
+import html
 import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from test_browser import keep_screenshot
 
 from browser import DESKTOP, PHONE, open_tab, skip
 from deepfake_video import app
+from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
 from drawn_faces import redness_detector, write_people
 
@@ -41,26 +44,32 @@ def address(folder, gradio):
     demo.close()
 
 
-def test_it_answers_as_predict_does(folder, gradio):
+def test_it_shows_the_report_of_predict(folder, gradio):
     examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
-    message, label, report, _, timeline, thumbnails, pictures = app.describe(examination, folder / "report.html")
-    assert "Labelled fake" in message.value
-    assert f"{examination.result.fake_probability:.2f}" in message.value
-    assert label.value["label"] == examination.result.verdict
-    assert timeline["fake probability"].tolist() == [e.fake_probability for e in examination.result.timeline]
+    shown, report = app.describe(examination, folder / "report.html")
     page = Path(report.value["path"]).read_text(encoding="utf-8")
-    assert page.startswith("<!DOCTYPE html>")
+    assert page == render_report([app.without_paths(examination.result)], [examination.evidence])
+    assert html.escape(page.partition("<script>")[0]) in shown.value
+    assert html.escape("<script>") not in shown.value
     assert "edited.mp4" in page
     assert str(folder) not in page
-    assert thumbnails
-    assert len(pictures) == 2 * len(examination.evidence.heatmaps)
 
 
-def test_what_cannot_be_judged_has_a_message_and_nothing_else(folder, gradio):
-    outputs = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
-    assert "Could not be scored" in outputs[0].value
-    assert not any(part.visible for part in outputs[1:4])
-    assert outputs[4:] == [None, None, None]
+def test_what_cannot_be_judged_has_a_report_without_a_score(folder, gradio):
+    shown, _ = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
+    assert "Could not be scored" in shown.value
+
+
+@pytest.mark.parametrize("name", ["photo.jpg", "notes.txt", "missing.mp4"])
+def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio):
+    if name == "photo.jpg":
+        Image.new("RGB", (64, 64), "red").save(folder / name)
+    elif name == "notes.txt":
+        (folder / name).write_text("no video")
+    shown, report = app.describe(redness_detector(timeline=True).examine(folder / name), folder / "report.html")
+    assert shown.value.startswith(f"<p>{name}: ")
+    assert "choose" in shown.value
+    assert not report.visible
 
 
 def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
@@ -121,12 +130,12 @@ def test_a_visitor_leaves_no_file_behind(folder, address, gradio):
     client = gradio_client.Client(address, verbose=False)
     cache = Path(get_upload_folder())
     before, others = pictures_in(cache), set(folder.glob("report*"))
-    client.predict(gradio_client.handle_file(folder / "edited.mp4"), api_name="/predict")
+    client.predict(gradio_client.handle_file(folder / "edited.mp4"), "", api_name="/predict")
     names = {path.name for path in set(folder.glob("report*")) - others}
-    assert {Path(name).suffix for name in names} == {".html", ".jpg"}
+    assert {Path(name).suffix for name in names} == {".html"}
     # Gradio serves copies.
     assert names & {path.name for path in cache.glob("*/report-*")}
-    client.predict(None, api_name="/predict")
+    client.predict(None, "", api_name="/predict")
     assert set(folder.glob("report*")) == others
     assert not names & {path.name for path in cache.glob("*/report-*")}
     assert pictures_in(cache) <= before
@@ -136,13 +145,17 @@ def test_a_visitor_leaves_no_file_behind(folder, address, gradio):
 def test_the_page_fits_and_asks_no_other_host(folder, address, size):
     with open_tab(address, size=size) as tab:
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
-        tab.page.wait_for_selector("video")
+        tab.page.wait_for_selector("text=edited")
         tab.page.click("text=Check video")
-        tab.page.wait_for_selector("text=Labelled fake", timeout=30_000)
-        tab.page.wait_for_selector("text=Why this score")
+        report = tab.page.frame_locator("iframe.report")
+        report.locator("text=Why this score").wait_for(timeout=30_000)
         tab.page.wait_for_timeout(1500)
         keep_screenshot(tab, f"demo-{size[0]}")
         assert not tab.scrolls_sideways()
+        heights = "(f) => [f.clientHeight, f.contentDocument.documentElement.scrollHeight]"
+        frame, content = tab.page.eval_on_selector("iframe.report", heights)
+        assert frame == pytest.approx(content, abs=2)
+        assert tab.page.is_visible("text=Download report")
         assert tab.errors == []
         assert [request for request in tab.requests if not request.startswith(address)] == []
 
@@ -152,8 +165,9 @@ def test_the_page_says_what_is_wrong_with_a_file(folder, address):
         tab.page.set_input_files("input[type=file]", folder / "broken.mp4")
         tab.page.wait_for_timeout(1000)
         tab.page.click("text=Check video")
-        tab.page.wait_for_selector("text=Could not be scored", timeout=30_000)
-        assert tab.page.is_visible("text=no score")
+        report = tab.page.frame_locator("iframe.report")
+        report.locator(".verdict >> text=Could not be scored").wait_for(timeout=30_000)
+        assert report.locator("text=There is no score").is_visible()
 
 
 def test_without_gradio_the_command_says_how_to_get_it():

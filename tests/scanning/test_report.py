@@ -7,8 +7,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from deepfake_video.scanning.evidence import Evidence, Heatmap, Thumbnail
+from deepfake_video.scanning.evidence import Evidence, Heatmap, Still, Thumbnail
 from deepfake_video.scanning.html_report import render_report, write_report
+from deepfake_video.scanning.provenance import Provenance
 from deepfake_video.scanning.results import (
     UNTRAINED_WARNING,
     FaceResult,
@@ -122,7 +123,11 @@ def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
     assert "examine that part" in alone.text
     assert "no strong evidence" not in alone.text
     assert "mixed" in alone.classes()
-    bands = [attributes["class"] for tag, attributes in alone.tags if tag == "div" and "role" in attributes]
+    bands = [
+        attributes["class"]
+        for tag, attributes in alone.tags
+        if tag == "div" and "band" in (attributes.get("class") or "")
+    ]
     assert bands == ["band mixed"]
     index = page(mixed, REAL, FAKE)
     assert "1 likely fake, 1 undecided, 1 likely real" in " ".join(index.text.split())
@@ -208,6 +213,46 @@ def test_whole_pictures_are_called_so():
 def test_a_gap_in_a_timeline_is_not_bridged():
     with_gap = replace(FAKE, timeline=[entry for entry in FAKE.timeline if not 20 < entry.start_s < 40])
     assert sum(tag == "polyline" for tag, _ in page(with_gap).tags) == 2
+
+
+def test_the_original_frame_names_its_faces_in_words():
+    still = Still(time_s=65.0, track_ids=[0, 2], width=960, height=540, jpeg=JPEG)
+    shown = page(FAKE, pictures=replace(PICTURES, still=still))
+    (described,) = [
+        attributes["alt"] for tag, attributes in shown.tags if tag == "img" and attributes["width"] == "960"
+    ]
+    assert "1:05" in described
+    assert "Face 1, Face 3" in described
+
+
+@pytest.mark.parametrize("duration_s", [0.2, 1.0, 9.0, 72.0, 7200.0])
+def test_the_times_below_a_chart_do_not_repeat(duration_s):
+    timeline = [replace(FAKE.timeline[0], end_s=duration_s)]
+    html = render_report([replace(FAKE, duration_s=duration_s, timeline=timeline)], [None])
+    ticks = re.findall(r"<span>([^<]*)</span>", re.findall(r'<div class="ticks.*?</div>', html)[0])
+    assert len(ticks) == len(set(ticks)) == 5
+
+
+def test_a_rounded_number_keeps_its_exact_value():
+    html = render_report([replace(FAKE, fake_probability=0.9312345)], [None])
+    assert '<data value="0.9312345">0.93</data>' in html
+
+
+def test_content_credentials_have_a_block_only_where_they_were_found():
+    found = Provenance(state="invalid", summary="Broken <b>.", signer="Jane")
+    text = page(replace(FAKE, provenance=found)).text
+    assert "Broken <b>." in text
+    assert "Jane" in text
+    absent = Provenance(state="absent", summary="No Content Credentials.")
+    assert "Signer" not in page(replace(FAKE, provenance=absent)).text
+    assert "No Content Credentials." in page(replace(FAKE, provenance=absent)).text
+
+
+def test_a_collapsed_video_shows_its_result():
+    html = render_report([FAKE, FAILED], [None, None])
+    summaries = [" ".join(Page(summary).text.split()) for summary in re.findall(r"<summary>.*?</summary>", html)]
+    assert summaries[0].startswith("clip.mp4 Undecided 0.93")
+    assert "broken.mp4 Could not be scored" in summaries
 
 
 def test_a_page_needs_a_result():

@@ -1,0 +1,45 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `deepfake-video completion`: a script that completes the commands and options in a shell."""
+
+import argparse
+from collections.abc import Callable
+
+from .errors import UsageError
+from .exit_codes import OK
+
+
+SHELLS = ("bash", "zsh", "fish")
+EXAMPLES = """\
+examples:
+  deepfake-video completion bash > ~/.local/share/bash-completion/completions/deepfake-video
+  deepfake-video completion zsh > ~/.zfunc/_deepfake-video        with fpath+=~/.zfunc before compinit in ~/.zshrc
+  deepfake-video completion fish > ~/.config/fish/completions/deepfake-video.fish
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `deepfake-video completion` to a parser."""
+    parser.description = "Print a script that completes the commands and options of deepfake-video in a shell."
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument("shell", choices=SHELLS, help="the shell that will read the script")
+
+
+def runner(build_parser: Callable[[], argparse.ArgumentParser]) -> Callable[[argparse.Namespace], int]:
+    """
+    The function that runs `deepfake-video completion`.
+
+    Args:
+        build_parser: Builds the parser of all commands, which the script completes.
+    """
+
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            import shtab
+        except ModuleNotFoundError as error:
+            hint = 'pip install "deepfake-video[completion]"'
+            raise UsageError(f"shell completion needs shtab; install it with: {hint}") from error
+        print(shtab.complete(build_parser(), arguments.shell))
+        return OK
+
+    return run

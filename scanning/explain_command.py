@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `deepfake-video explain`: stored results in plain sentences."""
+
+import argparse
+import json
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from ..common.errors import UsageError
+from ..common.exit_codes import OK
+from ..common.text import printable
+from .explanation import explain
+from .results import VideoResult
+
+
+WIDTH = 80
+EXAMPLES = """\
+examples:
+  deepfake-video predict clip.mp4 --timeline --json > clip.json
+  deepfake-video explain clip.json
+  deepfake-video explain run1/results.jsonl --video clip.mp4
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `deepfake-video explain` to a parser."""
+    parser.description = (
+        "Explain stored results in plain sentences: which face, when, how many frames, what was not judged, and what "
+        "would change the result. No model is loaded and no video is read."
+    )
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.add_argument(
+        "file", metavar="RESULT.json", help="output of predict --json, --jsonl or --output; - for standard input"
+    )
+    parser.add_argument("--video", metavar="NAME", help="explain only results whose path ends in this name")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `deepfake-video explain` and return its exit code."""
+    results = read_results(arguments.file)
+    if arguments.video is not None:
+        results = [result for result in results if result.path.endswith(arguments.video)]
+        if not results:
+            raise UsageError(f"{arguments.file}: holds no result of a video {arguments.video!r}.")
+    print("\n\n".join("\n".join(_lines(result)) for result in results))
+    return OK
+
+
+def read_results(path: str) -> list[VideoResult]:
+    """
+    Read the results in a file.
+
+    Args:
+        path: A JSON file with one result or an array of them, a JSONL file, or "-" for standard input.
+
+    Raises:
+        UsageError: If it cannot be read, or holds anything else.
+    """
+    try:
+        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path}: is not a text file; give the output of predict --json or --jsonl.") from error
+    try:
+        results = [VideoResult.from_dict(content) for content in _objects(text)]
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"{path}: is not the output of predict --json or --jsonl ({printable(error)}).") from error
+    if not results:
+        raise UsageError(f"{path}: holds no result.")
+    return results
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    try:
+        content = json.loads(text)
+    except ValueError:
+        content = [json.loads(line) for line in text.splitlines() if line.strip()]
+    for entry in content if isinstance(content, list) else [content]:
+        if not isinstance(entry, dict):
+            raise ValueError("an entry is not an object")
+        yield entry
+
+
+def _lines(result: VideoResult) -> Iterator[str]:
+    yield printable(result.path)
+    for heading, sentences in explain(result):
+        yield f"  {heading}"
+        for sentence in sentences:
+            yield from textwrap.wrap(
+                sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_long_words=False
+            )

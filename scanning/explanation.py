@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Why a video has its result, in plain sentences: which face, when, how many frames, and what was not judged."""
+
+import math
+from collections.abc import Sequence
+
+from ..common.text import printable
+from .naming import face_name
+from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
+from .settings import MIN_FACE_COVERAGE
+from .stretches import clock, worst_stretches
+from .verdict import verdict_text
+
+
+_AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
+_WAY_OUT = {
+    "no_face": "A version of the video with a larger or sharper face might be scored. `--faces none` scores whole "
+    "frames, if the model was trained on them.",
+    "decode_error": "An undamaged copy of the file, from as close to its source as possible, might be scored.",
+    "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scored.",
+    "too_large": "A shorter or smaller copy, or a higher limit, would allow a score.",
+    "not_found": "The right path would allow a score.",
+    "unreadable": "Access to the file, or more free memory, would allow a score.",
+    "timeout": "A shorter copy, a faster machine or a higher limit of time would allow a score.",
+}
+
+
+def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
+    """
+    Explain a result.
+
+    Args:
+        result: The result of a video.
+
+    Returns:
+        Headings, each with its sentences. All text is printable.
+
+    Example:
+
+        >>> from deepfake_video.scanning.explanation import explain
+        >>> from deepfake_video.scanning.results import ModelIdentity, VideoResult
+        >>> result = VideoResult(
+        ...     path="a.mp4", status="not_found", threshold=None, message="a.mp4: not found", settings={},
+        ...     model=ModelIdentity(id="default"),
+        ... )
+        >>> explain(result)[0]
+        ('Result', ['a.mp4: not found.', 'There is no score. This does not show that the video is real or fake.'])
+    """
+    if result.status != "ok" or result.fake_probability is None:
+        message = printable(result.message or "The video could not be scored").rstrip(".")
+        missing = "There is no score. This does not show that the video is real or fake."
+        sections = [
+            ("Result", [f"{message}.", missing]),
+            ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
+        ]
+    else:
+        sections = [
+            ("Verdict", [f"{(result.verdict or 'undecided').capitalize()}.", printable(verdict_text(result))]),
+            ("Label", _label(result)),
+            ("Which face", _faces(result)),
+            ("Which frames", _frames(result)),
+            ("When", _times(result)),
+            ("What was not judged", _not_judged(result)),
+            ("What would change it", _changes(result)),
+        ]
+    if result.provenance is not None and result.provenance.state != "not checked":
+        sections.append(("Content Credentials", [printable(result.provenance.summary)]))
+    sections.append(("Warnings", [f"{printable(warning)}." for warning in result.warnings]))
+    return [(heading, sentences) for heading, sentences in sections if sentences]
+
+
+def _label(result: VideoResult) -> list[str]:
+    probability, threshold = _numbers(result)
+    if UNTRAINED_WARNING in result.warnings:
+        return [f"The model has random weights, so its score of {probability:.2f} is meaningless."]
+    side = "at or above" if probability >= threshold else "below"
+    return [
+        f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
+        f"{side} the threshold of {threshold:g}.",
+        "A score is a reason to examine a video, not proof."
+        if result.label == "fake"
+        else "The model found no strong evidence of manipulation. This does not show that the video is real.",
+    ]
+
+
+def _faces(result: VideoResult) -> list[str]:
+    if not result.faces:
+        return ["Whole frames were scored, without a face search."]
+    decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
+    rule = result.settings.get("face_aggregation", "max")
+    if len(result.faces) == 1:
+        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is its score."]
+    sentences = [
+        f"{len(result.faces)} faces were found. The score of the video is {_AGGREGATIONS.get(rule, rule)}"
+        + (f", that of face {decisive.track_id + 1}." if decisive else ".")
+    ]
+    for face in result.faces:
+        left_out = "" if _counts(face, result) else "; it does not count, because it was detected too rarely"
+        sentences.append(f"{face_name(face.track_id)} has {face.fake_probability:.2f}, {_seen(face)}{left_out}.")
+    return sentences
+
+
+def _seen(face: FaceResult) -> str:
+    return (
+        f"seen from {clock(face.first_s)} to {clock(face.last_s)} and detected in {face.coverage:.0%} of the sampled "
+        "frames"
+    )
+
+
+def _frames(result: VideoResult) -> list[str]:
+    _, threshold = _numbers(result)
+    length = f" of {clock(result.duration_s)}" if result.duration_s else ""
+    sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
+    own = _decisive_frames(result)
+    if own and len(result.frame_rules) == 1:
+        above = sum(frame.fake_probability >= threshold for frame in own)
+        highest = max(own, key=lambda frame: frame.fake_probability)
+        sentences.append(
+            f"Scored one by one, {above} of {_count(len(own), 'frame')} {'is' if above == 1 else 'are'} at or above "
+            f"the threshold. The highest is {highest.fake_probability:.2f} at {clock(highest.time_s)}."
+        )
+    return sentences
+
+
+def _times(result: VideoResult) -> list[str]:
+    stretches = worst_stretches(result)
+    if not stretches:
+        return ["No timeline was computed, so nothing is known about parts of the video; `--timeline` adds it."]
+    _, threshold = _numbers(result)
+    above = [stretch for stretch in stretches if stretch.fake_probability >= threshold]
+    worst = stretches[0]
+    where = f"{clock(worst.start_s)}–{clock(worst.end_s)}"
+    whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
+    if not above:
+        return [
+            f"No part of the timeline reaches the threshold. The highest window is {where}{whose} with "
+            f"{worst.fake_probability:.2f}."
+        ]
+    return [
+        f"{_count(len(above), 'part')} of the timeline reach{'es' if len(above) == 1 else ''} the threshold. The "
+        f"highest is {where}{whose} with {worst.fake_probability:.2f}.",
+        "The timeline does not change the score. Its times are accurate to about two seconds.",
+    ]
+
+
+def _not_judged(result: VideoResult) -> list[str]:
+    sentences = []
+    if result.faces:
+        sentences.append("The sound, the surroundings of the faces and the frames between the sampled ones.")
+    else:
+        sentences.append("The sound and the frames between the sampled ones.")
+    if result.face_coverage is not None and result.face_coverage < 1.0:
+        sentences.append(f"No face was found in {1.0 - result.face_coverage:.0%} of the sampled frames.")
+    known = {face.track_id for face in result.faces}
+    extra = sorted({entry.track_id for entry in result.timeline if entry.track_id is not None} - known)
+    if extra:
+        names = ", ".join(face_name(track_id).lower() for track_id in extra)
+        sentences.append(f"Only the timeline found {names}, so the score of the video does not include them.")
+    return sentences
+
+
+def _changes(result: VideoResult) -> list[str]:
+    probability, threshold = _numbers(result)
+    if UNTRAINED_WARNING in result.warnings:
+        return ["A trained model."]
+    is_fake = probability >= threshold
+    other = "real" if is_fake else "fake"
+    bound = "above" if is_fake else "at or below"
+    sentences = [f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}."]
+    sentences += _other_aggregations(result, is_fake=is_fake)
+    if is_fake and (needed := _frames_to_remove(result)) is not None:
+        sentences.append(
+            f"Without its {_count(needed, 'highest frame')} the decisive face would fall below the threshold."
+        )
+    sentences.append("Another model, or a copy of the video with another compression, may give another score.")
+    return sentences
+
+
+def _other_aggregations(result: VideoResult, *, is_fake: bool) -> list[str]:
+    counted = [face.fake_probability for face in result.faces if _counts(face, result)]
+    _, threshold = _numbers(result)
+    if len(result.faces) < 2 or not counted:
+        return []
+    scores = {"max": max(counted), "mean": sum(counted) / len(counted), "main": result.faces[0].fake_probability}
+    scores.pop(result.settings.get("face_aggregation", "max"), None)
+    other = "real" if is_fake else "fake"
+    return [
+        f"`--face-aggregation {rule}` would give {score:.2f} and the label {other}."
+        for rule, score in scores.items()
+        if (score >= threshold) != is_fake
+    ]
+
+
+def _frames_to_remove(result: VideoResult) -> int | None:
+    """How many of its highest frames the decisive face must lose to fall below the threshold; `None` if unknown."""
+    _, threshold = _numbers(result)
+    own = sorted(_decisive_frames(result), key=lambda frame: frame.fake_probability)
+    if len(result.frame_rules) != 1 or result.frame_rules[0].aggregation is None:
+        return None
+    for removed in range(1, len(own)):
+        if _aggregate(own[: len(own) - removed], result.frame_rules[0]) < threshold:
+            return removed
+    return None
+
+
+def _aggregate(frames: Sequence[FrameScore], rule: FrameRule) -> float:
+    """The score that a face has if its clip consists of these frames. See [`FrameRule`]."""
+    total = sum(frame.weight for frame in frames)
+    logits = [_logit(frame.fake_probability) for frame in frames]
+    weights = [frame.weight / total for frame in frames]
+    if rule.aggregation == "mean-logit":
+        return _sigmoid(sum(weight * logit for weight, logit in zip(weights, logits, strict=True)))
+    plain = [_sigmoid(rule.temperature * (logit - rule.fake_bias)) for logit in logits]
+    mean = sum(weight * probability for weight, probability in zip(weights, plain, strict=True))
+    return _sigmoid(_logit(mean) / rule.temperature + rule.fake_bias)
+
+
+def _decisive_frames(result: VideoResult) -> list[FrameScore]:
+    """The frames of the face that decided, or whole frames; empty if the score is a mean of faces."""
+    if result.faces and result.decisive_track_id is None:
+        return []
+    return [frame for frame in result.frames if frame.track_id == result.decisive_track_id]
+
+
+def _counts(face: FaceResult, result: VideoResult) -> bool:
+    return face.track_id == result.faces[0].track_id or face.coverage >= MIN_FACE_COVERAGE
+
+
+def _numbers(result: VideoResult) -> tuple[float, float]:
+    return result.fake_probability or 0.0, 0.5 if result.threshold is None else result.threshold
+
+
+def _number(probability: float, threshold: float) -> str:
+    """Two digits, or as many as tell the number from the threshold."""
+    for digits in range(2, 9):
+        text = f"{probability:.{digits}f}"
+        if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
+            return text
+    return f"{probability:.2f}"
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def _logit(probability: float) -> float:
+    clipped = min(max(probability, 1e-12), 1.0 - 1e-12)
+    return math.log(clipped / (1.0 - clipped))
+
+
+def _sigmoid(logit: float) -> float:
+    return 1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0)))
+
+
+__all__ = ["explain"]

@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`explain`: the sentences about a result, and the files it reads."""
+
+import json
+import math
+from dataclasses import replace
+
+import pytest
+
+from deepfake_video.cli import main
+from deepfake_video.scanning.explanation import explain
+from deepfake_video.scanning.results import (
+    UNTRAINED_WARNING,
+    FaceResult,
+    FrameRule,
+    FrameScore,
+    ModelIdentity,
+    TimelineEntry,
+    VideoResult,
+)
+
+
+def frames(track_id: int | None, *probabilities: float) -> list[FrameScore]:
+    return [
+        FrameScore(
+            model=0,
+            track_id=track_id,
+            index=number,
+            time_s=float(number),
+            fake_probability=probability,
+            weight=1 / len(probabilities),
+        )
+        for number, probability in enumerate(probabilities)
+    ]
+
+
+RESULT = VideoResult(
+    path="videos/clip.mp4",
+    status="ok",
+    label="fake",
+    fake_probability=0.6,
+    threshold=0.5,
+    duration_s=75.0,
+    frames_analyzed=4,
+    face_coverage=0.9,
+    faces=[
+        FaceResult(track_id=0, fake_probability=0.2, coverage=0.9, first_s=0.0, last_s=70.0),
+        FaceResult(track_id=1, fake_probability=0.6, coverage=0.5, first_s=3.0, last_s=9.0),
+        FaceResult(track_id=2, fake_probability=0.9, coverage=0.1, first_s=3.0, last_s=4.0),
+    ],
+    decisive_track_id=1,
+    frames=[*frames(0, 0.2, 0.2, 0.2, 0.2), *frames(1, 0.9, 0.8, 0.4, 0.3)],
+    frame_rules=[FrameRule(aggregation="mean-probability", temperature=1.0)],
+    timeline=[
+        TimelineEntry(start_s=3.0, end_s=5.0, fake_probability=0.8, track_id=1),
+        TimelineEntry(start_s=20.0, end_s=22.0, fake_probability=0.1, track_id=7),
+    ],
+    settings={"face_aggregation": "max"},
+    model=ModelIdentity(id="m"),
+)
+
+
+def section(result: VideoResult, heading: str) -> str:
+    return " ".join(dict(explain(result))[heading])
+
+
+def test_it_begins_with_the_verdict_and_its_reason():
+    result = replace(RESULT, verdict="undecided", verdict_reason="the score lies between the bands")
+    assert explain(result)[0] == ("Verdict", ["Undecided.", "The score lies between the bands."])
+
+
+def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
+    text = section(RESULT, "Which face")
+    assert "3 faces were found" in text
+    assert "the highest score, that of face 2." in text
+    assert (
+        "Face 3 has 0.90, seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does not count" in text
+    )
+
+
+def test_it_counts_the_frames_behind_the_score():
+    text = section(RESULT, "Which frames")
+    assert "4 frames sampled from the video of 1:15" in text
+    assert "2 of 4 frames are at or above the threshold. The highest is 0.90 at 0:00." in text
+
+
+def test_it_says_when():
+    assert "1 part of the timeline reaches the threshold. The highest is 0:03–0:05 (face 2) with 0.80." in section(
+        RESULT, "When"
+    )
+    assert "`--timeline` adds it" in section(replace(RESULT, timeline=[]), "When")
+
+
+def test_it_says_what_was_not_judged():
+    text = section(RESULT, "What was not judged")
+    assert "No face was found in 10% of the sampled frames" in text
+    assert "Only the timeline found face 8" in text
+
+
+def test_it_says_what_would_change_the_label():
+    text = section(RESULT, "What would change it")
+    assert "At a threshold above 0.60 the label would be real." in text
+    # The mean of 0.2 and 0.6, the faces that count.
+    assert "`--face-aggregation mean` would give 0.40 and the label real." in text
+    assert "`--face-aggregation main` would give 0.20 and the label real." in text
+    # The mean of 0.8, 0.4 and 0.3 is 0.5, still at the threshold; that of 0.4 and 0.3 is below it.
+    assert "Without its 2 highest frames" in text
+
+
+def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
+    """The mean of the calibrated logits: 1.0, 1.0 and -1.5 is above zero, 1.0 and -1.5 is below."""
+    logits = [1 / (1 + math.exp(-value)) for value in (1.0, 1.0, -1.5)]
+    rule = FrameRule(aggregation="mean-logit", temperature=2.0, fake_bias=0.3)
+    result = replace(RESULT, frames=frames(1, *logits), frame_rules=[rule])
+    assert "Without its 1 highest frame the decisive face" in section(result, "What would change it")
+
+
+def test_frames_of_a_recurrent_model_are_not_claimed_to_add_up():
+    rule = FrameRule(aggregation=None, temperature=1.0)
+    assert "Without its" not in section(replace(RESULT, frame_rules=[rule]), "What would change it")
+
+
+def test_a_score_just_below_the_threshold_is_not_rounded_onto_it():
+    text = section(replace(RESULT, label="real", fake_probability=0.4996), "Label")
+    assert "its fake probability of 0.4996 is below the threshold of 0.5" in text
+    assert "does not show that the video is real" in text
+
+
+def test_random_weights_explain_nothing():
+    text = section(replace(RESULT, warnings=[UNTRAINED_WARNING]), "Label")
+    assert "meaningless" in text
+    assert "labelled" not in text
+
+
+@pytest.mark.parametrize(
+    "status", ["no_face", "decode_error", "unsupported", "too_large", "not_found", "unreadable", "timeout"]
+)
+def test_a_failure_says_what_would_help_and_names_no_score(status):
+    failed = VideoResult(
+        path="a.mp4", status=status, threshold=None, message="a.mp4: bad\x1b[1m", settings={}, model=RESULT.model
+    )
+    text = " ".join(sentence for _, sentences in explain(failed) for sentence in sentences)
+    assert "There is no score" in text
+    assert dict(explain(failed))["What would change it"]
+    assert "\x1b" not in text
+
+
+@pytest.mark.parametrize("form", ["one", "array", "lines"])
+def test_the_command_reads_every_form_that_predict_writes(form, tmp_path, capsys):
+    one = RESULT.to_json()
+    content = {"one": one, "array": f"[{one},\n{one}]", "lines": f"{one}\n{one}\n"}[form]
+    (tmp_path / "r.json").write_text(content, encoding="utf-8")
+    assert main(["explain", str(tmp_path / "r.json")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("videos/clip.mp4\n  Verdict\n") == (1 if form == "one" else 2)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("content", ["", "[]", "3", '{"a": 1}', "no json", "[[]]", "[" * 100_000])
+def test_any_other_file_is_one_sentence(content, tmp_path, capsys):
+    (tmp_path / "r.json").write_text(content)
+    assert main(["explain", str(tmp_path / "r.json")]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "r.json" in error
+
+
+def test_a_video_is_chosen_by_its_name(tmp_path, capsys):
+    other = replace(RESULT, path="videos/other.mp4").to_json()
+    (tmp_path / "r.jsonl").write_text(f"{RESULT.to_json()}\n{other}\n", encoding="utf-8")
+    assert main(["explain", str(tmp_path / "r.jsonl"), "--video", "other.mp4"]) == 0
+    assert "clip.mp4" not in capsys.readouterr().out
+    assert main(["explain", str(tmp_path / "r.jsonl"), "--video", "third.mp4"]) == 2
+
+
+def test_the_number_of_a_wrong_schema_is_said(tmp_path, capsys):
+    (tmp_path / "r.json").write_text(json.dumps({**RESULT.to_dict(), "schema_version": 99}))
+    assert main(["explain", str(tmp_path / "r.json")]) == 2
+    assert "schema version 99" in capsys.readouterr().err
