@@ -273,10 +273,10 @@ def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
             folder = None if arguments.output is None else arguments.output / COMPARED
             other = evaluate(arguments.compare, data, output=folder, **options)
             result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
         if arguments.verdict is not None and processes.is_first:
             result = _with_verdicts(result, [result], arguments.verdict)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
     finally:
         processes.close()
     return _report(result, arguments, processes)

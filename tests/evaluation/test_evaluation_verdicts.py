@@ -207,6 +207,12 @@ def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys
     assert "not seen in training" in capsys.readouterr().out
 
 
+def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: result_of(draw(60)))
+    assert main(["evaluate", str(tmp_path), "--verdict", str(tmp_path), "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"]["people"] == read_bands(tmp_path).people == 60
+
+
 def test_bands_are_not_written_beside_other_weights(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"other")
     with pytest.raises(EvaluationError, match="other weights"):

@@ -251,7 +251,7 @@ def test_content_credentials_have_a_block_only_where_they_were_found():
 def test_a_collapsed_video_shows_its_result():
     html = render_report([FAKE, FAILED], [None, None])
     summaries = [" ".join(Page(summary).text.split()) for summary in re.findall(r"<summary>.*?</summary>", html)]
-    assert summaries[0].startswith("clip.mp4 Undecided 0.93")
+    assert summaries[0].startswith("clip.mp4 Likely fake 0.93")
     assert "broken.mp4 Could not be scored" in summaries
 
 
