@@ -2,7 +2,7 @@
 """
 Score a video for face manipulation with a Transformers model, and show where in the video and on which face.
 
-The names below are imported when they are first used: the command line answers without loading torch.
+The names below are imported on first use, so that the command line can answer without loading torch.
 """
 
 import importlib
@@ -24,6 +24,7 @@ _MODULES = {
     "evaluation.metrics": ["video_metrics"],
     "evaluation.plan": ["EvaluationPlan"],
     "evaluation.rescoring": ["rescore"],
+    "evaluation.verdicts": ["measure_verdicts", "write_verdicts"],
     "hub.onnx_export": ["ExportPlan", "ExportResult", "export"],
     "hub.push": ["PushPlan", "PushResult", "push"],
     "conversion.plan": ["ConversionPlan"],
@@ -68,6 +69,8 @@ if TYPE_CHECKING:
     from .evaluation.plan import EvaluationPlan as EvaluationPlan
     from .evaluation.recalibrating import calibrate as calibrate
     from .evaluation.rescoring import rescore as rescore
+    from .evaluation.verdicts import measure_verdicts as measure_verdicts
+    from .evaluation.verdicts import write_verdicts as write_verdicts
     from .face_cropping import FaceCropSettings as FaceCropSettings
     from .face_cropping import FaceTrack as FaceTrack
     from .face_cropping import NoFaceFoundError as NoFaceFoundError

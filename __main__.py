@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m deepfake_video`: the command `deepfake-video`."""
+"""Run the command `deepfake-video` as `python -m deepfake_video`."""
 
 import sys
 

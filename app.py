@@ -34,7 +34,7 @@ EXAMPLE_NAME = "drawn-face.mp4"
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
 INTRODUCTION = """# Is a face in this video manipulated?
 Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never a verdict:** the model may fail on new generators and strong
+**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
 compression, and does not check the sound."""
 WHAT_TO_DO = {
     "unsupported": "This is not a video that can be read; choose a video file such as MP4, MOV or WebM.",
@@ -75,6 +75,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    parser.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
+    )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
 
@@ -83,6 +89,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted."""
     from .common.errors import UsageError
     from .common.interrupts import unfinished
+    from .scanning.command import use_threads
+
+    limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
 
@@ -95,7 +104,7 @@ def run(arguments: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True))
+        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
         # Downloads for visitors from elsewhere would be made from inside the network of this machine.
         is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
         demo = build_demo(detector, Path(folder), with_addresses=is_local)

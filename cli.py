@@ -1,65 +1,61 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The command `deepfake-video`: parses, calls, prints.
+The command `deepfake-video`: parse the arguments, call a function of the package, print its result.
 
-Nothing here imports torch before it is needed, and nothing of the package before an interrupt is taken care of.
+Torch is imported only when it is needed, and the package only after the handler for interrupts is installed.
 """
 
 import argparse
+import importlib
 import sys
 from collections.abc import Sequence
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """Build the parser of all commands."""
-    from . import app, convert_weights
-    from .common import completion
+# For each command its summary, and the module whose functions add its arguments and run it.
+_COMMANDS = {
+    "predict": ("score videos", "scanning.command", "add_arguments", "run"),
+    "explain": ("explain stored results in plain sentences", "scanning.explain_command", "add_arguments", "run"),
+    "demo": ("open the demo in the browser", "app", "add_arguments", "run"),
+    "evaluate": ("evaluate a model on a data set", "evaluation.command", "add_arguments", "run"),
+    "train": ("train a detector", "training.train_command", "add_arguments", "run"),
+    "convert": ("turn a legacy checkpoint into a model folder", "convert_weights", "add_arguments", "run"),
+    "push": ("publish a model folder on the Hugging Face Hub", "hub.commands", "add_push_arguments", "run_push"),
+    "export": ("write a model as ONNX", "hub.commands", "add_export_arguments", "run_export"),
+    "checkpoint": (
+        "copy the packaged checkpoint into a folder of its own",
+        "hub.commands",
+        "add_checkpoint_arguments",
+        "run_checkpoint",
+    ),
+    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "run"),
+}
+
+
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """
+    Build the parser of all commands.
+
+    Args:
+        command: The only command whose module is imported and whose arguments are added; all of them by default.
+    """
     from .common.exit_codes import EXIT_CODES_HELP
-    from .evaluation import command as evaluation
-    from .hub import commands as hub
-    from .scanning import command as scanning
-    from .scanning import explain_command as explaining
-    from .training import train_command as training
     from .version import __version__
 
     parser = argparse.ArgumentParser(
         prog="deepfake-video",
-        description="Score videos for face manipulation: a triage tool, not a verdict.",
+        description="Score videos for face manipulation: a triage tool, not proof.",
         allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"deepfake-video {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, summary, add_arguments, run in (
-        ("predict", "score videos", scanning.add_arguments, scanning.run),
-        ("explain", "explain stored results in plain sentences", explaining.add_arguments, explaining.run),
-        ("demo", "open the demo in the browser", app.add_arguments, app.run),
-        ("evaluate", "evaluate a model on a data set", evaluation.add_arguments, evaluation.run),
-        ("train", "train a detector", training.add_arguments, training.run),
-        (
-            "convert",
-            "turn a legacy checkpoint into a model folder",
-            convert_weights.add_arguments,
-            convert_weights.run,
-        ),
-        ("push", "publish a model folder on the Hugging Face Hub", hub.add_push_arguments, hub.run_push),
-        ("export", "write a model as ONNX", hub.add_export_arguments, hub.run_export),
-        (
-            "checkpoint",
-            "copy the packaged checkpoint into a folder of its own",
-            hub.add_checkpoint_arguments,
-            hub.run_checkpoint,
-        ),
-        (
-            "completion",
-            "print a script for completion in a shell",
-            completion.add_arguments,
-            completion.runner(build_parser),
-        ),
-    ):
-        command = commands.add_parser(name, help=summary, allow_abbrev=False)
-        add_arguments(command)
-        command.epilog = "\n\n".join(filter(None, [(command.epilog or "").rstrip(), EXIT_CODES_HELP]))
-        command.set_defaults(run=run, parser=command)
+    for name, (summary, module_name, add_arguments, run) in _COMMANDS.items():
+        added = commands.add_parser(name, help=summary, allow_abbrev=False)
+        if command not in (None, name):
+            continue
+        module = importlib.import_module(f".{module_name}", __package__)
+        getattr(module, add_arguments)(added)
+        added.epilog = "\n\n".join(filter(None, [(added.epilog or "").rstrip(), EXIT_CODES_HELP]))
+        added.set_defaults(run=getattr(module, run), parser=added, build_parser=build_parser)
     return parser
 
 
@@ -73,15 +69,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _parse_and_run(argv: Sequence[str] | None) -> int:
-    arguments, unknown = build_parser().parse_known_args(argv)
+    words = sys.argv[1:] if argv is None else argv
+    command = next((word for word in words if word in _COMMANDS), "")
+    arguments, unknown = build_parser(command).parse_known_args(words)
     if unknown:
-        # The main parser would show its own usage, which names none of the options of the command.
+        # The main parser would show its own usage, which does not list the options of the command.
         arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
     return int(arguments.run(arguments))
 
 
 def entry() -> int:
-    """[`main`] as the command of this process."""
+    """Run [`main`] as the command of this process."""
     from .common.interrupts import run_interruptible
 
     return run_interruptible(main)

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""From an open video to the clips that are judged: the half of the preprocessing that needs numpy only."""
+"""Sample frames from an open video and crop them to clips: the part of the preprocessing that needs only numpy."""
 
 import functools
 import logging
@@ -31,12 +31,12 @@ logger = logging.getLogger(__name__)
 @dataclass(frozen=True)
 class Clip:
     """
-    The frames of one video that are judged together.
+    Frames of one video that are scored together.
 
     Attributes:
         frames: Array of shape (T, H, W, 3), uint8 RGB, resized.
-        frame_indices: Array of shape (T,), which frame of the video each one is.
-        track: The face they show; `None` where faces are not cropped.
+        frame_indices: Array of shape (T,), the index of each frame in the video.
+        track: The face that the frames show; `None` if faces are not cropped.
     """
 
     frames: np.ndarray
@@ -46,31 +46,35 @@ class Clip:
 
 class ClipSampler:
     """
-    Which frames of a video are judged, and how its clips are cut out, by the choices that a subclass holds.
+    Select the frames of a video to score and crop its clips, with the settings of a subclass.
 
-    The names of the choices are those of [`DeepfakeVideoProcessor`], which is one of the subclasses.
+    The settings have the names of those of [`DeepfakeVideoProcessor`], which is one of the subclasses.
     """
 
     num_frames: int
+    frame_sampling: Any
+    do_crop_faces: bool
     face_detector: Any
 
     def frame_indices(self, total: int, video_fps: float | None = None, **kwargs: Any) -> np.ndarray:
         """
-        Which frames of a video of `total` frames are judged; a video with fewer repeats some.
+        Select the frames of a video to score; if the video is too short, some frames are repeated.
 
         Args:
             total (`int`):
-                Frames of the video.
+                Number of frames of the video.
             video_fps (`float`, *optional*):
-                Frames per second of the video, needed where `kwargs` ask for `fps`.
+                Frames per second of the video, required if `fps` is among the `kwargs`.
             kwargs:
-                `num_frames` or `fps`, `frame_sampling` and `burst_length` in place of the processor's own.
+                `num_frames` or `fps`, `frame_sampling` and `burst_length`, which replace the settings of the
+                processor.
 
         Returns:
             `np.ndarray` of shape `(num_frames,)`, ascending.
 
         Raises:
-            ValueError: If both `num_frames` and `fps` are given, or the video's own rate is needed and unknown.
+            ValueError: If both `num_frames` and `fps` are given, or if `fps` is given and the frame rate of the video
+                is unknown.
         """
         num_frames, fps = kwargs.get("num_frames"), kwargs.get("fps")
         if fps is not None:
@@ -97,27 +101,27 @@ class ClipSampler:
         **kwargs: Any,
     ) -> list[Clip]:
         """
-        The clips of a video: one for each face, the main face first, or one of the whole frames.
+        Read the clips of a video: one per face, the main face first, or a single clip of whole frames.
 
-        Every clip has as many frames as `indices`; a face that is seen in fewer repeats some.
+        Every clip has as many frames as `indices`; if a face is detected in fewer frames, some are repeated.
 
         Args:
             source (`FrameSource`):
                 An open [`VideoReader`] or a [`FrameArray`].
             indices (`np.ndarray` of shape `(num_frames,)`):
-                What [`frame_indices`] chose.
+                Indices returned by [`frame_indices`].
             max_faces (`int`, *optional*):
-                Largest number of clips.
+                Maximum number of clips.
             detector (`FaceDetector`, *optional*):
-                Finds the faces; `face_detector` if not given.
+                Face detector; the one that `face_detector` names by default.
             keep_frames (`bool`, *optional*, defaults to `False`):
-                Keep whole frames in the cache of the source for another call.
+                Keep whole frames in the cache of the source for later calls.
             kwargs:
-                Choices in place of the processor's own.
+                Settings that replace those of the processor.
 
         Raises:
-            NoFaceFoundError: If faces are wanted and there is none.
-            VideoError: If no frame decodes.
+            NoFaceFoundError: If faces are cropped and no face is found.
+            VideoError: If no frame can be decoded.
         """
         if not self._choice(kwargs, "do_crop_faces"):
             found = source.frames(indices, keep=keep_frames)
@@ -131,15 +135,15 @@ class ClipSampler:
         self, source: FrameSource, tracks: Sequence[FaceTrack], clip_length: int, **kwargs: Any
     ) -> list[Clip]:
         """
-        One clip of `clip_length` frames a track, for faces that were found before.
+        Crop one clip of `clip_length` frames per face track, for faces that were found before.
 
         Args:
             source (`FrameSource`):
-                The video in which they were found.
+                The video in which the faces were found.
             tracks (`Sequence[FaceTrack]`):
                 The faces.
             clip_length (`int`):
-                Frames of each clip; a face that is seen in fewer repeats some.
+                Number of frames per clip; if a face is detected in fewer frames, some are repeated.
             kwargs:
                 Choices in place of the processor's own.
         """
@@ -151,7 +155,7 @@ class ClipSampler:
         try:
             crops = crop_tracks(source, tracks, settings=settings, resize=resize)
         except VideoDecodeError:
-            # In a damaged file, a frame that decoded for the search need not decode again: it is left out.
+            # In a damaged file, a frame that was decoded for the search may fail the second time; it is left out.
             wanted = np.unique(np.concatenate([track.frame_indices for track in tracks]))
             decoded = np.array([index for index, _ in source.frames(wanted)])
             tracks = [track.on_frames(decoded) for track in tracks]
@@ -164,7 +168,7 @@ class ClipSampler:
         ]
 
     def face_settings(self, **kwargs: Any) -> FaceCropSettings:
-        """The face choices as [`FaceCropSettings`]; `kwargs` replace the processor's own, another detector loudly."""
+        """Return the face settings as [`FaceCropSettings`]; warn if the detector is not that of the processor."""
         detector = self._choice(kwargs, "face_detector")
         if detector != self.face_detector:
             _warn_of_detector(detector, self.face_detector)
@@ -179,13 +183,13 @@ class ClipSampler:
 
     def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
         """
-        One frame `(H, W, 3)` uint8 at the size of the network's input, so that no large frames pile up.
+        Resize one frame to the input size of the network, so that large frames do not accumulate in memory.
 
         Args:
             frame (`np.ndarray` of shape `(H, W, 3)`):
                 RGB, uint8.
             kwargs:
-                Choices in place of its own.
+                Settings that replace those of the processor.
         """
         raise NotImplementedError
 
@@ -196,11 +200,11 @@ class ClipSampler:
 
 @functools.cache
 def _warn_of_detector(detector: str, own: str) -> None:
-    logger.warning(f"Faces are found by {detector}, but the checkpoint names {own}: scores may differ.")
+    logger.warning(f"Faces are detected by {detector}, but the checkpoint was made for {own}; scores may differ.")
 
 
 def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
-    """A clip of `length` frames, repeating some evenly where there are fewer."""
+    """Return a clip of `length` frames; if there are fewer, frames are repeated as evenly as possible."""
     if len({frame.shape for frame in frames}) > 1:
         raise ValueError("The size of the frames changes inside the video: set do_resize with a height and a width.")
     kept = np.arange(length) * len(frames) // length if len(frames) < length else np.arange(length)

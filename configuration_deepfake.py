@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Configuration of the deepfake video classifiers: every choice that changes the function the network computes."""
+"""Configuration of the deepfake video classifiers: everything that determines the function of the network."""
 
 import difflib
 import functools
@@ -119,7 +119,7 @@ AUTO_MAP = {
     "AutoModelForVideoClassification": "modeling_deepfake.DeepfakeForVideoClassification",
 }
 
-# Ceilings that no published detector comes near; a configuration beyond them is a mistake or an attack on memory.
+# Upper bounds far above any published detector; a configuration beyond them is a mistake or an attack on memory.
 TEMPERATURE_RANGE = (1e-3, 1e3)
 _INTEGER_RANGES = {
     "num_channels": (3, 3),
@@ -158,7 +158,7 @@ _TRANSFORMERS_KEYS = {
 
 
 def _raise_value_errors(cls: type) -> type:
-    """One ValueError of one sentence in place of the nested, multi-line errors of `@strict`."""
+    """Raise one ValueError with one sentence instead of the nested, multi-line errors of `@strict`."""
 
     def wrap(method: Callable[..., None]) -> Callable[..., None]:
         @functools.wraps(method)
@@ -206,7 +206,7 @@ class DeepfakeConfig(PreTrainedConfig):
     rnn_type (`str`, *optional*, defaults to `"lstm"`):
         `"lstm"`, `"gru"`, or `"none"` for a frame classifier.
     rnn_input (`str`, *optional*, defaults to `"features"`):
-        What the RNN reads of each frame: its `"features"`, or the `"logits"` of a frame classifier.
+        Input of the RNN for each frame: its `"features"`, or the `"logits"` of a frame classifier.
     hidden_size (`int`, *optional*, defaults to 256):
         Hidden size of the RNN in each direction. Without an RNN it is the width of the backbone's features.
     num_hidden_layers (`int`, *optional*, defaults to 1):
@@ -214,12 +214,12 @@ class DeepfakeConfig(PreTrainedConfig):
     bidirectional (`bool`, *optional*, defaults to `False`):
         Whether the RNN also reads the clip backwards.
     recurrence (`str`, *optional*, defaults to `"sequence"`):
-        `"sequence"` recurs over the frames of a clip; `"per-frame"` starts anew at each frame, which is what the
-        published ResNeXt50 + LSTM checkpoints compute.
+        `"sequence"` runs the RNN over the frames of a clip; `"per-frame"` resets its state at each frame, as the
+        published ResNeXt50 + LSTM checkpoints do.
     rnn_dropout (`float`, *optional*, defaults to 0.0):
         Dropout between the layers of the RNN.
     frame_aggregation (`str`, *optional*, defaults to `"features"`):
-        How frames become one answer: `"features"` pools hidden states and classifies them; `"mean-probability"`
+        How frames are combined: `"features"` pools hidden states and classifies them; `"mean-probability"`
         and `"mean-logit"` classify each frame and average.
     pooling (`str`, *optional*, defaults to `"mean"`):
         With `frame_aggregation="features"`: `"last"`, `"mean"`, `"max"` or `"attention"` over the valid frames.
@@ -239,7 +239,7 @@ class DeepfakeConfig(PreTrainedConfig):
         Calibrated bias that is added to the fake logit after the temperature, so that a video is called fake at a
         probability of 0.5 or above; ignored by the loss. A `threshold` of older configurations is converted into it.
     is_trained (`bool`, *optional*, defaults to `True`):
-        `False` marks weights that were never trained; every tool then says that scores are meaningless.
+        `False` marks weights that were never trained; every tool then warns that scores are meaningless.
     initializer_range (`float`, *optional*, defaults to 0.02):
         Standard deviation of the initial weights of linear layers.
 
@@ -293,7 +293,7 @@ class DeepfakeConfig(PreTrainedConfig):
                 and str(dtype).removeprefix("" if isinstance(dtype, str) else "torch.") not in _DTYPES
             ):
                 raise ValueError(f"dtype must be one of {', '.join(_DTYPES)}, got {_shorten(dtype)}.")
-        # Transformers would advise a regression here, which is no answer to real or fake either.
+        # Transformers would suggest a regression here, which does not fit the task either.
         if kwargs.get("num_labels") == 1:
             raise ValueError("num_labels must be 2 or more: real, fake, and any others.")
         if self.id2label is None and kwargs.get("num_labels") in (None, 2):  # type: ignore[has-type]
@@ -303,15 +303,15 @@ class DeepfakeConfig(PreTrainedConfig):
             if self.label2id is None:  # type: ignore[has-type]
                 self.label2id = {label: int(index) for index, label in self.id2label.items()}
         if self.problem_type is None:  # type: ignore[has-type]
-            # Left open, the loss function of Transformers would guess it from the first batch and store the guess.
+            # If this were unset, the loss function of Transformers would guess it from the first batch and store the
+            # guess.
             self.problem_type = "single_label_classification"
         super().__post_init__(**{"auto_map": dict(AUTO_MAP), **kwargs})
 
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":
         """
-        Configuration of one of the field's published systems, before any training: `is_trained` is `False` until
-        whoever trains the weights sets it.
+        Create the configuration of a published system. `is_trained` is `False`; set it after training the weights.
 
         Args:
             name (`str`):
@@ -345,7 +345,7 @@ class DeepfakeConfig(PreTrainedConfig):
         return self.num_features if self.rnn_type == "none" else self.hidden_size * self.num_directions
 
     def validate_numbers(self) -> None:
-        """Every number is finite and within a sensible range."""
+        """Check that every number is finite and within a sensible range."""
         for name, (low, high) in {**_INTEGER_RANGES, **_FLOAT_RANGES}.items():
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and low <= value <= high):
@@ -369,10 +369,11 @@ class DeepfakeConfig(PreTrainedConfig):
                 raise ValueError(f"class_weights must be finite and not negative, got {_shorten(self.class_weights)}.")
 
     def validate_backbone(self) -> None:
-        """The backbone exists, and its padding options fit it."""
+        """Check that the backbone exists and supports its padding options."""
         if is_timm(self.backbone):
             check_timm_name(self.backbone)
-            # Builds the network without its memory, which shows whether it can be built and how large it is.
+            # This builds the network without allocating memory, which shows whether it can be built and how large it
+            # is.
             timm_num_features(self.backbone)
         elif self.backbone not in BACKBONE_FEATURES:
             raise ValueError(
@@ -387,10 +388,10 @@ class DeepfakeConfig(PreTrainedConfig):
                 f"conv_padding and stem_padding are choices of torchvision's EfficientNets, not of {self.backbone}."
             )
         if self.conv_padding_image_size is not None and self.conv_padding != "same":
-            raise ValueError('conv_padding_image_size is used with conv_padding="same" only.')
+            raise ValueError('conv_padding_image_size requires conv_padding="same".')
 
     def validate_temporal_encoder(self) -> None:
-        """The sizes of the RNN fit together."""
+        """Check that the sizes of the RNN are consistent."""
         if self.rnn_type == "none":
             chosen = (self.num_hidden_layers, self.bidirectional, self.recurrence, self.rnn_input)
             if chosen != (0, False, "sequence", "features"):
@@ -411,7 +412,7 @@ class DeepfakeConfig(PreTrainedConfig):
             )
 
     def validate_labels(self) -> None:
-        """There are two or more labels, numbered from 0, each name once."""
+        """Check that there are two or more distinct labels, numbered from 0."""
         if self.id2label is None or len(self.id2label) > 1000:
             raise ValueError(f"id2label must name 2 to 1000 labels, got {_shorten(self.id2label)}.")
         self._check_label_ids(self.id2label)
@@ -438,11 +439,11 @@ class DeepfakeConfig(PreTrainedConfig):
         unknown = [key for key in kwargs if key not in _TRANSFORMERS_KEYS and not key.startswith("_")]
         if unknown:
             hints = "; ".join(f"{_shorten(key)}{_nearest(key, known)}" for key in unknown[:5])
-            logger.warning(f"DeepfakeConfig ignores what it does not know: {hints}.")
+            logger.warning(f"DeepfakeConfig ignores unknown fields: {hints}.")
 
 
 def _bias_of_threshold(threshold: Any) -> float:
-    """The bias that moves the decision from a stored probability to 0.5; 0 and 1 become the ends of its range."""
+    """Convert a stored threshold to the bias that moves it to 0.5; 0 and 1 give the ends of the range of the bias."""
     if isinstance(threshold, bool) or not isinstance(threshold, float | int) or not 0 <= threshold <= 1:
         raise ValueError(f"threshold must be a number between 0 and 1, got {_shorten(threshold)}.")
     lowest, highest = _FLOAT_RANGES["fake_bias"]

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help="checkpoint to convert")
     parser.add_argument("--output", type=Path, metavar="DIR", help="model folder to write")
     parser.add_argument("--overwrite", action="store_true", help="replace the model folder at DIR")
-    parser.add_argument("--dry-run", action="store_true", help="convert and compare, but write and send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="convert and compare only; write and send nothing")
     parser.add_argument(
         "--inspect", action="store_true", help="show what the file contains and which options are required"
     )
@@ -77,7 +77,7 @@ def _add_function_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--recurrence",
         choices=get_args(plan.Recurrence),
-        help="the RNN runs over the frames, or starts anew at each frame (batch_first forgotten)",
+        help="the RNN runs over the frames, or is reset at each frame (code without batch_first)",
     )
     group.add_argument(
         "--as-sequence",
@@ -88,7 +88,7 @@ def _add_function_options(group: argparse._ArgumentGroup) -> None:
         "--fake-index",
         type=int,
         choices=(0, 1),
-        help="logit that means fake; for a single sigmoid, 1 if it is the probability of fake and 0 if of real",
+        help="index of the fake logit; for a single sigmoid, 1 if it is the probability of fake, 0 if that of real",
     )
     group.add_argument(
         "--activation", choices=get_args(plan.Activation), help="activation between the linear layers of the head"

@@ -25,22 +25,23 @@ from .face_tracking import MIN_IOU, box_iou
 GRAPH_NAME, LICENSE_NAME = "centerface.onnx", "centerface.LICENSE"
 INSTALL_COMMAND = "pip install deepfake-video"
 
-# A face of `min_face_size` is so many pixels high in the picture that is searched first, and in the one that follows
-# where the first shows nobody for sure. The cost goes by the area of the picture. Of faces of 14 pixels the network
-# finds few, of 22 most, of 40 all.
+# Height in pixels of a face of `min_face_size` in the image that is searched first, and in the larger one that is
+# searched if the first shows no certain face. The cost is proportional to the area of the image. The network finds few
+# faces of 14 pixels, most of 22 and all of 40.
 _HEIGHTS = (14.0, 40.0)
-# The region searched for a known face, in sides of its box, and the side in pixels that it is scaled to.
+# Side of the region that is searched for a known face, relative to its box, and the side in pixels to which it is
+# scaled.
 _REGION_SCALE = 2.0
 _REGION_SIDE = 96
-# The network answers for blocks of 4 pixels, and takes pictures whose sides are multiples of 32.
+# The network has a stride of 4 pixels and requires sides that are multiples of 32.
 _STRIDE, _MULTIPLE = 4, 32
-# Peaks of the heat map below the first are nothing, and those below the second are looked at more closely.
+# Peaks of the heat map below the first value are ignored; those below the second are checked at a higher resolution.
 _LOWEST_HEAT, _SURE_HEAT = 0.2, 0.5
-# Of two boxes that overlap by more, the better one stays.
+# If two boxes overlap by more than this, the one with the higher score is kept.
 _MAX_OVERLAP = 0.3
-# Faces smaller than this share of `min_face_size` are left out: MTCNN's smallest are about as large.
+# Faces smaller than this share of `min_face_size` are dropped; the smallest faces of MTCNN are about as large.
 _TOLERANCE = 0.75
-# Scores that mean about the same as MTCNN's: a heat of .5 becomes .9, and of .2 becomes .7.
+# Maps heat to scores comparable with those of MTCNN: a heat of .5 becomes .9, and .2 becomes .7.
 _ODDS_FACTOR = 9.0
 # MTCNN's boxes, for which the published checkpoints and this package's were trained, minus CenterFace's: shift of the
 # centre in sqrt(w * h), factors of width and height. Rounded between the medians of whole and close searches over 118
@@ -51,15 +52,16 @@ _BOX_FACTOR = np.array([0.985, 1.01])
 
 @dataclass(frozen=True, kw_only=True)
 class CenterFaceDetector:
-    """CenterFace on small pictures of the frames, with boxes like those of MTCNN and its five landmarks.
+    """CenterFace on downscaled frames, with boxes adjusted to those of MTCNN and five landmarks.
 
-    The graph is loaded on first use, kept by the module (an instance holds settings only) and shared between threads;
-    one thread runs it.
+    The graph is loaded on first use, kept in the module and shared between threads; an instance contains only
+    settings. The graph runs in the calling thread.
 
     Args:
         min_face_size: Smallest face, in pixels of the frame scaled to sides of `min_side` to `max_side`.
-        max_side: Long side in pixels beyond which frames are scaled down before `min_face_size` counts.
-        min_side: Long side up to which they are scaled up.
+        max_side: Longer side in pixels to which larger frames are downscaled; `min_face_size` refers to the scaled
+            frame.
+        min_side: Longer side in pixels to which smaller frames are enlarged.
 
     Example:
         >>> import numpy as np
@@ -73,21 +75,21 @@ class CenterFaceDetector:
     min_side: int = 256
 
     def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
-        """The faces of each of the `frames`, (T, H, W, 3) uint8 RGB, the surest first.
+        """Detect the faces of each frame, (T, H, W, 3) uint8 RGB, the highest score first.
 
         Raises:
-            ValueError: For another kind of array.
-            ImportError: Where onnxruntime or the graph is missing.
+            ValueError: If the array has another shape or type.
+            ImportError: If onnxruntime or the graph is missing.
         """
         check_frames(frames)
         return [self._detect_one(frame) for frame in frames]
 
     def scaled(self, frame: np.ndarray) -> np.ndarray:
-        """The frame, (H, W, 3) uint8, with a long side of at most `max_side` pixels."""
+        """Return the frame, (H, W, 3) uint8, with a longer side of at most `max_side` pixels."""
         return _shrink(frame, min(1.0, self.max_side / max(frame.shape[:2])))
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> list[FaceDetection]:
-        """The faces around `box` in `frame`, (H, W, 3) uint8, for a part of the cost of a whole search."""
+        """Detect the faces around `box` in `frame`, (H, W, 3) uint8, at a fraction of the cost of a full search."""
         x0, y0, x1, y1 = region_around(box, _REGION_SCALE, frame)
         if x1 <= x0 or y1 <= y0:
             return []
@@ -95,7 +97,7 @@ class CenterFaceDetector:
         return [face.transformed(1.0, (x0, y0)) for face in _search(region, _REGION_SIDE / max(region.shape[:2]))]
 
     def finer(self) -> CenterFaceDetector:
-        """A detector for faces of 20 pixels in frames of up to 1280."""
+        """Return a detector for faces of 20 pixels in frames of up to 1280 pixels."""
         return replace(self, max_side=max(1280, self.max_side), min_face_size=20)
 
     def _detect_one(self, frame: np.ndarray) -> list[FaceDetection]:
@@ -112,7 +114,7 @@ class CenterFaceDetector:
         return faces
 
     def _detect_at(self, frame: np.ndarray, scale: float) -> list[FaceDetection]:
-        """The faces of the frame seen at this scale; unsure ones are looked at more closely."""
+        """Detect the faces of the frame at this scale; uncertain ones are checked at a higher resolution."""
         faces: list[FaceDetection] = []
         for face in _search(frame, scale):
             if face.score < _to_score(_SURE_HEAT):
@@ -127,10 +129,10 @@ def check_available() -> None:
     """Check that CenterFace can run.
 
     Raises:
-        ImportError: If onnxruntime or the graph is missing; the message names the way out.
+        ImportError: If onnxruntime or the graph is missing; the message says how to install it.
     """
     if importlib.util.find_spec("onnxruntime") is None:
-        raise ImportError("Finding faces with CenterFace needs onnxruntime: install it with pip install onnxruntime.")
+        raise ImportError("Detecting faces with CenterFace requires onnxruntime: pip install onnxruntime")
     _find_graph()
 
 
@@ -196,7 +198,7 @@ def _shrink(frame: np.ndarray, scale: float) -> np.ndarray:
 
 
 def _search(frame: np.ndarray, scale: float) -> list[FaceDetection]:
-    """The faces of a frame, (H, W, 3) uint8, seen at this scale, the surest first."""
+    """Detect the faces of a frame, (H, W, 3) uint8, at this scale, the highest score first."""
     picture = _shrink(frame, scale)
     height, width = picture.shape[:2]
     padded = np.zeros((1, 3, -height % _MULTIPLE + height, -width % _MULTIPLE + width), np.float32)
@@ -217,10 +219,11 @@ def _search(frame: np.ndarray, scale: float) -> list[FaceDetection]:
 def _decode(
     heat: np.ndarray, log_sides: np.ndarray, offsets: np.ndarray, landmarks: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Boxes (N, 4), heat (N,) and landmarks (N, 5, 2) of the faces, in pixels of the picture, the surest first.
+    """Decode boxes (N, 4), heat (N,) and landmarks (N, 5, 2) in pixels of the image, the highest heat first.
 
-    The network gives for each block of 4 x 4 pixels whether the centre of a face lies there, its height and width, the
-    place of the centre in the block, and the landmarks relative to the box; y comes before x everywhere.
+    For each block of 4 x 4 pixels, the network outputs the probability of a face centre, the height and width of the
+    face, the offset of the centre within the block, and the landmarks relative to the box. y precedes x in all of
+    them.
     """
     rows, columns = np.nonzero(heat[0] >= _LOWEST_HEAT)
     order = np.argsort(-heat[0, rows, columns], kind="stable")

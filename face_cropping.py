@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Following faces through a video and cropping them: from frames to `FaceTrack`s to small square pictures.
+"""Track faces through a video and crop them.
 
-`find_face_tracks` searches and links, `track_from_boxes` takes boxes the caller knows, `crop_tracks` cuts them out.
+`find_face_tracks` detects and links faces, `track_from_boxes` uses known boxes, and `crop_tracks` crops the frames.
 """
 
 from __future__ import annotations
@@ -55,25 +55,26 @@ DETECTORS = ("centerface", "mtcnn")
 
 
 class NoFaceFoundError(VideoError):
-    """The video was decoded, and no face was found on the wanted frames nor on others."""
+    """No face was found in the video, although its frames could be decoded."""
 
     reason = "no_face"
 
 
 @dataclass(frozen=True, kw_only=True)
 class FaceCropSettings:
-    """What a checkpoint wants its face crops to be; JSON scalars only.
+    """Settings of the face crops of a checkpoint, as JSON scalars.
 
     Args:
-        margin: Side of the crop over the longer side of the face box; 1.3 is the field's norm (FaceForensics++,
+        margin: Side of the crop relative to the longer side of the face box; 1.3 is common (FaceForensics++,
             DeepfakeBench).
         square: A square crop around the centre of the box; otherwise the crop has the shape of the box times `margin`.
-        padding: What stands for pixels outside of the frame: its reflection, or zeros.
+        padding: Fill of pixels outside the frame: "reflect" mirrors the frame, "zero" is black.
         detector: "centerface" or "mtcnn", whose boxes differ by a few per cent.
-        min_face_size: Smallest face searched for at first, in pixels of the frame scaled to `max_side`.
+        min_face_size: Smallest face of the first search, in pixels of the frame scaled to `max_side`.
         min_score: Detections below this score are ignored.
-        max_side: Long side in pixels of the scaled frame that is searched at first.
-        smooth_boxes: Average the boxes of up to five consecutive frames; frames spread over a video are untouched.
+        max_side: Longer side in pixels of the scaled frame in the first search.
+        smooth_boxes: Average the boxes of up to five consecutive frames; frames that are not consecutive keep their
+            boxes.
     """
 
     margin: float = 1.3
@@ -115,11 +116,11 @@ def crop_face(
     padding: Literal["reflect", "zero"] = "reflect",
     quarter_turns: int = 0,
 ) -> np.ndarray:
-    """Cut a face out of `frame`, (H, W, 3) uint8, and turn it counterclockwise by so many quarters.
+    """Crop a face from `frame`, (H, W, 3) uint8, and rotate it counterclockwise by `quarter_turns` times 90 degrees.
 
     The crop is centred on `box` (x0, y0, x1, y1 in pixels). A square one has the side max(w, h) * margin, another one
     (h * margin, w * margin), both rounded, at least one pixel and at most twice the frame's longer side. The box may
-    lie anywhere: what is outside of the frame is its reflection (that of `numpy.pad`, however far) or zeros.
+    extend beyond the frame: pixels outside are its reflection (as by `numpy.pad`) or zeros.
 
     Returns a new (h, w, 3) uint8 array. Raises `ValueError` for a box that is not four finite numbers.
     """
@@ -143,7 +144,7 @@ def crop_face(
 
 
 def _reflect(positions: np.ndarray, length: int) -> np.ndarray:
-    """Positions on an endless line that is mirrored at the first and the last of `length` pixels."""
+    """Map positions outside 0 to `length - 1` by repeated reflection at the first and last pixel."""
     period = max(1, 2 * (length - 1))
     folded = positions % period
     return np.minimum(folded, period - folded) if length > 1 else np.zeros_like(positions)
@@ -153,10 +154,10 @@ def _reflect(positions: np.ndarray, length: int) -> np.ndarray:
 
 
 def make_detector(settings: FaceCropSettings) -> FaceDetector:
-    """The detector that the settings name.
+    """Create the detector that the settings name.
 
-    Where Transformers loads this code from a model folder, CenterFace's graph can be missing; then MTCNN finds the
-    faces, with a warning, if it is installed. Its boxes are alike.
+    If Transformers loads this code from a model folder, the graph of CenterFace may be missing. MTCNN, whose boxes are
+    similar, then replaces it with a warning, if it is installed.
 
     Raises:
         ImportError: If neither detector can run.
@@ -169,7 +170,7 @@ def make_detector(settings: FaceCropSettings) -> FaceDetector:
     except ImportError as error:
         if importlib.util.find_spec("facenet_pytorch") is None:
             raise
-        warnings.warn(f"{error} Meanwhile MTCNN finds the faces; scores may differ.", stacklevel=2)
+        warnings.warn(f"{error} MTCNN is used instead; scores may differ.", stacklevel=2)
         return mtcnn
     return CenterFaceDetector(min_face_size=settings.min_face_size, max_side=settings.max_side)
 
@@ -183,29 +184,30 @@ def find_face_tracks(
 ) -> list[FaceTrack]:
     """Find the faces of a video on the frames `indices` and link them into tracks, the main face first.
 
-    Only every fourth frame is searched as a whole, and the frames between around the faces found last; a face lost
-    there has its frame searched as a whole. A detector that cannot do that gets each whole frame.
-    Where an upright face is seen on less than half of the frames, some are turned by 90, 180 and 270 degrees: if one
-    of these turns puts faces upright nearly always, the video lies on its side, and its tracks are those of the turned
-    frames. Where no face is seen at all, smaller faces are searched on some of the frames, then three times as many
-    frames of the video (the tracks then hold these frames); at last, a single face in a turned frame is enough.
+    Every fourth frame is searched as a whole. The frames in between are searched around the faces found last, or as a
+    whole if a face is lost there. A detector without this ability always receives whole frames.
+
+    If upright faces are found in less than half of the frames, some frames are rotated by 90, 180 and 270 degrees. If
+    one rotation shows upright faces nearly always, the tracks are those of the rotated frames. If no face is found at
+    all, smaller faces are searched in some of the frames, then three times as many frames of the video (the tracks
+    then contain these frames). Finally, a single face in a rotated frame is accepted.
 
     Args:
         source: The video.
-        indices: Which of its frames are searched.
-        settings: How faces are searched.
-        detector: Finds the faces of single frames; the one that the settings name if not given.
+        indices: Indices of the frames to search.
+        settings: Settings of the search.
+        detector: Face detector; by default the one that the settings name.
 
     Raises:
-        NoFaceFoundError: If all that finds none.
-        VideoDecodeError: If none of the frames decodes.
+        NoFaceFoundError: If no face is found.
+        VideoDecodeError: If none of the frames can be decoded.
         ImportError: If the detector is not installed.
     """
     wanted = sorted({int(i) for i in indices})
     tracks = search_tracks(source, wanted, detector or make_detector(settings), settings.min_score)
     if not tracks:
         raise NoFaceFoundError(
-            source.name, f"no face found on {len(wanted)} frames, nor on more frames, smaller or turned"
+            source.name, "no face found, even after checking more frames, smaller faces and rotations"
         )
     return [smooth_boxes(track) for track in tracks] if settings.smooth_boxes else tracks
 
@@ -220,7 +222,7 @@ def crop_upright(
     settings: FaceCropSettings,
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """`crop_face` as the settings say it, for a box in pixels of a picture of `size` (width, height)."""
+    """Apply `crop_face` with these settings, for a box in pixels of an image of `size` (width, height)."""
     return crop_face(
         frame,
         rescale_box(box, size, (frame.shape[1], frame.shape[0])),
@@ -238,11 +240,11 @@ def crop_tracks(
     settings: FaceCropSettings,
     resize: Callable[[np.ndarray], np.ndarray],
 ) -> list[np.ndarray]:
-    """Cut all tracks out of the video in one pass over its frames.
+    """Crop all face tracks of a video in one pass over its frames.
 
     Each crop goes through `resize` ((h, w, 3) uint8 to (H, W, 3) uint8 of one size) at once, so that no stack of large
-    frames exists. Returns one (T, H, W, 3) uint8 array a track, in the order of its frame indices.
-    Raises `VideoDecodeError` where a frame of a track does not decode.
+    frames exists. Returns one (T, H, W, 3) uint8 array per track, in the order of its frame indices.
+    Raises `VideoDecodeError` if a frame of a track cannot be decoded.
     """
     wanted: dict[int, list[tuple[int, np.ndarray]]] = {}
     for i, track in enumerate(tracks):
@@ -254,5 +256,5 @@ def crop_tracks(
             track = tracks[i]
             crops[i].append(resize(crop_upright(frame, box, track.quarter_turns, settings, track.size)))
     if wanted:
-        raise VideoDecodeError(source.name, f"frame {min(wanted)} holds a face but does not decode")
+        raise VideoDecodeError(source.name, f"frame {min(wanted)}, which contains a face, cannot be decoded")
     return [np.stack(track_crops) for track_crops in crops]

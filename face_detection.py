@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Faces in single frames: what a detector is and gives, and what all detectors share.
+"""Face detection in single frames: the interface of detectors and what they have in common.
 
 The detectors of this package are `CenterFaceDetector` (`face_centerface`) and `MTCNNDetector` (`face_mtcnn`). Any
-other object with a `detect` method serves as well.
+other object with a `detect` method can be used as well.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from PIL import Image
 class FaceDetection:
     """One face in one frame.
 
-    `box` is (4,) x0, y0, x1, y1 in pixels of the frame and may reach outside of it; `score` lies in 0..1;
-    `landmarks` are (5, 2) x, y: the eyes, the nose and the corners of the mouth, where the detector gives them.
+    `box` is (4,) x0, y0, x1, y1 in pixels of the frame and may extend beyond it; `score` lies in [0, 1]; `landmarks`
+    are (5, 2) x, y of the eyes, the nose and the corners of the mouth, or `None`.
     """
 
     box: np.ndarray
@@ -30,41 +30,41 @@ class FaceDetection:
 
     @property
     def quarter_turns(self) -> int | None:
-        """Turns of 90 degrees counterclockwise after which the face is upright; `None` without landmarks."""
+        """Number of counterclockwise rotations by 90 degrees that make the face upright; `None` without landmarks."""
         if self.landmarks is None:
             return None
         x, y = (self.landmarks[3:] - self.landmarks[:2]).sum(axis=0).tolist()  # from the eyes down to the mouth
         return round(-math.atan2(x, y) / (math.pi / 2)) % 4
 
     def transformed(self, scale: float, offset: Sequence[float] = (0.0, 0.0)) -> FaceDetection:
-        """The same face in a frame whose x, y are `scale` times these plus `offset`."""
+        """Return the same face in a frame whose coordinates are `scale` times these plus `offset`."""
         shift = np.asarray(offset, dtype=np.float64)
         landmarks = None if self.landmarks is None else self.landmarks * scale + shift
         return FaceDetection(self.box * scale + np.tile(shift, 2), self.score, landmarks)
 
 
 class FaceDetector(Protocol):
-    """Whatever finds faces in frames."""
+    """Protocol of a face detector."""
 
     def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
-        """The faces of each of the `frames`, (T, H, W, 3) uint8 RGB of one size; an empty list where there is none."""
+        """Detect the faces of each frame, (T, H, W, 3) uint8 RGB; the list of a frame without faces is empty."""
         ...
 
 
 @runtime_checkable
 class FollowingDetector(FaceDetector, Protocol):
-    """A detector that can follow a face from frame to frame and look for smaller ones; those of this package can."""
+    """A detector that can also follow a face from frame to frame and find smaller faces, as those of this package."""
 
     def scaled(self, frame: np.ndarray) -> np.ndarray:
-        """The frame, (H, W, 3) uint8, made as small as it may be without a change in what `detect` finds."""
+        """Return the frame, (H, W, 3) uint8, downscaled as far as `detect` still returns the same faces."""
         ...
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> list[FaceDetection]:
-        """The faces around `box`, (4,), in `frame`, (H, W, 3) uint8, for a part of the cost of a whole search."""
+        """Detect the faces around `box`, (4,), in `frame`, (H, W, 3) uint8; cheaper than a full search."""
         ...
 
     def finer(self) -> FaceDetector:
-        """A slower detector of the same kind that finds smaller faces."""
+        """Return a slower detector of the same kind that finds smaller faces."""
         ...
 
 
@@ -82,7 +82,7 @@ def check_frames(frames: np.ndarray) -> None:
 
 
 def scale_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The frame, (H, W, 3) uint8, as (height, width, 3) uint8, averaged over the pixels that it merges."""
+    """Resize a frame, (H, W, 3) uint8, to (height, width, 3) uint8 by area averaging."""
     if frame.shape[:2] == (height, width):
         return frame
     # Pillow first averages whole blocks of pixels, which takes a quarter of the time and differs by a few levels.
@@ -92,10 +92,10 @@ def scale_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def region_around(box: np.ndarray, scale: float, frame: np.ndarray) -> tuple[int, int, int, int]:
-    """A square around a box, `scale` times its longer side and cut off at the edges of the frame.
+    """Return a square around a box, `scale` times its longer side and clipped to the frame.
 
     Returns:
-        x0, y0, x1, y1 in whole pixels; x1 <= x0 or y1 <= y0 where the box lies outside of the frame.
+        x0, y0, x1, y1 in whole pixels; x1 <= x0 or y1 <= y0 if the box lies outside the frame.
     """
     center = (box[:2] + box[2:]) / 2
     reach = max(box[2] - box[0], box[3] - box[1]) * scale / 2
@@ -105,11 +105,11 @@ def region_around(box: np.ndarray, scale: float, frame: np.ndarray) -> tuple[int
 
 
 def detect_turned(detector: FaceDetector, frame: np.ndarray, quarter_turns: int) -> list[FaceDetection]:
-    """The faces that are seen when `frame`, (H, W, 3) uint8, is turned counterclockwise by so many quarters.
+    """Detect the faces in `frame`, (H, W, 3) uint8, rotated counterclockwise by `quarter_turns` times 90 degrees.
 
-    Boxes and landmarks are those of the frame as it is.
+    Boxes and landmarks refer to the frame before the rotation.
     """
-    # Turning what is searched anyway costs a hundredth of turning a frame of 3840x2160.
+    # Rotating the downscaled frame costs a hundredth of rotating a frame of 3840x2160.
     picture = detector.scaled(frame) if isinstance(detector, FollowingDetector) else frame
     height, width = picture.shape[:2]
     unscale = np.array([frame.shape[1] / width, frame.shape[0] / height])
@@ -126,7 +126,7 @@ def detect_turned(detector: FaceDetector, frame: np.ndarray, quarter_turns: int)
 
 
 def _turn_back(points: np.ndarray, quarter_turns: int, height: int, width: int) -> np.ndarray:
-    """Points (N, 2) of `numpy.rot90(frame, quarter_turns)` in the pixels of the (height, width) frame."""
+    """Map points (N, 2) of `numpy.rot90(frame, quarter_turns)` to pixels of the (height, width) frame."""
     x, y = points[:, 0], points[:, 1]
     if quarter_turns == 1:
         return np.stack([width - y, x], axis=1)

@@ -2,7 +2,7 @@
 """The face detector MTCNN.
 
 Zhang et al. 2016, https://arxiv.org/abs/1604.02878, in the implementation and with the weights of facenet-pytorch
-(MIT). It and torch are imported on first use only.
+(MIT). facenet-pytorch and torch are imported on first use.
 """
 
 from __future__ import annotations
@@ -22,22 +22,23 @@ if TYPE_CHECKING:
 
 INSTALL_COMMAND = "pip install facenet-pytorch==2.5.3"
 
-# The region searched for a known face, in sides of its box, the side in pixels that it is scaled to, and the smallest
-# face there. On 60 real videos this loses no face that a whole search finds; the boxes' median IoU is .94 to .96.
+# Side of the region that is searched for a known face, relative to its box, the side in pixels to which it is scaled,
+# and the smallest face in it. On 60 real videos this misses no face that a full search finds; the median IoU of the
+# boxes is .94 to .96.
 _REGION_SCALE = 2.0
 _REGION_SIDE = 128
 _REGION_MIN_FACE = 48
-# What `finer` searches for: faces of so many pixels in a frame of this long side.
+# Settings of `finer`: smallest face, and longer side of the frame, in pixels.
 _FINE_SIDE, _FINE_FACE = 1280, 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class MTCNNDetector:
-    """MTCNN from facenet-pytorch, on frames brought to a size at which it is fast and finds faces.
+    """MTCNN from facenet-pytorch, on frames scaled to a suitable size.
 
     A frame is scaled down until its long side is `max_side` pixels, or up until it is `min_side`; `min_face_size`
-    counts pixels of that scaled frame. The networks are loaded on first use, kept by the module (an instance holds
-    settings only) and shared between threads. Faces below a score of 0.7 are dropped by MTCNN itself.
+    counts pixels of that scaled frame. The networks are loaded on first use, kept in the module and shared between
+    threads; an instance contains only settings. Faces below a score of 0.7 are dropped by MTCNN itself.
     """
 
     min_face_size: int = 40
@@ -46,23 +47,23 @@ class MTCNNDetector:
     device: str = "cpu"
 
     def detect(self, frames: np.ndarray) -> list[list[FaceDetection]]:
-        """The faces of each of the `frames`, (T, H, W, 3) uint8 RGB, largest first.
+        """Detect the faces of each frame, (T, H, W, 3) uint8 RGB, the largest first.
 
         Raises:
-            ValueError: For another kind of array.
-            ImportError: Where facenet-pytorch is not installed.
+            ValueError: If the array has another shape or type.
+            ImportError: If facenet-pytorch is not installed.
         """
         check_frames(frames)
         # One by one: a batch is no faster on a CPU, and only one scaled frame exists at a time.
         return [self._detect_one(frame) for frame in frames]
 
     def scaled(self, frame: np.ndarray) -> np.ndarray:
-        """The frame, (H, W, 3) uint8, at the size at which it is searched, (h, w, 3) uint8."""
+        """Return the frame, (H, W, 3) uint8, at the size at which it is searched, (h, w, 3) uint8."""
         scaled: np.ndarray = self._scaled(frame).numpy()
         return scaled
 
     def detect_near(self, frame: np.ndarray, box: np.ndarray) -> list[FaceDetection]:
-        """The faces around `box` in `frame`, (H, W, 3) uint8, for a fifth of a whole search's cost."""
+        """Detect the faces around `box` in `frame`, (H, W, 3) uint8, at a fifth of the cost of a full search."""
         x0, y0, x1, y1 = region_around(box, _REGION_SCALE, frame)
         if x1 <= x0 or y1 <= y0:
             return []
@@ -70,7 +71,7 @@ class MTCNNDetector:
         return [face.transformed(1.0, (x0, y0)) for face in close_up.detect(frame[None, y0:y1, x0:x1])[0]]
 
     def finer(self) -> MTCNNDetector:
-        """A detector for faces of 20 pixels in frames of up to 1280."""
+        """Return a detector for faces of 20 pixels in frames of up to 1280 pixels."""
         return replace(self, max_side=max(_FINE_SIDE, self.max_side), min_face_size=_FINE_FACE)
 
     def _scaled(self, frame: np.ndarray) -> torch.Tensor:
@@ -83,7 +84,7 @@ class MTCNNDetector:
         if max(height, width) == 0:
             return []
         scaled = self._scaled(frame)
-        if min(scaled.shape[:2]) <= self.min_face_size:  # MTCNN has no scale to search and raises
+        if min(scaled.shape[:2]) <= self.min_face_size:  # MTCNN would have no scale to search and raise an error
             return []
         mtcnn = _load_mtcnn(self.min_face_size, self.device)
         import torch
@@ -108,16 +109,16 @@ def _load_mtcnn(min_face_size: int, device: str) -> Any:
     try:
         facenet_pytorch = importlib.import_module("facenet_pytorch")
     except ModuleNotFoundError as error:
-        raise ImportError(f"Finding faces needs facenet-pytorch, install it with: {INSTALL_COMMAND}") from error
+        raise ImportError(f"Detecting faces with MTCNN requires facenet-pytorch: {INSTALL_COMMAND}") from error
     mtcnn = facenet_pytorch.MTCNN(keep_all=True, min_face_size=min_face_size, device=torch.device(device))
-    # Pooling runs on vectors where the channels of a pixel lie together: a third less time, the same boxes.
+    # Pooling is vectorised in the channels-last format: a third less time, the same boxes.
     return mtcnn.eval().float().requires_grad_(False).to(memory_format=torch.channels_last)
 
 
 def _scale(frame: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """The frame as (height, width, 3) uint8, averaged over the pixels that it merges.
+    """Resize the frame to (height, width, 3) uint8 by area averaging.
 
-    The channels lie apart in memory: MTCNN is a tenth faster with that.
+    The result is channels-first in memory, with which MTCNN is a tenth faster.
     """
     import torch
     from torchvision.transforms.v2 import functional as F

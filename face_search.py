@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Searching a video for faces: whole frames now and then, the neighbourhood of known faces in between.
+"""Search a video for faces: whole frames at intervals, and the surroundings of known faces in between.
 
-Where that finds too little, turned frames, smaller faces and more frames are tried.
+If this finds too few faces, rotated frames, smaller faces and more frames are tried.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from .face_tracking import MIN_IOU, FaceTrack, box_iou, find_cuts, link_detectio
 from .video_decoding import FrameSource, VideoDecodeError
 
 
-# Every so many frames the whole frame is searched, in between only the neighbourhood of the faces found last.
+# Interval in frames at which the whole frame is searched; in between, only the surroundings of known faces are.
 WHOLE_SEARCH_EVERY = 4
-# Inside a gap of a track, near the place where the face must be, a lower score convinces.
+# Within a gap of a track, near the expected position of the face, a lower score is sufficient.
 GAP_SCORE = 0.7
-# What is tried before giving up: smaller faces on this many frames, and this many more frames.
+# Before giving up, smaller faces are searched in this many frames, and then this many more frames are searched.
 _FINE_FRAMES = 8
 _MORE_FRAMES_FACTOR, _MAX_MORE_FRAMES = 3, 60
-# Where faces are seen on a smaller share of the frames than this, the video may lie on its side: it does if a turn
-# shows faces on so large a share of this many frames, and at least twice as often.
+# If faces are found in less than this share of the frames, the video may be rotated. It is, if a rotation shows faces
+# in this share of this many frames, and at least twice as often.
 _SELDOM, _TURNED_SHARE, _TURNED_FRAMES = 0.5, 0.75, 4
 
 
 @dataclass(eq=False)
 class _Search:
-    """The faces found in one pass over some frames of a video, in pixels of a picture of `size` (width, height)."""
+    """Faces found in one pass over some frames of a video, in pixels of an image of `size` (width, height)."""
 
     size: tuple[int, int]
     indices: list[int] = field(default_factory=list)
@@ -46,23 +46,23 @@ class _Search:
 def search_tracks(
     source: FrameSource, indices: Sequence[int], detector: FaceDetector, min_score: float
 ) -> list[FaceTrack]:
-    """The faces of a video as tracks, the main face first; see `face_cropping.find_face_tracks`.
+    """Find the face tracks of a video, the main face first; see `face_cropping.find_face_tracks`.
 
     Args:
         source: The video.
         indices: Ascending indices of the frames.
-        detector: Finds the faces of single frames.
+        detector: Face detector for single frames.
         min_score: Detections below this score are ignored.
 
     Returns:
-        The tracks; none where no face is found on these frames nor on others.
+        The tracks; empty if no face is found.
 
     Raises:
-        VideoDecodeError: If none of the frames decodes.
+        VideoDecodeError: If none of the frames can be decoded.
     """
     search = _search(source, indices, detector, min_score)
     if not search.indices:
-        raise VideoDecodeError(source.name, f"none of the {len(indices)} wanted frames decodes")
+        raise VideoDecodeError(source.name, f"none of the {len(indices)} requested frames can be decoded")
     if sum(_is_seen(faces) for faces in search.faces) < _SELDOM * len(search.faces):
         search, detector = _search_harder(source, search, detector, min_score)
     if not any(search.faces):
@@ -77,12 +77,12 @@ def search_tracks(
 
 
 def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector, min_score: float) -> _Search:
-    """Search frames in order, following the faces found last where the detector allows it."""
+    """Search frames in order, and follow the faces found last if the detector supports it."""
     search: _Search | None = None
     thumbnails: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
     for index, frame in source.frames(indices):
-        # Known without decoding once a frame was read.
+        # After the first frame has been read, the size is known without decoding.
         search = search or _Search((source.width, source.height))
         thumbnails.append(scale_frame(frame, 32, 32))
         sizes.append((frame.shape[1], frame.shape[0]))
@@ -104,14 +104,14 @@ def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector,
 
 
 def _rescale(face: FaceDetection, old: tuple[int, int], new: tuple[int, int]) -> FaceDetection:
-    """A face of a picture of one width and height in a picture of another; landmarks are left out there."""
+    """Map a face to an image of another size; landmarks are dropped then."""
     return face if old == new else FaceDetection(rescale_box(face.box, old, new), face.score)
 
 
 def _detect_near(
     detector: FollowingDetector, frame: np.ndarray, box: np.ndarray, size: tuple[int, int]
 ) -> list[FaceDetection]:
-    """`detector.detect_near` with boxes in pixels of a picture of `size` (width, height)."""
+    """Call `detector.detect_near` with boxes in pixels of an image of `size` (width, height)."""
     own = (frame.shape[1], frame.shape[0])
     return [_rescale(face, own, size) for face in detector.detect_near(frame, rescale_box(box, size, own))]
 
@@ -119,7 +119,7 @@ def _detect_near(
 def _follow(
     detector: FollowingDetector, frame: np.ndarray, last: list[FaceDetection], min_score: float, size: tuple[int, int]
 ) -> list[FaceDetection] | None:
-    """Each of the `last` faces in this frame; None where there is none or one is lost."""
+    """Find each of the `last` faces in this frame; `None` if there are none or one is lost."""
     found: list[FaceDetection] = []
     for face in last:
         match = _closest(_detect_near(detector, frame, face.box, size), face.box, found, min_score)
@@ -132,7 +132,7 @@ def _follow(
 def _closest(
     near: list[FaceDetection], box: np.ndarray, taken: Sequence[FaceDetection], min_score: float
 ) -> FaceDetection | None:
-    """The face that overlaps `box` most, leaving out unsure ones and those that are `taken`."""
+    """Return the face that overlaps `box` most, except uncertain ones and those in `taken`."""
     candidates = [
         (box_iou(face.box, box), face.score, i)
         for i, face in enumerate(near)
@@ -145,10 +145,10 @@ def _closest(
 def _look_again(
     source: FrameSource, search: _Search, tracks: list[FaceTrack], detector: FollowingDetector, min_score: float
 ) -> bool:
-    """Search for each face near its place in the few frames beside its detections; True if any was found.
+    """Search for each face near its position in the frames next to its detections; return whether any was found.
 
-    This fills gaps, where a lower score will do, and finds newcomers in the frames before the whole search that
-    first saw them.
+    This fills gaps, in which a lower score is sufficient, and finds new faces in the frames before the full search
+    that first detected them.
     """
     position_of = {index: p for p, index in enumerate(search.indices)}
     expected: dict[int, list[tuple[np.ndarray, float]]] = {}
@@ -177,7 +177,7 @@ def _look_again(
 def _search_harder(
     source: FrameSource, search: _Search, detector: FaceDetector, min_score: float
 ) -> tuple[_Search, FaceDetector]:
-    """What finds more than `search` did, and the detector that found it: see `find_face_tracks`."""
+    """Return a search that finds more than `search`, and its detector; see `find_face_tracks`."""
     indices, is_empty = search.indices, not any(search.faces)
     few = _spread(indices, _FINE_FRAMES if is_empty else _TURNED_FRAMES)
     upright = sum(_is_seen(faces) for index, faces in zip(indices, search.faces, strict=True) if index in few)
@@ -186,7 +186,7 @@ def _search_harder(
         fine = detector.finer()
     turns = [_Turned(detector, quarter_turns) for quarter_turns in (1, 3, 2)]
     counts, is_small = [0, 0, 0], False
-    # One pass for all: decoding large frames again costs more than looking at them.
+    # All rotations share one pass, because decoding large frames again costs more than searching them.
     for _, frame in source.frames(few):
         for i, turned in enumerate(turns):
             counts[i] += _is_seen(_detect(turned, frame, min_score), turned.quarter_turns)
@@ -211,13 +211,13 @@ def _detect(detector: FaceDetector, frame: np.ndarray, min_score: float) -> list
 
 
 def _is_seen(faces: Sequence[FaceDetection], quarter_turns: int = 0) -> bool:
-    """Whether a face is there that so many turns put upright, as far as that is known."""
+    """Return whether this rotation makes a face upright, as far as that is known."""
     return any(face.quarter_turns in (None, quarter_turns) for face in faces)
 
 
 @dataclass(frozen=True)
 class _Turned:
-    """A detector that looks for faces which so many turns of 90 degrees counterclockwise put upright."""
+    """A detector of faces that are upright after counterclockwise rotations by 90 degrees."""
 
     detector: FaceDetector
     quarter_turns: int
@@ -227,7 +227,7 @@ class _Turned:
 
 
 def _spread(values: Sequence[int], count: int) -> list[int]:
-    """At most `count` of the values, evenly spread from the first to the last."""
+    """Return at most `count` of the values, evenly spaced from the first to the last."""
     if len(values) <= count:
         return list(values)
     return [values[int(i)] for i in np.linspace(0, len(values) - 1, count).round()]

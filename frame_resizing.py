@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Resize frames with numpy alone, to the very values that torchvision gives, where importing torch takes too long."""
+"""Resize frames with numpy only, with the same results as torchvision, to avoid the time of importing torch."""
 
 import functools
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 import numpy as np
 
 
-# Output pixels that one product computes: wide enough for fast products, narrow enough that few factors are zero.
+# Output pixels per matrix product: enough for fast products, few enough that most weights are not zero.
 _BLOCK = 16
-# Fixed-point weights are integers of 16 bits, and have at most so many bits behind the point.
+# Fixed-point weights are 16-bit integers with at most this many fractional bits.
 _MAX_PRECISION = 22
-# A float32 holds all integers up to here.
+# A float32 represents all integers up to this value.
 _EXACT_IN_FLOAT32 = 1 << 24
 
 
 @dataclass(frozen=True)
 class _Band:
-    """Outputs `first` to `first + weights.shape[1]` of a resized axis, from the inputs from `start` on."""
+    """Outputs `first` to `first + weights.shape[1]` of a resized axis, from the inputs that begin at `start`."""
 
     first: int
     start: int
@@ -26,7 +26,7 @@ class _Band:
 
 @dataclass(frozen=True)
 class _Axis:
-    """How one axis is resized: the bands of its matrix of weights, which hold `2**precision` for a weight of 1."""
+    """Resizing of one axis: the bands of its weight matrix, in which `2**precision` is a weight of 1."""
 
     bands: tuple[_Band, ...]
     precision: int
@@ -34,10 +34,10 @@ class _Axis:
 
 def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
     """
-    Resize a frame by a triangle filter that averages over the pixels that it merges.
+    Resize a frame with an antialiased triangle filter.
 
-    This is the antialiased bilinear `resize` of torchvision for uint8 on a CPU, to the bit: rows first, then columns,
-    each with weights of 16 bits in fixed-point numbers and rounded to uint8
+    The result is bit-equal to that of torchvision's antialiased bilinear `resize` for uint8 on a CPU: rows first, then
+    columns, each with 16-bit fixed-point weights and rounded to uint8
     (`_compute_index_ranges_int16_weights` in ATen's UpSampleKernel.cpp).
 
     Args:
@@ -49,7 +49,7 @@ def resize_frame(frame: np.ndarray, height: int, width: int) -> np.ndarray:
         Array of shape (height, width, C), uint8, contiguous.
 
     Raises:
-        ValueError: If the frame is of another kind or empty, or the new size is not positive.
+        ValueError: If the frame is empty or has another shape or type, or if the new size is not positive.
 
     Example:
         >>> import numpy as np
@@ -81,7 +81,7 @@ def _resize_rows(pixels: np.ndarray, resized: np.ndarray) -> None:
     for band in axis.bands:
         taps, outputs = band.weights.shape
         sums = values[:, band.start : band.start + taps] @ band.weights
-        # Adding a half before rounding down rounds; nothing is negative or too large, as the weights are not.
+        # Adding one half before truncation rounds to nearest; the weights rule out negative values and overflow.
         sums += 1 << (axis.precision - 1)
         sums *= 2.0**-axis.precision
         resized[:, band.first : band.first + outputs] = sums
@@ -89,7 +89,7 @@ def _resize_rows(pixels: np.ndarray, resized: np.ndarray) -> None:
 
 @functools.lru_cache(maxsize=256)
 def _resized_axis(old: int, new: int) -> _Axis:
-    """The weights of an axis of `old` pixels that becomes one of `new`."""
+    """Compute the weights that resize an axis from `old` to `new` pixels."""
     scale = old / new
     support = max(scale, 1.0)
     centers = scale * (np.arange(new) + 0.5)
@@ -117,7 +117,7 @@ def _resized_axis(old: int, new: int) -> _Axis:
 
 
 def _is_full(largest: float, bits: int) -> bool:
-    """Whether one more bit behind the point would make the largest weight too large for 16 bits."""
+    """Return whether one more fractional bit would make the largest weight exceed 16 bits."""
     return int(0.5 + largest * (1 << (bits + 1))) >= 1 << 15
 
 

@@ -25,7 +25,7 @@ from torch import nn
 from .timm_backbones import is_timm
 
 
-# For each family of torchvision's backbones, the last module whose output still is a feature map.
+# For each family of torchvision's backbones, the last module whose output is a feature map.
 _LAST_MAPS = ("layer4", "features", "conv5")
 # Bounds the memory of the backbone.
 FRAMES_PER_PASS = 4
@@ -121,7 +121,7 @@ def last_map_module(network: Any) -> nn.Module:
 
 @torch.no_grad()
 def _last_map_of_timm(backbone: Any, like: torch.Tensor, image_size: int) -> nn.Module | None:
-    """The module whose output timm's `forward_features` returns, if it is a feature map."""
+    """Return the module whose output timm's `forward_features` returns, if it is a feature map."""
     returned: list[tuple[nn.Module, torch.Tensor]] = []
     hooks = [
         module.register_forward_hook(lambda module, _, output: returned.append((module, output)))
@@ -139,7 +139,7 @@ def _last_map_of_timm(backbone: Any, like: torch.Tensor, image_size: int) -> nn.
 
 @contextlib.contextmanager
 def _frozen(network: nn.Module) -> Iterator[None]:
-    """Inside, no parameter asks for a gradient."""
+    """Disable the gradients of all parameters within the block."""
     thawed = [parameter for parameter in network.parameters() if parameter.requires_grad]
     for parameter in thawed:
         parameter.requires_grad_(False)

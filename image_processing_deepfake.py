@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Processors: a video, a clip or a list of frames becomes `pixel_values_videos`, with or without cropping the face."""
+"""Processors that convert a video, a clip or a list of frames to `pixel_values_videos`, with or without face crops."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -51,10 +51,11 @@ _DOWNLOAD_OPTIONS = ("cache_dir", "force_download", "local_files_only", "revisio
 class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[call-arg]
     r"""
     antialias (`bool`, *optional*, defaults to `True`):
-        Whether resizing averages over the pixels it merges. Checkpoints trained on OpenCV's bilinear frames want
+        Whether to resize with antialiasing. Checkpoints trained on frames resized bilinearly by OpenCV require
         `False`.
     channel_order (`str`, *optional*, defaults to `"rgb"`):
-        `"bgr"` for checkpoints that were trained on OpenCV frames as they come. `image_mean` and `image_std` apply in
+        `"bgr"` for checkpoints that were trained on OpenCV frames in their original channel order. `image_mean` and
+        `image_std` apply in
         this order.
     frame_sampling (`str`, *optional*, defaults to `"even"`):
         `"even"` spreads the frames over the whole video, `"first"` takes the first ones, `"bursts"` takes evenly
@@ -64,13 +65,13 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
     do_crop_faces (`bool`, *optional*, defaults to `False`):
         Whether to find the main face and crop each frame to it.
     face_margin (`float`, *optional*, defaults to 1.3):
-        Side of the crop over the side of the face box.
+        Side of the crop relative to the side of the face box.
     face_square (`bool`, *optional*, defaults to `True`):
-        Whether the crop is a square; else it has the shape of the box and resizing stretches it.
+        Whether the crop is a square; otherwise it has the aspect ratio of the box, and resizing stretches it.
     face_padding (`str`, *optional*, defaults to `"reflect"`):
-        What stands outside the frame: `"reflect"` or `"zero"`.
+        Fill of pixels outside the frame: `"reflect"` or `"zero"`.
     face_detector (`str`, *optional*, defaults to `"centerface"`):
-        What finds the faces: `"centerface"` or `"mtcnn"`. A checkpoint stores the one that its weights go with.
+        Face detector: `"centerface"` or `"mtcnn"`. A checkpoint stores the detector that it was trained with.
     face_min_size (`int`, *optional*, defaults to 40):
         Smallest face, in pixels of the searched frame, that the first search looks for.
     face_min_score (`float`, *optional*, defaults to 0.9):
@@ -90,7 +91,7 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
     face_min_score: float | int | None
 
 
-# What each step cannot do without, and how torchvision can resize.
+# Settings that each step requires, and the interpolation modes of torchvision.
 _NEEDED = {
     "do_resize": ("size",),
     "do_center_crop": ("crop_size",),
@@ -99,7 +100,7 @@ _NEEDED = {
 }
 _RESAMPLINGS = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
 
-# What a preset's checkpoints were trained on where that differs from what its configuration says.
+# Preprocessing of the checkpoints of a preset, if it does not follow from the configuration.
 PRESET_CHOICES: dict[str, dict[str, Any]] = {
     "efficientnet-lite2-frames": {
         "image_mean": [0.485, 0.456, 0.406],
@@ -110,7 +111,7 @@ PRESET_CHOICES: dict[str, dict[str, Any]] = {
 
 
 class DeepfakeProcessorDefaults:
-    """The choices of both processors, checked: what is stored in a checkpoint folder replaces them."""
+    """Default settings of both processors, which those stored in a checkpoint folder replace, and their validation."""
 
     resample = PILImageResampling.BILINEAR
     image_mean = [0.485, 0.456, 0.406]
@@ -140,7 +141,7 @@ class DeepfakeProcessorDefaults:
     model_input_names = ["pixel_values_videos"]
 
     def choices(self) -> dict[str, Any]:
-        """Every choice by its name, as the constructor takes it."""
+        """Return every setting by name, as the constructor accepts it."""
         values = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
 
@@ -170,7 +171,7 @@ class DeepfakeProcessorDefaults:
             raise ValueError(f"do_pad fits a frame into a size with height and width, got {size}.")
         for flag, needed in _NEEDED.items():
             if getattr(self, flag) and any(getattr(self, name) is None for name in needed):
-                raise ValueError(f"{flag} needs {' and '.join(needed)}.")
+                raise ValueError(f"{flag} requires {' and '.join(needed)}.")
         if not isinstance(self.resample, int) or self.resample not in _RESAMPLINGS:
             known = ", ".join(f"{number:d} ({number.name.lower()})" for number in _RESAMPLINGS)
             raise ValueError(f"resample must be one of {known}, got {self.resample!r}.")
@@ -178,12 +179,12 @@ class DeepfakeProcessorDefaults:
             value = getattr(self, name)
             if value is None or not 1 <= value <= 10_000:
                 raise ValueError(f"{name} must lie between 1 and 10000, got {value}.")
-        # Says what does not add up.
+        # This raises an error that describes the inconsistency.
         select_frames(self.num_frames, self.num_frames, sampling=self.frame_sampling, burst_length=self.burst_length)
         for name in ("image_mean", "image_std", "rescale_factor"):
             value = getattr(self, name)
             if value is not None and not (np.isfinite(value).all() and (name == "image_mean" or np.all(value))):
-                raise ValueError(f"{name} must be finite and, but for the mean, not zero, got {value}.")
+                raise ValueError(f"{name} must be finite and, except for the mean, not zero, got {value}.")
             if np.size(value) not in (1, 3):
                 raise ValueError(f"{name} must be one number or three, got {value}.")
 
@@ -192,7 +193,7 @@ class DeepfakeProcessorDefaults:
 class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoProcessor):
     def __init__(self, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> None:
         super().__init__(**kwargs)
-        # A wrong choice is named here, not at the first video.
+        # An invalid setting is reported here, not at the first video.
         self.check_choices()
         self.face_settings()
 
@@ -213,8 +214,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     @classmethod
     def from_config(cls, config: DeepfakeConfig, **kwargs: Any) -> "DeepfakeVideoProcessor":
         """
-        The preprocessing that a configuration asks for, cropped to the main face: its size and number of frames, and
-        the normalisation that timm states for a timm backbone.
+        Create the processor for a configuration: face crops in its image size and number of frames, with the
+        normalisation of timm for a timm backbone.
         """
         size = {"height": config.image_size, "width": config.image_size}
         choices = {"size": size, "num_frames": config.num_frames, "do_crop_faces": True}
@@ -226,7 +227,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeVideoProcessor":
         """
-        The preprocessing of a preset of [`DeepfakeConfig`].
+        Create the processor for a preset of [`DeepfakeConfig`].
 
         Args:
             name (`str`):
@@ -266,7 +267,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     ) -> tuple[Clip, VideoMetadata]:
         is_file = isinstance(video, str)
         with VideoReader(video) if isinstance(video, str) else nullcontext(FrameArray(_to_frames(video))) as source:
-            # A file is sampled unless the call says no: nobody means all frames of a film.
+            # A file is sampled unless the caller disables it, because decoding all frames of a film is never intended.
             indices = np.arange(source.num_frames)
             if kwargs.get("do_sample_frames", is_file or self.do_sample_frames):
                 indices = self.frame_indices(source.num_frames, source.fps, **kwargs)
@@ -276,7 +277,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         return clip, metadata
 
     def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
-        """One frame `(H, W, 3)` uint8 at the size of the network's input, so that no large frames pile up."""
+        """Resize one frame to the input size of the network, so that large frames do not accumulate in memory."""
         if not self._choice(kwargs, "do_resize"):
             return frame
         size = self._standardize_kwargs(size=self._choice(kwargs, "size"), default_to_square=False)["size"]
@@ -303,7 +304,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         return torch.nn.functional.pad(images, (left, right, top, bottom))
 
     def fetch_videos(self, video_url_or_urls: Any, sample_indices_fn: Any = None) -> Any:
-        """Whole frames `(T, H, W, 3)` and metadata, by this project's own reader: Transformers' are never used."""
+        """Read whole frames `(T, H, W, 3)` and metadata with the reader of this package, not with Transformers."""
         if isinstance(video_url_or_urls, list):
             return list(zip(*[self.fetch_videos(item, sample_indices_fn) for item in video_url_or_urls], strict=True))
         with VideoReader(video_url_or_urls) as reader:
@@ -317,15 +318,15 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
 
     def sample_frames(self, metadata: VideoMetadata, **kwargs: Any) -> np.ndarray:
         """
-        Indices of the frames of a clip that is given as an array; [`frame_indices`] is its sister for files.
+        Select the frames of a clip in memory; see [`frame_indices`] for files.
 
         Raises:
-            ValueError: If more frames are asked for than the clip has: it was the caller who chose them.
+            ValueError: If more frames are requested than the clip has.
         """
         indices = self.frame_indices(metadata.total_num_frames, metadata.fps, **kwargs)
         if len(indices) > metadata.total_num_frames:
             raise ValueError(
-                f"{len(indices)} frames were asked for and the clip has {metadata.total_num_frames}: "
+                f"{len(indices)} frames were requested, but the clip has {metadata.total_num_frames}: "
                 "give a smaller num_frames, or do_sample_frames=False to use the clip as it is."
             )
         return indices
@@ -390,14 +391,14 @@ def _metadata_of(source: FrameSource) -> VideoMetadata:
 
 
 def _to_frames(video: np.ndarray | torch.Tensor) -> np.ndarray:
-    """A clip in either channel layout as `(T, H, W, 3)` uint8 RGB."""
+    """Convert a clip in either channel layout to `(T, H, W, 3)` uint8 RGB."""
     frames = video.cpu().numpy() if isinstance(video, torch.Tensor) else np.asarray(video)
     if infer_channel_dimension_format(frames) == ChannelDimension.FIRST:
         frames = frames.transpose(0, 2, 3, 1)
     if frames.dtype != np.uint8 or frames.shape[-1] != 3:
         raise ValueError(
-            f"Faces are searched in RGB frames of dtype uint8, got {frames.dtype} with {frames.shape[-1]} channels: "
-            "convert the clip, or give crops and do_crop_faces=False."
+            f"Face detection requires RGB frames of dtype uint8, got {frames.dtype} with {frames.shape[-1]} channels: "
+            "convert the clip, or pass face crops with do_crop_faces=False."
         )
     return frames
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""PyTorch model: a convolutional network reads each frame, a recurrent one reads the clip, a head judges it."""
+"""PyTorch model: a convolutional frame encoder, a recurrent temporal encoder and a classifier."""
 
 import itertools
 import math
@@ -36,7 +36,7 @@ from .torchvision_backbones import load_torchvision_weights, use_same_padding
 
 logger = logging.get_logger(__name__)
 
-# Frames that pass the backbone at once where no gradient is kept; bounds the memory of long clips.
+# Frames per backbone call if no gradient is needed, which bounds the memory for long clips.
 FRAMES_PER_PASS = 32
 
 
@@ -65,11 +65,12 @@ class DeepfakeVideoClassifierOutput(ModelOutput):
 
 
 class DeepfakeFrameEncoder(nn.Module):
-    """A network of torchvision or timm without its classifier: `(N, C, H, W)` to features `(N, num_features)`."""
+    """A torchvision or timm network without its classifier: from `(N, C, H, W)` to features `(N, num_features)`."""
 
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__()
-        # Pretrained weights come after construction (`from_backbone_pretrained`): here they would be overwritten.
+        # Pretrained weights are loaded after construction (`from_backbone_pretrained`); here they would be
+        # overwritten.
         # CODEPATH: timm in the EfficientNet-Lite2 and Xception frame classifiers, torchvision in the older systems.
         if is_timm(config.backbone):
             backbone = build_timm_backbone(
@@ -96,16 +97,16 @@ class DeepfakeFrameEncoder(nn.Module):
     def forward(self, frames: torch.Tensor) -> torch.Tensor:
         if self.training or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return self.backbone(frames)
-        # Convolutions on a CPU take two thirds to nine tenths of the time where the channels of a pixel lie together.
+        # With channels-last memory, convolutions on a CPU take two thirds to nine tenths of the time.
         chunks = frames.contiguous(memory_format=torch.channels_last).split(FRAMES_PER_PASS)
         return torch.cat([self.backbone(chunk) for chunk in chunks])
 
 
 class DeepfakeTemporalEncoder(nn.Module):
     """
-    The recurrent part: frame features `(B, T, num_features)` to hidden states `(B, T, output_size)`.
+    The recurrent part: from frame features `(B, T, num_features)` to hidden states `(B, T, output_size)`.
 
-    Valid frames are moved together before the RNN runs, so a masked frame neither counts as a step nor leaves a gap.
+    Valid frames are moved to the front before the RNN runs, so that masked frames are not steps of the RNN.
     """
 
     def __init__(self, config: DeepfakeConfig) -> None:
@@ -147,12 +148,12 @@ class DeepfakeTemporalEncoder(nn.Module):
 
 
 class DeepfakePooler(nn.Module):
-    """Hidden states `(B, T, D)` and their mask `(B, T)` to one vector a clip `(B, D)`."""
+    """Pools hidden states `(B, T, D)` with their mask `(B, T)` to one vector per clip `(B, D)`."""
 
     def __init__(self, config: DeepfakeConfig) -> None:
         super().__init__()
         self.pooling = config.pooling
-        # CODEPATH: "attention" in the deployed EfficientNet-B0 + Bi-LSTM, which has these weights; others pool freely.
+        # CODEPATH: "attention" in the deployed EfficientNet-B0 + Bi-LSTM, which has these weights.
         if config.pooling == "attention":
             self.dense = nn.Linear(config.output_size, config.attention_hidden_size)
             self.score = nn.Linear(config.attention_hidden_size, 1)
@@ -228,14 +229,14 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         cls, config: DeepfakeConfig, weights: str = "DEFAULT", progress: bool = True
     ) -> "DeepfakePreTrainedModel":
         """
-        A model whose backbone holds the weights published by torchvision or timm and whose other parts are new.
+        Create a model with the backbone weights that torchvision or timm publishes and new weights elsewhere.
 
         Args:
             config ([`DeepfakeConfig`]):
                 Its `backbone` names the weights.
             weights (`str`, *optional*, defaults to `"DEFAULT"`):
                 Member of torchvision's weights enum of that backbone, such as `"IMAGENET1K_V1"`; or timm's tag of the
-                weights, such as `"in1k"`, if the name of a timm backbone does not hold it.
+                weights, such as `"in1k"`, if the name of a timm backbone does not contain it.
             progress (`bool`, *optional*, defaults to `True`):
                 Whether to show the download.
 
@@ -259,7 +260,7 @@ class DeepfakePreTrainedModel(PreTrainedModel):
 @auto_docstring(custom_intro="Frame encoder, temporal encoder and pooling, without a classifier.")
 class DeepfakeModel(DeepfakePreTrainedModel):
     def __init__(self, config: DeepfakeConfig) -> None:
-        # Fields can be assigned after the configuration was checked; what a model is built from is checked again.
+        # Fields can be assigned after the configuration was checked, so it is checked again here.
         config.validate()
         super().__init__(config)
         self.frame_encoder = DeepfakeFrameEncoder(config)
@@ -271,13 +272,13 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
         """
-        Features of each frame, computed once; windows of a timeline slide over them.
+        Compute the features of each frame, over which the windows of a timeline can slide.
 
         Args:
             pixel_values_videos (`torch.Tensor` of shape `(batch_size, num_frames, num_channels, height, width)`):
                 Normalised frames.
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
-                True where a frame is real. Masked frames are not even read; their features are 0.
+                True for valid frames. Masked frames are not computed; their features are 0.
 
         Returns:
             `torch.Tensor` of shape `(batch_size, num_frames, num_features)`.
@@ -316,13 +317,13 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         self, frame_features: torch.Tensor, frame_mask: torch.Tensor | None = None, **kwargs: Any
     ) -> BaseModelOutputWithPooling:
         """
-        The part after [`get_frame_features`].
+        Apply the temporal encoder and the pooling to frame features.
 
         Args:
             frame_features (`torch.Tensor` of shape `(batch_size, num_frames, num_features)`):
-                What [`get_frame_features`] returned, or a window of it.
+                Result of [`get_frame_features`], or a window of it.
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
-                True where a frame is real.
+                True for valid frames.
 
         Returns:
             `BaseModelOutputWithPooling`, its `last_hidden_state` of shape `(batch_size, num_frames, output_size)` and
@@ -346,8 +347,8 @@ class DeepfakeModel(DeepfakePreTrainedModel):
 @auto_docstring(
     custom_intro="""
     Real or fake: [`DeepfakeModel`] with a classifier for the clip and for each frame.
-    The `video-classification` pipeline judges the main face alone, `deepfake-video predict` every person, of whom the
-    highest score counts; with one person in the video both agree.
+    The `video-classification` pipeline scores only the main face. `deepfake-video predict` scores every person and
+    returns the highest score; both agree if the video shows one person.
     """
 )
 class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
@@ -372,7 +373,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
     def get_frame_features(
         self, pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None = None
     ) -> torch.Tensor:
-        """Features of each frame, see [`DeepfakeModel.get_frame_features`]."""
+        """Compute the features of each frame, see [`DeepfakeModel.get_frame_features`]."""
         return self.deepfake.get_frame_features(pixel_values_videos, frame_mask)
 
     @can_return_tuple
@@ -401,11 +402,11 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         **kwargs: Any,
     ) -> DeepfakeVideoClassifierOutput:
         """
-        The part after [`get_frame_features`]: cheap, so it can run anew for each window of a timeline.
+        Classify frame features. This is fast enough to repeat for each window of a timeline.
 
         Args:
             frame_features (`torch.Tensor` of shape `(batch_size, num_frames, num_features)`):
-                What [`get_frame_features`] returned, or a window of it.
+                Result of [`get_frame_features`], or a window of it.
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
                 True where a frame is real.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
@@ -440,7 +441,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
 
     def grad_cam(self, pixel_values_videos: torch.Tensor, label: str = "fake") -> GradCam:
         """
-        Grad-CAM (Selvaraju et al., 2017) of one clip: which parts of each frame raise the logit of a label.
+        Compute Grad-CAM (Selvaraju et al., 2017) of one clip: the parts of each frame that raise the logit of a label.
 
         The model must be in evaluation mode. The cost is one forward pass, and a backward pass without the backbone.
 
@@ -454,7 +455,8 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             `GradCam`, its `maps` an array of shape `(num_frames, h, w)` in the resolution of the last feature map.
 
         Raises:
-            ValueError: If it is not one clip, or the backbone does not end in feature maps, as vision transformers.
+            ValueError: If the input is not one clip, or if the backbone does not end in feature maps, as in vision
+                transformers.
 
         Example:
 
@@ -467,7 +469,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         return grad_cam(self, pixel_values_videos, self.config.label2id[label])
 
     def calibrate(self, logits: torch.Tensor) -> torch.Tensor:
-        """Logits `(..., num_labels)` of the classifier with the configuration's temperature and fake bias applied."""
+        """Apply the temperature and the fake bias of the configuration to logits `(..., num_labels)`."""
         logits = logits / self.config.temperature
         # CODEPATH: not 0 in checkpoints that were calibrated on held-out videos, 0 elsewhere.
         if self.config.fake_bias:
@@ -478,7 +480,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
 
 def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:
     """
-    Video logits `(B, num_labels)` of a frame classifier from its frame logits `(B, T, num_labels)`.
+    Compute video logits `(B, num_labels)` of a frame classifier from frame logits `(B, T, num_labels)`.
 
     For `"mean-probability"` they are the log of the mean frame probabilities, so their softmax is exactly that mean.
     """
@@ -504,7 +506,7 @@ def _check_inputs(
 
 
 def _check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """The mask as bool; None where it hides nothing, so that full clips take the plain path."""
+    """Return the mask as bool, or `None` if it masks no frame."""
     if frame_mask is None:
         return None
     if tuple(frame_mask.shape) != tuple(shape):
@@ -513,11 +515,11 @@ def _check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torc
         )
     frame_mask = frame_mask.bool()
     if not frame_mask.any(1).all():
-        raise ValueError("frame_mask hides every frame of a clip: there is nothing to judge.")
+        raise ValueError("frame_mask masks every frame of a clip; at least one must be valid.")
     return None if frame_mask.all() else frame_mask
 
 
-# Saving copies this code beside the weights, so that a folder loads where this package is not installed.
+# Saving copies this code next to the weights, so that a folder can be loaded without this package.
 DeepfakeConfig.register_for_auto_class()
 DeepfakeModel.register_for_auto_class("AutoModel")
 DeepfakeForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Backbones from timm (https://github.com/huggingface/pytorch-image-models), imported only where one is named."""
+"""Backbones from timm (https://github.com/huggingface/pytorch-image-models), imported only if one is used."""
 
 import difflib
 import functools
@@ -26,11 +26,11 @@ from torch import nn
 
 PREFIX = "timm/"
 # An architecture of timm's registry and, optionally, the tag of its weights. A name with a source such as "hf-hub:" or
-# "local-dir:" does not match: a configuration comes from strangers and must not start a download or read a folder.
+# "local-dir:" does not match: a configuration is untrusted and must not start a download or read a folder.
 _NAME = re.compile(r"[A-Za-z0-9_]{1,100}(\.[A-Za-z0-9_]{1,100})?")
 # ViT-g/14 has 1.0e9; a configuration beyond it is a mistake or an attack on memory.
 _MAX_PARAMETERS = 1_200_000_000
-# What timm's constructors raise for arguments that they do not take.
+# Errors that timm's constructors raise for invalid arguments.
 _BUILD_ERRORS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 
@@ -41,7 +41,7 @@ class TimmInput:
 
     Attributes:
         image_size: Height and width in pixels.
-        is_fixed: Whether the network takes the size that it was built for and no other.
+        is_fixed: Whether the network accepts only the size that it was built for.
         mean: Mean of the channels, of pixel values from 0 to 1.
         std: Standard deviation of the channels.
     """
@@ -53,7 +53,7 @@ class TimmInput:
 
 
 def is_timm(backbone: str) -> bool:
-    """Whether the name of a backbone is one of timm's."""
+    """Return whether a backbone is a timm network."""
     return backbone.startswith(PREFIX)
 
 
@@ -79,7 +79,7 @@ def check_timm_name(backbone: str) -> None:
 @functools.cache
 def timm_input(backbone: str) -> TimmInput:
     """
-    Image size and normalisation in timm's own configuration of a network; nothing is built.
+    Return image size and normalisation from timm's configuration of a network, without building it.
 
     Raises:
         ValueError: If timm has no weights of the tag in the name.
@@ -88,7 +88,7 @@ def timm_input(backbone: str) -> TimmInput:
     try:
         choices = timm.get_pretrained_cfg(backbone.removeprefix(PREFIX))
     except RuntimeError as error:
-        raise ValueError(f"backbone {backbone!r}: timm says: {error}") from error
+        raise ValueError(f"backbone {backbone!r}: timm reports: {error}") from error
     mean, std = tuple(map(float, choices.mean)), tuple(map(float, choices.std))
     return TimmInput(int(choices.input_size[-1]), bool(choices.fixed_input_size), mean, std)
 
@@ -96,7 +96,7 @@ def timm_input(backbone: str) -> TimmInput:
 @functools.cache
 def timm_num_features(backbone: str) -> int:
     """
-    Width of the pooled features, from the network itself, which is built and run without memory.
+    Return the width of the pooled features; the network is built and run on the meta device.
 
     Raises:
         ValueError: If timm cannot build the network, it is too large, or it returns something else.
@@ -117,17 +117,17 @@ def build_timm_backbone(
     backbone: str, *, image_size: int | None = None, drop_path_rate: float = 0.0, pretrained: bool = False
 ) -> Any:
     """
-    A network of timm without its classifier: frames `(N, C, H, W)` to pooled features `(N, num_features)`.
+    Build a timm network without its classifier: from frames `(N, C, H, W)` to features `(N, num_features)`.
 
     Args:
         backbone: Name with the prefix `"timm/"`.
-        image_size: Height and width of the frames; without it those of timm's configuration.
+        image_size: Height and width of the frames; those of timm's configuration by default.
         drop_path_rate: Stochastic depth in training.
         pretrained: Whether to load timm's weights, which may download them.
 
     Raises:
         ValueError: If timm is not installed, does not know the network, or cannot build it with these arguments.
-        OSError: If the weights are wanted and cannot be downloaded.
+        OSError: If the weights are requested and cannot be downloaded.
     """
     check_timm_name(backbone)
     arguments: dict[str, Any] = {"drop_path_rate": drop_path_rate} if drop_path_rate else {}
@@ -138,7 +138,7 @@ def build_timm_backbone(
     try:
         return timm.create_model(backbone.removeprefix(PREFIX), pretrained=pretrained, num_classes=0, **arguments)
     except OSError as error:
-        # Before the others: some errors of huggingface_hub are of both kinds.
+        # This comes first, because some errors of huggingface_hub belong to both classes.
         raise OSError(
             f"The pretrained weights of {backbone} could not be downloaded ({' '.join(str(error).split())[:200]}). "
             "Without a connection, put them into the cache of huggingface_hub on this machine."
@@ -151,10 +151,10 @@ def build_timm_backbone(
 
 def fill_computed_buffers(network: nn.Module) -> None:
     """
-    Compute the buffers that no checkpoint holds, after weights were assigned to a network on the meta device.
+    Compute the buffers that are not stored in checkpoints, after weights were assigned on the meta device.
 
     Raises:
-        ValueError: If a module has such a buffer and timm does not say how to compute it.
+        ValueError: If a module has such a buffer but no method to compute it.
     """
     for module in network.modules():
         empty = {name: buffer for name, buffer in module.named_buffers(recurse=False) if buffer.is_meta}
@@ -163,16 +163,16 @@ def fill_computed_buffers(network: nn.Module) -> None:
         if empty:
             compute = getattr(module, "init_non_persistent_buffers", None)
             if compute is None:
-                raise ValueError(f"{type(module).__name__} does not say how its {next(iter(empty))} is computed.")
+                raise ValueError(f"{type(module).__name__} has no method to compute its buffer {next(iter(empty))}.")
             compute()
 
 
 def _import_timm(backbone: str) -> Any:
-    # Transformers takes every import that it reads in this file for a requirement, but for those by importlib.
+    # Transformers treats every import statement in this file as a requirement, but not those by importlib.
     try:
         return importlib.import_module("timm")
     except ImportError as error:
-        raise ValueError(f"backbone {backbone!r} needs the package timm ({error}): pip install timm") from error
+        raise ValueError(f"backbone {backbone!r} requires the package timm ({error}): pip install timm") from error
 
 
 __all__ = [

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""What torchvision's networks need to compute as published programs do: TensorFlow's padding, and ImageNet weights."""
+"""TensorFlow's padding and ImageNet weights for torchvision's networks, as published programs use them."""
 
 import math
 
@@ -22,10 +22,10 @@ from torch import nn
 
 class DeepfakeSamePadConv2d(nn.Conv2d):
     """
-    Convolution with TensorFlow's "same" padding, which puts the odd pixel to the right and below.
+    Convolution with TensorFlow's "same" padding, which adds the odd pixel at the right and bottom.
 
-    With `nominal_size` the padding is the one of a square input of that size whatever the input is, as
-    efficientnet_pytorch fixes it at construction; without, it follows each input.
+    With `nominal_size`, the padding is always that of a square input of this size, as efficientnet_pytorch fixes it at
+    construction; otherwise it depends on each input.
     """
 
     def __init__(self, conv: nn.Conv2d, nominal_size: int | None) -> None:
@@ -52,7 +52,7 @@ class DeepfakeSamePadConv2d(nn.Conv2d):
 
 
 def use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
-    """Replace the padded convolutions of an EfficientNet; the names of the weights stay."""
+    """Replace the padded convolutions of an EfficientNet; the names of the weights do not change."""
     size = image_size
     convolutions = [(name, module) for name, module in backbone.named_modules() if isinstance(module, nn.Conv2d)]
     for name, conv in convolutions:
@@ -65,10 +65,10 @@ def use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
 
 def load_torchvision_weights(backbone: str, weights: str, progress: bool) -> dict[str, torch.Tensor]:
     """
-    The ImageNet weights that torchvision publishes for a backbone.
+    Load the ImageNet weights that torchvision publishes for a backbone.
 
     Raises:
-        ValueError: If there are none of this name.
+        ValueError: If there are no weights of this name.
         OSError: If they are not in the cache and cannot be downloaded.
     """
     enum = torchvision.models.get_model_weights(backbone)

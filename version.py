@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The version of this package, which its results and reports name."""
+"""Version of this package, which results and reports contain."""
 
 __version__ = "0.1.0"

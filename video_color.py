@@ -53,7 +53,7 @@ class UnsupportedColorError(ValueError):
 
 
 def check_matrix(frame: av.VideoFrame) -> None:
-    """Treats the reserved colour matrix as an unspecified one, as players do.
+    """Check the colour matrix of a frame. A reserved value is treated as unspecified, as in players.
 
     Raises:
         UnsupportedColorError: If there is no conversion from the colour matrix of the frame.
@@ -79,12 +79,12 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
 
 
 def color_note(frame: av.VideoFrame) -> str | None:
-    """A sentence about the mapping that `to_rgb` applies; `None` for ordinary SDR, which it leaves as it is."""
+    """Describe the mapping that `to_rgb` applies in a sentence; `None` for ordinary SDR, which is not mapped."""
     name = _WIDE[frame.color_primaries][0] if frame.color_primaries in _WIDE else ""
     if frame.color_trc in _HDR:
         kind = ", ".join(filter(None, (_HDR[frame.color_trc], name)))
-        return f"the picture is HDR ({kind}): it was tone-mapped to SDR before faces were searched and judged"
-    return f"the colours are wide-gamut ({name}): they were converted to BT.709 before judging" if name else None
+        return f"the picture is HDR ({kind}): it was tone-mapped to SDR before scoring"
+    return f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring" if name else None
 
 
 def _pixels(frame: av.VideoFrame, dtype: type[np.unsignedinteger]) -> np.ndarray:
@@ -126,10 +126,10 @@ class _Tables:
     """Functions of one channel with 65,536 entries each.
 
     Attributes:
-        light: Of the 16-bit code value: light relative to the peak of the source (scene light for HLG).
-        gain: Of light relative to the peak of the source: factor to light relative to the peak of the target.
-            `None` for SDR, where both are the same.
-        code: Of light relative to the peak of the target: 8-bit code value.
+        light: Maps 16-bit code values to light relative to the peak of the source (scene light for HLG).
+        gain: Maps light relative to the peak of the source to the factor that gives light relative to the peak of the
+            target. `None` for SDR, where both are the same.
+        code: Maps light relative to the peak of the target to 8-bit code values.
     """
 
     light: np.ndarray

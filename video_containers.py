@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Guarded containers, and what their packets tell before any picture is decoded.
+"""Open containers safely, and index their packets without decoding.
 
 `open_container` is the only call of `av.open`. `PacketIndex` holds the presentation times and keyframes of a
 stream and plans which packets have to be decoded for a set of frames.
@@ -22,6 +22,7 @@ from av.stream import Discard
 from av.video.stream import VideoStream
 
 from .video_errors import (
+    MAX_DECODE_THREADS,
     VideoLimits,
     VideoTimeoutError,
     VideoTooLargeError,
@@ -51,16 +52,16 @@ __all__ = [
     "read_packets",
 ]
 
-# Where every packet is one picture whose time comes out of the decoder unchanged.
+# Formats in which every packet is one picture whose time the decoder does not change.
 SEEKABLE_CONTAINERS = frozenset({"mov", "matroska"})
 MAX_PACKETS = 5_000_000
-MAX_DECODE_THREADS = 8
-# An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: no picture comes of it.
+# An MPEG-4 packet this small is a placeholder of a packed stream or repeats a picture: the decoder returns no picture
+# for it.
 _PLACEHOLDER_BYTES = 16
 
 
 class Stopwatch:
-    """Seconds spent reading one video, as a context manager: what happens outside of it is not counted."""
+    """Context manager that measures the seconds spent reading one video."""
 
     def __init__(self, source: object, limits: VideoLimits) -> None:
         self.num_frames = 0
@@ -78,21 +79,22 @@ class Stopwatch:
         self._started_s = None
 
     def is_over(self) -> bool:
-        """Whether more time is spent than the frames asked for so far allow."""
+        """Whether more time was spent than is allowed for the frames requested so far."""
         running_s = 0.0 if self._started_s is None else time.monotonic() - self._started_s
         return self._spent_s + running_s > self._limits.read_allowance_s(self.num_frames)
 
     def check(self) -> None:
-        """Raises VideoTimeoutError when the time is over."""
+        """Raise `VideoTimeoutError` if the time limit is exceeded."""
         if self.is_over():
             allowed_s = self._limits.read_allowance_s(self.num_frames)
             raise VideoTimeoutError(
-                self._source, f"reading took longer than {allowed_s:g} s; cut it or raise DEEPFAKE_VIDEO_MAX_READ_S"
+                self._source,
+                f"reading took longer than {allowed_s:g} s; shorten it or raise DEEPFAKE_VIDEO_MAX_READ_S",
             )
 
 
 class _GuardedFile:
-    """A file without a name (libav derives other files' names from it), which ends when the time is over."""
+    """A file without a name, so that libav opens no related files; it ends when the time limit is reached."""
 
     def __init__(self, file: IO[bytes], watch: Stopwatch) -> None:
         self._file, self._watch = file, watch
@@ -117,13 +119,13 @@ def _refuse_other_files(*_: object) -> NoReturn:
 def open_container(
     file: IO[bytes], source: object, *, limits: VideoLimits, watch: Stopwatch, is_threaded: bool
 ) -> tuple[InputContainer, VideoStream]:
-    """Opens the container from its beginning and returns it with its first real video stream.
+    """Open a container and return it with the video stream to score.
 
     Raises:
-        VideoTimeoutError: if that takes longer than allowed.
-        UnsupportedVideoError: if it is no video, has no picture, or its codec is not on the list.
-        VideoDecodeError: if it starts like a video but its structure is damaged.
-        VideoTooLargeError: if its frames have too many pixels, or it has too many tracks.
+        VideoTimeoutError: If opening takes longer than allowed.
+        UnsupportedVideoError: If the file is not a video, has no picture, or has an unsupported codec.
+        VideoDecodeError: If the file starts like a video but its structure is damaged.
+        VideoTooLargeError: If the frames have too many pixels, or the file has too many tracks.
     """
     # The decoder's own bound has some slack, because it counts padding too.
     pixel_bound = str(limits.max_frame_pixels + limits.max_frame_pixels // 8 + (1 << 16))
@@ -161,7 +163,7 @@ def open_container(
 
 
 def ends_early(file: IO[bytes], container: InputContainer) -> bool:
-    """Whether the file is shorter than its own head, or the size of its packets, says."""
+    """Return whether the file is shorter than its header or the sizes of its packets declare."""
     kind, position = container.format.name.split(",")[0], file.tell()
     size = file.seek(0, os.SEEK_END)
     file.seek(0)
@@ -182,7 +184,7 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
 
 
 def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -> None:
-    """Raises VideoTooLargeError if a frame of this size has more pixels than allowed."""
+    """Raise `VideoTooLargeError` if a frame of this size has more pixels than allowed."""
     if width * height > limits.max_frame_pixels:
         raise VideoTooLargeError(
             source,
@@ -192,12 +194,12 @@ def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -
 
 
 class PlanError(Exception):
-    """The decoder did not return what the packets announced: everything must be decoded instead."""
+    """The decoder returned other frames than the packets announced, so the whole file must be decoded."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """The packets `start` to `stop` (inclusive), in decoding order, which give the frames `targets`, ascending."""
+    """The packets `start` to `stop` (inclusive, in decoding order) that give the ascending frames `targets`."""
 
     start: int
     stop: int
@@ -210,11 +212,11 @@ class PacketIndex:
 
     Attributes:
         pts: (packets,) int64 presentation times in units of the stream.
-        seek_times: (packets,) int64 times under which the container's own index lists them.
+        seek_times: (packets,) int64 times under which the index of the container lists them.
         durations: (packets,) int64 in units of the stream, 0 where unknown.
         keys: (keyframes,) int64 positions of the keyframes.
         order: (frames,) int64, the packet of each frame.
-        has_times: Whether each frame has a time of its own that its packet tells.
+        has_times: Whether the packet of each frame contains a distinct time.
         is_seekable: Whether decoding may start at keyframes.
         has_droppable: Whether the decoder can tell pictures that no other picture needs.
         is_cut_off: Whether the file ends before its packets do.
@@ -233,7 +235,7 @@ class PacketIndex:
     num_bytes: int
 
     def plan(self, targets: list[int]) -> list[Run]:
-        """Runs of packets for ascending frame indices: a seek only where a group of pictures is jumped over."""
+        """Plan runs of packets for ascending frame indices; a seek is used only to skip a group of pictures."""
         runs: list[Run] = []
         for target in targets:
             position = int(self.order[target])
@@ -250,7 +252,7 @@ class PacketIndex:
 
 
 def read_packets(container: InputContainer, stream: VideoStream, *, watch: Stopwatch) -> Iterator[Packet[VideoStream]]:
-    """The packets of the stream that hold data, from where the container stands; damage is an `av.FFmpegError`."""
+    """Yield the packets of the stream that contain data, from the current position; damage raises `av.FFmpegError`."""
     packets = container.demux(stream)
     while True:
         watch.check()
@@ -266,12 +268,12 @@ def read_packets(container: InputContainer, stream: VideoStream, *, watch: Stopw
 def read_packet_index(
     container: InputContainer, stream: VideoStream, source: object, *, watch: Stopwatch
 ) -> PacketIndex:
-    """Reads all packets of the stream once, without decoding.
+    """Read all packets of the stream once, without decoding.
 
     Raises:
-        VideoTooLargeError: if there are more than 5 million.
-        UnsupportedVideoError: if they are encrypted.
-        VideoTimeoutError: if that takes longer than allowed.
+        VideoTooLargeError: If there are more than 5 million.
+        UnsupportedVideoError: If they are encrypted.
+        VideoTimeoutError: If reading takes longer than allowed.
     """
     pts, dts, durations, keys, shown = (array("q") for _ in range(5))
     is_hidden = _HIDDEN_TESTS.get(stream.codec_context.name, _is_never)
@@ -342,7 +344,7 @@ def _build_index(
 
 
 def _has_droppable_pictures(stream: VideoStream) -> bool:
-    """Whether what the decoder calls "non-reference" is needed by no other picture at all."""
+    """Return whether pictures that the decoder calls "non-reference" are never needed by other pictures."""
     codec = stream.codec_context
     if codec.name == "hevc":
         # With several temporal layers, such a picture may be needed by a higher one. Byte 21 of the configuration

@@ -206,7 +206,7 @@ class VideoReader:
             raise VideoDecodeError(self._source, "no frame can be decoded; the file is damaged, copy it again")
 
     def _decode(self, missing: list[int], wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
-        """Decodes by plan, and what the plan does not meet exactly by decoding everything."""
+        """Decode frames by the plan, and decode the whole file if the plan fails."""
         pending = list(missing)
         if self._index.is_seekable:
             try:
@@ -231,7 +231,7 @@ class VideoReader:
             self._warn(f"{len(failed)} of the requested frames cannot be decoded, the first at {first_s:.1f} s")
 
     def _decode_run(self, run: Run) -> Iterator[av.VideoFrame]:
-        """Decodes the packets of a run and yields its targets in order; anything unexpected is a `PlanError`."""
+        """Decode the packets of a run and yield its targets in order; raise `PlanError` for unexpected frames."""
         index, (container, stream) = self._index, self._open()
         codec = stream.codec_context
         targets = [int(index.pts[index.order[target]]) for target in run.targets]
@@ -239,7 +239,7 @@ class VideoReader:
         key_pts, has_begun = int(index.pts[run.start]), False
         container.seek(int(index.seek_times[run.start]), stream=stream)
         for packet in self._packets(run):
-            # What no other picture needs is decoded only if it is wanted itself.
+            # Pictures that no other picture needs are decoded only if they are requested.
             is_wanted = packet is None or packet.pts in wanted
             codec.skip_frame = "NONREF" if index.has_droppable and not is_wanted else "DEFAULT"
             for frame in codec.decode(packet):
@@ -258,7 +258,7 @@ class VideoReader:
             raise PlanError
 
     def _packets(self, run: Run) -> Iterator[Packet[VideoStream] | None]:
-        """The packets of a run, after a seek that may have landed before it; at last `None`, which drains."""
+        """Yield the packets of a run, after a seek that may end before it, then `None` to flush the decoder."""
         position = run.start - 1
         container, stream = self._open()
         for packet in read_packets(container, stream, watch=self._watch):
@@ -273,7 +273,7 @@ class VideoReader:
         yield None
 
     def _decode_through(self) -> Iterator[tuple[int, av.VideoFrame]]:
-        """Decodes everything from the beginning: (index, frame), by time where times can be trusted."""
+        """Decode the whole file and yield (index, frame), matched by time if timestamps are reliable."""
         times = self._index.pts[self._index.order]
         for number, frame in enumerate(self._decode_all()):
             if not self._index.has_times:
@@ -284,9 +284,9 @@ class VideoReader:
                     yield index, frame
 
     def _decode_all(self) -> Iterator[av.VideoFrame]:
-        """Every frame from the beginning; what is damaged is passed over, with a warning.
+        """Yield every frame from the beginning; damaged ones are skipped with a warning.
 
-        In one thread: with more, what becomes of damaged frames would be a matter of chance.
+        This uses one thread, because with several the result of damaged frames is not deterministic.
         """
         self._close_container()
         container, stream = self._open(is_threaded=False)
@@ -297,7 +297,7 @@ class VideoReader:
                 frames = stream.codec_context.decode(packet)
             except av.FFmpegError as error:
                 if not is_damaged:
-                    # What libav says of a size that its bound forbids.
+                    # libav's message if a size exceeds its bound.
                     cause = f" or exceeds {self._limits.max_frame_pixels:,} pixels" * (error.errno == errno.EINVAL)
                     what = f"the file is damaged{cause} after about {latest_s:.1f} s"
                     self._warn(f"{what}; only the readable part is used")
@@ -352,13 +352,13 @@ class VideoReader:
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:
-        """Whether the first pictures come with the times of their packets, none missing and none more."""
+        """Return whether the first decoded pictures have exactly the times of their packets."""
         decoded = [frame.pts for frame in itertools.islice(self._decode_all(), _PROBE_FRAMES)]
         expected: list[int] = index.pts[index.order[:_PROBE_FRAMES]].tolist()
         return decoded == expected
 
     def _take(self, index: int, frame: av.VideoFrame, wanted: set[int]) -> np.ndarray:
-        """Converts a frame to an upright (H, W, 3) picture, and caches it as long as that fits."""
+        """Convert a frame to an upright (H, W, 3) picture, and cache it if it fits."""
         check_pixels(self._source, frame.width, frame.height, self._limits)
         image = self._pictures.convert(frame)
         self._size = self._size or (image.shape[0], image.shape[1])

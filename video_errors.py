@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 
 __all__ = [
+    "MAX_DECODE_THREADS",
     "FailureReason",
     "UnsupportedVideoError",
     "VideoDecodeError",
@@ -26,6 +27,8 @@ __all__ = [
     "printable_name",
 ]
 
+# Where nothing else is asked for; more threads do not help.
+MAX_DECODE_THREADS = 8
 # Machine-readable reasons why a video has no score.
 FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "not_found", "unreadable", "timeout"]
 
@@ -33,12 +36,12 @@ FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "
 class VideoError(ValueError):
     """A video that cannot be scored.
 
-    `str(error)` is one line that names the file, the reason and the way out; `reason` is the machine-readable status.
+    `str(error)` is one line with the file, the reason and what to do; `reason` is the machine-readable status.
     The error can be pickled between processes.
 
     Args:
         source: Path or URL of the video; the message shows it as [`printable_name`].
-        message: The reason and the way out.
+        message: The reason and what to do.
     """
 
     reason: ClassVar[FailureReason] = "decode_error"

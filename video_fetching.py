@@ -94,7 +94,7 @@ def _connect(address: str, url: str, limits: VideoLimits, deadline: float) -> ht
     except ValueError:
         raise UnsupportedVideoError(url, "this is not a valid web address") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise UnsupportedVideoError(url, f"it leads to an address of kind {parts.scheme!r}; only http(s) is followed")
+        raise UnsupportedVideoError(url, f"the URL scheme {parts.scheme!r} is not supported; use http(s)")
     if has_credentials:
         raise UnsupportedVideoError(url, "addresses with a user name or password are not fetched; download it first")
     sock = None
@@ -114,13 +114,13 @@ def _connect(address: str, url: str, limits: VideoLimits, deadline: float) -> ht
         connection.sock = sock
         return connection
     except socket.gaierror:
-        raise VideoNotFoundError(url, "there is no such host") from None
+        raise VideoNotFoundError(url, "the host does not exist") from None
     except (OSError, UnicodeError) as error:
         if sock is not None:
             sock.close()
         if time.monotonic() >= deadline:
             raise _download_timeout(url, limits) from None
-        raise VideoUnreadableError(url, f"no connection ({_say(error)}); try again") from None
+        raise VideoUnreadableError(url, f"the connection failed ({_say(error)}); try again") from None
 
 
 def _resolve(host: str, port: int, deadline: float) -> list[Any]:
@@ -181,9 +181,9 @@ def _hang_up(sock: socket.socket) -> None:
 
 def _check_response(response: http.client.HTTPResponse, url: str, limits: VideoLimits) -> None:
     if response.status in (404, 410):
-        raise VideoNotFoundError(url, f"the server says {response.status}, there is no such file")
+        raise VideoNotFoundError(url, f"the server responded with {response.status}: the file does not exist")
     if response.status != 200:
-        raise VideoUnreadableError(url, f"the server says {response.status} instead of sending a video")
+        raise VideoUnreadableError(url, f"the server responded with {response.status} instead of a video")
     kind = (response.getheader("Content-Type") or "").partition(";")[0].strip().lower()
     if kind in ("text/html", "application/xhtml+xml"):
         raise UnsupportedVideoError(url, "this is a web page, not a video; give the address of the video file")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Containers and codecs that are read, which of several streams is judged, and why a file cannot be opened."""
+"""Supported containers and codecs, the choice of the stream to score, and explanations of unreadable files."""
 
 from __future__ import annotations
 
@@ -62,44 +62,44 @@ _WEBM_CLUSTER = b"\x1fC\xb6u"
 
 
 def choose_stream(container: InputContainer, source: object) -> VideoStream:
-    """The default video stream, or the first one, of those that can be read and are more than a still picture.
+    """Choose the default video stream, or the first one, among those that are readable and not a still picture.
 
     Raises:
         UnsupportedVideoError: If there is none.
     """
     moving = _moving_streams(container)
     if not moving:
-        raise UnsupportedVideoError(source, "it holds no video stream, so there is nothing to look at")
+        raise UnsupportedVideoError(source, "it contains no video stream")
     readable = [stream for stream in moving if _codec_name(stream) in CODECS]
     if not readable:
         name = _codec_name(moving[0])
-        raise UnsupportedVideoError(source, f"its codec ({name}) is not read here; convert it to H.264")
+        raise UnsupportedVideoError(source, f"its codec ({name}) is not supported; convert it to H.264")
     stream = next((stream for stream in readable if stream.disposition & Disposition.default), readable[0])
     if _codec_tag(stream) in ("dvh1", "dvhe", "dav1") and stream.codec_context.color_trc == _UNSPECIFIED_TRANSFER:
         # Profiles 5 and 10.0 have no base layer for other players: their matrix is in metadata that is not read here.
-        raise UnsupportedVideoError(source, "its colours are Dolby Vision only; convert it to HDR10, HLG or SDR")
+        raise UnsupportedVideoError(source, "Dolby Vision colours are not supported; convert it to HDR10, HLG or SDR")
     return stream
 
 
 def describe_other_streams(container: InputContainer, stream: VideoStream) -> str | None:
-    """A sentence about the video streams that are not judged; `None` if there are none but still pictures."""
+    """Describe the video streams that are not scored in a sentence; `None` if there are only still pictures."""
     others = [other for other in _moving_streams(container) if other.index != stream.index]
     if not others:
         return None
     names = ", ".join(f"{other.index} ({_describe(other)})" for other in others[:4]) + ", ..." * (len(others) > 4)
     plural = "s" if len(others) > 1 else ""
-    return f"only video stream {stream.index} ({_describe(stream)}) was judged; not judged: stream{plural} {names}"
+    return f"only video stream {stream.index} ({_describe(stream)}) was scored; not scored: stream{plural} {names}"
 
 
 def frame_rate(container: InputContainer, stream: VideoStream) -> float | None:
-    """Frames per second as declared; of an elementary stream by its codec, where the demuxer makes up an average."""
+    """Return the declared frames per second; for an elementary stream those of its codec."""
     if container.format.name in ELEMENTARY:
         return float(stream.guessed_rate or 0) or None
     return float(stream.average_rate or stream.guessed_rate or 0) or None
 
 
 def forced_format(file: IO[bytes]) -> str | None:
-    """The demuxer of a file that libav's own probing does not find, and the position back at 0."""
+    """Return the demuxer of a file that libav does not detect by itself; the position is reset to 0."""
     file.seek(0)
     # An animation may stand behind a long profile or text, where probing sees a still picture. Still pictures with
     # this signature were refused before.
@@ -109,15 +109,15 @@ def forced_format(file: IO[bytes]) -> str | None:
 
 
 def refuse_encrypted(packet: Packet[VideoStream], source: object) -> None:
-    """Raises UnsupportedVideoError if the content of a packet is encrypted (ISO/IEC 23001-7)."""
+    """Raise `UnsupportedVideoError` if the content of a packet is encrypted (ISO/IEC 23001-7)."""
     if packet.has_sidedata("encryption_info"):
-        raise UnsupportedVideoError(source, "its pictures are encrypted (DRM); bring a copy without copy protection")
+        raise UnsupportedVideoError(source, "it is encrypted (DRM); use a copy without copy protection")
 
 
 def explain_open_failure(
     file: IO[bytes], source: object, error: av.FFmpegError
 ) -> UnsupportedVideoError | VideoDecodeError | VideoTooLargeError:
-    """What is wrong with a file that libav refuses to open."""
+    """Explain why libav cannot open a file."""
     boxes = list(_read_boxes(file))
     kinds = {kind for kind, _, _ in boxes}
     file.seek(0)
@@ -126,7 +126,7 @@ def explain_open_failure(
         message = f"its header declares more than {MAX_TRACKS:,} tracks, or more than fits into memory"
         if (tracks := _count_tracks(file, boxes)) > MAX_TRACKS:
             message = f"it has {tracks:,} tracks; at most {MAX_TRACKS:,} are read"
-        return VideoTooLargeError(source, f"{message}; copy its video track into a file of its own")
+        return VideoTooLargeError(source, f"{message}; copy its video track into a separate file")
     if (b"moof" in kinds and b"moov" not in kinds) or head.startswith(_WEBM_CLUSTER):
         return _missing_init(source)
     if _is_init_segment(file, kinds):
@@ -140,19 +140,19 @@ def explain_open_failure(
         message = 'this is a companion file that macOS wrote (AppleDouble); the video has the same name without "._"'
         return UnsupportedVideoError(source, message)
     if head.startswith(_SOUND_MAGIC) or head[8:12] == b"WAVE":
-        return UnsupportedVideoError(source, "this is a sound file, so there is nothing to look at")
-    return UnsupportedVideoError(source, "this is not a video in a container that is read here; convert it to mp4")
+        return UnsupportedVideoError(source, "this is an audio file without video")
+    return UnsupportedVideoError(source, "unsupported file format; convert it to mp4")
 
 
 def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
-    """Why a file that opened holds no frame that decodes."""
+    """Explain why no frame of an open file can be decoded."""
     if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
         return _missing_media(source)
     return VideoDecodeError(source, "no frame can be decoded; the file is damaged, copy it again")
 
 
 def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:
-    """Whether a file has the header of a fragmented MP4 or WebM file and nothing behind it."""
+    """Return whether a file consists only of the header of a fragmented MP4 or WebM file."""
     if b"moov" in kinds:
         return not kinds & {b"moof", b"mdat"}
     file.seek(0)
@@ -161,17 +161,17 @@ def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:
 
 
 def _missing_media(source: object) -> VideoDecodeError:
-    message = "it holds only the initialisation segment of a stream (DASH or HLS) and no pictures"
+    message = "it contains only the initialisation segment of a stream (DASH or HLS) and no pictures"
     return VideoDecodeError(source, f"{message}; append its media segments: cat init.mp4 *.m4s > video.mp4")
 
 
 def _missing_init(source: object) -> UnsupportedVideoError:
     message = "this is a media segment of a stream (DASH or HLS) without its initialisation segment"
-    return UnsupportedVideoError(source, f"{message}; put that in front: cat init.mp4 segment.m4s > video.mp4")
+    return UnsupportedVideoError(source, f"{message}; prepend it: cat init.mp4 segment.m4s > video.mp4")
 
 
 def _moving_streams(container: InputContainer) -> list[VideoStream]:
-    """The video streams without covers, thumbnails and, if there is something longer, those of a single frame."""
+    """Return the video streams without covers, thumbnails and, if there are longer ones, single frames."""
     streams = [stream for stream in container.streams.video if not stream.disposition & _STILLS]
     return [stream for stream in streams if stream.frames != 1] or streams
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Open a video file safely: regular files only, and none that begins like a text or a still picture."""
+"""Open a video file safely: only regular files that do not begin like a text file or a still picture."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
 
 
 def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
-    """Refuse what a demuxer must never see: text (playlists, scripts, web pages) and still pictures."""
+    """Refuse files that a demuxer must not read: text (playlists, scripts, web pages) and still pictures."""
     try:
         head = file.read(HEAD_BYTES)
         is_moving = _is_animated_png(file)
@@ -112,7 +112,7 @@ def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
     has_control_bytes = len(head.translate(None, _CONTROL_BYTES)) < len(head)
     is_text = not has_control_bytes or head.startswith((b"\xff\xfe", b"\xfe\xff"))
     if is_text or re.match(rb"#ext|ffconcat|<|\[playlist|v=0|webvtt|[a-z]+://", start, re.IGNORECASE):
-        raise UnsupportedVideoError(source, "this is not a video (the file holds text); give the path of a video file")
+        raise UnsupportedVideoError(source, "this is not a video (the file is text); give the path of a video file")
     is_webp = head.startswith(b"RIFF") and head[8:12] == b"WEBP"
     if is_webp and head[12:16] == b"VP8X" and head[20:21] and head[20] & 2:
         raise UnsupportedVideoError(
@@ -124,7 +124,7 @@ def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
 
 
 def _is_animated_png(file: IO[bytes]) -> bool:
-    """Whether a PNG file announces an animation (chunk acTL) before its first picture."""
+    """Return whether a PNG file declares an animation (chunk acTL) before its first picture."""
     file.seek(0)
     if file.read(8) != b"\x89PNG\r\n\x1a\n":
         return False

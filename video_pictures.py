@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From decoded frames to pictures as a player shows them: square pixels, SDR colours, upright.
+"""Convert decoded frames to pictures as a player shows them: square pixels, SDR colours, upright.
 
-Pixels that are not square are made so by scaling the shorter side of the pixel up, so that no line or column is lost.
-The container's pixel shape counts before that of the codec, and a codec's may change from frame to frame.
+Non-square pixels are made square by enlarging their shorter side, so that no line or column is lost. The pixel aspect
+ratio of the container takes precedence over that of the codec, which may change from frame to frame.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class PictureConverter:
     Args:
         source: The video, for messages.
         max_pixels: Largest width times height of a picture whose pixels are made square.
-        warnings: Receives a sentence, once, about each thing that was done to the pictures.
+        warnings: Receives one sentence for each kind of conversion that was applied.
     """
 
     def __init__(self, source: object, *, max_pixels: int, warnings: list[str]) -> None:
@@ -47,7 +47,7 @@ class PictureConverter:
         self._is_square = True
 
     def begin(self, stream: VideoStream) -> None:
-        """Announces the stream whose frames come next, before any of them is decoded."""
+        """Set the stream whose frames are converted next, before any of them is decoded."""
         self._stream = stream
         declared = stream.sample_aspect_ratio
         # Where the container declares no pixel shape, PyAV gives that of the codec, which may change later on.
@@ -55,11 +55,11 @@ class PictureConverter:
         self._is_square = True
 
     def end(self) -> None:
-        """Lets go of the stream: its decoder's threads end with the last reference to it."""
+        """Release the stream; the threads of its decoder end with the last reference to it."""
         self._stream = None
 
     def convert(self, frame: av.VideoFrame) -> np.ndarray:
-        """The picture of a frame that was just decoded from the stream.
+        """Convert a frame that was just decoded from the stream.
 
         Raises:
             UnsupportedVideoError: If its colours cannot be converted.
@@ -83,7 +83,7 @@ class PictureConverter:
             aspect = self._container_aspect or self._stream.codec_context.sample_aspect_ratio or Fraction(1)
             if not 1 / MAX_PIXEL_ASPECT <= aspect <= MAX_PIXEL_ASPECT:
                 shape = f"{aspect.numerator}:{aspect.denominator}"
-                self._warn(f"the file declares pixels of {shape}, which no camera makes: they were taken as square")
+                self._warn(f"the declared pixel aspect ratio {shape} is implausible: pixels were treated as square")
             # The codec context is ahead of its frames by the depth of reordering, so once there were other pixels,
             # the frames themselves are asked.
             elif abs(aspect - 1) > PIXEL_ASPECT_TOLERANCE:
@@ -91,7 +91,7 @@ class PictureConverter:
         return frame if self._is_square else self._stretch(frame)
 
     def _stretch(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """Scales a frame by its own pixel shape, which only libavfilter can read from it."""
+        """Scale a frame by its own pixel aspect ratio, which only libavfilter can read."""
         key = (frame.width, frame.height, frame.format.name, frame.colorspace, frame.color_range)
         if key not in self._stretchers:
             self._stretchers.clear()  # a size that changed seldom changes back
@@ -121,7 +121,7 @@ class PictureConverter:
 
 
 def _build_stretcher(key: tuple[object, ...], aspect: Fraction | None, max_pixels: int) -> Graph:
-    """A graph of filters that scales each frame of this kind to square pixels.
+    """Build a filter graph that scales each frame of this format to square pixels.
 
     `aspect` is the pixel shape of all frames; without it, each frame's own counts.
     """
@@ -149,8 +149,7 @@ def _build_stretcher(key: tuple[object, ...], aspect: Fraction | None, max_pixel
 
 
 def _read_turn(frame: av.VideoFrame) -> tuple[bool, int, int]:
-    """What the container's display matrix asks for, of which quarter turns and mirrorings count: whether rows and
-    columns change places, and then the steps along both, -1 for from the far end."""
+    """Read the rotation in the display matrix: whether rows and columns are swapped, then the step along each."""
     data = frame.side_data.get("DISPLAYMATRIX")
     if not isinstance(data, SideData):
         return False, 1, 1

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Sources of frames: what they have in common, clips in memory, and the choice of frames by index or time."""
+"""Sources of frames: their common interface, clips in memory, and the choice of frames by index or time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 
 __all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "select_frames", "select_timestamps"]
 
-# Assumed where nothing states a rate.
+# Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
 
 
@@ -184,7 +184,7 @@ def select_timestamps(timestamps_s: np.ndarray, wanted_s: Iterable[float]) -> np
         [0, 1]
     """
     if not len(timestamps_s):
-        raise ValueError("a clip without frames displays nothing")
+        raise ValueError("a clip must have at least one frame")
     wanted = np.fromiter(wanted_s, dtype=np.float64)
     # Times are sums of ticks: a wanted time a rounding error before its frame still means that frame.
     shown = np.searchsorted(timestamps_s, wanted + 1e-6, side="right") - 1

@@ -66,7 +66,7 @@ class ContainerClock:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class FrameTimes:
-    """When each frame of a video is shown.
+    """Display times of the frames of a video.
 
     Args:
         seconds: (T,) float64, increasing, on the clock described in this module.
@@ -86,7 +86,7 @@ class FrameTimes:
 
 
 def container_clock(container: InputContainer, stream: VideoStream, nominal_fps: float) -> ContainerClock:
-    """The clock of an open container; its times are those of `stream`."""
+    """Read the clock of an open container, for the times of `stream`."""
     kind, time_base = container.format.name.split(",")[0], float(stream.time_base or 0) or 1e-6
     start_s = None if container.start_time is None else container.start_time / 1e6
     if start_s is not None and kind in ("mov", "matroska"):
@@ -107,7 +107,7 @@ def container_clock(container: InputContainer, stream: VideoStream, nominal_fps:
 
 
 def are_orderly(pts: np.ndarray, order: np.ndarray, dts: np.ndarray | None = None) -> bool:
-    """Whether sorting packets by their timestamps gives the order in which the decoder will show the pictures.
+    """Return whether sorting packets by timestamp gives the order in which the decoder outputs the pictures.
 
     Args:
         pts: (packets,) int64 presentation times in the order of the file.
@@ -134,12 +134,12 @@ def are_orderly(pts: np.ndarray, order: np.ndarray, dts: np.ndarray | None = Non
 def read_times(
     ticks: Sequence[int | None] | np.ndarray, clock: ContainerClock, *, last_duration: int = 0
 ) -> FrameTimes:
-    """Timestamps of the frames of a video, in seconds.
+    """Compute the timestamps of the frames of a video in seconds.
 
     Args:
-        ticks: (T,) what the file says, in the order of presentation; `None` where it says nothing. At least one.
+        ticks: (T,) timestamps in the file, in the order of presentation; `None` if missing. At least one.
         clock: What the container says about its clock.
-        last_duration: Of the last frame in ticks; 0 if it is unknown.
+        last_duration: Duration of the last frame in ticks; 0 if it is unknown.
     """
     if not isinstance(ticks, np.ndarray):
         ticks = [tick if tick is not None and abs(tick) <= _MAX_TICKS else None for tick in ticks]
@@ -159,7 +159,8 @@ def read_times(
     gaps = np.flatnonzero(steps > max(GAP_S, GAP_INTERVALS * interval_s) + 1e-6)
     if len(gaps):
         longest = gaps[np.argmax(steps[gaps])]
-        said = f"no new picture for {steps[longest] - interval_s:.1f} s from {seconds[longest] + interval_s:.1f} s on"
+        start_s = seconds[longest] + interval_s
+        said = f"no new picture for {steps[longest] - interval_s:.1f} s, starting at {start_s:.1f} s"
         more = f"; {len(gaps)} such gaps, the first at {seconds[gaps[0]] + interval_s:.1f} s" if len(gaps) > 1 else ""
         warnings.append(f"{said}{more}")
     return FrameTimes(
@@ -173,7 +174,7 @@ def read_times(
 
 
 def _lead_s(first_s: float, clock: ContainerClock) -> tuple[float, list[str]]:
-    """Seconds from the start of the container to its first picture, and what is wrong with them."""
+    """Return the seconds from the start of the container to its first picture, and a warning if they are unusable."""
     if clock.start_s is None:
         return 0.0, []
     # Start times are rounded to microseconds. A picture before the start is a start that is later than it says.
@@ -195,7 +196,7 @@ def _average_fps(seconds: np.ndarray, gaps: np.ndarray, interval_s: float) -> fl
 
 
 def _last_duration_s(own_s: float, steps: np.ndarray, interval_s: float) -> float:
-    """How long the last frame is shown: its own duration unless that is a placeholder or broken."""
+    """Return the duration of the last frame: its own unless that is a placeholder or invalid."""
     longest_s = max(MAX_CLOCK_STEP_S, GAP_INTERVALS * interval_s, min(float(steps.sum()), MAX_GAP_S))
     shortest_s = float(steps.min()) if len(steps) else 0.0
     return own_s if own_s > 0 and shortest_s / 2 <= own_s <= longest_s else interval_s
@@ -222,7 +223,7 @@ class _Repair:
     jumps: list[tuple[int, int]] = field(default_factory=list)
 
     def run(self) -> np.ndarray:
-        """The timestamps, (T,) increasing: int64 as they were where nothing was wrong, float64 otherwise."""
+        """Return increasing timestamps, (T,): int64 if nothing had to be repaired, otherwise float64."""
         if isinstance(self.ticks, np.ndarray) or None not in self.ticks:
             plain = np.asarray(self.ticks, np.int64)
             steps = np.diff(plain)
@@ -249,7 +250,7 @@ class _Repair:
         self._lone = max(MAX_CLOCK_STEP_S * ticks_per_s, max(GAP_INTERVALS, len(self.ticks)) * self.interval)
 
     def _walk(self, known: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Position and value of the valid timestamps, the values of all clocks brought to the first one."""
+        """Return position and value of the valid timestamps, with the values of all clocks mapped to the first one."""
         good, offset = [known[0]], 0
         sizes: dict[int, int] = {0: 1}
         pending: list[tuple[int, int]] = []
@@ -322,7 +323,7 @@ class _Repair:
         return offset
 
     def _interpolate(self, positions: np.ndarray, values: np.ndarray) -> np.ndarray:
-        """Values for all frames: between valid ones along a line, outside of them at the median interval."""
+        """Return values for all frames: linear between valid ones, and at the median interval outside them."""
         everywhere = np.arange(len(self.ticks))
         shown = np.interp(everywhere, positions, values)
         before, after = everywhere < positions[0], everywhere > positions[-1]
@@ -331,7 +332,7 @@ class _Repair:
         return shown
 
     def sentences(self, seconds: np.ndarray) -> list[str]:
-        """What was repaired, with the times at which the frames are shown now."""
+        """Describe what was repaired, with the resulting display times."""
         said = []
         if self.invalid:
             position, kind = self.invalid[0]
@@ -348,6 +349,6 @@ class _Repair:
             step_s = abs(step) * self.clock.time_base
             said.append(
                 f"timestamps jump {'forward' if step > 0 else 'back'} by {step_s:.1f} s at {seconds[position]:.2f} s; "
-                f"the jump is left out{more}"
+                f"the jump was removed{more}"
             )
         return said

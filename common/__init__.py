@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What every room stands on: files, processes, text, exit codes, interrupts."""
+"""Modules that all other packages use: files, processes, text, exit codes, interrupts."""

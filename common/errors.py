@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The two kinds of errors that end a command: something is wrong with the request, or the work failed."""
+"""The two kinds of errors that end a command: an invalid request, and work that failed."""
 
 
 class UsageError(ValueError):
     """
-    The request is invalid: an argument, a model folder, a recipe, a data set or a place for the output.
+    The request is invalid: an argument, a model folder, a recipe, a data set or an output path.
 
     Raise it before the work starts. A command ends with exit code 2.
     """

@@ -9,7 +9,7 @@ Exit codes of every command, and the one place where errors are turned into them
 | 2         | The request is invalid: arguments, model folder, recipe        | [`UsageError`], `argparse`           |
 | 130       | Interrupted.                                                   | `KeyboardInterrupt`, with a sentence |
 
-Any other exception is a fault of this package and ends with its traceback.
+Any other exception is a bug in this package and ends with its traceback.
 """
 
 import os
@@ -45,11 +45,11 @@ def run_command(command: Callable[[], int]) -> int:
     """
     try:
         code = command()
-        # Python writes what is left only when it ends, and a full disk would then pass unnoticed.
+        # Python flushes only when it exits, and a full disk would then remain unnoticed.
         sys.stdout.flush()
         return code
     except BrokenPipeError:
-        # The reader of standard output has gone, as with `| head`.
+        # The reader of standard output has closed it, as with `| head`.
         _discard_output()
         return FAILED
     except KeyboardInterrupt as error:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Files and folders that are written as a whole or not at all, locks on folders, and spreadsheet-safe cells."""
+"""Atomic writing of files and folders, locks on folders, and spreadsheet-safe cells."""
 
 import contextlib
 import os
@@ -8,8 +8,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
-
-from filelock import FileLock, Timeout
 
 from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
@@ -28,7 +26,7 @@ class OutputError(WorkError):
 
 
 class TargetError(UsageError):
-    """The place for an output is invalid, which is known before the work; the message names it and the reason."""
+    """An output path is invalid, which is checked before the work starts; the message names it and the reason."""
 
     reason = "output"
 
@@ -38,7 +36,7 @@ class TargetError(UsageError):
 
 def check_file_target(path: str | Path) -> None:
     """
-    Check before the work that a file can be written at its end.
+    Check before the work starts that a file can be written afterwards.
 
     Raises:
         TargetError: If its folder does not exist or is not writable, or if the path is a folder.
@@ -54,7 +52,7 @@ def check_file_target(path: str | Path) -> None:
 
 def check_folder_target(folder: str | Path) -> None:
     """
-    Check before the work that a folder can be written to; it is created later if it does not exist.
+    Check before the work starts that a folder is writable or can be created.
 
     Raises:
         TargetError: If a part of the path is a file, or if permission is missing.
@@ -165,7 +163,7 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
         work: What the other run does, for the message.
 
     Returns:
-        A context manager with a method `close`. Both release the lock, as does the end of the process.
+        A context manager with a method `close`; either releases the lock, as does the end of the process.
 
     Raises:
         OutputError: If another run holds the folder, or if it cannot be written.
@@ -176,6 +174,9 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
         >>> with lock_folder("run1"):
         ...     pass
     """
+    # Takes longer to import than the rest of a command's help.
+    from filelock import FileLock, Timeout
+
     folder = Path(folder)
     held = ExitStack()
     try:
@@ -183,7 +184,7 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
         # Not thread-local: a run may be closed by another thread than the one that began it.
         held.enter_context(FileLock(folder / f".lock-{rank}", timeout=0, thread_local=False))
     except Timeout as error:
-        raise OutputError(folder, OSError(0, f"another {work} is writing there")) from error
+        raise OutputError(folder, OSError(0, f"another {work} is writing to it")) from error
     except OSError as error:
         raise OutputError(folder, error) from error
     return held
@@ -191,7 +192,7 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
 
 def harmless(cell: object) -> object:
     """
-    Return the cell of a table so that a spreadsheet takes no text for a formula: such a text gets an apostrophe.
+    Return a table cell that spreadsheets do not interpret as a formula; such text is prefixed by an apostrophe.
 
     Example:
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C: ends a command with one line and exit code 130, wherever it arrives."""
+"""Ctrl-C ends a command with one line and exit code 130, at any time."""
 
 import _thread
 import contextlib
@@ -14,18 +14,18 @@ from typing import Any
 from .exit_codes import INTERRUPTED, report
 
 
-# An interrupt is tried again after this time where it could not be raised, or was lost.
+# Seconds after which an interrupt that could not be raised, or was lost, is raised again.
 _RETRY_S = 0.05
-# Blocks of [`unfinished`] that this process is in.
+# Number of active [`unfinished`] blocks of this process.
 _num_unfinished = 0
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
     """
-    Keep an interrupt waiting until the block ends, on POSIX systems.
+    Defer interrupts until the block ends, on POSIX systems.
 
-    A process that is started in the block never sees one: its parent decides what an interrupt means.
+    A process that is started within the block never receives interrupts; its parent handles them.
     """
     if not hasattr(signal, "pthread_sigmask"):
         yield
@@ -40,10 +40,10 @@ def deferred() -> Iterator[None]:
 @contextlib.contextmanager
 def unfinished() -> Iterator[None]:
     """
-    A block that leaves something behind, such as a temporary file, unless an exception passes through it.
+    Mark a block that needs an exception to clean up, for instance to remove a temporary file.
 
-    An interrupt that arrives while a library is being loaded ends the process at once, but in such a block it waits
-    until the library is there.
+    An interrupt during the import of a library ends the process at once, but within such a block it is deferred until
+    the library is loaded.
     """
     global _num_unfinished
     _num_unfinished += 1
@@ -64,7 +64,7 @@ def run_interruptible(command: Callable[[], int]) -> int:
         command: Returns the exit code.
 
     Returns:
-        The exit code; that of an interruption if there was one, even if a library turned it into another error.
+        The exit code; that of an interrupt if there was one, even if a library converted it to another error.
     """
     is_interrupted = False
 
@@ -96,7 +96,7 @@ def run_interruptible(command: Callable[[], int]) -> int:
 
 
 def _raise_again(event: Any, otherwise: Callable[[Any], object]) -> None:
-    """Python drops what is raised in a finaliser; an interrupt must not be lost there."""
+    """Python ignores exceptions in finalisers; an interrupt must not be lost there."""
     if issubclass(event.exc_type, KeyboardInterrupt):
         _try_again()
     else:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optional packages: is what a feature needs installed?"""
+"""Check that the optional packages of a feature are installed."""
 
 import importlib.util
 
@@ -7,7 +7,7 @@ from .errors import UsageError
 
 
 class MissingPackageError(UsageError):
-    """A feature needs packages that are not installed; the message gives the command that installs them."""
+    """A feature requires packages that are not installed; the message contains the command that installs them."""
 
 
 def missing_packages(*names: str) -> list[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Work by several processes: those of `accelerate launch` or `torchrun`, and workers that this one starts."""
+"""Several processes: those of `accelerate launch` or `torchrun`, and worker processes."""
 
 import multiprocessing
 import os
@@ -13,21 +13,21 @@ from .interrupts import deferred, unfinished
 
 
 T = TypeVar("T")
-# One process may still scan a film, or cut the faces out of a data set, when the others are done.
+# Long timeout, because one process may still scan a film or crop a data set when the others have finished.
 _LONGEST_WAIT = timedelta(days=7)
 
 
 class ProcessGroup:
     """
-    The processes of this scan or training; nearly always this one alone.
+    The group of processes of a scan, evaluation or training; usually a single one.
 
     Args:
-        device: As typed; "cpu" forms a group of CPUs where there are GPUs too.
+        device: Device as given by the user; "cpu" forms a CPU group even if there are GPUs.
 
     Attributes:
-        rank: Which of them this is, from 0.
-        size: How many there are.
-        device: Where this one's networks run, if the group says so.
+        rank: Index of this process, from 0.
+        size: Number of processes.
+        device: Device for the networks of this process, if the group determines it.
     """
 
     def __init__(self, device: str = "auto") -> None:
@@ -38,7 +38,8 @@ class ProcessGroup:
             import torch
             from accelerate import PartialState
 
-            # accelerate forms a group on the CPU only if told so; else each process takes itself for the only one.
+            # accelerate forms a group on the CPU only on request; otherwise each process assumes that it is the only
+            # one.
             on_cpu = device == "cpu" or not torch.cuda.is_available()
             self._state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
             self.rank, self.size = self._state.process_index, self._state.num_processes
@@ -46,24 +47,24 @@ class ProcessGroup:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process prints and writes what belongs to all."""
+        """Whether this is the first process, which prints and writes the common output."""
         return self.rank == 0
 
     def share(self, items: Sequence[T]) -> list[T]:
-        """What this process does of it."""
+        """Return the items that this process works on."""
         return list(items[self.rank :: self.size])
 
     def wait(self) -> None:
-        """Until every process is here."""
+        """Wait until every process has called this method."""
         if self._state is not None:
             self._state.wait_for_everyone()
 
     def first_alone(self) -> AbstractContextManager[Any]:
-        """The first process passes before the others, who find what it left on disk."""
+        """Let the first process run the block before the others, which can use the files it wrote."""
         return nullcontext() if self._state is None else self._state.main_process_first()
 
     def gather(self, items: list[T]) -> list[T]:
-        """Everyone's items."""
+        """Collect the items of all processes."""
         if self._state is None:
             return items
         from accelerate.utils import gather_object
@@ -72,16 +73,16 @@ class ProcessGroup:
         return gathered
 
     def close(self) -> None:
-        """Leave the group; torch warns otherwise."""
+        """Leave the group, without which torch gives a warning."""
         if self._state is not None:
             self._state.destroy_process_group()
 
 
 def start_tracker() -> None:
     """
-    Start the process in which `multiprocessing` keeps track of shared resources, where the system has one.
+    Start the resource tracker of `multiprocessing`, if the system has one.
 
-    Its start lifts a block of interrupts, so it must not happen within [`deferred`], in which workers start.
+    Its start unblocks interrupts, so it must not happen within [`deferred`], in which workers are started.
     """
     if os.name == "posix":
         from multiprocessing import resource_tracker
@@ -90,7 +91,7 @@ def start_tracker() -> None:
 
 
 class _DeafPool(ProcessPoolExecutor):
-    """A pool whose processes, which `submit` starts, never see an interrupt."""
+    """A pool whose processes, which `submit` starts, never receive interrupts."""
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> "Future[T]":
         with deferred():
@@ -102,7 +103,7 @@ def worker_pool(
     num_workers: int, context: Any, initializer: Callable[..., object] | None = None, arguments: Sequence[Any] = ()
 ) -> Iterator[ProcessPoolExecutor]:
     """
-    Worker processes that end with the block; where an error or an interrupt ends it, at once.
+    Create worker processes that end with the block, immediately if an error or an interrupt ends it.
 
     Args:
         num_workers: Number of processes.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A look at the header of a safetensors file before the library reads it, for causes that it does not name."""
+"""Check the header of a safetensors file, for problems that the library does not report by name."""
 
 import json
 from pathlib import Path
@@ -8,46 +8,44 @@ from typing import Any
 from .text import quoted
 
 
-# What is read, and flags and counters that may stand beside weights.
+# Supported data types, including those of flags and counters.
 TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
 
 
 class _RepeatedKeyError(ValueError):
-    """One object of the header holds a key twice."""
+    """An object of the header contains a key twice."""
 
 
 def looks_like_safetensors(head: bytes, num_bytes: int) -> bool:
-    """Whether a file of this size that begins so can be safetensors: a length that fits, and then a JSON object."""
+    """Return whether a file of this size can be safetensors, by its beginning: a valid length, then a JSON object."""
     return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= num_bytes - 8
 
 
 def check_header(path: Path) -> None:
     """
-    Refuse what the library would refuse without naming the cause.
+    Raise an error with the cause where the library would raise one without it.
 
     Raises:
-        ValueError: If a key stands twice in the header, or a tensor is of a type that is not read; a clause that
-            follows the name of the file.
+        ValueError: If the header contains a key twice, or a tensor of an unsupported type; the message follows
+            the name of the file.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size - 8:
-            return  # the library says what is wrong
+            return  # the library reports the problem
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=_as_dict)
     except _RepeatedKeyError as error:
-        raise ValueError(
-            f"holds the key {error} twice, so that it is open which one is meant; save it again."
-        ) from error
+        raise ValueError(f"contains the key {error} twice, which is ambiguous; save it again.") from error
     except (ValueError, RecursionError):
         return
     for key, entry in header.items() if isinstance(header, dict) else ():
         kind = entry.get("dtype", TYPES[0]) if isinstance(entry, dict) and key != "__metadata__" else TYPES[0]
         if kind not in TYPES:
             raise ValueError(
-                f"holds {quoted(key)} as a tensor of the type {quoted(kind)}, which is not supported; save float32, "
+                f"contains {quoted(key)} as a tensor of the unsupported type {quoted(kind)}; save float32, "
                 "float16 or bfloat16 weights."
             )
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-How many threads the numerical libraries of this process use, and how those wait.
+Limit the threads of the numerical libraries of this process.
 
-Scans gain from several videos, frames or stages at a time, each computed by one thread: a convolution that is split
-among threads waits for the slowest of them at every layer, and its threads wait by counting, which takes the processor
-from others.
+Scans are faster if several videos, frames or stages are computed at the same time by one thread each. A convolution
+that is split among threads waits for the slowest one at every layer, and its threads spin while they wait, which takes
+processor time from others.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
-# Of the OpenMP of GNU, of that of Intel and LLVM, and the sizes of pools that do not ask OpenMP.
+# Variables of the OpenMP of GNU and of that of Intel and LLVM, and sizes of thread pools without OpenMP.
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 _POOLS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _MOST = 1024
@@ -20,20 +20,20 @@ _MOST = 1024
 
 def wanted_threads(asked: int | None = None) -> int:
     """
-    Threads that compute at the same time.
+    Return the number of threads that compute at the same time.
 
     Args:
-        asked: What the user typed; otherwise `OMP_NUM_THREADS` decides, and without it there is one.
+        asked: Number given by the user; by default `OMP_NUM_THREADS`, or 1 if it is not set.
 
     Raises:
-        ValueError: If the number is not positive, or too large to be meant.
+        ValueError: If the number is not positive or implausibly large.
 
     Example:
         >>> wanted_threads(2)
         2
     """
     if asked is None:
-        # A list is OpenMP's way to name a number for each level of nested regions.
+        # In OpenMP, a list has one number per level of nested regions.
         text = os.environ.get(THREADS_VARIABLE, "").partition(",")[0].strip()
         return int(text) if text.isdecimal() and 1 <= int(text) <= _MOST else 1
     if not 1 <= asked <= _MOST:
@@ -43,10 +43,9 @@ def wanted_threads(asked: int | None = None) -> int:
 
 def limit_threads(count: int) -> None:
     """
-    Let the libraries that are imported from now on, and those of child processes, use so many threads that never spin.
+    Limit the threads of libraries that are imported later or in child processes, and let them wait without spinning.
 
-    How threads wait stays as the environment says, and so do the sizes of pools that it names. A torch that is
-    imported already is told, too.
+    Settings in the environment take precedence. If torch is imported already, its number of threads is set too.
 
     Args:
         count: Threads of one process, see [`wanted_threads`].

@@ -14,7 +14,8 @@ from ..common.files import new_folder
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
-from ..scanning.models import LoadedModel, load_stored_model
+from ..scanning.models import load_stored_model
+from ..scanning.scoring_model import ScoringModel
 from .judge import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure
@@ -194,7 +195,7 @@ def write_calibration(
     held_out: Sequence[Score],
     others: Mapping[str, Sequence[Score]],
     *,
-    model: LoadedModel,
+    model: ScoringModel,
     dataset: str,
     split: str,
     folder: Path,
@@ -217,7 +218,7 @@ def write_calibration(
     probabilities, is_fake = _arrays(held_out)
     if not len(is_fake) or is_fake.all() or not is_fake.any():
         raise EvaluationError(f"{dataset}: calibration needs scores of real and of fake videos; one class has none.")
-    config = model.network.config
+    config = model.description
     factor, bias = fit_calibration(probabilities, is_fake, config.temperature)
     parts = {f"{split} (fitted on it)": held_out, **others}
     ece = {}
@@ -262,7 +263,7 @@ def check_new_folder(folder: Path) -> None:
         raise EvaluationError(f"{folder}: already exists; a calibrated checkpoint needs a new folder.")
 
 
-def _write_checkpoint(model: LoadedModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
+def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
     check_new_folder(folder)
     # The loaded network has been rearranged for speed; the stored one is saved.
     stored = load_stored_model(model)

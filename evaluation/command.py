@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The command `deepfake-video evaluate`: parses, calls, prints. Nothing here imports torch before it is needed."""
+"""The command `deepfake-video evaluate`: parse, call, print. Torch is imported only when it is needed."""
 
 import argparse
 import importlib.util
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -11,12 +12,13 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
-from ..scanning.command import add_speed_arguments
+from ..scanning.command import add_speed_arguments, use_threads
 from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
 
 if TYPE_CHECKING:
     from ..common.processes import ProcessGroup
+    from ..video_errors import VideoLimits
     from .evaluation_result import EvaluationResult
     from .progress import TerminalListener
 
@@ -35,6 +37,7 @@ examples:
   deepfake-video evaluate my_videos.csv --output run2 --robustness               columns path,label[,group]
   deepfake-video evaluate FaceForensics++ --model FOLDER --calibrate CALIBRATED
   deepfake-video evaluate --scores run1 --threshold 0.7                          from saved scores; reads no video
+  deepfake-video evaluate --scores run1 run2 --verdict FOLDER                    measure the bands of the verdicts
   deepfake-video evaluate --average seed1 seed2 seed3                            mean and deviation over seeds
   accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs, or on CPUs:
   torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run3
@@ -67,7 +70,7 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
         "roots",
         nargs="*",
         metavar="DATA",
-        help="folder, CSV file or DeepfakeBench JSON file; NAME=PATH names it in a table of several",
+        help="folder, CSV file or DeepfakeBench JSON file; NAME=PATH sets its name in a table of several data sets",
     )
     group.add_argument(
         "--scores", nargs="+", type=Path, metavar="PATH", help="saved scores instead of videos: folders or CSV files"
@@ -79,7 +82,7 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--split", choices=SPLIT_NAMES, help="part to evaluate (default: test, or all if there are no splits)"
     )
-    group.add_argument("--limit", type=int, metavar="N", help="evaluate N randomly drawn videos of each class at most")
+    group.add_argument("--limit", type=int, metavar="N", help="evaluate at most N randomly drawn videos per class")
 
 
 def _add_scoring(group: "argparse._ArgumentGroup") -> None:
@@ -94,18 +97,30 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     group.add_argument(
-        "--frames", "--num-frames", dest="num_frames", type=int, metavar="N", help="number of frames per video"
+        "--frames",
+        "--num-frames",
+        dest="num_frames",
+        type=int,
+        metavar="N",
+        help="number of frames per video (default: as the model was trained)",
     )
-    group.add_argument("--faces", choices=["auto", "none"], default="auto", help="none scores whole frames")
+    group.add_argument(
+        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
+    )
     group.add_argument(
         "--face-aggregation",
         choices=["max", "mean", "main"],
         default="max",
         help="score of a video with several faces (default: max)",
     )
-    group.add_argument("--threshold", type=float, metavar="P", help="called fake at this probability or above")
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read videos (0: read and score in turns)"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="label a video fake at this probability or above (default: 0.5, or that of the saved scores)",
+    )
+    group.add_argument(
+        "--workers", type=int, metavar="N", help="processes that read videos; 0 reads and scores in the same process"
     )
 
 
@@ -113,7 +128,7 @@ def _add_metrics(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--deepfakebench",
         action="store_true",
-        help=f"add rows by the rule of DeepfakeBench: mean of {DEEPFAKEBENCH_FRAMES} frames, its EER",
+        help=f"add rows by the protocol of DeepfakeBench: mean probability of {DEEPFAKEBENCH_FRAMES} frames, its EER",
     )
     group.add_argument(
         "--compare",
@@ -130,7 +145,7 @@ def _add_metrics(group: "argparse._ArgumentGroup") -> None:
         "--group-by",
         choices=GROUP_NAMES,
         default="identity",
-        help="what the bootstrap of the intervals draws (default: identity, where one is known)",
+        help="unit of the bootstrap: identities, or single videos (default: identities, if known)",
     )
     group.add_argument("--bootstrap", type=int, default=1000, metavar="N", help="bootstrap draws (default: 1000)")
     group.add_argument(
@@ -144,6 +159,13 @@ def _add_calibration(group: "argparse._ArgumentGroup") -> None:
         "--calibration-split",
         choices=SPLIT_NAMES[:3],
         help="split to calibrate on (default: val, or half of the identities)",
+    )
+    group.add_argument(
+        "--verdict",
+        type=Path,
+        metavar="FOLDER",
+        help="measure the bands of the three verdicts on these scores and write them to verdict.json and the card in "
+        "this model folder; each data set is a source that is left out in turn",
     )
 
 
@@ -170,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: If the request is invalid.
     """
     _check(arguments)
-    plan = _plan(arguments)
+    plan = _plan(arguments, use_threads(arguments.threads))
     if arguments.average is not None:
         return _average(arguments, plan)
     if arguments.scores is not None:
@@ -191,8 +213,12 @@ def _check(arguments: argparse.Namespace) -> None:
         given = [name.replace("_", "-") for name in named if getattr(arguments, name)]
         if given:
             raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
-    if arguments.average is not None and (arguments.output is not None or arguments.compare is not None):
-        raise UsageError("--average prints one table; leave --output and --compare out.")
+    if arguments.average is not None and (arguments.output or arguments.compare or arguments.verdict):
+        raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
+    if arguments.verdict is not None and arguments.calibrate is not None:
+        raise UsageError(
+            "--verdict and --calibrate do not go together: calibrate first, then evaluate the new folder."
+        )
     if arguments.output is not None:
         check_folder_target(arguments.output)
     if arguments.plots in ("png", "svg"):
@@ -202,7 +228,7 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
 
 
-def _plan(arguments: argparse.Namespace) -> EvaluationPlan:
+def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> EvaluationPlan:
     from ..scanning.settings import ScanSettings
 
     if arguments.calibrate is not None and arguments.compare is not None:
@@ -214,6 +240,7 @@ def _plan(arguments: argparse.Namespace) -> EvaluationPlan:
         threshold=arguments.threshold,
         dtype=arguments.dtype,
         engine=arguments.engine,
+        limits=limits,
     )
     return EvaluationPlan(
         layout=arguments.layout,
@@ -248,6 +275,8 @@ def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
             result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
+        if arguments.verdict is not None and processes.is_first:
+            result = _with_verdicts(result, [result], arguments.verdict)
     finally:
         processes.close()
     return _report(result, arguments, processes)
@@ -271,8 +300,17 @@ def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
         result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
     if arguments.output is not None:
         check_output(arguments.output, arguments.scores)
+    if arguments.verdict is not None:
+        # Each run alone: in a joined table, the name of a run takes the place of its data sets.
+        result = _with_verdicts(result, arguments.scores, arguments.verdict)
     _publish(result, arguments)
     return OK if result.is_complete else FAILED
+
+
+def _with_verdicts(result: "EvaluationResult", runs: Sequence[Any], folder: Path) -> "EvaluationResult":
+    from .verdicts import write_verdicts
+
+    return replace(result, verdicts=write_verdicts(runs, folder).to_dict())
 
 
 def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:

@@ -37,6 +37,7 @@ class EvaluationData:
         unscored: Key and reason of each video without a score.
         warnings: What to know before using the numbers.
         calibration: What was fitted, if a calibrated checkpoint was written.
+        verdicts: Bands of the verdicts and their error rates, if they were measured.
         comparison: Difference to another model on the same videos, if one was compared.
         scores: Score of each video, corrupted ones too; not part of the JSON.
         notes: Those of the warnings that come from the model and the data set, not from the scores.
@@ -53,6 +54,7 @@ class EvaluationData:
     warnings: list[str] = field(default_factory=list)
     calibration: dict[str, Any] | None = None
     comparison: dict[str, Any] | None = None
+    verdicts: dict[str, Any] | None = None
     scores: Sequence[Score] = field(default=(), repr=False)
     notes: Sequence[str] = field(default=(), repr=False)
 
@@ -89,7 +91,8 @@ class EvaluationData:
             "calibration": self.calibration,
             "rows": rows,
         }
-        return values if self.comparison is None else {**values, "comparison": self.comparison}
+        added = {"verdicts": self.verdicts, "comparison": self.comparison}
+        return {**values, **{name: value for name, value in added.items() if value is not None}}
 
     def write_json(self, file: Path) -> None:
         """

@@ -13,6 +13,7 @@ from transformers.utils import logging
 from ..common.files import check_folder_target, lock_folder, write_atomically
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
+from ..scanning.fingerprint import with_engine_of
 from .calibration import HALF, check_new_folder, hold_out, write_calibration
 from .corruptions import Corruption, grid
 from .datasets import open_benchmark
@@ -130,7 +131,8 @@ def _evaluate_parts(
 ) -> EvaluationResult:
     for part in parts:
         _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
-    judge = _load(models, plan, processes)
+    folders = [] if folder is None else [folder, *(folder / part.name for part in parts)]
+    judge = _load(models, plan, processes, folders)
     with ExitStack() as stack:
         stack.enter_context(unfinished())
         if folder is None:
@@ -335,10 +337,11 @@ def _announce(part: _Part, folder: Path | None, listener: Listener, processes: P
     listener.announce(lines)
 
 
-def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup) -> Judge:
+def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]) -> Judge:
     logging.disable_progress_bar()
     device = processes.device or plan.device
-    judge = Judge(models, device=device, settings=plan.settings, ensemble=plan.ensemble)
+    settings = with_engine_of(plan.settings, folders, device)
+    judge = Judge(models, device=device, settings=settings, ensemble=plan.ensemble)
     for processor in judge.processors:
         try:
             # A number of frames that the sampling does not support is refused here, not at the first video.

@@ -104,6 +104,41 @@ def wilson_interval(rate: float, number: int) -> Interval:
     return Interval(max(0.0, centre - half), min(1.0, centre + half))
 
 
+def clopper_pearson_interval(count: int, number: int) -> Interval:
+    """
+    Exact interval of a proportion (Clopper and Pearson, 1934); it holds at least 95 % whatever the proportion is.
+
+    Args:
+        count: How many of the observations.
+        number: Number of independent observations.
+
+    Example:
+        >>> interval = clopper_pearson_interval(0, 100)
+        >>> interval.low, round(interval.high, 4)
+        (0.0, 0.0362)
+    """
+
+    def at_most(limit: int, share: float) -> float:
+        return sum(
+            math.exp(ways(k) + k * math.log(share) + (number - k) * math.log1p(-share)) for k in range(limit + 1)
+        )
+
+    def ways(k: int) -> float:
+        """Logarithm of the binomial coefficient, which may exceed the range of a float."""
+        return math.lgamma(number + 1) - math.lgamma(k + 1) - math.lgamma(number - k + 1)
+
+    def solve(limit: int, probability: float) -> float:
+        """The share at which `limit` or fewer have this probability, which falls with the share."""
+        low, high = 0.0, 1.0
+        for _ in range(_BISECTIONS):
+            middle = (low + high) / 2
+            low, high = (middle, high) if at_most(limit, middle) > probability else (low, middle)
+        return (low + high) / 2
+
+    tail = 0.025
+    return Interval(0.0 if count == 0 else solve(count - 1, 1 - tail), 1.0 if count == number else solve(count, tail))
+
+
 def newcombe_interval(auc: float, num_real: int, num_fake: int) -> Interval:
     """
     Score interval of an AUC (Newcombe, 2006, Statistics in Medicine 25:559, method 5).

@@ -3,14 +3,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from ..scanning.clip_reading import ReadVideo
 from ..scanning.detector import Detector
 from ..scanning.ensemble import Opinion
-from ..scanning.framewise import fake_margin, sigmoid
+from ..scanning.framewise import sigmoid
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos
@@ -66,15 +65,9 @@ class Judge(Detector):
         self.ensemble = ensemble
         self.known_videos = KnownVideos([model.folder for model in self.models])
         self._opinions: list[Opinion] = []
-        # For each model, its outputs for the clips of the current video: (faces, T, labels) and (faces, labels).
-        self._outputs: list[list[Any]] = [[] for _ in self.models]
-        for model, outputs in zip(self.models, self._outputs, strict=True):
-            model.network.register_forward_hook(lambda _, inputs, output, kept=outputs: kept.append(output))
 
     def judge_frames(self, video: ReadVideo) -> Judgement:
         """Score a video that was read; the networks run once for the score and for its frames."""
-        for outputs in self._outputs:
-            outputs.clear()
         self._opinions = self.opinions(video)
         return Judgement(self.join(video, self._opinions), *self._frames(video))
 
@@ -85,13 +78,12 @@ class Judge(Detector):
         return float(sigmoid(np.mean([self._logit(*said) for said in probabilities])))
 
     def _logit(self, model: int, clip: int | None, probability: float) -> float:
-        """Logit of a clip or a video, from the network's own logits: float32 probabilities near 1 are too coarse."""
+        """Logit of a clip or a video, from the network's own logits: probabilities near 1 are too coarse."""
         opinion = self._opinions[model]
         if clip is None and opinion.is_mean:
             kept = min(max(probability, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
             return float(np.log(kept) - np.log1p(-kept))
-        margins = [fake_margin(output.logits, self.models[model].fake_index) for output in self._outputs[model]]
-        return float(np.concatenate(margins)[opinion.decisive if clip is None else clip])
+        return float(opinion.clip_margins[opinion.decisive if clip is None else clip])
 
     def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:
         """Distinct frames of the decisive faces: index, fake probability averaged over the models that saw the frame,

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common.text import printable
+from ..scanning.verdict_bands import VerdictBands
 from .comparing import SeedMetric, SeedRow
 from .evaluation_data import EvaluationData
 from .metric_rows import Row
@@ -79,6 +80,9 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     if result.robustness:
         parts += [Text("\nAUC of corrupted videos (DeeperForensics)", style="bold"), _robustness(result)]
     parts.append(Text(""))
+    if result.verdicts is not None:
+        bands = VerdictBands.from_dict(result.verdicts)
+        parts += [Text(printable(line)) for line in (bands.sentence, *bands.notes)]
     parts += [Text(printable(line)) for line in _lines(result, rows["video"][0])]
     return parts
 

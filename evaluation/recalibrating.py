@@ -54,9 +54,9 @@ def calibrate(
         raise EvaluationError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
     name = str(model or described["models"])
     loaded = load_model(name)
-    config = loaded.network.config
+    found = loaded.description
     made_by = (described["weights_sha256"], described["temperatures"][0], described["fake_biases"][0])
-    if made_by != (loaded.identity.weights_sha256, float(config.temperature), float(config.fake_bias)):
+    if made_by != (loaded.identity.weights_sha256, float(found.temperature), float(found.fake_bias)):
         raise EvaluationError(f"{name}: is not the checkpoint that made the scores; evaluate it first.")
     scores = result.clean_scores
     return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)

@@ -31,15 +31,15 @@ def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, A
         layout: Layout of the data set.
         seed: Seed of the corruptions.
     """
-    configs = [model.network.config for model in judge.models]
+    described = [model.description for model in judge.models]
     return {
         "dataset": str(root.resolve()),
         "layout": layout,
         "models": judge.identity.id,
         "weights_sha256": judge.identity.weights_sha256,
-        "is_trained": all(config.is_trained for config in configs),
-        "temperatures": [float(config.temperature) for config in configs],
-        "fake_biases": [float(config.fake_bias) for config in configs],
+        "is_trained": all(model.is_trained for model in described),
+        "temperatures": [float(model.temperature) for model in described],
+        "fake_biases": [float(model.fake_bias) for model in described],
         "threshold": DECISION_THRESHOLD,
         "frame_sampling": [processor.frame_sampling for processor in judge.processors],
         "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],

@@ -17,9 +17,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_tracker, worker_pool
-from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.settings import ScanSettings
@@ -90,7 +90,7 @@ class _Reading(IterableDataset[Item]):
     """Reads many videos; each worker process takes its share."""
 
     work: Work
-    processors: list[DeepfakeVideoProcessor]
+    processors: list[ClipSampler]
     settings: ScanSettings
     finished: frozenset[tuple[str, str | None]] = field(default_factory=frozenset)
     began_ns: int = field(default_factory=time.time_ns)
@@ -200,11 +200,16 @@ def _score(judge: Judge, item: Item) -> Score:
     except ValueError as error:
         failure = as_video_error(item.sample.path, error)
         return Score.of(item.sample, corruption, status=failure.reason, message=str(failure), **known)
+    result = judgement.result
+    sizes = {face.track_id: face.size_px for face in result.faces}
     return Score.of(
         item.sample,
         corruption,
-        fake_probability=judgement.result.fake_probability,
-        face_coverage=judgement.result.face_coverage,
+        fake_probability=result.fake_probability,
+        face_coverage=result.face_coverage,
+        num_faces=len(judge.counted_faces(result.faces)) or None,
+        face_px=sizes.get(result.decisive_track_id or 0),
+        bits_per_pixel=result.bits_per_pixel,
         frame_indices=tuple(judgement.frame_indices),
         frame_probabilities=tuple(judgement.frame_probabilities),
         frame_weights=tuple(judgement.frame_weights),
@@ -220,6 +225,7 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     if workers == 0:
         yield from reading
         return
+    reading = replace(reading, settings=reading.settings.for_processes(workers))
     context = _worker_context()
     done = set(reading.finished)
     while left := [sample for sample in reading.work.samples if not done.issuperset(reading.work.tasks_of(sample))]:

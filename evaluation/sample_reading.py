@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..clip_sampling import Clip, ClipSampler
 from ..scanning.clip_reading import ReadVideo, read_video, times_of
 from ..scanning.settings import ScanSettings
 from ..video_decoding import (
@@ -88,7 +88,7 @@ class ImageSequence:
             raise VideoDecodeError(path, f"the image cannot be read ({error})") from error
 
 
-def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
+def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """
     Read the clips of a sample. Face images are used whole, without face detection.
 
@@ -122,7 +122,7 @@ def read_sample(sample: Sample, processors: Sequence[DeepfakeVideoProcessor], se
 def read_corrupted(
     sample: Sample,
     clean: ReadVideo,
-    processors: Sequence[DeepfakeVideoProcessor],
+    processors: Sequence[ClipSampler],
     settings: ScanSettings,
     corruptions: Iterable[Corruption],
     *,
@@ -161,7 +161,7 @@ def _open(sample: Sample, settings: ScanSettings) -> AbstractContextManager[Fram
     return VideoReader(sample.path, limits=settings.limits)
 
 
-def _cut_again(processor: DeepfakeVideoProcessor, source: FrameSource, clips: Sequence[Clip]) -> list[Clip]:
+def _cut_again(processor: ClipSampler, source: FrameSource, clips: Sequence[Clip]) -> list[Clip]:
     tracks = [clip.track for clip in clips if clip.track is not None]
     if not tracks:
         return processor.read_clips(source, clips[0].frame_indices, do_crop_faces=False)

@@ -18,6 +18,8 @@ LINES_PATTERN = "scores-*.jsonl"
 CSV_NAME = "scores.csv"
 # Fields that are copied from the sample; the others come from scoring it.
 OF_SAMPLE = ("key", "label", "dataset", "method", "compression", "split", "identities", "original")
+# Columns of the CSV file that are numbers, besides the probability.
+_NUMBERS = {"face_coverage": float, "num_faces": int, "face_px": float, "bits_per_pixel": float}
 # Only in the JSON lines.
 _NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
@@ -41,6 +43,9 @@ class Score:
         fake_probability: In [0, 1]; `None` unless the status is "ok".
         message: Explanation of the reason.
         face_coverage: Share of the sampled frames with a detected face.
+        num_faces: Faces that count for the score; `None` for whole frames.
+        face_px: Side of the box of the decisive face, in pixels of the video.
+        bits_per_pixel: Bits of the video stream per pixel and frame.
         frame_indices: Distinct frames that were scored.
         frame_probabilities: Calibrated fake probability of each of these frames.
         frame_weights: Share of each of these frames in the clip. The score of a frame classifier follows from these
@@ -71,6 +76,9 @@ class Score:
     fake_probability: float | None = None
     message: str | None = None
     face_coverage: float | None = None
+    num_faces: int | None = None
+    face_px: float | None = None
+    bits_per_pixel: float | None = None
     frame_indices: tuple[int, ...] = ()
     frame_probabilities: tuple[float, ...] = ()
     frame_weights: tuple[float, ...] = ()
@@ -277,7 +285,8 @@ def read_csv_scores(file: Path) -> list[Score]:
         try:
             probability = values.get("fake_probability")
             values["fake_probability"] = None if probability is None else float(probability)
-            values["face_coverage"] = float(values["face_coverage"]) if values.get("face_coverage") else None
+            for name, kind in _NUMBERS.items():
+                values[name] = kind(values[name]) if values.get(name) else None
             values["key"] = values.get("key") or values.get("path")
             values["status"] = values.get("status") or ("ok" if probability is not None else "not_scored")
             values["dataset"] = values.get("dataset") or file.stem

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the model cards of converted and trained folders have in common."""
+"""Text that the model cards of converted and trained folders have in common."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 
 
 LIMITS = (
-    "A score is a reason to look closer, not a verdict; it must never be the only basis of a decision about a person.",
+    "A score is a reason to look closer, not proof; it must never be the only basis of a decision about a person.",
     "Detectors lose accuracy on strong compression, on small or turned faces, and on generators that are not in their "
     "training data.",
     "Audio is not analyzed.",

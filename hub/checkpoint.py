@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read a local checkpoint folder with the package's own classes: safetensors and JSON only, its code is ignored."""
+"""Read a local checkpoint folder with the package's own classes: only safetensors and JSON; its code is ignored."""
 
 import json
 from collections.abc import Mapping
@@ -10,24 +10,18 @@ import torch
 from safetensors import SafetensorError
 from transformers import initialization as init
 
-from ..common.errors import UsageError
 from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from ..timm_backbones import fill_computed_buffers
+from .finding import ModelLoadError
 from .folder_type import describe_other_model
 from .weights import read_weights, weight_files
 
 
-# What Transformers raises where a value in a JSON file has another type than it expects.
+# Errors that Transformers raises if a value in a JSON file has an unexpected type.
 _WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError, RecursionError)
-
-
-class ModelLoadError(UsageError):
-    """A checkpoint cannot be used; the message names it, the reason and the way out."""
-
-    reason = "model"
 
 
 @dataclass(frozen=True)
@@ -36,7 +30,7 @@ class StoredCheckpoint:
     The content of a checkpoint folder.
 
     Attributes:
-        network: The network in evaluation mode, on the CPU, with the weights as they are stored.
+        network: The network in evaluation mode, on the CPU, with the stored weights.
         processor: Its preprocessing.
         weights_sha256: SHA-256 of the weights file, or of the concatenated shards.
     """
@@ -51,7 +45,7 @@ def read_checkpoint(folder: Path, *, name: str | None = None) -> StoredCheckpoin
     Read a checkpoint folder.
 
     Args:
-        folder: Holds `config.json`, the video processor's file and safetensors weights.
+        folder: Folder with `config.json`, the file of the video processor and safetensors weights.
         name: Name of the model in errors; the folder by default.
 
     Raises:
@@ -65,14 +59,14 @@ def read_checkpoint(folder: Path, *, name: str | None = None) -> StoredCheckpoin
 
 def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideoProcessor]:
     """
-    What the JSON files of a folder say; the weights are not looked at.
+    Read the JSON files of a folder, without its weights.
 
     Args:
-        name: Of the model in errors.
-        folder: That holds the files.
+        name: Name of the model in errors.
+        folder: Folder of the files.
 
     Raises:
-        ModelLoadError: If one is missing or wrong.
+        ModelLoadError: If a file is missing or invalid.
     """
     config = _read_config(name, folder)
     try:
@@ -86,7 +80,7 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
-        raise ModelLoadError(f"{name}: the folder holds no readable config.json ({error.strerror}).") from error
+        raise ModelLoadError(f"{name}: the folder contains no readable config.json ({error.strerror}).") from error
     except (ValueError, RecursionError) as error:
         raise ModelLoadError(f"{name}: config.json is not JSON.") from error
     if problem := describe_other_model(content):
@@ -94,14 +88,14 @@ def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     try:
         config = DeepfakeConfig.from_dict(content)
     except _WRONG_VALUES as error:
-        raise ModelLoadError(f"{name}: config.json is wrong, {one_line(error)}") from error
+        raise ModelLoadError(f"{name}: config.json is invalid: {one_line(error)}") from error
     if "fake" not in config.label2id:
         raise ModelLoadError(f"{name}: none of the labels {', '.join(config.label2id)} is 'fake'; see id2label.")
     return config
 
 
 def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[DeepfakeForVideoClassification, str]:
-    """The network in evaluation mode with the weights as they were read, and their hash: nothing is initialised."""
+    """Read the network in evaluation mode and the hash of its weights, without initialising weights."""
     try:
         files = weight_files(folder)
     except (ValueError, OSError) as error:
@@ -116,7 +110,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
         for problem, keys in problems.items():
             if keys:
                 listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-                raise ModelLoadError(f"{name}: the weights do not fit config.json, {problem} keys: {listed}.")
+                raise ModelLoadError(f"{name}: the weights do not match config.json, {problem} keys: {listed}.")
 
     try:
         with init.no_init_weights(), torch.device("meta"):
@@ -128,9 +122,9 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{name}: the weights cannot be loaded, {one_line(error)}") from error
     for key, tensor in weights.items():
-        # The smallest and the largest value tell, and unlike a mask take no memory.
+        # Minimum and maximum reveal non-finite values, and unlike a mask need no memory.
         if not torch.isfinite(torch.stack(tensor.aminmax())).all():
-            raise ModelLoadError(f"{name}: the weights hold NaN or infinity in {key}.")
+            raise ModelLoadError(f"{name}: the weights contain NaN or infinity in {key}.")
     network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
     fill_computed_buffers(network)
     return network, digest

@@ -30,7 +30,9 @@ _CHECKPOINT_EXAMPLES = """examples:
 def add_push_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that `push`, `convert --push` and `train --push` share."""
     parser.add_argument("--private", action="store_true", help="make a new repository private")
-    parser.add_argument("--revision", metavar="BRANCH", help="branch to push to, made if needed (default: main)")
+    parser.add_argument(
+        "--revision", metavar="BRANCH", help="branch to push to; created if it does not exist (default: main)"
+    )
 
 
 def add_push_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,7 +41,7 @@ def add_push_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="the model folder")
     parser.add_argument("--repo-id", required=True, metavar="USER/NAME", help="repository on the Hub")
     add_push_options(parser)
-    parser.add_argument("--dry-run", action="store_true", help="check and list the files, send nothing")
+    parser.add_argument("--dry-run", action="store_true", help="check and list the files without sending them")
 
 
 def run_push(arguments: argparse.Namespace) -> int:

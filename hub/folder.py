@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The self-contained folder that `pipeline` loads: weights, JSON, and the code that reads them."""
+"""Write a self-contained folder that `pipeline` loads: weights, JSON and code."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,8 +20,8 @@ def save_hub_folder(
 
     Args:
         model: The model to save.
-        video_processor: Its preprocessing; the image processor's file gets the same choices.
-        folder: Where to write; made if it does not exist.
+        video_processor: The video processor; the image processor is saved with the same settings.
+        folder: The folder; created if it does not exist.
 
     Returns:
         The folder.
@@ -29,8 +29,8 @@ def save_hub_folder(
     folder = Path(folder)
     model.save_pretrained(folder)
     video_processor.save_pretrained(folder)
-    # `pipeline` wants both processors for batches, and derives the video processor from this file when it was saved
-    # by the pipeline itself, which forgets the other one.
+    # `pipeline` requires both processors for batches. A folder saved by the pipeline itself lacks the file of the
+    # video processor, which is then created from this one.
     DeepfakeImageProcessor(**video_processor.choices()).save_pretrained(folder)
     return folder
 

@@ -15,11 +15,12 @@ from .terms import CARD_NAME, TERMS_NAMES
 
 CONFIG_NAME = "config.json"
 PROCESSOR_NAMES = ("preprocessor_config.json", "video_preprocessor_config.json")
+VERDICT_NAME = "verdict.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 # Graph and licence of the face detector CenterFace.
 DETECTOR_NAMES = (GRAPH_NAME, LICENSE_NAME)
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
-_DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, CARD_NAME, ".gitattributes"}
+_DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME, CARD_NAME, ".gitattributes"}
 _DATA_NAMES |= {*TERMS_NAMES, *DETECTOR_NAMES}
 
 
@@ -125,6 +126,7 @@ __all__ = [
     "CONFIG_NAME",
     "INDEX_NAME",
     "PROCESSOR_NAMES",
+    "VERDICT_NAME",
     "WEIGHTS_NAME",
     "ModelFolderError",
     "foreign_entries",

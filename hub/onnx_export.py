@@ -150,7 +150,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
 
 
 def _store_terms(folder: Path, path: Path) -> None:
-    """Put the card and the terms of the model into the metadata of the graph: a single file has nothing beside it."""
+    """Store the card and the terms of the model in the metadata of the graph, because it is a single file."""
     import onnx
 
     from .terms import find_card, find_terms
@@ -209,7 +209,7 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
             expected = model(pixel_values_videos=pixels).logits
         try:
             (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
-        except Exception as error:  # what onnxruntime raises has no common class
+        except Exception as error:  # the errors of onnxruntime have no common class
             raise ExportError(
                 f"The exported graph fails on {clips} clips of {frames} frames ({one_line(error)}); nothing was "
                 "written, please report this."

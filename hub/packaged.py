@@ -10,8 +10,10 @@ from ..common.text import quoted
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
-# Copied as they are; the other files are written anew.
+# Files that are copied; the others are written again.
 _COPIED = ("model.safetensors", "README.md", "LICENSE", "training.json")
+# Copied if they exist.
+_COPIED_IF_PRESENT = ("verdict.json",)
 
 
 def default_checkpoint() -> Path:
@@ -19,7 +21,7 @@ def default_checkpoint() -> Path:
     Return the folder of the packaged checkpoint.
 
     `pipeline` and the Auto classes load it with `trust_remote_code=True`, or after [`register`] without. Its code is
-    this package; [`write_default_checkpoint`] makes a folder that needs no package.
+    this package; [`write_default_checkpoint`] writes a self-contained copy.
 
     Example:
 
@@ -56,8 +58,9 @@ def write_default_checkpoint(folder: str | Path) -> Path:
         with new_folder(folder) as unfinished:
             network = DeepfakeForVideoClassification.from_pretrained(source)
             save_hub_folder(network, DeepfakeVideoProcessor.from_pretrained(source), unfinished)
-            for name in _COPIED:
-                # safetensors writes for the owner alone; a new file is readable like the others.
+            present = [name for name in _COPIED_IF_PRESENT if (source / name).is_file()]
+            for name in (*_COPIED, *present):
+                # safetensors writes files that only the owner can read; this file gets the permissions of the others.
                 (unfinished / name).unlink(missing_ok=True)
                 shutil.copyfile(source / name, unfinished / name)
     except OSError as error:

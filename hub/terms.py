@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The files beside a model that say under which terms its weights may be used, and who copies them along."""
+"""Find and copy the files that contain the licence and terms of use of a model."""
 
 import shutil
 from pathlib import Path
@@ -10,7 +10,7 @@ from ..common.errors import UsageError
 
 CARD_NAME = "README.md"
 _NAMES = ("LICENSE", "LICENCE", "COPYING", "NOTICE", "TERMS", "TERMS_OF_USE", "USE_POLICY")
-# By these names alone: what else lies in a folder is not copied, published or downloaded.
+# Only files with these names are copied, published or downloaded.
 TERMS_NAMES = tuple(f"{name}{extension}" for name in _NAMES for extension in ("", ".txt", ".md"))
 _MAX_BYTES = 1 << 20
 
@@ -21,20 +21,20 @@ class TermsError(UsageError):
 
 def find_terms(folder: Path) -> list[Path]:
     """
-    Licence, notice and terms of use in the folder of a model; nowhere else.
+    Find licence, notice and terms of use in the folder of a model.
 
     Args:
         folder: A local folder, the snapshot of a Hub repository, or the packaged checkpoint.
 
     Raises:
-        TermsError: If one of the files is no ordinary text file of this folder.
+        TermsError: If one of the files is not a regular text file in this folder.
     """
     return [file for name in TERMS_NAMES if (file := _find(folder, name)) is not None]
 
 
 def find_card(folder: Path) -> Path | None:
     """
-    The model card in the folder of a model, if it has one.
+    Find the model card in the folder of a model, if there is one.
 
     Raises:
         TermsError: If it is no ordinary text file of this folder.
@@ -44,13 +44,13 @@ def find_card(folder: Path) -> Path | None:
 
 def copy_terms(source: Path, target: Path) -> list[str]:
     """
-    Copy licence, notice and terms of use of a model into the folder of one that is made from it.
+    Copy licence, notice and terms of use of a model into the folder of a derived model.
 
     Returns:
         The names of the files.
 
     Raises:
-        TermsError: If a file is no ordinary text file of its folder.
+        TermsError: If a file is not a regular text file in its folder.
         OSError: If it cannot be copied.
     """
     files = find_terms(source)
@@ -61,10 +61,10 @@ def copy_terms(source: Path, target: Path) -> list[str]:
 
 def licence_of(folder: Path) -> dict[str, Any]:
     """
-    What the model card says about the licence: `license`, `license_name` and `license_link` as far as it has them.
+    Return the licence fields of the model card: those of `license`, `license_name` and `license_link` that it has.
 
     Raises:
-        TermsError: If the card is no ordinary text file of its folder.
+        TermsError: If the card is not a regular text file in its folder.
     """
     from huggingface_hub import ModelCard
 
@@ -73,14 +73,14 @@ def licence_of(folder: Path) -> dict[str, Any]:
         return {}
     try:
         data = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
-    except Exception:  # a card by hand: what YAML and its checks raise has no common class
+    except Exception:  # a card written by hand: the errors of YAML and its validation have no common class
         return {}
     names = ("license", "license_name", "license_link")
     return {name: data[name] for name in names if isinstance(data.get(name), str)}
 
 
 def model_folder_of(path: Path) -> Path | None:
-    """The folder of a model by its own path or by that of its weights; `None` for a file that lies elsewhere."""
+    """Return the folder of a model, given its path or that of its weights; `None` for a file elsewhere."""
     folder = path if path.is_dir() else path.parent
     return folder if (folder / "config.json").is_file() else None
 
@@ -93,7 +93,7 @@ def _find(folder: Path, name: str) -> Path | None:
     root = folder.resolve()
     roots = (root, root.parent.parent) if root.parent.name == "snapshots" else (root,)
     if not any(file.resolve().is_relative_to(allowed) for allowed in roots):
-        raise TermsError(f"{file}: is a link that leads out of the folder of the model; put the text itself there.")
+        raise TermsError(f"{file}: is a link that leads out of the model folder; replace it by a copy of the file.")
     if file.stat().st_size > _MAX_BYTES:
-        raise TermsError(f"{file}: is longer than 1 MiB, which no licence or card is.")
+        raise TermsError(f"{file}: is longer than 1 MiB, too long for a licence or model card.")
     return file

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read safetensors files once: into memory that the network then keeps, and hashed on the way."""
+"""Read safetensors files once, into memory that the network keeps, and hash them meanwhile."""
 
 import hashlib
 import json
@@ -20,22 +20,23 @@ _CHUNK = 4 << 20
 
 def weight_files(folder: Path) -> list[Path]:
     """
-    The files with the weights of a checkpoint folder, as Transformers chooses them; others are never read.
+    List the weight files of a checkpoint folder, as Transformers selects them; others are never read.
 
     Args:
-        folder: Holds `model.safetensors`, or an index that names its shards.
+        folder: Folder with `model.safetensors`, or with an index that names its shards.
 
     Returns:
-        That file, or the shards ordered by name.
+        This file, or the shards sorted by name.
 
     Raises:
-        ValueError: If there is neither, or the index is wrong or names a file that is missing or outside the folder.
+        ValueError: If there is neither, or if the index is invalid or names a file that is missing or outside the
+            folder.
         OSError: If the index cannot be read.
     """
     if (folder / WEIGHTS_NAME).is_file():
         return [folder / WEIGHTS_NAME]
     if not (folder / INDEX_NAME).is_file():
-        raise ValueError(f"the folder holds no {WEIGHTS_NAME} and no {INDEX_NAME}; other files are never loaded.")
+        raise ValueError(f"the folder contains neither {WEIGHTS_NAME} nor {INDEX_NAME}; other files are never loaded.")
     try:
         names = set(json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
@@ -56,14 +57,14 @@ def read_weights(
     files: Sequence[Path], check: Callable[[Mapping[str, torch.Tensor]], None]
 ) -> tuple[dict[str, torch.Tensor], str]:
     """
-    The tensors of a checkpoint, and what it is known by.
+    Read the tensors of a checkpoint and compute their hash.
 
-    A mapped file would do for the tensors, but each of its pages that is changed costs a page fault and a copy, which
-    takes longer than reading it all; and what is hashed here is what is loaded, whoever writes to the file meanwhile.
+    Memory-mapping the file would be slower, because each page that is changed later costs a page fault and a copy.
+    Reading also ensures that the hash is that of the loaded bytes, even if another process changes the file.
 
     Args:
-        files: Its files, ordered by name.
-        check: Gets tensors of the same names, types and shapes before anything but the headers is read.
+        files: The files, sorted by name.
+        check: Called with tensors of the same names, types and shapes when only the headers have been read.
 
     Returns:
         The tensors, and the SHA-256 of one file, or of the concatenation of several.
@@ -71,8 +72,8 @@ def read_weights(
     Raises:
         SafetensorError: If a file is damaged.
         OSError: If a file cannot be read.
-        ValueError: If a key stands twice, a tensor is of a type that is not read, or a file changes meanwhile; and
-            what `check` raises.
+        ValueError: If a key occurs twice, a tensor has an unsupported type, or a file changes meanwhile; also errors
+            of `check`.
     """
     for file in files:
         try:
@@ -84,7 +85,7 @@ def read_weights(
     for file, header in zip(files, headers, strict=True):
         for key in header:
             if key in owners:
-                raise ValueError(f"{owners[key].name} and {file.name} both hold the key {key[:120]!r}.")
+                raise ValueError(f"{owners[key].name} and {file.name} both contain the key {key[:120]!r}.")
             owners[key] = file
     check({name: tensor for header in headers for name, tensor in header.items()})
     digest = hashlib.sha256()
@@ -101,7 +102,7 @@ def read_weights(
 
 
 def _read(file: Path, follow: Callable[[memoryview], object]) -> mmap.mmap:
-    """A file in memory of its own; `follow` is given each part that is there."""
+    """Read a file into memory; `follow` is called with each part that was read."""
     with file.open("rb", buffering=0) as stream:
         content = _allocate(file.stat().st_size)
         whole = memoryview(content)
@@ -116,7 +117,7 @@ def _read(file: Path, follow: Callable[[memoryview], object]) -> mmap.mmap:
 def _allocate(size: int) -> mmap.mmap:
     if not hasattr(mmap, "MADV_HUGEPAGE"):
         return mmap.mmap(-1, size)
-    # 2 MB at a time instead of 4 kB; shared memory, the default, does not come that way.
+    # Private memory can use pages of 2 MB instead of 4 kB; shared memory, the default, cannot.
     content = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     content.madvise(mmap.MADV_HUGEPAGE)
     return content

@@ -2,12 +2,14 @@
 """Score many videos: one after the other or in worker processes, and store the results if asked to."""
 
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
 from ..video_errors import VideoError, VideoLimits, is_url
 from ..video_opening import open_video_file
 from .evidence import Examination
+from .fingerprint import with_engine_of
 from .plan import ScanPlan
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
@@ -43,11 +45,12 @@ def examine_all(
     if plan.output is None and (failed := _fail_all(plan, paths)):
         yield from group.share(failed)
         return
-    # Loads torch.
+    # Loads numpy, and perhaps torch.
     from .detector import Detector
 
     device = group.device if group.device and plan.device == "auto" else plan.device
-    detector = Detector(plan.model_names, device=device, settings=plan.settings)
+    settings = plan.settings if plan.output is None else with_engine_of(plan.settings, [Path(plan.output)], device)
+    detector = Detector(plan.model_names, device=device, settings=settings)
     if plan.output is None:
         yield from _examine(plan, detector, group.share(paths), on_progress)
         return

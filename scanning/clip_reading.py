@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from ..clip_sampling import Clip, ClipSampler
 from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
 from ..face_tracking import MIN_IOU, box_iou
-from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
 from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnreadableError
 from .settings import ScanSettings
 
@@ -79,7 +79,7 @@ class ReadVideo:
         return [first[track_id] for track_id in sorted(first)]
 
 
-def read_video(path: str | Path, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings) -> ReadVideo:
+def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """
     Open a video and read the clips of each model. Each model gets the same clips as if it were alone.
 
@@ -116,7 +116,7 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
 
 
 def read_open_video(
-    path: str | Path, reader: VideoReader, processors: Sequence[DeepfakeVideoProcessor], settings: ScanSettings
+    path: str | Path, reader: VideoReader, processors: Sequence[ClipSampler], settings: ScanSettings
 ) -> ReadVideo:
     """[`read_video`] of a video that is already open."""
     sampled = [processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors]
@@ -161,7 +161,7 @@ def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[
 def _find_faces_for_each(
     reader: VideoReader,
     sampled: Sequence[np.ndarray],
-    processors: Sequence[DeepfakeVideoProcessor],
+    processors: Sequence[ClipSampler],
     settings: ScanSettings,
 ) -> list[list[FaceTrack] | None]:
     """
@@ -187,12 +187,12 @@ def _find_faces_for_each(
     return tracks
 
 
-def crops_faces(processor: DeepfakeVideoProcessor, settings: ScanSettings) -> bool:
+def crops_faces(processor: ClipSampler, settings: ScanSettings) -> bool:
     """Whether a model scores face crops instead of whole frames."""
     return bool(processor.do_crop_faces) and settings.faces != "none"
 
 
-def search_settings(processor: DeepfakeVideoProcessor) -> FaceCropSettings:
+def search_settings(processor: ClipSampler) -> FaceCropSettings:
     """The settings of a model that affect the face search, with defaults for those that only affect the crop."""
     plain = FaceCropSettings()
     return replace(processor.face_settings(), margin=plain.margin, square=plain.square, padding=plain.padding)
@@ -225,7 +225,7 @@ def _overlap(track: FaceTrack, other: FaceTrack) -> float:
 def find_faces(
     reader: VideoReader,
     indices: np.ndarray,
-    processors: Sequence[DeepfakeVideoProcessor],
+    processors: Sequence[ClipSampler],
     settings: ScanSettings,
 ) -> list[FaceTrack] | None:
     """Find the face tracks for models that search alike; `None` for models that score whole frames."""
@@ -236,7 +236,7 @@ def find_faces(
 
 
 def _read_clips(
-    processor: DeepfakeVideoProcessor,
+    processor: ClipSampler,
     reader: VideoReader,
     indices: np.ndarray,
     tracks: list[FaceTrack] | None,

@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..clip_sampling import Clip
+from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_errors import VideoLimits
 from .clip_reading import ReadVideo, read_video
 from .models import load_processor, pixel_values

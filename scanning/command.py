@@ -6,13 +6,17 @@ import contextlib
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.console import print_json
+from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.interrupts import unfinished
 from ..common.text import printable
+from ..common.threads import THREADS_VARIABLE, limit_threads, wanted_threads
+from ..video_errors import VideoLimits
 from .inputs import Inputs
 from .plan import ScanObserver, ScanPlan, ScanResult
 from .results import VideoResult
@@ -70,10 +74,10 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         "--face-aggregation",
         choices=["max", "mean", "main"],
         default="max",
-        help="how the scores of several faces give the score of the video (default: max)",
+        help="how the scores of several faces are combined (default: max)",
     )
     group.add_argument(
-        "--threshold", type=float, metavar="P", help="label a video fake from this probability (default: 0.5)"
+        "--threshold", type=float, metavar="P", help="label a video fake at this probability or above (default: 0.5)"
     )
     group.add_argument(
         "--timeline",
@@ -99,10 +103,39 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
     )
     group.add_argument(
         "--engine",
-        choices=["torch", "onnx"],
-        default="torch",
-        help="onnx: run the frame encoder with onnxruntime on the CPU; needs pip install 'deepfake-video[export]'",
+        choices=["auto", "torch", "onnx"],
+        default="auto",
+        help="library that computes the networks; onnx: onnxruntime on the CPU, which needs graphs: the packaged "
+        "model has them, those of others are written once (needs pip install 'deepfake-video[export]'); auto: onnx on "
+        "a CPU if the graphs of all models exist, else torch (default: auto)",
     )
+    group.add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="threads of each process, for the networks and for the decoder (default: one for the networks, or "
+        f"{THREADS_VARIABLE}; for the decoder one per core, divided among the processes)",
+    )
+
+
+def use_threads(count: int | None) -> VideoLimits | None:
+    """
+    Limit the threads of this process and its children; to be called before numpy or torch is imported.
+
+    Args:
+        count: Value of `--threads`; `None` if it was not given.
+
+    Returns:
+        Limits with the number of threads of the decoder; `None` if it was not given.
+
+    Raises:
+        UsageError: If the number is out of range, or an environment variable with a limit is invalid.
+    """
+    try:
+        limit_threads(wanted_threads(count))
+        return None if count is None else replace(VideoLimits.from_environment(), decode_threads=count)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def _add_output(group: "argparse._ArgumentGroup") -> None:
@@ -129,6 +162,7 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video predict` and return its exit code."""
+    limits = use_threads(arguments.threads)
     from .scanner import scan
 
     with contextlib.ExitStack() as stack:
@@ -137,7 +171,7 @@ def run(arguments: argparse.Namespace) -> int:
             paths = [stack.enter_context(_sample_video())]
         printer = stack.enter_context(contextlib.closing(_Printer(arguments)))
         try:
-            result = scan(_plan(arguments, paths), observer=printer)
+            result = scan(_plan(arguments, paths, limits), observer=printer)
         except KeyboardInterrupt:
             if printer.result is None:
                 raise
@@ -147,7 +181,7 @@ def run(arguments: argparse.Namespace) -> int:
         return FAILED if result.failed else OK
 
 
-def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> ScanPlan:
+def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimits | None) -> ScanPlan:
     shows_time = any((arguments.report, arguments.heatmaps, arguments.annotate, arguments.output))
     return ScanPlan(
         sources=paths,
@@ -163,6 +197,7 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str]) -> ScanPlan:
             batch_size=arguments.batch_size,
             dtype=arguments.dtype,
             engine=arguments.engine,
+            limits=limits,
         ),
         workers=arguments.workers,
         output=arguments.output,

@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from ..common.errors import UsageError
-from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
+from ..clip_sampling import Clip, ClipSampler
 from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
+from .engines import load_models, resolve_device
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_function
-from .framewise import fake_margin, frame_rule, list_frames
+from .framewise import fake_margin, list_frames, sigmoid
 from .illustrating import gather_evidence
-from .models import LoadedModel, load_model
 from .provenance import Provenance, read_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
+from .scoring_model import ClipLogits, ScoringModel
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
 
@@ -62,26 +61,28 @@ class Detector:
     def __init__(
         self, models: Sequence[str] = (), *, device: str = "auto", settings: ScanSettings | None = None
     ) -> None:
-        self.settings = settings or ScanSettings()
-        self.device = "cpu" if device == "auto" and self.settings.engine == "onnx" else resolve_device(device)
-        options: dict[str, Any] = {"dtype": self.settings.dtype, "engine": self.settings.engine}
-        self.models = [load_model(name, device=self.device, **options) for name in (models or (None,))]
-        configs = [model.network.config for model in self.models]
+        settings = settings or ScanSettings()
+        self.device = "cpu" if device == "auto" and settings.engine == "onnx" else resolve_device(device)
+        self.models = load_models(models or (None,), device=self.device, settings=settings)
+        # Results hold the engine that ran, and workers use it too.
+        self.settings = replace(settings, engine="onnx" if self.models[0].engine == "onnx" else "torch")
         self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
         self.identity = join_identities([model.identity for model in self.models])
-        self.warnings = [] if all(config.is_trained for config in configs) else [UNTRAINED_WARNING]
+        first = self.models[0].description
+        is_trained = all(model.description.is_trained for model in self.models)
+        self.warnings = [] if is_trained else [UNTRAINED_WARNING]
         self.rule = find_rule(
             self.models[0].folder,
             weights_sha256=self.identity.weights_sha256,
-            temperature=configs[0].temperature,
-            fake_bias=configs[0].fake_bias,
+            temperature=first.temperature,
+            fake_bias=first.fake_bias,
             settings=self._settings_dict(),
-            is_trained=not self.warnings,
+            is_trained=is_trained,
             num_models=len(self.models),
         )
 
     @property
-    def processors(self) -> list[DeepfakeVideoProcessor]:
+    def processors(self) -> list[ClipSampler]:
         """The preprocessing of each model."""
         return [model.processor for model in self.models]
 
@@ -178,11 +179,13 @@ class Detector:
     def opinions(self, video: ReadVideo) -> list[Opinion]:
         """The opinion of each model on a video whose clips were read."""
         return [
-            self._opinion(*self.judge_clips(model, clips), faces)
+            self._opinion(model, self.judge_clips(model, clips), faces)
             for model, clips, faces in zip(self.models, video.clips, video.faces, strict=True)
         ]
 
-    def _opinion(self, probabilities: list[float], margins: list[np.ndarray], seen: Sequence[SeenFace]) -> Opinion:
+    def _opinion(self, model: ScoringModel, said: ClipLogits, seen: Sequence[SeenFace]) -> Opinion:
+        clip_margins = fake_margin(said.logits, model.fake_index)
+        probabilities: list[float] = sigmoid(clip_margins).tolist()
         faces = [
             FaceResult(
                 track_id=face.track.track_id,
@@ -199,7 +202,8 @@ class Detector:
         return Opinion(
             faces=faces,
             probabilities=probabilities,
-            margins=margins,
+            clip_margins=clip_margins,
+            margins=list(fake_margin(said.frame_logits, model.fake_index)),
             fake_probability=probability,
             decisive=decisive,
             counted=self._counted(faces) if is_mean else [decisive],
@@ -229,12 +233,7 @@ class Detector:
             for clips, opinion in zip(video.clips, opinions, strict=True)
             for i in opinion.counted
         ]
-        counted = [faces[i] for i in self._counted(faces)]
-        verdict = self.rule.decide(
-            probability,
-            counted[:1] if self.settings.face_aggregation == "main" else counted,
-            bits_per_pixel=video.bits_per_pixel,
-        )
+        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
         return VideoResult(
             path=video.path,
             status="ok",
@@ -250,7 +249,7 @@ class Detector:
             faces=faces,
             decisive_track_id=_decisive_track_id(opinions),
             frames=_frames(video, opinions),
-            frame_rules=[frame_rule(model.network.config) for model in self.models],
+            frame_rules=[model.description.frame_rule for model in self.models],
             sha256=video.sha256,
             **self._common(warnings),
         )
@@ -265,23 +264,24 @@ class Detector:
         """
         return float(np.mean([probability for _, _, probability in probabilities]))
 
-    def clip_probabilities(self, model: LoadedModel, clips: Sequence[Clip]) -> list[float]:
+    def clip_probabilities(self, model: ScoringModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, the same as that of `pipeline`."""
-        return self.judge_clips(model, clips)[0]
+        probabilities: list[float] = sigmoid(
+            fake_margin(self.judge_clips(model, clips).logits, model.fake_index)
+        ).tolist()
+        return probabilities
 
-    @torch.inference_mode()
-    def judge_clips(self, model: LoadedModel, clips: Sequence[Clip]) -> tuple[list[float], list[np.ndarray]]:
-        """Fake probability of each clip, and for each clip the margin of the fake logit per frame, of shape (T,)."""
+    def judge_clips(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
+        """The logits of clips of the same length."""
         # Batches are not faster on a CPU.
-        size = 1 if model.network.device.type == "cpu" else CLIPS_PER_PASS
-        probabilities: list[float] = []
-        margins: list[np.ndarray] = []
-        for first in range(0, len(clips), size):
-            pixels = [model.pixel_values(clip.frames) for clip in clips[first : first + size]]
-            outputs = model.network(torch.cat(pixels))
-            probabilities += outputs.logits.softmax(-1)[:, model.fake_index].tolist()
-            margins += list(fake_margin(outputs.frame_logits, model.fake_index))
-        return probabilities, margins
+        size = 1 if model.device == "cpu" else CLIPS_PER_PASS
+        parts = [
+            model.judge(np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]]))
+            for first in range(0, len(clips), size)
+        ]
+        return ClipLogits(
+            np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
+        )
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
         return {
@@ -304,6 +304,10 @@ class Detector:
             counted = [0]
         decisive = max(counted, key=lambda i: faces[i].fake_probability)
         return faces[decisive].fake_probability, decisive
+
+    def counted_faces(self, faces: list[FaceResult]) -> list[FaceResult]:
+        """The faces that count for the score of a video."""
+        return faces[:1] if self.settings.face_aggregation == "main" else [faces[i] for i in self._counted(faces)]
 
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
@@ -346,24 +350,6 @@ def _frames(video: ReadVideo, opinions: Sequence[Opinion]) -> list[FrameScore]:
         for track_id, clip, margins in zip(tracks, clips, opinion.margins, strict=True):
             frames += list_frames(model, track_id, clip.frame_indices, margins, video.times_s)
     return frames
-
-
-def resolve_device(name: str) -> str:
-    """
-    Resolve "auto" to the fastest device of this machine, and check any other name.
-
-    Args:
-        name: `"cpu"`, `"cuda"`, `"cuda:1"`, `"mps"` or `"auto"`.
-
-    Raises:
-        UsageError: If the device does not exist on this machine.
-    """
-    available = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available(), "cpu": True}
-    if name == "auto":
-        return next(device for device, exists in available.items() if exists)
-    if not available.get(name.partition(":")[0], False):
-        raise UsageError(f"this machine has no device {name!r}; use cpu or auto.")
-    return name
 
 
 def join_identities(identities: Sequence[ModelIdentity]) -> ModelIdentity:

@@ -9,8 +9,8 @@ import numpy as np
 from ..face_cropping import FaceCropSettings
 from ..video_decoding import VideoReader
 from .clip_reading import ReadVideo, crops_faces, search_settings
-from .models import LoadedModel
 from .results import FaceResult, TimelineEntry
+from .scoring_model import ScoringModel
 from .settings import ScanSettings
 from .timeline import Window, make_timeline
 
@@ -23,7 +23,8 @@ class Opinion:
     Attributes:
         faces: The faces that it scores, the main face first; empty if it scores whole frames.
         probabilities: Fake probability of each clip.
-        margins: For each clip an array of shape (T,): margin of the fake logit per frame, see `framewise.fake_margin`.
+        clip_margins: Array with the margin of the fake logit of each clip, see `framewise.fake_margin`.
+        margins: For each clip an array of shape (T,): margin of the fake logit per frame.
         fake_probability: Fake probability of the video.
         decisive: Index of the clip that decides it, 0 for a mean.
         counted: Indices of the clips from which it follows.
@@ -32,6 +33,7 @@ class Opinion:
 
     faces: list[FaceResult]
     probabilities: list[float]
+    clip_margins: np.ndarray
     margins: list[np.ndarray]
     fake_probability: float
     decisive: int
@@ -42,7 +44,7 @@ class Opinion:
 def ensemble_timeline(
     reader: VideoReader,
     video: ReadVideo,
-    models: Sequence[LoadedModel],
+    models: Sequence[ScoringModel],
     settings: ScanSettings,
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> list[Window]:
@@ -63,7 +65,7 @@ def ensemble_timeline(
         VideoError: If the video can no longer be decoded.
     """
     # Models with the same face search, and those that score whole frames, share one pass over the video.
-    groups: dict[FaceCropSettings | None, list[LoadedModel]] = {}
+    groups: dict[FaceCropSettings | None, list[ScoringModel]] = {}
     for model in models:
         key = search_settings(model.processor) if crops_faces(model.processor, settings) else None
         groups.setdefault(key, []).append(model)

@@ -19,6 +19,7 @@ import os
 import stat
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ from .settings import ScanSettings
 
 
 if TYPE_CHECKING:
-    from .models import LoadedModel
+    from .scoring_model import ScoringModel
 
 RUN_NAME = "run.json"
 # Clocks of file systems are coarse (FAT: 2 s). A file that changed less than this time before a scan has no stamp.
@@ -46,7 +47,7 @@ class RunMismatchError(UsageError):
     """An output folder holds results of another function; the message names the folder and the difference."""
 
 
-def describe_function(models: Sequence["LoadedModel"], settings: ScanSettings) -> dict[str, Any]:
+def describe_function(models: Sequence["ScoringModel"], settings: ScanSettings) -> dict[str, Any]:
     """
     Describe everything that determines a score, as plain values for JSON.
 
@@ -63,9 +64,10 @@ def describe_function(models: Sequence["LoadedModel"], settings: ScanSettings) -
     return plain
 
 
-def _describe_model(model: "LoadedModel", settings: ScanSettings) -> dict[str, Any]:
-    config, choices = model.network.config.to_diff_dict(), model.processor.choices()
-    choices["num_frames"] = settings.num_frames or model.processor.num_frames
+def _describe_model(model: "ScoringModel", settings: ScanSettings) -> dict[str, Any]:
+    config = model.description.configuration
+    num_frames = settings.num_frames or model.processor.num_frames
+    choices = {**model.description.preprocessing, "num_frames": num_frames}
     return {
         "id": model.identity.id,
         "revision": model.identity.revision,
@@ -74,6 +76,31 @@ def _describe_model(model: "LoadedModel", settings: ScanSettings) -> dict[str, A
         # Entries that Transformers adds to every processor are unset in ours.
         "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
     }
+
+
+def with_engine_of(settings: ScanSettings, folders: Sequence[Path], device: str) -> ScanSettings:
+    """
+    Resolve the engine "auto" to the one that made the results of an output folder, so that a run can be resumed.
+
+    On another machine, or once graphs of a model have been written, "auto" would choose another engine.
+
+    Args:
+        settings: The settings of the new scan.
+        folders: The output folder, or several that belong together; the first with a description counts.
+        device: Device as it was given; the engine "onnx" runs on the CPU only.
+    """
+    if settings.engine != "auto":
+        return settings
+    for folder in folders:
+        try:
+            known = json.loads((folder / RUN_NAME).read_bytes())
+            # An evaluation describes the function inside its own description.
+            engine = known.get("function", known)["settings"]["engine"]
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):
+            continue
+        if engine == "torch" or (engine == "onnx" and device in ("auto", "cpu") and settings.dtype == "float32"):
+            return replace(settings, engine=engine)
+    return settings
 
 
 def claim_folder(

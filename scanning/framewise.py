@@ -6,22 +6,21 @@ from typing import Any
 
 import numpy as np
 
-from ..configuration_deepfake import DeepfakeConfig
-from .results import FrameRule, FrameScore
+from .results import FrameScore
 
 
-def fake_margin(logits: Any, fake_index: int) -> np.ndarray:
+def fake_margin(logits: np.ndarray, fake_index: int) -> np.ndarray:
     """
     Margin of the fake logit over the other labels: its sigmoid is the fake probability.
 
     Args:
-        logits: Tensor of shape (..., num_labels).
+        logits: Array of shape (..., num_labels).
         fake_index: Index of the fake logit.
 
     Returns:
         Array of shape (...), float64.
     """
-    logits = logits.detach().double().cpu().numpy()
+    logits = logits.astype(np.float64)
     others = np.delete(logits, fake_index, axis=-1)
     margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
     return margin
@@ -31,17 +30,6 @@ def sigmoid(margin: Any) -> np.ndarray:
     """`1 / (1 + exp(-margin))`, element by element."""
     # exp would overflow; beyond 700 the result is 0 or 1 in double precision anyway
     return np.asarray(1 / (1 + np.exp(-np.clip(margin, -700, 700))))
-
-
-def frame_rule(config: DeepfakeConfig) -> FrameRule:
-    """The rule by which the score of a clip follows from its frames, for the configuration of a model."""
-    aggregation = config.frame_aggregation
-    # With more than two labels, the fake probabilities of the frames do not determine the score.
-    return FrameRule(
-        aggregation=None if aggregation == "features" or config.num_labels != 2 else aggregation,
-        temperature=float(config.temperature),
-        fake_bias=float(config.fake_bias),
-    )
 
 
 def list_frames(
@@ -73,4 +61,4 @@ def list_frames(
     ]
 
 
-__all__ = ["fake_margin", "frame_rule", "list_frames", "sigmoid"]
+__all__ = ["fake_margin", "list_frames", "sigmoid"]

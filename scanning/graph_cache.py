@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The graphs of checkpoints other than the packaged one, written once into the user's cache, see [`graphs`]."""
+"""Cache for the graphs of checkpoints other than the packaged one, see [`graphs`]."""
 
 import hashlib
 import os
@@ -11,20 +11,21 @@ from huggingface_hub import cached_assets_path
 from ..version import __version__
 from .graphs import GRAPHS_VERSION, SOURCE_NAMES, GraphsError
 from .onnx_model import OnnxModel, load_onnx_model
+from .results import ModelIdentity
 
 
 def find_cached_graphs(checkpoint: Path) -> Path | None:
     """
-    Folder in the user's cache for the graphs of a checkpoint, whether they are there already or not.
+    Return the folder for the graphs of a checkpoint in the user's cache, whether or not they exist.
 
-    Graphs in the folder of the checkpoint itself are never used: whoever published it could have made them compute
-    anything. Those in the cache were written here, from weights and JSON.
+    Graphs in the folder of the checkpoint are never used, because their publisher could make them compute anything.
+    Those in the cache were written by this package from weights and JSON.
 
     Args:
         checkpoint: The folder of the checkpoint.
 
     Returns:
-        The folder; `None` if there is no cache that can be used.
+        The folder; `None` if no cache is usable.
 
     Raises:
         GraphsError: If the checkpoint lacks a file that is needed.
@@ -41,14 +42,14 @@ def find_cached_graphs(checkpoint: Path) -> Path | None:
         return None
 
 
-def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) -> OnnxModel:
+def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, threads: int = 1) -> OnnxModel:
     """
-    Load a checkpoint with the graphs in the user's cache, which are written first if need be: that takes seconds.
+    Load a checkpoint with the graphs in the user's cache. Missing graphs are written first, which takes seconds.
 
     Args:
         checkpoint: The folder of the checkpoint.
-        name: What the checkpoint is called in results.
-        threads: Frames that are computed at the same time.
+        identity: Name of the checkpoint in results; its hash is added.
+        threads: Number of frames that are computed at the same time.
 
     Raises:
         ModelLoadError: If the checkpoint cannot be loaded.
@@ -58,9 +59,9 @@ def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) ->
     cached = find_cached_graphs(checkpoint)
     if cached is not None:
         try:
-            return load_onnx_model(checkpoint, name, graphs=cached, threads=threads)
+            return load_onnx_model(checkpoint, identity, graphs=cached, threads=threads)
         except GraphsError:
-            # They are not there yet, or damaged.
+            # The graphs are missing or damaged.
             if not os.access(cached, os.W_OK):
                 cached = None
     from .graph_export import write_graphs
@@ -70,12 +71,12 @@ def load_with_cached_graphs(checkpoint: Path, name: str, *, threads: int = 1) ->
         try:
             write_graphs(checkpoint, graphs)
         except OSError:
-            # The disk is full, or another process has just put its own there.
+            # The disk is full, or another process has just written the same graphs.
             if cached is None:
                 raise
             graphs = Path(folder, "onnx")
             write_graphs(checkpoint, graphs)
-        return load_onnx_model(checkpoint, name, graphs=graphs, threads=threads)
+        return load_onnx_model(checkpoint, identity, graphs=graphs, threads=threads)
 
 
 __all__ = ["find_cached_graphs", "load_with_cached_graphs"]

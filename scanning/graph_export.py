@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the graphs of a checkpoint, see [`graphs`]: this half needs torch, onnx and onnxscript."""
+"""Write the graphs of a checkpoint, see [`graphs`]; this requires torch, onnx and onnxscript."""
 
 import hashlib
-import importlib.util
-import json
 import math
 import warnings
 from collections.abc import Collection, Mapping, Sequence
@@ -14,6 +12,7 @@ import torch
 from torch import nn
 
 from ..common.files import new_folder
+from ..common.packages import missing_packages
 from ..hub.checkpoint import read_checkpoint
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .graphs import (
@@ -23,20 +22,18 @@ from .graphs import (
     SOURCE_NAMES,
     GraphsError,
     Manifest,
-    ScoringDescription,
 )
+from .models import describe
 from .onnx_model import load_onnx_model
+from .results import ModelIdentity
 
 
 if TYPE_CHECKING:
     import onnx
 
-    from ..configuration_deepfake import DeepfakeConfig
-    from ..image_processing_deepfake import DeepfakeVideoProcessor
-
-# Clips and frames of the input that is traced; both are left open, which takes more than one of each.
+# Clips and frames of the traced input; both axes are dynamic, which requires sizes above 1.
 _EXAMPLE_CLIPS, _EXAMPLE_FRAMES = 2, 4
-# Of a logit, relative to the largest or to 1; and the clips and frames of the inputs that are compared.
+# Tolerance of a logit, relative to the largest one or to 1; and clips and frames of the compared inputs.
 _TOLERANCE = 1e-4
 _COMPARED = ((1, 1), (2, 3), (1, 6))
 _PREFIX = "network."
@@ -68,25 +65,24 @@ class _Head(nn.Module):
 
 def write_graphs(checkpoint: Path, target: Path) -> Manifest:
     """
-    Write the graphs of a checkpoint; they appear only after onnxruntime has run them and agreed with torch.
+    Write the graphs of a checkpoint. They appear only after onnxruntime has run them and agrees with torch.
 
     Args:
         checkpoint: A folder with a single file of weights.
-        target: The folder to make; one that is there is replaced.
+        target: The folder to write; an existing one is replaced.
 
     Returns:
-        What ties the graphs to the files of the checkpoint.
+        The manifest, which ties the graphs to the files of the checkpoint.
 
     Raises:
         ModelLoadError: If the checkpoint cannot be loaded.
-        GraphsError: If a package is missing, the checkpoint has no file that is needed or changes meanwhile, or
-            onnxruntime answers otherwise than torch.
+        GraphsError: If a package or a file of the checkpoint is missing, the checkpoint changes meanwhile, or the
+            outputs of onnxruntime and torch differ.
         UnsupportedChoiceError: If the preprocessing of the checkpoint needs torch.
         OSError: If the folder cannot be written.
     """
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if importlib.util.find_spec(name) is None]
-    if missing:
-        raise GraphsError(f"writing graphs needs {', '.join(missing)}: pip install 'deepfake-video[export]'.")
+    if missing := missing_packages("onnx", "onnxscript", "onnxruntime"):
+        raise GraphsError(f"writing graphs requires {', '.join(missing)}: pip install 'deepfake-video[export]'.")
     try:
         contents = {name: (checkpoint / name).read_bytes() for name in SOURCE_NAMES}
     except OSError as error:
@@ -106,25 +102,8 @@ def write_graphs(checkpoint: Path, target: Path) -> Manifest:
     return manifest
 
 
-def describe(config: "DeepfakeConfig", processor: "DeepfakeVideoProcessor") -> ScoringDescription:
-    """What scoring needs to know of a checkpoint beside its weights, in plain values for JSON."""
-    described = {
-        "labels": [config.id2label[index] for index in range(config.num_labels)],
-        "num_features": config.num_features,
-        "image_size": config.image_size,
-        "is_trained": config.is_trained,
-        "frame_aggregation": config.frame_aggregation,
-        "temperature": config.temperature,
-        "fake_bias": config.fake_bias,
-        "configuration": config.to_diff_dict(),
-        "preprocessing": processor.choices(),
-    }
-    plain: Mapping[str, Any] = json.loads(json.dumps(described, default=str))
-    return ScoringDescription(**plain)
-
-
 def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, bytes], dict[str, list[str]]]:
-    """By their names the graphs and the keys of their weights."""
+    """Trace both graphs; returns each graph and the keys of its weights, by name."""
     config, keys = network.config, set(network.state_dict())
     frames = torch.zeros(_EXAMPLE_CLIPS, config.num_channels, config.image_size, config.image_size)
     features = torch.zeros(_EXAMPLE_CLIPS, _EXAMPLE_FRAMES, config.num_features)
@@ -136,7 +115,7 @@ def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, byte
 
 @torch.inference_mode()
 def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: Path) -> None:
-    model = load_onnx_model(checkpoint, str(checkpoint), graphs=graphs)
+    model = load_onnx_model(checkpoint, ModelIdentity(id=str(checkpoint)), graphs=graphs)
     generator = torch.Generator().manual_seed(0)
     size = network.config.image_size
     for clips, frames in _COMPARED:
@@ -147,7 +126,7 @@ def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: 
             difference = (torch.from_numpy(getattr(found, name)) - wanted).abs().max() / wanted.abs().max().clamp(1.0)
             if not difference <= _TOLERANCE:
                 raise GraphsError(
-                    f"{checkpoint}: onnxruntime gives other {name} than torch (by {difference:.1e}, allowed are "
+                    f"{checkpoint}: the {name} of onnxruntime and torch differ by {difference:.1e} (tolerance "
                     f"{_TOLERANCE:.0e}); please report this."
                 )
 
@@ -159,7 +138,7 @@ def _trace(
     outputs: Sequence[str],
     keys: Collection[str],
 ) -> tuple[bytes, list[str]]:
-    """The graph of a module without the weights of these keys, and those of the keys that it reads."""
+    """Trace a module without the weights of these keys; returns the graph and the keys that it reads."""
     shapes = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(open_axes)}
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
@@ -175,7 +154,7 @@ def _trace(
             verbose=False,
         )
     if program is None:
-        raise GraphsError("torch wrote no graph.")
+        raise GraphsError("torch did not write a graph.")
     return _without_weights(program.model_proto, keys)
 
 
@@ -221,4 +200,4 @@ def _placeholder(name: str, tensor: "onnx.TensorProto") -> "onnx.TensorProto":
     return empty
 
 
-__all__ = ["describe", "write_graphs"]
+__all__ = ["write_graphs"]

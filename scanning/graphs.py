@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The computation of a checkpoint as ONNX graphs beside it, and what ties them to its files.
+ONNX graphs of a checkpoint, and the manifest that ties them to its files.
 
-A folder `onnx` holds two graphs without weights, which are read from the checkpoint itself: `frame_encoder.onnx`, from
-frames `(N, C, H, W)` to features `(N, D)`, and `head.onnx`, from the features of clips `(B, T, D)` to calibrated
-`logits` `(B, L)` and `frame_logits` `(B, T, L)`. Its `scoring.json` says what torch and Transformers made of the
-configuration and the processor of the checkpoint when the graphs were written, and holds the SHA-256 of every file
-that this rests on. Where each hash still fits, all that was checked then holds now, and neither library is needed.
+The folder `onnx` contains two graphs without weights, which are read from the checkpoint itself: `frame_encoder.onnx`,
+from frames `(N, C, H, W)` to features `(N, D)`, and `head.onnx`, from the features of clips `(B, T, D)` to calibrated
+`logits` `(B, L)` and `frame_logits` `(B, T, L)`. `scoring.json` contains the settings that torch and
+Transformers derived from the configuration and the processor when the graphs were written, and the SHA-256 of every
+file that they depend on. If all hashes match, these settings are still valid, and neither library is needed.
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from ..common.errors import UsageError
 from .results import FrameRule
 
 
@@ -23,14 +24,14 @@ GRAPHS_FOLDER = "onnx"
 MANIFEST_NAME = "scoring.json"
 ENCODER_NAME, HEAD_NAME = "frame_encoder.onnx", "head.onnx"
 WEIGHTS_NAME = "model.safetensors"
-# The files of a checkpoint that decide about a score.
+# Files of a checkpoint that determine a score.
 SOURCE_NAMES = ("config.json", "video_preprocessor_config.json", WEIGHTS_NAME)
-# Raised with every change of what the graphs compute or `scoring.json` holds.
+# Increased with every change of the graphs or of the content of `scoring.json`.
 GRAPHS_VERSION = 1
 
 
-class GraphsError(ValueError):
-    """A checkpoint has no graphs, or they do not belong to it; the sentence names the folder and the reason."""
+class GraphsError(UsageError):
+    """A checkpoint has no graphs, or they do not belong to it; the message names the folder and the reason."""
 
     reason = "graphs"
 
@@ -38,18 +39,18 @@ class GraphsError(ValueError):
 @dataclass(frozen=True, kw_only=True)
 class ScoringDescription:
     """
-    What scoring needs to know of a checkpoint beside its weights.
+    What scoring requires in addition to the weights of a checkpoint.
 
     Attributes:
-        labels: Their names in the order of the logits.
+        labels: Names of the labels in the order of the logits.
         num_features: Width of the features of one frame.
         image_size: Height and width of the frames that the checkpoint was made for, in pixels.
-        is_trained: Whether scores mean anything.
-        frame_aggregation: How frames become one answer, see [`DeepfakeConfig`].
+        is_trained: Whether the weights were trained.
+        frame_aggregation: How frames are combined, see [`DeepfakeConfig`].
         temperature: Calibrated temperature.
         fake_bias: Calibrated bias of the fake logit.
         configuration: `DeepfakeConfig.to_diff_dict()`, for the description of a run.
-        preprocessing: Every choice of the processor by its name.
+        preprocessing: Every setting of the processor by name.
     """
 
     labels: Sequence[str]
@@ -64,13 +65,13 @@ class ScoringDescription:
 
     @property
     def fake_index(self) -> int:
-        """Which logit means fake."""
+        """Index of the fake logit."""
         return list(self.labels).index("fake")
 
     @property
     def frame_rule(self) -> FrameRule:
-        """How the score of a clip follows from its frames."""
-        # Of more than two labels, the frames' fake probabilities alone are not enough.
+        """The rule by which the score of a clip follows from its frames."""
+        # With more than two labels, the fake probabilities of the frames do not determine the score.
         follows = self.frame_aggregation != "features" and len(self.labels) == 2
         return FrameRule(
             aggregation=self.frame_aggregation if follows else None,  # type: ignore[arg-type]
@@ -85,9 +86,9 @@ class Manifest:
     Content of `scoring.json`.
 
     Attributes:
-        description: What scoring needs to know of the checkpoint.
-        weights: By the name of each graph the keys of the weights that it reads.
-        sha256: By the name of each file of the checkpoint and each graph the hash of its content.
+        description: What scoring requires in addition to the weights.
+        weights: Keys of the weights that each graph reads, by name of the graph.
+        sha256: SHA-256 of each file of the checkpoint and each graph, by name.
     """
 
     description: ScoringDescription
@@ -95,43 +96,43 @@ class Manifest:
     sha256: Mapping[str, str]
 
     def to_json(self) -> str:
-        """The text of the file."""
+        """Return the text of the file."""
         content = {"graphs_version": GRAPHS_VERSION, **asdict(self)}
         return json.dumps(content, indent=1, sort_keys=True, allow_nan=False) + "\n"
 
 
 def read_manifest(folder: Path) -> Manifest:
     """
-    What a folder of graphs says, before anything is compared.
+    Read the manifest of a folder of graphs, without comparing hashes.
 
     Args:
         folder: The folder `onnx`.
 
     Raises:
-        GraphsError: If there is none, it is damaged, or of another version.
+        GraphsError: If the manifest is missing, damaged, or of another version.
     """
     try:
         content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
         if (found := content.pop("graphs_version")) != GRAPHS_VERSION:
-            raise GraphsError(f"{folder}: the graphs are of version {found}, and {GRAPHS_VERSION} is read here.")
+            raise GraphsError(f"{folder}: the graphs have version {found}, expected {GRAPHS_VERSION}.")
         return Manifest(**{**content, "description": ScoringDescription(**content["description"])})
     except OSError as error:
-        raise GraphsError(f"{folder}: there is no readable {MANIFEST_NAME} ({error.strerror}).") from error
+        raise GraphsError(f"{folder}: contains no readable {MANIFEST_NAME} ({error.strerror}).") from error
     except (LookupError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
         raise GraphsError(f"{folder}: {MANIFEST_NAME} is damaged.") from error
 
 
 def read_sources(checkpoint: Path, graphs: Path, manifest: Manifest) -> dict[str, bytes]:
     """
-    The content of every file that a score rests on, each read once and compared with its hash.
+    Read every file that determines a score once, and compare its hash.
 
     Args:
         checkpoint: The folder of the checkpoint.
         graphs: The folder of the graphs.
-        manifest: Of the graphs.
+        manifest: The manifest of the graphs.
 
     Raises:
-        GraphsError: If a file is missing or another than the one that the graphs were made of.
+        GraphsError: If a file is missing or has changed since the graphs were written.
     """
     contents = {}
     for folder, names in ((checkpoint, SOURCE_NAMES), (graphs, (ENCODER_NAME, HEAD_NAME))):
@@ -141,7 +142,7 @@ def read_sources(checkpoint: Path, graphs: Path, manifest: Manifest) -> dict[str
             except OSError as error:
                 raise GraphsError(f"{folder}: {name} cannot be read ({error.strerror}).") from error
             if hashlib.sha256(contents[name]).hexdigest() != manifest.sha256.get(name):
-                raise GraphsError(f"{folder}: {name} is not the one that {graphs / MANIFEST_NAME} was made of.")
+                raise GraphsError(f"{folder}: {name} has changed since {graphs / MANIFEST_NAME} was written.")
     return contents
 
 

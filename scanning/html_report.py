@@ -144,9 +144,8 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         tone, verdict = "unknown", "Could not be scored"
     else:
         # The three verdicts; without measured bands every video is undecided.
-        tone = {"likely fake": "fake", "likely real": "real"}.get(
-            result.verdict or "", "mixed" if is_trained else "unknown"
-        )
+        tones = {"likely fake": "fake", "likely real": "real"}
+        tone = tones.get(result.verdict or "", "mixed") if is_trained else "unknown"
         verdict = (result.verdict or "undecided").capitalize()
     return VideoPage(
         anchor=anchor,

@@ -10,7 +10,7 @@ from ..video_decoding import VideoReader
 from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
 from .jpeg import to_jpeg
-from .models import LoadedModel
+from .scoring_model import ScoringModel
 from .stills import draw_still
 from .timeline import Window, crop_for, worst_windows
 
@@ -28,7 +28,7 @@ def gather_evidence(
     reader: VideoReader,
     video: ReadVideo,
     windows: Sequence[Window],
-    models: Sequence[LoadedModel],
+    models: Sequence[ScoringModel],
     threshold: float,
 ) -> Evidence:
     """
@@ -54,7 +54,7 @@ def gather_evidence(
     )
 
 
-def _model_for(window: Window, video: ReadVideo, models: Sequence[LoadedModel]) -> LoadedModel:
+def _model_for(window: Window, video: ReadVideo, models: Sequence[ScoringModel]) -> ScoringModel:
     """The first model that scores faces, for a window of a face, or the first one that scores whole frames."""
     return next(
         model for model, faces in zip(models, video.faces, strict=True) if bool(faces) == (window.boxes is not None)
@@ -78,14 +78,14 @@ def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
     return thumbnails
 
 
-def _explain(reader: VideoReader, window: Window, model: LoadedModel) -> Heatmap:
+def _explain(reader: VideoReader, window: Window, model: ScoringModel) -> Heatmap:
     boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
     frames = reader.frames(window.frame_indices.tolist())
     crops = [
         crop_for(model.processor, frame, box, window.quarter_turns, window.size)
         for (_, frame), box in zip(frames, boxes, strict=True)
     ]
-    cam = model.network.grad_cam(model.pixel_values(crops))
+    cam = model.grad_cam(model.pixel_values(crops))
     hottest = int(cam.maps.sum(axis=(1, 2)).argmax())
     heat = cam.maps[hottest]
     return Heatmap(

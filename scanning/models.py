@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 """Load a model with the classes of this package: safetensors and JSON only; code in the model folder is never run."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import functools
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from huggingface_hub import snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
-from ..common.errors import UsageError
-from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
-from ..hub.checkpoint import ModelLoadError, read_checkpoint, read_choices
+from ..hub.checkpoint import read_checkpoint, read_choices
+from ..hub.finding import ModelLoadError, find_model_folder
 from ..hub.packaged import DEFAULT_CHECKPOINT
-from ..hub.terms import CARD_NAME, TERMS_NAMES
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..modeling_deepfake import DeepfakeForVideoClassification
-from .inference import Dtype, Engine, prepare_for_inference
-from .results import DEFAULT_ID, ModelIdentity
+from .graphs import ScoringDescription
+from .inference import prepare_for_inference
+from .locating import UNTRAINED_ID, locate_model
+from .results import ModelIdentity
+from .scoring_model import ClipLogits, ScoringModel
+from .settings import Dtype
 
 
-LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
-UNTRAINED_ID = "untrained"
+if TYPE_CHECKING:
+    from ..grad_cam import GradCam
+
 UNTRAINED_SEED = 0
 
 
 @dataclass(frozen=True)
 class LoadedModel:
     """
-    A network in evaluation mode with its preprocessing.
+    A network in evaluation mode with its preprocessing: the [`ScoringModel`] that torch computes.
 
     Attributes:
         network: The network.
@@ -46,25 +50,87 @@ class LoadedModel:
     folder: Path | None = None
 
     @property
+    def engine(self) -> str:
+        """Library that computes."""
+        return "torch"
+
+    @property
+    def device(self) -> str:
+        """Kind of the device of the network."""
+        return str(self.network.device.type)
+
+    @property
     def fake_index(self) -> int:
         """Index of the fake logit."""
         return int(self.network.config.label2id["fake"])
 
-    def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
-        """
-        Preprocess one clip and move it to the device of the network.
+    @functools.cached_property
+    def description(self) -> ScoringDescription:
+        """Labels, calibration, configuration and preprocessing."""
+        return describe(self.network.config, self.processor)
 
-        Args:
-            crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+    def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """See [`ScoringModel.pixel_values`]."""
+        pixels: np.ndarray = pixel_values(self.processor, crops).numpy()
+        return pixels
 
-        Returns:
-            Tensor of shape (1, T, C, H, W).
-        """
-        pixels = pixel_values(self.processor, crops)
-        if self.network.device.type == "cuda":
-            # The next clip can be prepared while this one is transferred.
-            return pixels.pin_memory().to(self.network.device, non_blocking=True)
-        return pixels.to(self.network.device)
+    @torch.inference_mode()
+    def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
+        """See [`ScoringModel.frame_features`]."""
+        return _in_numpy(self.network.get_frame_features(self._on_device(pixel_values)))
+
+    @torch.inference_mode()
+    def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
+        """See [`ScoringModel.classify_features`]."""
+        kept = None if mask is None else self._on_device(mask)
+        return _logits(self.network.classify_features(self._on_device(features), kept))
+
+    @torch.inference_mode()
+    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+        """See [`ScoringModel.judge`]."""
+        return _logits(self.network(self._on_device(pixel_values)))
+
+    def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
+        """See [`ScoringModel.grad_cam`]."""
+        return self.network.grad_cam(self._on_device(pixel_values))
+
+    def _on_device(self, values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.network.device)
+
+
+def _in_numpy(values: torch.Tensor) -> np.ndarray:
+    array: np.ndarray = values.float().cpu().numpy()
+    return array
+
+
+def _logits(outputs: Any) -> ClipLogits:
+    return ClipLogits(_in_numpy(outputs.logits), _in_numpy(outputs.frame_logits))
+
+
+def describe(config: DeepfakeConfig, processor: DeepfakeVideoProcessor) -> ScoringDescription:
+    """
+    Describe what scoring needs to know of a checkpoint beside its weights.
+
+    Args:
+        config: Its configuration.
+        processor: Its preprocessing.
+
+    Returns:
+        The description in plain values, as JSON stores them.
+    """
+    described = {
+        "labels": [config.id2label[index] for index in range(config.num_labels)],
+        "num_features": config.num_features,
+        "image_size": config.image_size,
+        "is_trained": config.is_trained,
+        "frame_aggregation": config.frame_aggregation,
+        "temperature": config.temperature,
+        "fake_bias": config.fake_bias,
+        "configuration": config.to_diff_dict(),
+        "preprocessing": processor.choices(),
+    }
+    plain: Mapping[str, Any] = json.loads(json.dumps(described, default=str))
+    return ScoringDescription(**plain)
 
 
 def pixel_values(processor: DeepfakeVideoProcessor, crops: Sequence[np.ndarray] | np.ndarray) -> torch.Tensor:
@@ -90,12 +156,7 @@ def pixel_values(processor: DeepfakeVideoProcessor, crops: Sequence[np.ndarray] 
 
 
 def load_model(
-    name: str | None,
-    *,
-    device: str = "cpu",
-    revision: str | None = None,
-    dtype: Dtype = "float32",
-    engine: Engine = "torch",
+    name: str | None, *, device: str = "cpu", revision: str | None = None, dtype: Dtype = "float32"
 ) -> LoadedModel:
     """
     Load a model folder or Hub repository for inference. The network is optimised and can no longer be saved.
@@ -105,23 +166,19 @@ def load_model(
         device: Device of the network.
         revision: Branch, tag or commit of a Hub repository.
         dtype: Precision of the frame encoder, see [`prepare_for_inference`].
-        engine: Library that runs the frame encoder; "onnx" is available on the CPU only.
 
     Raises:
         ModelLoadError: If it cannot be found or downloaded, is not a model of this package, or is damaged.
-        UsageError: If the engine is not installed, or does not support the precision or the device.
     """
-    if engine == "onnx" and device != "cpu":
-        raise UsageError(f"the engine onnx runs on the CPU only, not on {device}; use --engine torch there.")
 
     def prepare(network: DeepfakeForVideoClassification) -> None:
-        prepare_for_inference(network, dtype=dtype, engine=engine)
+        prepare_for_inference(network, dtype=dtype)
         network.to(device)
 
     return _load_stored(name, revision, prepare)
 
 
-def load_stored_model(model: LoadedModel) -> LoadedModel:
+def load_stored_model(model: ScoringModel) -> LoadedModel:
     """
     Load a model again as it is stored, on the CPU, so that it can be saved under another name.
 
@@ -131,10 +188,20 @@ def load_stored_model(model: LoadedModel) -> LoadedModel:
     Raises:
         ModelLoadError: If its files are missing or have changed.
     """
-    stored = _load_stored(None if model.folder is None else str(model.folder), None)
-    if stored.identity.weights_sha256 != model.identity.weights_sha256:
-        raise ModelLoadError(f"{model.identity.id}: the weights changed since they were loaded.")
-    return stored
+    return _check_unchanged(_load_stored(None if model.folder is None else str(model.folder), None), model)
+
+
+def load_with_torch(model: ScoringModel) -> LoadedModel:
+    """
+    Load a model that onnxruntime computes again with torch, for what needs gradients.
+
+    Args:
+        model: The model.
+
+    Raises:
+        ModelLoadError: If its files are missing or have changed.
+    """
+    return _check_unchanged(load_model(None if model.folder is None else str(model.folder)), model)
 
 
 def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
@@ -148,7 +215,7 @@ def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
         ModelLoadError: If the folder or its JSON files cannot be read.
     """
     name = str(DEFAULT_CHECKPOINT if name is None else name)
-    return read_choices(name, _local_folder(name, None)[0])[1]
+    return read_choices(name, find_model_folder(name)[0])[1]
 
 
 def _load_stored(
@@ -156,43 +223,22 @@ def _load_stored(
     revision: str | None,
     prepare: Callable[[DeepfakeForVideoClassification], None] = lambda network: None,
 ) -> LoadedModel:
-    if name is None:
-        if not DEFAULT_CHECKPOINT.is_dir():
-            model = _untrained_model()
-            prepare(model.network)
-            return model
-        name = str(DEFAULT_CHECKPOINT)
-    folder, commit = _local_folder(name, revision)
+    located = locate_model(name, revision)
+    if located is None:
+        model = _untrained_model()
+        prepare(model.network)
+        return model
+    folder, identity = located
     checkpoint = read_checkpoint(folder, name=name)
     prepare(checkpoint.network)
-    if folder.resolve() == DEFAULT_CHECKPOINT:
-        name = DEFAULT_ID
-    elif name in (DEFAULT_ID, UNTRAINED_ID):
-        # A local folder that happens to have the name of the packaged checkpoint.
-        name = f"./{name}"
-    identity = ModelIdentity(id=name, revision=commit, weights_sha256=checkpoint.weights_sha256)
+    identity = replace(identity, weights_sha256=checkpoint.weights_sha256)
     return LoadedModel(checkpoint.network, checkpoint.processor, identity, folder)
 
 
-def _local_folder(name: str, revision: str | None) -> tuple[Path, str | None]:
-    path = Path(name)
-    if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
-        raise ModelLoadError(
-            f"{name}: legacy checkpoints cannot be loaded directly; convert it first: "
-            f"deepfake-video convert {name} --output FOLDER"
-        )
-    if path.is_dir():
-        return path, None
-    if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise ModelLoadError(f"{name}: is not a model folder; give a model folder or the id of a Hub repository.")
-    try:
-        patterns = ["*.json", "*.safetensors", *TERMS_NAMES, CARD_NAME]
-        snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        raise ModelLoadError(
-            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
-        ) from error
-    return Path(snapshot), Path(snapshot).name
+def _check_unchanged(again: LoadedModel, model: ScoringModel) -> LoadedModel:
+    if again.identity.weights_sha256 != model.identity.weights_sha256:
+        raise ModelLoadError(f"{model.identity.id}: the weights changed since they were loaded.")
+    return again
 
 
 def _untrained_model() -> LoadedModel:
@@ -202,3 +248,14 @@ def _untrained_model() -> LoadedModel:
         network = DeepfakeForVideoClassification(config)
     processor = DeepfakeVideoProcessor.from_config(config)
     return LoadedModel(network.eval(), processor, ModelIdentity(id=UNTRAINED_ID))
+
+
+__all__ = [
+    "LoadedModel",
+    "describe",
+    "load_model",
+    "load_processor",
+    "load_stored_model",
+    "load_with_torch",
+    "pixel_values",
+]

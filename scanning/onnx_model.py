@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """A checkpoint that onnxruntime computes, by the graphs beside it: neither torch nor Transformers is imported."""
 
+import functools
 import importlib.util
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import safetensors.numpy
@@ -23,29 +24,20 @@ from .graphs import (
 )
 from .preprocessing import Preprocessing
 from .results import ModelIdentity
+from .scoring_model import ClipLogits
 
+
+if TYPE_CHECKING:
+    from ..grad_cam import GradCam
+    from .models import LoadedModel
 
 # Frames that pass the network at once; bounds the memory of long clips. More are no faster.
 FRAMES_PER_PASS = 4
 
 
-@dataclass(frozen=True)
-class ClipLogits:
-    """
-    What a checkpoint says of some clips of the same length.
-
-    Attributes:
-        logits: Array of shape (B, L), float32: calibrated, of each clip.
-        frame_logits: Array of shape (B, T, L), float32: calibrated, of each frame; 0 where a frame is masked.
-    """
-
-    logits: np.ndarray
-    frame_logits: np.ndarray
-
-
 class OnnxModel:
     """
-    A checkpoint that is ready to score; it can be used by several threads.
+    A checkpoint that is ready to score, the [`ScoringModel`] that onnxruntime computes; several threads can use it.
 
     Args:
         description: What scoring needs to know of it.
@@ -75,6 +67,16 @@ class OnnxModel:
         self._encoder, self._head = encoder, head
         # Without work the threads of a pool sleep, unlike those of onnxruntime, which wait by counting.
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+
+    @property
+    def engine(self) -> str:
+        """Library that computes."""
+        return "onnx"
+
+    @property
+    def device(self) -> str:
+        """Kind of the device that computes."""
+        return "cpu"
 
     @property
     def fake_index(self) -> int:
@@ -133,18 +135,30 @@ class OnnxModel:
         """What the whole network says of clips `(B, T, C, H, W)` float32."""
         return self.classify_features(self.frame_features(pixel_values))
 
+    def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
+        """See [`ScoringModel.grad_cam`]: the first call loads torch and the network, which takes seconds."""
+        return self._with_torch.grad_cam(pixel_values)
+
+    @functools.cached_property
+    def _with_torch(self) -> "LoadedModel":
+        from .models import load_with_torch
+
+        return load_with_torch(self)
+
     def _encode(self, frames: np.ndarray) -> np.ndarray:
         features: np.ndarray = self._encoder.run(["features"], {"frames": np.ascontiguousarray(frames)})[0]
         return features
 
 
-def load_onnx_model(checkpoint: Path, name: str, *, graphs: Path | None = None, threads: int = 1) -> OnnxModel:
+def load_onnx_model(
+    checkpoint: Path, identity: ModelIdentity, *, graphs: Path | None = None, threads: int = 1
+) -> OnnxModel:
     """
     Load a checkpoint with its graphs; whoever can write those decides what they compute, so they must be one's own.
 
     Args:
         checkpoint: The folder of the checkpoint.
-        name: What the checkpoint is called in results.
+        identity: Name of the checkpoint in results; its hash is added.
         graphs: The folder of the graphs; `onnx` in that of the checkpoint if not given.
         threads: Frames that are computed at the same time.
 
@@ -165,7 +179,7 @@ def load_onnx_model(checkpoint: Path, name: str, *, graphs: Path | None = None, 
         )
     except Exception as error:  # what onnxruntime raises has no common class
         raise GraphsError(f"{graphs}: onnxruntime cannot load the graphs ({str(error)[:200]}).") from error
-    identity = ModelIdentity(id=name, weights_sha256=manifest.sha256[WEIGHTS_NAME])
+    identity = replace(identity, weights_sha256=manifest.sha256[WEIGHTS_NAME])
     return OnnxModel(manifest.description, encoder, head, identity, checkpoint, threads)
 
 
@@ -194,4 +208,4 @@ def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
 
 
-__all__ = ["ClipLogits", "OnnxModel", "load_onnx_model", "open_session"]
+__all__ = ["OnnxModel", "load_onnx_model", "open_session"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The preprocessing of a checkpoint in numpy: the values of `DeepfakeVideoProcessor` without torch or Transformers."""
+"""The preprocessing of a checkpoint in numpy, with the same values as `DeepfakeVideoProcessor`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 
 from ..clip_sampling import ClipSampler
+from ..common.errors import UsageError
 from ..frame_resizing import resize_frame
 
 
-# What is computed here; a checkpoint that wants something else is scored by torch.
+# Supported settings; checkpoints with other settings are scored with torch.
 _SUPPORTED = {
     "antialias": True,
     "device": None,
@@ -24,8 +25,8 @@ _SUPPORTED = {
 }
 
 
-class UnsupportedChoiceError(ValueError):
-    """A processor has a choice that only torch computes; the sentence names it."""
+class UnsupportedChoiceError(UsageError):
+    """A processor has a setting that requires torch; the message names it."""
 
     reason = "choice"
 
@@ -33,23 +34,23 @@ class UnsupportedChoiceError(ValueError):
 @dataclass(kw_only=True)
 class Preprocessing(ClipSampler):
     """
-    The choices of a `DeepfakeVideoProcessor` that resizes to a fixed size by averaging, and normalises.
+    Settings of a `DeepfakeVideoProcessor` that resizes to a fixed size with antialiasing and normalises.
 
     Attributes:
         height: Of the network's input, in pixels.
         width: Of the network's input, in pixels.
         image_mean: Mean of the channels, of values from 0 to 1.
         image_std: Standard deviation of the channels, of values from 0 to 1.
-        rescale_factor: What a level of a pixel is multiplied by.
+        rescale_factor: Factor of the pixel levels.
         channel_order: "rgb", or "bgr" for checkpoints that were trained on OpenCV's frames.
-        num_frames: Frames of a clip.
-        frame_sampling: How they are spread over the video.
+        num_frames: Number of frames per clip.
+        frame_sampling: How the frames are selected from the video.
         burst_length: Consecutive frames in a burst.
-        do_crop_faces: Whether faces are judged, and not whole frames.
-        face_margin: Side of the crop over the side of the face box.
+        do_crop_faces: Whether face crops are scored instead of whole frames.
+        face_margin: Side of the crop relative to the side of the face box.
         face_square: Whether the crop is a square.
-        face_padding: What stands outside the frame.
-        face_detector: What finds the faces.
+        face_padding: Fill of pixels outside the frame.
+        face_detector: Face detector.
         face_min_size: Smallest face that the first search looks for, in pixels of the searched frame.
         face_min_score: Smallest detection score of a face.
     """
@@ -75,13 +76,13 @@ class Preprocessing(ClipSampler):
     @classmethod
     def from_choices(cls, choices: Mapping[str, Any]) -> "Preprocessing":
         """
-        The preprocessing of a processor.
+        Create the preprocessing from the settings of a processor.
 
         Args:
-            choices: What its `choices()` gave, so that they were checked and every default is filled in.
+            choices: Result of its `choices()`: validated settings with all defaults.
 
         Raises:
-            UnsupportedChoiceError: If one of them is computed by torch only.
+            UnsupportedChoiceError: If a setting requires torch.
         """
         for name, value in _SUPPORTED.items():
             if choices.get(name) != value:
@@ -104,10 +105,10 @@ class Preprocessing(ClipSampler):
 
     def pixel_values(self, frames: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
         """
-        One clip as the input of the network.
+        Preprocess one clip for the network.
 
         Args:
-            frames: Array of shape (T, H, W, 3), uint8 RGB, cut out and sampled before; resized here if need be.
+            frames: Array of shape (T, H, W, 3), uint8 RGB, already sampled and cropped; resized if necessary.
 
         Returns:
             Array of shape (1, T, 3, height, width), float32.

@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import torch
 
+from ..clip_sampling import ClipSampler
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
-from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_decoding import VideoReader
 from .clip_reading import find_faces
-from .models import LoadedModel
+from .framewise import fake_margin, sigmoid
 from .results import TimelineEntry
+from .scoring_model import ScoringModel
 from .settings import ScanSettings
 
 
@@ -52,7 +52,7 @@ class Window:
 def make_timeline(
     reader: VideoReader,
     seen: Sequence[FaceTrack],
-    models: Sequence[LoadedModel],
+    models: Sequence[ScoringModel],
     settings: ScanSettings,
     on_frame: Callable[[int], None] = lambda index: None,
 ) -> list[Window]:
@@ -123,7 +123,7 @@ def _find_dense_tracks(
     reader: VideoReader,
     dense: np.ndarray,
     seen: Sequence[FaceTrack],
-    models: Sequence[LoadedModel],
+    models: Sequence[ScoringModel],
     settings: ScanSettings,
 ) -> Sequence[FaceTrack | None]:
     """The tracks that the denser pass finds, and those of `seen` that it misses, in order of their numbers."""
@@ -172,8 +172,8 @@ class _Spans:
         return float(self._starts[positions[0]]), float(self._ends[positions[-1]])
 
 
-def _default_batch_size(models: Sequence[LoadedModel]) -> int:
-    return 8 if models[0].network.device.type == "cpu" else 32
+def _default_batch_size(models: Sequence[ScoringModel]) -> int:
+    return 8 if models[0].device == "cpu" else 32
 
 
 def dense_indices(reader: VideoReader) -> np.ndarray:
@@ -252,7 +252,7 @@ def _box_at(track: FaceTrack) -> dict[int, np.ndarray]:
 
 
 def crop_for(
-    processor: DeepfakeVideoProcessor,
+    processor: ClipSampler,
     frame: np.ndarray,
     box: np.ndarray | None,
     quarter_turns: int = 0,
@@ -292,7 +292,7 @@ class _FrameFeatures:
     """
 
     def __init__(
-        self, models: Sequence[LoadedModel], where: Sequence[np.ndarray], *, num_frames: int, batch_size: int
+        self, models: Sequence[ScoringModel], where: Sequence[np.ndarray], *, num_frames: int, batch_size: int
     ) -> None:
         self._models = models
         self._batch_size = batch_size
@@ -303,7 +303,8 @@ class _FrameFeatures:
         for rows, positions in zip(self._rows, where, strict=True):
             rows[positions] = np.arange(len(positions))
         self._features = [
-            [torch.zeros(len(positions), model.network.config.num_features) for positions in where] for model in models
+            [np.zeros((len(positions), model.description.num_features), np.float32) for positions in where]
+            for model in models
         ]
 
     def add(
@@ -321,20 +322,18 @@ class _FrameFeatures:
         if len(self._pending) >= self._batch_size:
             self.flush()
 
-    @torch.inference_mode()
     def flush(self) -> None:
         if not self._pending:
             return
         for m, model in enumerate(self._models):
             crops = [of_models[m] for _, _, of_models in self._pending]
-            features = model.network.get_frame_features(model.pixel_values(crops))[0].float().cpu()
+            features = model.frame_features(model.pixel_values(crops))[0]
             for (track, position, _), row in zip(self._pending, features, strict=True):
                 self._features[m][track][self._rows[track][position]] = row
         for track, position, _ in self._pending:
             self.present[track][position] = True
         self._pending.clear()
 
-    @torch.inference_mode()
     def judge(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
         """The fake probability of each window of a track, given as positions of frames in the pass."""
         probabilities: list[float] = []
@@ -349,12 +348,9 @@ class _FrameFeatures:
 
     def _fake(self, m: int, track: int, positions: np.ndarray) -> np.ndarray:
         model = self._models[m]
-        features = self._features[m][track][torch.from_numpy(self._rows[track][positions])]
-        mask = torch.from_numpy(self.present[track][positions])
-        device = model.network.device
-        outputs: Any = model.network.classify_features(features.to(device), mask.to(device))
-        probabilities: np.ndarray = outputs.logits.softmax(-1)[:, model.fake_index].double().cpu().numpy()
-        return probabilities
+        features = self._features[m][track][self._rows[track][positions]]
+        said = model.classify_features(features, self.present[track][positions])
+        return sigmoid(fake_margin(said.logits, model.fake_index))
 
 
 def worst_windows(windows: Sequence[Window], count: int) -> list[Window]:

@@ -68,9 +68,10 @@ class VerdictRule:
         calibrated classifier are proportional to the likelihood ratio of fake to real, whose mean over real faces is
         1, so that at most 1 in t of them exceeds t (Markov). Where the tail falls as fast as this bound, each of k
         faces exceeds k times the odds at most 1 / k as often, and all of them together no more often than one face
-        exceeds the band. `by_faces` of the bands holds what this gives for the measured people. The alternative
-        without an assumption, a conformal bound at 1 / k of the error rate, needs k times as many people: 49 for one
-        face, 249 for five. The lower band needs no correction: further faces only raise the score of a fake video.
+        exceeds the band. Where groups of the measured people show a slower fall, the odds are divided by a higher
+        power of k, see `face_exponent` and `by_faces` of the bands. The alternative without an assumption, a conformal
+        bound at 1 / k of the error rate, needs k times as many people: 49 for one face, 249 for five. The lower band
+        needs no correction: further faces only raise the score of a fake video.
 
         Args:
             fake_probability: Score of the video.
@@ -82,7 +83,7 @@ class VerdictRule:
             return Verdict(verdict="undecided", reason=self.absence)
         shown = f"the fake probability {fake_probability:.3g}"
         number = max(1, len(faces))
-        high = None if bands.high is None else _sigmoid(_logit(bands.high) + math.log(number))
+        high = None if bands.high is None else _sigmoid(_logit(bands.high) + bands.face_exponent * math.log(number))
         of_faces = f" for {number} faces" if number > 1 else ""
         verdict: VerdictName = "undecided"
         if high is not None and fake_probability > high:
@@ -114,10 +115,14 @@ class VerdictRule:
             return verdict, reason
         return "undecided", f"the whole has a low fake probability, but a part of the video has one of {highest:.3g}"
 
-    def describe(self) -> dict[str, Any]:
-        """What decides the verdicts, as plain values for the description of a run."""
+    def describe(self) -> dict[str, Any] | None:
+        """What decides the verdicts, as plain values for the description of a run; `None` without bands."""
         bands = self.bands
-        return {} if bands is None else {"low": bands.low, "high": bands.high, "rates": bands.sentence}
+        return (
+            None
+            if bands is None
+            else {"low": bands.low, "high": bands.high, "faces": bands.face_exponent, "rates": bands.sentence}
+        )
 
 
 def find_rule(

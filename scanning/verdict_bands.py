@@ -10,9 +10,9 @@ from typing import Any
 
 from ..common.errors import UsageError
 from ..common.files import write_atomically
+from ..hub.model_files import VERDICT_NAME
 
 
-VERDICT_NAME = "verdict.json"
 # Largest share of real people called likely fake, and of fakes called likely real.
 MAX_FALSE_ALARMS, MAX_MISSES = 0.02, 0.1
 # Settings that change a score and with it the meaning of the bands.
@@ -95,6 +95,8 @@ class VerdictBands:
         misses: Fakes called likely real; `None` if `low` is.
         undecided_real: Real people left undecided.
         undecided_fake: Fakes left undecided.
+        face_exponent: With k faces, the odds of a video are divided by k to the power of this before they are compared
+            with `high`.
         by_faces: False alarms by the number of faces in a video.
         people: Number of real people.
         fakes: Number of fakes, counted once for each person and method.
@@ -117,6 +119,7 @@ class VerdictBands:
     misses: Rate | None
     undecided_real: Rate | None
     undecided_fake: Rate | None
+    face_exponent: float = 1.0
     by_faces: Sequence[FaceCountRate] = ()
     people: int
     fakes: int
@@ -131,6 +134,8 @@ class VerdictBands:
             raise ValueError("weights_sha256 must be 64 hexadecimal digits")
         if not (_is_number(self.temperature) and self.temperature > 0 and _is_number(self.fake_bias)):
             raise ValueError("temperature and fake_bias must be numbers, the former above 0")
+        if not (_is_number(self.face_exponent) and 1 <= self.face_exponent <= 10):
+            raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
         if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
             raise ValueError(f"settings must hold {', '.join(BOUND_SETTINGS)}")
         for name, rate in (("low", "misses"), ("high", "false_alarms")):

@@ -3,7 +3,6 @@
 
 import contextlib
 import multiprocessing
-import os
 import signal
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -11,10 +10,9 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 
-import torch
-
 from ..common.errors import WorkError
 from ..common.processes import worker_pool
+from ..common.threads import limit_threads, wanted_threads
 from .clip_reading import as_video_error
 from .detector import Detector
 from .evidence import Examination
@@ -92,21 +90,20 @@ def _pool(
 ) -> contextlib.AbstractContextManager[ProcessPoolExecutor]:
     # A forked child can hang if its parent has used torch's threads.
     context = multiprocessing.get_context("spawn")
-    arguments = (plan.model_names, detector.device, plan.settings, plan.needs_pictures, plan.workers)
+    settings = detector.settings.for_processes(plan.workers)
+    arguments = (plan.model_names, detector.device, settings, plan.needs_pictures)
     return worker_pool(num_workers, context, begin_worker, arguments)
 
 
 _worker: tuple[Detector, bool] | None = None
 
 
-def begin_worker(
-    models: Sequence[str], device: str, settings: ScanSettings, with_evidence: bool, num_workers: int
-) -> None:
-    """Load the models in a worker process. The arguments are those of [`Detector`] and the number of workers."""
+def begin_worker(models: Sequence[str], device: str, settings: ScanSettings, with_evidence: bool) -> None:
+    """Load the models in a worker process. The arguments are those of [`Detector`], and whether to draw pictures."""
     global _worker
     # The parent handles interrupts; where signals cannot be blocked, they are ignored from here on.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // num_workers))
+    limit_threads(wanted_threads())
     _worker = (Detector(models, device=device, settings=settings), with_evidence)
 
 

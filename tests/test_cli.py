@@ -73,8 +73,8 @@ def test_an_interrupt_is_one_line_and_130(command, capsys, monkeypatch):
 
     build = cli.build_parser
 
-    def build_parser() -> object:
-        parser = build()
+    def build_parser(command: str | None) -> object:
+        parser = build(command)
         for action in parser._subparsers._group_actions:
             action.choices[command].set_defaults(run=interrupt)
         return parser

@@ -18,7 +18,7 @@ from ..hub.push import PushPlan, check_repo_id, push
 if TYPE_CHECKING:
     from .plan import TrainingListener, TrainingPlan
 
-DESCRIPTION = "Train a detector on data sets in their published layout, or on real faces only, by a recipe."
+DESCRIPTION = "Train a detector by a recipe, on data sets in their published layout or on real faces only."
 EXAMPLES = """\
 examples:
   deepfake-video train FaceForensics++ --recipe frames --output run1

@@ -32,8 +32,10 @@ with atheris.instrument_imports(include=["deepfake_video"], enable_loader_overri
     from deepfake_video.conversion.inspection import inspect_checkpoint
     from deepfake_video.conversion.plan import ConversionPlan
     from deepfake_video.conversion.recognition import recognise
+    from deepfake_video.hub.checkpoint import read_choices
+    from deepfake_video.hub.finding import ModelLoadError
     from deepfake_video.hub.folder import save_hub_folder
-    from deepfake_video.scanning.models import ModelLoadError, load_model, read_choices
+    from deepfake_video.scanning.models import load_model
     from deepfake_video.video_decoding import VideoError, VideoLimits, VideoReader, select_frames
 
 import numpy as np

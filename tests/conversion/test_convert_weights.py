@@ -218,7 +218,7 @@ class TestFolder:
             "pipeline_tag: video-classification",
         ):
             assert words in card
-        for words in ("parity ok", "last frame alone", 'model="me/detector"', "not a verdict", "deepfake-detection"):
+        for words in ("parity ok", "last frame alone", 'model="me/detector"', "not proof", "deepfake-detection"):
             assert words in card
         assert "model-index" not in card
 

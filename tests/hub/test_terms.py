@@ -7,15 +7,16 @@ import shutil
 from pathlib import Path
 
 import benchmark_trees as trees
+import huggingface_hub
 import pytest
 from huggingface_hub import ModelCard
 
 from deepfake_video.cli import main
 from deepfake_video.evaluation.known_videos import read_lists
 from deepfake_video.hub.model_files import model_files
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
 from deepfake_video.hub.terms import TermsError, copy_terms, find_terms, licence_of, model_folder_of
-from deepfake_video.scanning import models
-from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model, load_stored_model
+from deepfake_video.scanning.models import load_model, load_stored_model
 
 
 FIXED = ["--device", "cpu", "--workers", "0", "--bootstrap", "0", "--plots", "none", "--quiet"]
@@ -108,7 +109,7 @@ def test_a_model_of_the_hub_keeps_its_terms(tmp_path, data, elsewhere, monkeypat
         asked.extend(allow_patterns)
         return str(snapshot)
 
-    monkeypatch.setattr(models, "snapshot_download", download)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     monkeypatch.chdir(tmp_path)
     assert calibrate(data, tmp_path / "new", "--model", "user/model") == 0
     assert (tmp_path / "new/LICENSE").read_text() == "for studies only"

@@ -133,7 +133,7 @@ def test_an_unknown_key_is_one_warning_with_the_nearest_name(caplog):
     with caplog.at_level(logging.WARNING):
         DeepfakeConfig(hiden_size=3)
     messages = [record.getMessage() for record in caplog.records]
-    assert messages == ["DeepfakeConfig ignores what it does not know: 'hiden_size' (did you mean 'hidden_size'?)."]
+    assert messages == ["DeepfakeConfig ignores unknown fields: 'hiden_size' (did you mean 'hidden_size'?)."]
 
 
 def test_what_transformers_writes_is_no_unknown_key(tmp_path, caplog):

@@ -78,7 +78,7 @@ def test_a_short_file_repeats_frames_evenly(tmp_path):
 
 
 def test_an_array_with_too_few_frames_is_refused():
-    with pytest.raises(ValueError, match="5 frames were asked for and the clip has 3"):
+    with pytest.raises(ValueError, match="5 frames were requested, but the clip has 3"):
         make_processor()(noise(3, 8, 8, 3), num_frames=5, do_sample_frames=True)
 
 

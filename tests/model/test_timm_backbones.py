@@ -52,7 +52,7 @@ def test_other_names_are_refused_in_one_sentence(name, said, monkeypatch):
 
 def test_without_timm_one_sentence_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(ValueError, match=r"needs the package timm .*pip install timm"):
+    with pytest.raises(ValueError, match=r"requires the package timm .*pip install timm"):
         DeepfakeConfig.from_preset("tiny", backbone="timm/test_resnet")
 
 

@@ -13,9 +13,11 @@ from deepfake_video.scanning import graph_cache, graph_export
 from deepfake_video.scanning.graph_cache import find_cached_graphs, load_with_cached_graphs
 from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.graphs import GraphsError
+from deepfake_video.scanning.results import ModelIdentity
 from drawn_faces import save_tiny_model
 
 
+IDENTITY = ModelIdentity(id="model")
 pytest.importorskip("onnx")
 pytest.importorskip("onnxscript")
 pytest.importorskip("onnxruntime")
@@ -48,7 +50,7 @@ def writes(made, tmp_path, monkeypatch) -> list[Path]:
 
 def test_they_are_written_once(made, writes):
     clip = np.zeros((1, 2, 3, 32, 32), np.float32)
-    first, second = (load_with_cached_graphs(made, "model").judge(clip) for _ in range(2))
+    first, second = (load_with_cached_graphs(made, IDENTITY).judge(clip) for _ in range(2))
     assert writes == [find_cached_graphs(made)]
     np.testing.assert_array_equal(first.logits, second.logits)
 
@@ -59,9 +61,9 @@ def test_the_graphs_in_the_folder_of_the_checkpoint_are_not_used(made, writes):
 
 
 def test_damaged_ones_are_written_again(made, writes):
-    load_with_cached_graphs(made, "model")
+    load_with_cached_graphs(made, IDENTITY)
     (find_cached_graphs(made) / "head.onnx").write_bytes(b"")
-    load_with_cached_graphs(made, "model")
+    load_with_cached_graphs(made, IDENTITY)
     assert len(writes) == 2
 
 
@@ -77,10 +79,10 @@ def test_without_a_cache_they_are_written_for_this_time(made, writes, monkeypatc
         raise OSError
 
     monkeypatch.setattr(graph_cache, "cached_assets_path", refuse)
-    assert load_with_cached_graphs(made, "model").identity.id == "model"
+    assert load_with_cached_graphs(made, IDENTITY).identity.id == "model"
     assert not writes[0].exists()
 
 
 def test_what_is_no_checkpoint_is_named(tmp_path, writes):
     with pytest.raises(GraphsError, match=r"config\.json cannot be read"):
-        load_with_cached_graphs(tmp_path, "model")
+        load_with_cached_graphs(tmp_path, IDENTITY)

@@ -14,14 +14,16 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake_video import DeepfakeConfig, DeepfakeVideoProcessor
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.configuration_deepfake import PRESETS
 from deepfake_video.hub.checkpoint import read_checkpoint
-from deepfake_video.scanning.framewise import frame_rule
-from deepfake_video.scanning.graph_export import describe, write_graphs
+from deepfake_video.hub.folder import save_hub_folder
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
+from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.graphs import GraphsError, read_manifest
-from deepfake_video.scanning.models import DEFAULT_CHECKPOINT, load_model
+from deepfake_video.scanning.models import describe, load_model
 from deepfake_video.scanning.onnx_model import OnnxModel, load_onnx_model
+from deepfake_video.scanning.results import FrameRule, ModelIdentity
 from drawn_faces import save_tiny_model
 
 
@@ -29,6 +31,7 @@ pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra `export` is not installed",
 )
+IDENTITY = ModelIdentity(id="model")
 # The smallest backbone there is, since what is exported takes its time.
 SMALL = {"backbone": "timm/test_efficientnet", "image_size": 32}
 FRAMES = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 256}
@@ -46,8 +49,9 @@ from pathlib import Path
 import numpy as np
 from deepfake_video.clip_sampling import ClipSampler
 from deepfake_video.scanning.onnx_model import load_onnx_model
+from deepfake_video.scanning.results import ModelIdentity
 
-model = load_onnx_model(Path(sys.argv[1]), "default")
+model = load_onnx_model(Path(sys.argv[1]), ModelIdentity(id="default"))
 frames = np.random.default_rng(0).integers(0, 256, (20, 300, 300, 3), dtype=np.uint8)
 answer = model.judge(model.pixel_values(frames))
 print(json.dumps({"logits": answer.logits.tolist(), "modules": sorted(sys.modules)}))
@@ -86,7 +90,7 @@ def own_copy(checkpoint, tmp_path) -> Path:
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, exported):
     folder = exported(name)
-    model, network = load_onnx_model(folder, "model"), read_checkpoint(folder, name="model").network
+    model, network = load_onnx_model(folder, IDENTITY), read_checkpoint(folder).network
     pixels = np.random.default_rng(0).standard_normal((3, 5, 3, 32, 32), dtype=np.float32)
     mask = np.array([[1, 1, 1, 1, 1], [0, 1, 1, 0, 1], [1, 0, 0, 1, 1]], dtype=bool)
     features = model.frame_features(pixels)
@@ -101,14 +105,14 @@ def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, expo
 
 
 def test_a_clip_without_a_real_frame_is_refused(checkpoint):
-    model = load_onnx_model(checkpoint, "model")
+    model = load_onnx_model(checkpoint, IDENTITY)
     with pytest.raises(ValueError, match="hides every frame"):
         model.classify_features(np.zeros((1, 2, 256), np.float32), np.zeros((1, 2), bool))
 
 
 def test_several_threads_give_the_same_bits(checkpoint):
     pixels = np.random.default_rng(0).standard_normal((1, 11, 3, 32, 32), dtype=np.float32)
-    one, three = (load_onnx_model(checkpoint, "model", threads=threads).judge(pixels) for threads in (1, 3))
+    one, three = (load_onnx_model(checkpoint, IDENTITY, threads=threads).judge(pixels) for threads in (1, 3))
     np.testing.assert_array_equal(one.logits, three.logits)
 
 
@@ -118,7 +122,10 @@ def test_what_is_stored_of_a_preset_is_what_its_configuration_says(name):
     description = describe(config, processor)
     assert description.labels[description.fake_index] == "fake"
     assert description.fake_index == config.label2id["fake"]
-    assert description.frame_rule == frame_rule(config)
+    follows = config.frame_aggregation != "features" and config.num_labels == 2
+    assert description.frame_rule == FrameRule(
+        aggregation=config.frame_aggregation if follows else None, temperature=1.5, fake_bias=config.fake_bias
+    )
     assert (description.is_trained, description.num_features) == (config.is_trained, config.num_features)
     assert description.configuration == json.loads(json.dumps(config.to_diff_dict()))
     assert description.preprocessing == json.loads(json.dumps(processor.choices()))
@@ -126,7 +133,7 @@ def test_what_is_stored_of_a_preset_is_what_its_configuration_says(name):
 
 def test_the_graphs_hold_no_weights(checkpoint):
     content = (checkpoint / "onnx" / "frame_encoder.onnx").read_bytes()
-    network = read_checkpoint(checkpoint, name="model").network
+    network = read_checkpoint(checkpoint).network
     weights = network.deepfake.frame_encoder.backbone.conv_stem.weight.detach().numpy()
     assert weights.tobytes() not in content
     manifest = read_manifest(checkpoint / "onnx")
@@ -146,33 +153,46 @@ def test_the_graphs_hold_no_weights(checkpoint):
 def test_graphs_are_refused_beside_another_file_than_they_were_made_of(own_copy, name):
     with (own_copy / name).open("ab") as stream:
         stream.write(b" ")
-    with pytest.raises(GraphsError, match=f"{Path(name).name} is not the one that .*scoring.json was made of"):
-        load_onnx_model(own_copy, "model")
+    with pytest.raises(GraphsError, match=f"{Path(name).name} has changed since .*scoring.json was written"):
+        load_onnx_model(own_copy, IDENTITY)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.safetensors", "onnx/head.onnx", "onnx/scoring.json"])
 def test_a_missing_file_is_named(own_copy, name):
     (own_copy / name).unlink()
     with pytest.raises(GraphsError, match=Path(name).name):
-        load_onnx_model(own_copy, "model")
+        load_onnx_model(own_copy, IDENTITY)
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"graphs_version": 1}', '{"graphs_version": 0}', "[" * 100_000])
 def test_a_damaged_description_is_refused(own_copy, content):
     (own_copy / "onnx" / "scoring.json").write_text(content)
     with pytest.raises(GraphsError, match=r"is damaged|are of version 0"):
-        load_onnx_model(own_copy, "model")
+        load_onnx_model(own_copy, IDENTITY)
 
 
 def test_without_onnxruntime_the_way_out_is_named(checkpoint, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(GraphsError, match="pip install onnxruntime"):
-        load_onnx_model(checkpoint, "model")
+        load_onnx_model(checkpoint, IDENTITY)
 
 
 @pytest.fixture(scope="module")
 def packaged() -> OnnxModel:
-    return load_onnx_model(DEFAULT_CHECKPOINT, "default")
+    return load_onnx_model(DEFAULT_CHECKPOINT, ModelIdentity(id="default"))
+
+
+@pytest.mark.slow
+def test_a_network_of_the_size_of_the_packaged_one_can_be_exported(tmp_path):
+    network = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("efficientnet-lite2-frames", is_trained=True))
+    save_hub_folder(network, DeepfakeVideoProcessor.from_preset("efficientnet-lite2-frames"), tmp_path / "model")
+    write_graphs(tmp_path / "model", tmp_path / "graphs")
+    model = load_onnx_model(tmp_path / "model", IDENTITY, graphs=tmp_path / "graphs")
+    frames = np.random.default_rng(0).integers(0, 256, (3, 240, 210, 3), dtype=np.uint8)
+    expected = load_model(str(tmp_path / "model")).judge(model.pixel_values(frames))
+    np.testing.assert_allclose(
+        softmax(model.judge(model.pixel_values(frames)).logits), softmax(expected.logits), atol=1e-4
+    )
 
 
 def test_the_packaged_checkpoint_has_its_graphs(packaged):
@@ -186,7 +206,7 @@ def test_the_packaged_checkpoint_scores_as_with_torch(packaged):
     size = packaged.description.image_size
     frames = np.random.default_rng(0).integers(0, 256, (20, size + 31, size - 7, 3), dtype=np.uint8)
     with torch.inference_mode():
-        expected = model.network(model.pixel_values(frames)).logits.softmax(-1).numpy()
+        expected = model.network(torch.from_numpy(model.pixel_values(frames))).logits.softmax(-1).numpy()
     np.testing.assert_allclose(softmax(packaged.judge(packaged.pixel_values(frames)).logits), expected, atol=1e-4)
 
 

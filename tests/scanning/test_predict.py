@@ -20,8 +20,7 @@ from clips import NOT_VIDEOS, write_audio_only, write_clip, write_truncated
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.scanning import detector
-from deepfake_video.scanning import models as loaded_models
+from deepfake_video.scanning import detector, locating
 from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import collect_inputs
@@ -29,12 +28,13 @@ from deepfake_video.scanning.models import ModelLoadError, load_model
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.scanning.settings import ScanSettings
+from deepfake_video.scanning.verdict_bands import BOUND_SETTINGS, Rate, VerdictBands, write_bands
 
 
 KEYS = [
-    *("path", "status", "label", "fake_probability", "threshold", "message", "warnings", "duration_s"),
-    *("frames_analyzed", "face_coverage", "faces", "decisive_track_id", "frames", "frame_rules", "timeline"),
-    *("schema_version", "version", "created", "settings"),
+    *("path", "status", "verdict", "verdict_reason", "verdict_rates", "label", "fake_probability", "threshold"),
+    *("message", "warnings", "duration_s", "frames_analyzed", "face_coverage", "bits_per_pixel", "faces"),
+    *("decisive_track_id", "frames", "frame_rules", "timeline", "schema_version", "version", "created", "settings"),
     *("model", "sha256", "provenance"),
 ]
 
@@ -86,7 +86,7 @@ def test_every_result_has_the_documented_keys(capsys, folder, models):
     _, results = predict_json(capsys, folder, "--model", models[0])
     for result in results:
         assert list(result) == KEYS
-    assert list(results[0]["faces"][0]) == ["track_id", "fake_probability", "coverage", "first_s", "last_s"]
+    assert list(results[0]["faces"][0]) == ["track_id", "fake_probability", "coverage", "first_s", "last_s", "size_px"]
     assert list(results[0]["model"]) == ["id", "revision", "weights_sha256"]
 
 
@@ -100,6 +100,36 @@ def test_the_score_is_what_pipeline_returns(capsys, folder, models):
     assert code == 0
     assert result["fake_probability"] == pytest.approx(expected, abs=1e-6)
     assert result["fake_probability"] == result["faces"][0]["fake_probability"]
+
+
+def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
+    model = tmp_path / "model"
+    save_model(model, 0)
+    _, (before,) = predict_json(capsys, folder / "b.mp4", "--model", str(model))
+    assert (before["verdict"], before["verdict_reason"]) == ("undecided", "no measured bands for this checkpoint")
+    probability = before["fake_probability"]
+    rate = Rate(count=0, number=60, low=0.0, high=0.06)
+    bands = VerdictBands(
+        weights_sha256=before["model"]["weights_sha256"],
+        temperature=1.0,
+        fake_bias=0.0,
+        settings={name: before["settings"][name] for name in BOUND_SETTINGS},
+        low=None,
+        high=probability / 2,
+        false_alarms=rate,
+        misses=None,
+        undecided_real=rate,
+        undecided_fake=rate,
+        people=60,
+        fakes=5,
+        sources=("a", "b"),
+    )
+    write_bands(bands, model)
+    _, (after,) = predict_json(capsys, folder / "b.mp4", "--model", str(model), "--threshold", "1")
+    assert (after["verdict"], after["verdict_rates"]) == ("likely fake", bands.sentence)
+    assert after["fake_probability"] == probability
+    _, (other,) = predict_json(capsys, folder / "b.mp4", "--model", str(model), "--num-frames", "3")
+    assert other["verdict"] == "undecided"
 
 
 def test_the_same_file_scores_the_same_twice(capsys, folder, models):
@@ -248,7 +278,7 @@ def test_few_frames_are_scored_with_a_warning(capsys, tmp_path, models):
 
 
 def test_untrained_weights_say_so_everywhere(capsys, folder, tmp_path, monkeypatch):
-    monkeypatch.setattr(loaded_models, "DEFAULT_CHECKPOINT", tmp_path / "not packaged")
+    monkeypatch.setattr(locating, "DEFAULT_CHECKPOINT", tmp_path / "not packaged")
     _, (result,) = predict_json(capsys, folder / "a.mp4")
     assert UNTRAINED_WARNING in result["warnings"]
     main(["predict", str(folder / "a.mp4")])

@@ -25,6 +25,9 @@ SETTINGS = {"num_frames": 20, "faces": "auto", "face_aggregation": "max", "timel
 FAKE = VideoResult(
     path="/videos/clip.mp4",
     status="ok",
+    verdict="likely fake",
+    verdict_reason="the fake probability 0.93 is above 0.8",
+    verdict_rates="Of 100 real people not seen in training, 1 was called likely fake.",
     label="fake",
     fake_probability=0.93,
     threshold=0.5,
@@ -40,7 +43,7 @@ FAKE = VideoResult(
     model=MODEL,
     sha256="a" * 64,
 )
-REAL = replace(FAKE, path="/videos/other.mp4", label="real", fake_probability=0.08, timeline=[])
+REAL = replace(FAKE, path="/videos/other.mp4", verdict="likely real", label="real", fake_probability=0.08, timeline=[])
 FAILED = VideoResult(
     path="/videos/broken.mp4",
     status="decode_error",
@@ -96,14 +99,27 @@ def page(*results: VideoResult, pictures: Evidence | None = PICTURES) -> Page:
 
 def test_it_says_what_when_who_and_by_which_model():
     text = " ".join(page(FAKE).text.split())
-    for said in ("Labelled fake", "0.93", "1:04–1:07", "Face 1", "95 %", "my-model", "abc123", "f" * 64, "a" * 64):
+    assert text.index("Likely fake") < text.index("1 was called likely fake") < text.index("Labelled fake")
+    for said in (
+        "The fake probability 0.93 is above 0.8.",
+        "Labelled fake",
+        "0.93",
+        "1:04–1:07",
+        "Face 1",
+        "95 %",
+        "my-model",
+        "abc123",
+        "f" * 64,
+        "a" * 64,
+    ):
         assert said in text
-    assert "never a verdict" in text
+    assert "never proof" in text
 
 
 def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
-    mixed = replace(FAKE, path="/videos/mixed.mp4", label="real", fake_probability=0.3)
+    mixed = replace(FAKE, path="/videos/mixed.mp4", verdict="undecided", label="real", fake_probability=0.3)
     alone = page(mixed)
+    assert "Undecided" in alone.text
     assert "examine that part" in alone.text
     assert "no strong evidence" not in alone.text
     assert "mixed" in alone.classes()
@@ -114,7 +130,7 @@ def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
     ]
     assert bands == ["band mixed"]
     index = page(mixed, REAL, FAKE)
-    assert "0 likely fake, 3 undecided, 0 likely real." in " ".join(index.text.split())
+    assert "1 likely fake, 1 undecided, 1 likely real" in " ".join(index.text.split())
 
 
 def test_nothing_is_asked_of_another_host():
@@ -146,7 +162,7 @@ def test_a_failure_has_neither_score_nor_colour(results):
 
 
 def test_random_weights_have_no_colour_and_say_so():
-    untrained = page(replace(FAKE, warnings=[UNTRAINED_WARNING], timeline=[]))
+    untrained = page(replace(FAKE, verdict="undecided", warnings=[UNTRAINED_WARNING], timeline=[]))
     assert UNTRAINED_WARNING in untrained.text
     assert "meaningless" in untrained.text
     assert not {"fake", "real"} & untrained.classes()
@@ -169,7 +185,7 @@ def test_the_index_lists_the_highest_score_first_and_failures_last():
     html = render_report([FAILED, REAL, FAKE], [None, PICTURES, PICTURES])
     rows = re.findall(r'<td data-value="([^"]*)"><a href="#(video-\d)">', html)
     assert rows == [("clip.mp4", "video-3"), ("other.mp4", "video-2"), ("broken.mp4", "video-1")]
-    assert "2 undecided, 0 likely real, 1 without a verdict" in html
+    assert "1 likely fake, 0 undecided, 1 likely real, 1 without a verdict" in html
     assert all(f'id="{anchor}"' in html for _, anchor in rows)
 
 
@@ -235,7 +251,7 @@ def test_content_credentials_have_a_block_only_where_they_were_found():
 def test_a_collapsed_video_shows_its_result():
     html = render_report([FAKE, FAILED], [None, None])
     summaries = [" ".join(Page(summary).text.split()) for summary in re.findall(r"<summary>.*?</summary>", html)]
-    assert summaries[0].startswith("clip.mp4 Undecided 0.93")
+    assert summaries[0].startswith("clip.mp4 Likely fake 0.93")
     assert "broken.mp4 Could not be scored" in summaries
 
 

@@ -4,17 +4,20 @@
 import importlib.util
 import itertools
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from huggingface_hub import cached_assets_path
 
 from clips import join_clips
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.cli import main
 from deepfake_video.evaluation.scores import read_scores
 from deepfake_video.hub.folder import save_hub_folder
+from deepfake_video.scanning import graph_cache
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.results import VideoResult
 from deepfake_video.scanning.settings import ScanSettings
@@ -103,10 +106,10 @@ def test_a_face_that_only_some_models_saw_is_named(members, clips, tmp_path):
     # The second person comes late: a model that judges the first frames never sees them.
     late = join_clips(tmp_path / "late.mp4", [(clips["one"], 0, 1), (clips["two"], 0, 3)])
     found = judge([members["plain"], members["first"]], late)
-    warnings = [warning for warning in found.warnings if "was seen by" in warning]
+    warnings = [warning for warning in found.warnings if "was detected by" in warning]
     assert len(found.faces) == len(warnings) + 1 > 1
     assert all("1 of 2 models" in warning for warning in warnings)
-    assert not any("was seen by" in warning for warning in judge([members["plain"]], late).warnings)
+    assert not any("was detected by" in warning for warning in judge([members["plain"]], late).warnings)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +138,7 @@ def test_pictures_are_of_what_the_explained_model_looks_at(members, clips):
 
 @needs_onnx
 def test_onnxruntime_gives_the_mean_too(members, clips, tmp_path, monkeypatch):
-    monkeypatch.setenv("HF_ASSETS_CACHE", str(tmp_path))
+    monkeypatch.setattr(graph_cache, "cached_assets_path", partial(cached_assets_path, assets_dir=tmp_path))
     models = [members["plain"], members["whole"]]
     expected = np.mean([judge([model], clips["one"], engine="onnx").fake_probability for model in models])
     assert judge(models, clips["one"], engine="onnx").fake_probability == pytest.approx(expected, abs=1e-6)

@@ -2,18 +2,14 @@
 """The fast form of a network answers as the plain one does."""
 
 import copy
-import importlib.util
-from functools import partial
 
 import pytest
 import torch
-from huggingface_hub import cached_assets_path
 from safetensors.torch import load_file
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification
-from deepfake_video.scanning import inference
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inference import fold_batch_norms, prepare_for_inference
 from deepfake_video.scanning.models import load_model, load_stored_model
@@ -22,10 +18,6 @@ from drawn_faces import save_tiny_model, write_people
 
 
 TOLERANCE = 1e-5
-needs_onnx = pytest.mark.skipif(
-    any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
-    reason="the extra `export` is not installed",
-)
 NETWORKS = {
     "resnext": {"backbone": "resnext50_32x4d", "recurrence": "per-frame"},
     "b0": {"backbone": "efficientnet_b0"},
@@ -64,13 +56,6 @@ def clip() -> torch.Tensor:
     return torch.randn(1, 3, 3, 64, 64, generator=torch.Generator().manual_seed(1))
 
 
-@pytest.fixture(autouse=True)
-def graphs(tmp_path, monkeypatch):
-    """The folder that keeps graphs of onnxruntime, in place of the user's."""
-    monkeypatch.setattr(inference, "cached_assets_path", partial(cached_assets_path, assets_dir=tmp_path / "assets"))
-    return tmp_path / "assets"
-
-
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_logits_stay_and_no_batch_norm_is_left(name, clip):
     network = make_network(**NETWORKS[name])
@@ -98,10 +83,9 @@ def test_norms_stay_where_folding_would_change_the_answer_or_is_not_known_to_be_
         assert relative_difference(prepared(network)(frames).logits, network(frames).logits) < TOLERANCE
 
 
-@pytest.mark.parametrize("engine", ["torch", pytest.param("onnx", marks=needs_onnx)])
-def test_heat_maps_are_the_same(engine, clip):
+def test_heat_maps_are_the_same(clip):
     network = make_network(backbone="efficientnet_b0", image_size=64)
-    plain, fast = network.grad_cam(clip), prepared(network, engine=engine).grad_cam(clip)
+    plain, fast = network.grad_cam(clip), prepared(network).grad_cam(clip)
     assert abs(fast.maps - plain.maps).max() < 1e-4 * plain.maps.max()
     assert fast.logit == pytest.approx(plain.logit, rel=1e-5)
 
@@ -112,25 +96,6 @@ def test_bfloat16_is_near_and_answers_in_float32(clip):
         plain, fast = network(clip), prepared(network, dtype="bfloat16")(clip)
     assert fast.logits.dtype == torch.float32
     assert 0 < relative_difference(fast.logits, plain.logits) < 0.1
-
-
-@needs_onnx
-@pytest.mark.parametrize(
-    "name",
-    [
-        "shufflenet",
-        "timm efficientnet",
-        pytest.param("resnext", marks=pytest.mark.slow),
-        pytest.param("b0 same", marks=pytest.mark.slow),
-    ],
-)
-def test_onnxruntime_answers_alike_for_other_sizes_and_numbers_too(name, clip):
-    network = make_network(**NETWORKS[name], image_size=64)
-    fast = prepared(network, engine="onnx")
-    larger = torch.randn(2, 20, 3, 80, 72, generator=torch.Generator().manual_seed(2))
-    for pixels in (clip, larger):
-        with torch.inference_mode():
-            assert relative_difference(fast(pixels).logits, network(pixels).logits) < TOLERANCE
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -155,36 +120,6 @@ def test_loading_leaves_the_file_as_it_is(tmp_path):
     fast, stored = load_model(folder).network.state_dict(), load_file(file)
     assert any(not torch.equal(value, stored[key]) for key, value in fast.items() if key in stored)
     assert file.read_bytes() == content
-
-
-@needs_onnx
-def test_a_graph_is_exported_once_and_again_where_it_is_damaged(graphs, clip, monkeypatch):
-    network = make_network(image_size=64)
-    exported, export = [], inference._export_graph
-    monkeypatch.setattr(inference, "_export_graph", lambda *args: (exported.append(args[1:3]), export(*args)))
-    with torch.inference_mode():
-        expected = network(clip).logits
-        for count in (1, 1):
-            assert relative_difference(prepared(network, engine="onnx")(clip).logits, expected) < TOLERANCE
-            assert len(exported) == count
-        (graph,) = graphs.rglob("*.onnx")
-        graph.write_bytes(graph.read_bytes()[:1000])
-        assert relative_difference(prepared(network, engine="onnx")(clip).logits, expected) < TOLERANCE
-    assert len(exported) == 2
-    assert [path.name for path in graph.parent.iterdir()] == [graph.name]
-
-
-@pytest.mark.skipif(importlib.util.find_spec("onnxscript") is None, reason="the extra `export` is not installed")
-def test_graphs_of_other_weights_or_padding_are_others():
-    keys = set()
-    for changes in ({}, {"conv_padding_image_size": 64}, {"conv_padding_image_size": 65}):
-        torch.manual_seed(0)
-        network = make_network(backbone="efficientnet_b0", conv_padding="same", **changes)
-        keys.add(inference._graph_key(network.deepfake.frame_encoder.backbone))
-    with torch.no_grad():
-        next(network.deepfake.frame_encoder.backbone.parameters()).add_(1e-3)
-    keys.add(inference._graph_key(network.deepfake.frame_encoder.backbone))
-    assert len(keys) == 4
 
 
 def test_what_is_saved_is_the_stored_network(tmp_path):

@@ -90,7 +90,7 @@ def test_a_window_scores_what_the_network_says_of_its_frames(tmp_path, edited):
             frames = [frame for _, frame in reader.frames(window.frame_indices.tolist())]
         crops = [crop_for(model.processor, *pair) for pair in zip(frames, window.boxes, strict=True)]
         with torch.inference_mode():
-            logits = model.network(model.pixel_values(crops)).logits
+            logits = model.network(torch.from_numpy(model.pixel_values(crops))).logits
         assert window.entry.fake_probability == pytest.approx(logits.softmax(-1)[0, 1].item(), abs=1e-5)
 
 
@@ -216,7 +216,7 @@ def test_a_video_without_a_timeline_keeps_its_score(edited, monkeypatch):
     monkeypatch.setattr(detector_module, "ensemble_timeline", fail)
     result = redness_detector(timeline=True).examine(edited).result
     assert (result.status, result.timeline) == ("ok", [])
-    assert "there is no timeline: it cannot be read any further" in result.warnings
+    assert "the timeline could not be computed: it cannot be read any further" in result.warnings
 
 
 def test_scan_takes_the_timeline_as_an_argument(edited, tmp_path):

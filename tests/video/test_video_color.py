@@ -127,9 +127,7 @@ class TestToneMapping:
         path = write_patches(tmp_path / "pq.mkv", COLOURS, color_trc=PQ, color_primaries=BT2020, colorspace=9)
         found, warnings = read_patches(path)
         assert np.abs(found - expected_sdr(np.minimum(pq_eotf(COLOURS), 1000))).max() <= 3
-        assert warnings == [
-            "the picture is HDR (PQ, BT.2020): it was tone-mapped to SDR before faces were searched and judged"
-        ]
+        assert warnings == ["the picture is HDR (PQ, BT.2020): it was tone-mapped to SDR before scoring"]
 
     def test_an_hlg_file_without_a_matrix_is_taken_as_bt2020(self, tmp_path: Path) -> None:
         found, warnings = read_patches(write_patches(tmp_path / "hlg.mkv", COLOURS, color_trc=HLG))

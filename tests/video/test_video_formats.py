@@ -175,7 +175,7 @@ class TestStreams:
         with VideoReader(path) as reader:
             assert (reader.width, reader.height) == FIRST
             assert reader.warnings == [
-                "only video stream 0 (h264, 96x64) was judged; not judged: stream 1 (h264, 64x48)"
+                "only video stream 0 (h264, 96x64) was scored; not scored: stream 1 (h264, 64x48)"
             ]
 
     def test_the_default_one_is_judged(self, tmp_path: Path) -> None:
@@ -253,7 +253,7 @@ class TestParts:
     def test_an_initialisation_part_lacks_its_segments(self, tmp_path: Path) -> None:
         initial, _ = self.write_fragments(tmp_path / "clip.mp4")
         (tmp_path / "init.mp4").write_bytes(initial)
-        with pytest.raises(VideoDecodeError, match="holds only the initialisation segment"):
+        with pytest.raises(VideoDecodeError, match="contains only the initialisation segment"):
             VideoReader(tmp_path / "init.mp4")
 
     def test_the_parts_of_webm_are_named_too(self, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ class TestParts:
         (tmp_path / "segment.webm").write_bytes(content[at:])
         with pytest.raises(UnsupportedVideoError, match="without its initialisation segment"):
             VideoReader(tmp_path / "segment.webm")
-        with pytest.raises(VideoDecodeError, match="holds only the initialisation segment"):
+        with pytest.raises(VideoDecodeError, match="contains only the initialisation segment"):
             VideoReader(tmp_path / "init.webm")
 
     def test_a_recording_without_its_index_is_named(self, tmp_path: Path) -> None:
@@ -312,7 +312,7 @@ class TestParts:
     @pytest.mark.parametrize("head", [b"ID3\x04", b"fLaC\0", b"RIFF\0\0\0\0WAVEfmt "])
     def test_a_sound_file_is_named(self, tmp_path: Path, head: bytes) -> None:
         (tmp_path / "song.mp3").write_bytes(head + bytes(range(256)) * 20)
-        with pytest.raises(UnsupportedVideoError, match="sound file"):
+        with pytest.raises(UnsupportedVideoError, match="audio file"):
             VideoReader(tmp_path / "song.mp3")
 
     def test_a_companion_file_of_macos_is_named(self, tmp_path: Path) -> None:

@@ -88,7 +88,7 @@ class TestPixelShape:
         path = declare_shape(write_shaped(tmp_path / "clip.mp4", Fraction(2, 1)), *aspect)
         frames, warnings = read(path)
         assert frames[0].shape == (64, 96, 3)
-        assert "which no camera makes: they were taken as square" in warnings[0]
+        assert "is implausible: pixels were treated as square" in warnings[0]
 
     def test_the_limit_of_pixels_holds_for_the_stretched_picture(self, tmp_path: Path) -> None:
         path = write_shaped(tmp_path / "clip.mp4", Fraction(4, 1))

@@ -1,0 +1,411 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Measure the bands of the verdicts on the scores of people and sources that a checkpoint has not seen.
+
+Split conformal prediction by class (Vovk, Gammerman and Shafer, 2005): among n exchangeable scores and a new one, the
+new one exceeds that of rank ceil((n + 1) (1 - a)) with a probability of at most a. It is one order statistic, for
+which no library is needed. Exchangeable are people, not videos, and sources of videos differ; so people count once,
+and the bands are widened until they hold for each source that they were not fitted to.
+"""
+
+import math
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..common.files import write_atomically
+from ..hub.terms import find_card
+from ..scanning.fingerprint import RUN_NAME, hash_files
+from ..scanning.verdict import MIN_COVERAGE
+from ..scanning.verdict_bands import (
+    BOUND_SETTINGS,
+    MAX_FALSE_ALARMS,
+    MAX_MISSES,
+    FaceCountRate,
+    Rate,
+    VerdictBands,
+    write_bands,
+)
+from .evaluation_result import EvaluationResult
+from .intervals import clopper_pearson_interval
+from .judge import PROBABILITY_EPSILON
+from .plan import EvaluationPlan
+from .rescoring import rescore
+from .samples import EvaluationError
+from .scores import Score
+
+
+# Numbers of faces for which the false alarms are stated.
+FACE_COUNTS = (1, 2, 3, 5)
+# Powers of the number of faces that divide the odds; the first that keeps the error rate is used.
+FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
+# Share of the measured videos that may be smaller or more compressed than the limits that are stored.
+RANGE_LEVEL = 0.01
+CARD_HEADING = "## Verdicts"
+_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judged:
+    """
+    One real person, or one person in the fakes of one method.
+
+    Attributes:
+        source: Name of the source of the videos.
+        logit: Logit of the fake probability of a video; of several, the one nearest to the error.
+        corrected: The same with the logarithm of the number of faces subtracted.
+    """
+
+    source: str
+    logit: float
+    corrected: float
+
+
+@dataclass(frozen=True)
+class _Bounds:
+    """Logits of the two bands; infinite where nothing is called."""
+
+    low: float
+    high: float
+
+
+def conformal_bound(scores: Sequence[float], level: float) -> float:
+    """
+    The bound that a new score exceeds with a probability of at most `level`, if it is exchangeable with the others.
+
+    Args:
+        scores: At least `1 / level - 1` scores are needed for a finite bound.
+        level: Error rate.
+
+    Returns:
+        The score of rank `ceil((n + 1) (1 - level))`, or infinity if there are too few.
+
+    Example:
+        >>> conformal_bound(range(1, 50), 0.02), conformal_bound(range(1, 49), 0.02)
+        (49.0, inf)
+    """
+    rank = math.ceil((len(scores) + 1) * (1 - level) - 1e-9)
+    return float(sorted(scores)[rank - 1]) if 0 < rank <= len(scores) else math.inf
+
+
+def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationResult | str | Path]") -> VerdictBands:
+    """
+    Measure the bands of the verdicts, and their error rates, on the scores of one or several evaluations.
+
+    Videos that the checkpoint was trained, validated or calibrated on are left out with everyone they show. A source
+    is a data set, as the column `dataset` of a CSV file names it. At most 1 in 50 real people are called likely fake
+    and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few people is
+    never used.
+
+    Args:
+        runs: Results of [`evaluate`], or the folders that it wrote, of one checkpoint and the same settings.
+
+    Raises:
+        EvaluationError: If the scores are those of several checkpoints, of an ensemble or of random weights, or come
+            from a single source.
+
+    Example:
+        >>> import random
+        >>> from deepfake_video.evaluation.evaluator import make_result
+        >>> draw = random.Random(0)
+        >>> scores = [Score(key=f"{label}{i}", label=label, dataset="abc"[i % 3], fake_probability=draw.uniform(*span))
+        ...           for i in range(90) for label, span in (("real", (0.0, 0.6)), ("fake", (0.4, 1.0)))]
+        >>> settings = {"num_frames": [20], "faces": "auto", "face_aggregation": "max", "dtype": "float32"}
+        >>> run = {"weights_sha256": "0" * 64, "temperatures": [1.0], "fake_biases": [0.0], **settings}
+        >>> plan = EvaluationPlan(resamples=0)
+        >>> bands = measure_verdicts(make_result(scores, plan, split="all", threshold=0.5, run=run))
+        >>> bands.people, bands.false_alarms.number, 0.5 < bands.high < 0.65
+        (90, 90, True)
+    """
+    listed = [runs] if isinstance(runs, (EvaluationResult, str, Path)) else list(runs)
+    plan = EvaluationPlan(resamples=0)
+    results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
+    common = _common_run(results)
+    scores, notes = _usable(score for result in results for score in result.clean_scores)
+    reals, fakes = judge_people(scores, is_fake=False), judge_people(scores, is_fake=True)
+    sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
+    if len(sources) < 2:
+        raise EvaluationError(
+            f"the verdicts need people of at least two sources, of which each is left out in turn; got "
+            f"{', '.join(sources) or 'none'}. A source is a data set, or the column dataset of a CSV file."
+        )
+    return _measure(reals, fakes, sources, common=common, notes=notes, limits=_limits(scores))
+
+
+def write_verdicts(
+    runs: "EvaluationResult | str | Path | Sequence[EvaluationResult | str | Path]", folder: str | Path
+) -> VerdictBands:
+    """
+    Write [`measure_verdicts`] into `verdict.json` of a model folder, and the error rates into its card.
+
+    Args:
+        runs: See [`measure_verdicts`].
+        folder: Folder of the checkpoint that made the scores.
+
+    Raises:
+        EvaluationError: See [`measure_verdicts`]; and if the folder is missing or holds other weights.
+        OutputError: If a file cannot be written.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise EvaluationError(f"{folder}: is not a model folder.")
+    bands = measure_verdicts(runs)
+    weights = folder / _WEIGHTS
+    if weights.is_file() and hash_files([weights]) != bands.weights_sha256:
+        raise EvaluationError(f"{folder}: holds other weights than those that made the scores; evaluate it first.")
+    write_bands(bands, folder)
+    card = find_card(folder)
+    if card is not None:
+        write_atomically(card, _with_section(card.read_text(encoding="utf-8"), card_section(bands)).encode())
+    return bands
+
+
+def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
+    """
+    Reduce scores to people: the highest score of each real person, the lowest of each person in fakes of one method.
+
+    Args:
+        scores: Scores of videos.
+        is_fake: Whether to take the fakes, or the real videos.
+    """
+    grouped: dict[tuple[str | None, ...], list[Score]] = defaultdict(list)
+    for score in scores:
+        if score.is_fake == is_fake and score.fake_probability is not None:
+            method = (score.method,) if is_fake else ()
+            grouped[(score.dataset, _person(score), *method)].append(score)
+    worst: Callable[[Iterable[float]], float] = min if is_fake else max
+    return [
+        Judged(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
+        for group in grouped.values()
+    ]
+
+
+def card_section(bands: VerdictBands) -> str:
+    """
+    The section of a model card about the verdicts.
+
+    Args:
+        bands: The measured bands.
+    """
+    low = "never" if bands.low is None else f"below a fake probability of {bands.low:.3g}"
+    high = "never" if bands.high is None else f"above a fake probability of {bands.high:.3g}"
+    exponent = "" if bands.face_exponent == 1 else f" to the power of {bands.face_exponent:g}"
+    lines = [
+        f"{CARD_HEADING}\n",
+        f"A video is called likely real {low}, likely fake {high}, and undecided otherwise. With k faces, the odds "
+        f"are divided by k{exponent} before the comparison with the upper band. {bands.sentence}\n",
+        f"Measured on {bands.people} real people and {bands.fakes} fakes (person and method) of {len(bands.sources)} "
+        f"sources, each left out in turn: {', '.join(bands.sources)}.\n",
+        *(f"- {note}" for note in bands.notes),
+    ]
+    if bands.by_faces:
+        lines += ["", "| faces | real videos called likely fake | without the division |", "|---|---|---|"]
+        lines += [f"| {row.num_faces} | {row.rate:.1%} | {row.uncorrected:.1%} |" for row in bands.by_faces]
+    return "\n".join(lines) + "\n"
+
+
+def _measure(
+    reals: Sequence[Judged],
+    fakes: Sequence[Judged],
+    sources: Sequence[str],
+    *,
+    common: dict[str, Any],
+    notes: list[str],
+    limits: tuple[float | None, float | None],
+) -> VerdictBands:
+    folds = {name: _fit(_without(reals, name), _without(fakes, name)) for name in sources}
+    over = [unit.corrected - folds[unit.source].high for unit in reals if math.isfinite(folds[unit.source].high)]
+    under = [folds[unit.source].low - unit.logit for unit in fakes if math.isfinite(folds[unit.source].low)]
+    raised, lowered = _margin(over, MAX_FALSE_ALARMS), _margin(under, MAX_MISSES)
+    whole = _fit(reals, fakes)
+    # Without a source that could be left out, the rate would not be measured, and the band is not used.
+    bounds = _Bounds(
+        -math.inf if not under else min(0.0, whole.low - lowered),
+        math.inf if not over else max(0.0, whole.high + raised),
+    )
+    folds = {name: _Bounds(min(0.0, fold.low - lowered), max(0.0, fold.high + raised)) for name, fold in folds.items()}
+    has_low, has_high = math.isfinite(bounds.low), math.isfinite(bounds.high)
+    of_reals = [(unit, folds[unit.source]) for unit in reals if not has_high or math.isfinite(folds[unit.source].high)]
+    of_fakes = [(unit, folds[unit.source]) for unit in fakes if not has_low or math.isfinite(folds[unit.source].low)]
+    exponent, by_faces = _correct_for_faces([unit.logit - fold.high for unit, fold in of_reals])
+    notes = [*notes, *_notes(reals, fakes, has_low, has_high, lowered, raised)]
+    if has_high and len(of_reals) < len(reals):
+        few = len(reals) - len(of_reals)
+        notes.append(f"{few} real people are not in the rates: without their source, too few people remain for a band")
+    return VerdictBands(
+        **common,
+        low=_sigmoid(bounds.low) if has_low else None,
+        high=_sigmoid(bounds.high) if has_high else None,
+        false_alarms=_rate([unit.corrected > fold.high for unit, fold in of_reals]) if has_high else None,
+        misses=_rate([unit.logit < fold.low for unit, fold in of_fakes]) if has_low else None,
+        undecided_real=_rate([_is_undecided(*pair) for pair in of_reals]),
+        undecided_fake=_rate([_is_undecided(*pair) for pair in of_fakes]),
+        face_exponent=exponent,
+        by_faces=tuple(by_faces) if has_high else (),
+        people=len(reals),
+        fakes=len(fakes),
+        sources=tuple(sources),
+        notes=tuple(notes),
+        min_face_px=limits[0],
+        min_bits_per_pixel=limits[1],
+    )
+
+
+def _fit(reals: Sequence[Judged], fakes: Sequence[Judged]) -> _Bounds:
+    return _Bounds(
+        -conformal_bound([-unit.logit for unit in fakes], MAX_MISSES),
+        conformal_bound([unit.corrected for unit in reals], MAX_FALSE_ALARMS),
+    )
+
+
+def _without(units: Sequence[Judged], source: str) -> list[Judged]:
+    return [unit for unit in units if unit.source != source]
+
+
+def _margin(excesses: Sequence[float], level: float) -> float:
+    """How far a band is widened so that at most this share of the people of left-out sources lies beyond it."""
+    allowed = math.floor(level * len(excesses) + 1e-9)
+    ordered = sorted(excesses, reverse=True)
+    if allowed >= len(ordered) or ordered[allowed] <= 0:
+        return 0.0
+    # A little more, so that rounding does not put the person at the bound beyond it.
+    return ordered[allowed] + 1e-9
+
+
+def _is_undecided(unit: Judged, fold: _Bounds) -> bool:
+    return not (unit.corrected > fold.high or unit.logit < fold.low)
+
+
+def _rate(are_counted: Sequence[bool]) -> Rate | None:
+    if not are_counted:
+        return None
+    count, number = sum(are_counted), len(are_counted)
+    interval = clopper_pearson_interval(count, number)
+    return Rate(count=count, number=number, low=interval.low, high=interval.high)
+
+
+def _correct_for_faces(excesses: Sequence[float]) -> tuple[float, list[FaceCountRate]]:
+    """
+    The lowest power of the number of faces that keeps the rate of false alarms, and the rates with it.
+
+    Args:
+        excesses: By how much the logit of each person exceeds the band.
+    """
+    for exponent in FACE_EXPONENTS:
+        rates = [_of_faces(excesses, number, exponent) for number in FACE_COUNTS if number <= len(excesses)]
+        if all(row.rate <= MAX_FALSE_ALARMS for row in rates[1:]):
+            break
+    return exponent, rates
+
+
+def _of_faces(excesses: Sequence[float], num_faces: int, exponent: float) -> FaceCountRate:
+    """Share of the groups of so many people in which at least one is called likely fake, in closed form."""
+
+    def share(shift: float) -> float:
+        beyond = sum(excess > shift for excess in excesses)
+        return 1 - math.comb(len(excesses) - beyond, num_faces) / math.comb(len(excesses), num_faces)
+
+    return FaceCountRate(num_faces=num_faces, rate=share(exponent * math.log(num_faces)), uncorrected=share(0.0))
+
+
+def _notes(
+    reals: Sequence[Judged], fakes: Sequence[Judged], has_low: bool, has_high: bool, lowered: float, raised: float
+) -> list[str]:
+    notes = []
+    for has_band, units, level, name in (
+        (has_high, reals, MAX_FALSE_ALARMS, "likely fake"),
+        (has_low, fakes, MAX_MISSES, "likely real"),
+    ):
+        if not has_band:
+            needed = round(1 / level) - 1
+            notes.append(
+                f"no video is called {name}: that needs {needed} of them, also without any one source, and there are "
+                f"{len(units)} {'real people' if name == 'likely fake' else 'fakes'}"
+            )
+    for name, margin in (("likely fake", raised if has_high else 0.0), ("likely real", lowered if has_low else 0.0)):
+        if margin > 0:
+            notes.append(
+                f"the band of {name} was widened by {margin:.2f} on the scale of logits, chosen on the same people, "
+                "so that it holds for the sources that were left out"
+            )
+    return notes
+
+
+def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
+    """Scores of people that the checkpoint has not seen, in videos that may get a verdict, and what was left out."""
+    scored = [score for score in scores if score.fake_probability is not None]
+    known = {(score.dataset, name) for score in scored if score.seen for name in score.identities or (score.key,)}
+    unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
+    kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_COVERAGE]
+    notes = []
+    if len(unseen) < len(scored):
+        seen = len(scored) - len(unseen)
+        notes.append(f"{seen} videos were left out: they show people that the checkpoint was trained or calibrated on")
+    if len(kept) < len(unseen):
+        notes.append(f"{len(unseen) - len(kept)} videos with a face in too few frames were left out")
+    if any(score.num_faces is None for score in kept):
+        notes.append("the number of faces is not known for all videos: one is assumed there")
+    return kept, notes
+
+
+def _limits(scores: Sequence[Score]) -> tuple[float | None, float | None]:
+    """The smallest face and the strongest compression for which the rates are measured."""
+    return _lowest([score.face_px for score in scores]), _lowest([score.bits_per_pixel for score in scores])
+
+
+def _lowest(values: Sequence[float | None]) -> float | None:
+    known = sorted(value for value in values if value is not None)
+    return known[int(RANGE_LEVEL * len(known))] if known else None
+
+
+def _common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
+    """The checkpoint and the settings that made all scores."""
+    needed = ("weights_sha256", "temperatures", "fake_biases", *BOUND_SETTINGS)
+    found = []
+    for result in results:
+        if not set(needed) <= result.run.keys():
+            raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing.")
+        found.append({name: result.run[name] for name in needed})
+        if len(found[-1]["temperatures"]) > 1:
+            raise EvaluationError("an ensemble has no folder for measured bands; evaluate one model.")
+        if not result.run.get("is_trained", True) or result.run["weights_sha256"] is None:
+            raise EvaluationError("random weights have no verdicts; evaluate a trained model.")
+    if not found or any(run != found[0] for run in found):
+        raise EvaluationError("the scores were made with different weights or settings; give runs of one checkpoint.")
+    run = found[0]
+    return {
+        "weights_sha256": run["weights_sha256"],
+        "temperature": float(run["temperatures"][0]),
+        "fake_bias": float(run["fake_biases"][0]),
+        "settings": {name: run[name][0] if name == "num_frames" else run[name] for name in BOUND_SETTINGS},
+    }
+
+
+def _with_section(card: str, section: str) -> str:
+    pattern = re.compile(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
+    if pattern.search(card):
+        return pattern.sub(lambda _: section + "\n", card, count=1).rstrip() + "\n"
+    return f"{card.rstrip()}\n\n{section}"
+
+
+def _person(score: Score) -> str:
+    return score.identities[0] if score.identities else score.key
+
+
+def _logit(score: Score) -> float:
+    probability = min(max(score.fake_probability or 0.0, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
+    return math.log(probability) - math.log1p(-probability)
+
+
+def _corrected(score: Score) -> float:
+    return _logit(score) - math.log(score.num_faces or 1)
+
+
+def _sigmoid(logit: float) -> float:
+    return 1 / (1 + math.exp(-logit))
+
+
+__all__ = ["card_section", "conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]

@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a scan needs of a model, whichever library computes it: numpy arrays in, numpy arrays out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from ..clip_sampling import ClipSampler
+from .graphs import ScoringDescription
+from .results import ModelIdentity
+
+
+if TYPE_CHECKING:
+    from ..grad_cam import GradCam
+
+
+@dataclass(frozen=True)
+class ClipLogits:
+    """
+    What a model says of some clips of the same length.
+
+    Attributes:
+        logits: Array of shape (B, L), float32: calibrated logits of each clip.
+        frame_logits: Array of shape (B, T, L), float32: calibrated logits of each frame; 0 where a frame is masked.
+    """
+
+    logits: np.ndarray
+    frame_logits: np.ndarray
+
+
+class ScoringModel(Protocol):
+    """A loaded model that scores clips: [`LoadedModel`] computes with torch, [`OnnxModel`] with onnxruntime."""
+
+    @property
+    def engine(self) -> str:
+        """Library that computes: "torch" or "onnx"."""
+
+    @property
+    def device(self) -> str:
+        """Kind of the device that computes, such as "cpu" or "cuda"."""
+
+    @property
+    def identity(self) -> ModelIdentity:
+        """Name and hash of the weights."""
+
+    @property
+    def folder(self) -> Path | None:
+        """Folder of the files; `None` for random weights."""
+
+    @property
+    def processor(self) -> ClipSampler:
+        """The preprocessing: which frames are judged, and how faces are cut out."""
+
+    @property
+    def description(self) -> ScoringDescription:
+        """Labels, calibration, configuration and preprocessing."""
+
+    @property
+    def fake_index(self) -> int:
+        """Index of the fake logit."""
+
+    def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+        """
+        Preprocess one clip.
+
+        Args:
+            crops: T frames of shape (h, w, 3), uint8 RGB, already sampled and cropped.
+
+        Returns:
+            Array of shape (1, T, C, H, W), float32.
+        """
+
+    def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
+        """
+        Compute the features of each frame, over which the windows of a timeline slide.
+
+        Args:
+            pixel_values: Array of shape (B, T, C, H, W), float32.
+
+        Returns:
+            Array of shape (B, T, D), float32.
+        """
+
+    def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
+        """
+        Compute the logits of clips from the features of their frames.
+
+        Args:
+            features: Array of shape (B, T, D), float32.
+            mask: Array of shape (B, T), bool: True where a frame is real; all of them by default.
+
+        Raises:
+            ValueError: If a clip has no real frame.
+        """
+
+    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+        """
+        Compute the logits of clips: [`frame_features`], then [`classify_features`].
+
+        Args:
+            pixel_values: Array of shape (B, T, C, H, W), float32.
+        """
+
+    def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
+        """
+        Compute Grad-CAM of the fake logit of one clip. It needs gradients, so torch always computes it.
+
+        Args:
+            pixel_values: Array of shape (1, T, C, H, W), float32.
+        """
+
+
+__all__ = ["ClipLogits", "ScoringModel"]

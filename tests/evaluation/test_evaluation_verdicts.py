@@ -1,0 +1,214 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bands of the verdicts: conformal by class over people, each source left out in turn, never from too few."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.stats import beta
+
+from deepfake_video.cli import main
+from deepfake_video.evaluation.evaluator import make_result
+from deepfake_video.evaluation.intervals import clopper_pearson_interval
+from deepfake_video.evaluation.plan import EvaluationPlan
+from deepfake_video.evaluation.samples import EvaluationError
+from deepfake_video.evaluation.scores import Score
+from deepfake_video.evaluation.verdicts import conformal_bound, judge_people, measure_verdicts, write_verdicts
+from deepfake_video.scanning.verdict_bands import read_bands
+
+
+RUN = {
+    "models": "folder",
+    "weights_sha256": "a" * 64,
+    "is_trained": True,
+    "temperatures": [1.0],
+    "fake_biases": [0.0],
+    "num_frames": [20],
+    "frame_sampling": ["uniform"],
+    "seed": 0,
+    "faces": "auto",
+    "face_aggregation": "max",
+    "dtype": "float32",
+    "threshold": 0.5,
+}
+
+
+def score(key: str, probability: float, *, is_fake: bool = False, source: str = "a", **fields) -> Score:
+    label = "fake" if is_fake else "real"
+    return Score(key=key, label=label, dataset=source, fake_probability=probability, **fields)
+
+
+def draw(number: int, sources: str = "abcd", **fields) -> list[Score]:
+    """Scores of so many real people and as many fakes, with logits of two normal distributions."""
+    random = np.random.default_rng(1)
+    scores = []
+    for i in range(number):
+        for is_fake, mean in ((False, -2.0), (True, 2.0)):
+            probability = 1 / (1 + math.exp(-random.normal(mean, 1.5)))
+            key, source = f"{is_fake}{i}", sources[i % len(sources)]
+            scores.append(score(key, probability, is_fake=is_fake, source=source, identities=(key,), **fields))
+    return scores
+
+
+def result_of(scores, **changes):
+    run = {**RUN, **changes}
+    return make_result(scores, EvaluationPlan(resamples=0), split="all", threshold=0.5, run=run)
+
+
+@pytest.mark.parametrize(
+    ("number", "level", "rank"), [(49, 0.02, 49), (99, 0.02, 98), (9, 0.1, 9), (19, 0.1, 18), (100, 0.02, 99)]
+)
+def test_the_bound_is_the_order_statistic_of_the_conformal_rank(number, level, rank):
+    assert conformal_bound(range(1, number + 1), level) == rank
+
+
+@pytest.mark.parametrize(("number", "level"), [(48, 0.02), (8, 0.1), (0, 0.1)])
+def test_too_few_scores_have_no_bound(number, level):
+    assert conformal_bound(range(number), level) == math.inf
+
+
+def test_a_new_score_exceeds_the_bound_no_more_often_than_allowed():
+    random = np.random.default_rng(0)
+    drawn = random.standard_normal((4000, 61))
+    exceeding = [row[-1] > conformal_bound(row[:-1].tolist(), 0.02) for row in drawn]
+    assert np.mean(exceeding) < 0.025
+
+
+@pytest.mark.parametrize(("count", "number"), [(0, 10), (1, 50), (7, 20), (20, 20), (30, 3000)])
+def test_the_interval_of_a_rate_is_that_of_clopper_and_pearson(count, number):
+    interval = clopper_pearson_interval(count, number)
+    low = 0.0 if count == 0 else beta.ppf(0.025, count, number - count + 1)
+    high = 1.0 if count == number else beta.ppf(0.975, count + 1, number - count)
+    assert (interval.low, interval.high) == pytest.approx((low, high), abs=1e-6)
+
+
+def test_a_person_counts_once_by_the_worst_video():
+    scores = [
+        score("1", 0.2, identities=("x",)),
+        score("2", 0.6, identities=("x",), num_faces=2),
+        score("3", 0.9, identities=("x",), is_fake=True, method="swap"),
+        score("4", 0.7, identities=("x",), is_fake=True, method="swap"),
+        score("5", 0.8, identities=("x",), is_fake=True, method="reenact"),
+    ]
+    (person,) = judge_people(scores, is_fake=False)
+    assert (person.logit, person.corrected) == pytest.approx((math.log(1.5), math.log(0.75)))
+    fakes = judge_people(scores, is_fake=True)
+    assert sorted(fake.logit for fake in fakes) == pytest.approx([math.log(7 / 3), math.log(4)])
+
+
+def test_the_rates_keep_their_limits_with_each_source_left_out():
+    bands = measure_verdicts(result_of(draw(120)))
+    assert bands.false_alarms.count / bands.false_alarms.number <= 0.02
+    assert bands.misses.count / bands.misses.number <= 0.1
+    assert (bands.people, bands.fakes, bands.sources) == (120, 120, ("a", "b", "c", "d"))
+    assert 0 < bands.low <= 0.5 <= bands.high < 1
+
+
+def test_a_source_of_higher_scores_widens_the_band():
+    scores = draw(200)
+    even = measure_verdicts(result_of(scores))
+    moved = [
+        replace(s, fake_probability=0.97 + 0.02 * s.fake_probability) if s.dataset == "a" and not s.is_fake else s
+        for s in scores
+    ]
+    uneven = measure_verdicts(result_of(moved))
+    assert uneven.high > even.high
+    assert uneven.false_alarms.count <= 0.02 * uneven.false_alarms.number
+    assert any("likely fake was widened" in note for note in uneven.notes)
+
+
+def test_too_few_people_are_never_called_likely_fake():
+    bands = measure_verdicts(result_of(draw(40)))
+    assert bands.high is None
+    assert bands.false_alarms is None
+    assert bands.low is not None
+    assert any("no video is called likely fake: that needs 49" in note for note in bands.notes)
+
+
+def test_false_alarms_by_the_number_of_faces_follow_from_groups_of_people():
+    bands = measure_verdicts(result_of(draw(300)))
+    called, number = bands.false_alarms.count, bands.false_alarms.number
+    by_faces = {row.num_faces: row for row in bands.by_faces}
+    assert by_faces[1].rate == pytest.approx(called / number)
+    # Of the pairs of people, those in which neither is called.
+    neither = (number - called) * (number - called - 1) / (number * (number - 1))
+    assert by_faces[2].uncorrected == pytest.approx(1 - neither)
+    assert all(row.rate <= 0.02 for row in bands.by_faces)
+    assert by_faces[5].uncorrected > 0.05
+
+
+def test_a_slowly_falling_tail_of_scores_divides_the_odds_by_more_than_the_number_of_faces():
+    stretched = []
+    for entry in draw(300):
+        odds = (entry.fake_probability / (1 - entry.fake_probability)) ** 4
+        stretched.append(replace(entry, fake_probability=odds / (1 + odds)))
+    even, slow = measure_verdicts(result_of(draw(300))), measure_verdicts(result_of(stretched))
+    assert slow.face_exponent > even.face_exponent
+    assert all(row.rate <= 0.02 for row in slow.by_faces)
+
+
+def test_people_that_were_seen_in_training_are_left_out_with_all_their_videos():
+    scores = draw(120)
+    seen = score("seen", 0.9, source="a", identities=("False0",), seen="training")
+    bands = measure_verdicts(result_of([*scores, seen]))
+    assert bands.people == 119
+    assert any("2 videos were left out" in note for note in bands.notes)
+
+
+def test_the_limits_of_size_and_compression_are_those_of_the_videos():
+    bands = measure_verdicts(result_of(draw(60, face_px=80.0, bits_per_pixel=0.05)))
+    assert (bands.min_face_px, bands.min_bits_per_pixel) == (80.0, 0.05)
+
+
+@pytest.mark.parametrize(
+    ("scores", "changes", "message"),
+    [
+        (draw(60, sources="a"), {}, "at least two sources"),
+        (draw(60), {"temperatures": [1.0, 1.0]}, "ensemble"),
+        (draw(60), {"is_trained": False}, "random weights"),
+        (draw(60), {"weights_sha256": None}, "random weights"),
+    ],
+)
+def test_scores_that_measure_no_checkpoint_are_refused(scores, changes, message):
+    with pytest.raises(EvaluationError, match=message):
+        measure_verdicts(result_of(scores, **changes))
+
+
+def test_scores_of_two_checkpoints_are_refused():
+    runs = [result_of(draw(60)), result_of(draw(60), weights_sha256="b" * 64)]
+    with pytest.raises(EvaluationError, match="different weights"):
+        measure_verdicts(runs)
+
+
+def write_run(folder: Path, scores) -> Path:
+    folder.mkdir()
+    (folder / "scores-00000.jsonl").write_bytes(b"".join(score.to_line() for score in scores))
+    (folder / "run.json").write_text(json.dumps(RUN))
+    return folder
+
+
+def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys):
+    model = tmp_path / "model"
+    model.mkdir()
+    (model / "README.md").write_text("# Card\n\n## Verdicts\n\nold\n\n## Limits\n\nkept\n")
+    run = write_run(tmp_path / "run", draw(120))
+    command = ["evaluate", "--scores", str(run), "--verdict", str(model), "--bootstrap", "0"]
+    assert main([*command, "--json"]) == 0
+    bands = read_bands(model)
+    assert json.loads(capsys.readouterr().out)["verdicts"]["people"] == bands.people == 120
+    card = (model / "README.md").read_text()
+    assert bands.sentence in card
+    assert "old" not in card
+    assert card.endswith("## Limits\n\nkept\n")
+    assert main(command) == 0
+    assert "not seen in training" in capsys.readouterr().out
+
+
+def test_bands_are_not_written_beside_other_weights(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"other")
+    with pytest.raises(EvaluationError, match="other weights"):
+        write_verdicts(result_of(draw(60)), tmp_path)
+    assert read_bands(tmp_path) is None

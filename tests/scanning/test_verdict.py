@@ -1,0 +1,170 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verdict on a video: by measured bands only, corrected for the number of faces, and silent outside of them."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from deepfake_video.scanning.results import FaceResult
+from deepfake_video.scanning.verdict import NO_BANDS, VerdictRule, find_rule
+from deepfake_video.scanning.verdict_bands import Rate, VerdictBands, VerdictFileError, read_bands, write_bands
+
+
+WEIGHTS = "a" * 64
+SETTINGS = {"num_frames": 20, "faces": "auto", "face_aggregation": "max", "dtype": "float32"}
+BANDS = VerdictBands(
+    weights_sha256=WEIGHTS,
+    temperature=1.5,
+    fake_bias=-0.25,
+    settings=SETTINGS,
+    low=0.2,
+    high=0.8,
+    false_alarms=Rate(count=1, number=100, low=0.0003, high=0.0545),
+    misses=Rate(count=4, number=50, low=0.02, high=0.19),
+    undecided_real=Rate(count=20, number=100, low=0.12, high=0.29),
+    undecided_fake=None,
+    people=100,
+    fakes=50,
+    sources=("first", "second"),
+    min_face_px=40.0,
+    min_bits_per_pixel=0.02,
+)
+OF_SCAN = {
+    "weights_sha256": WEIGHTS,
+    "temperature": 1.5,
+    "fake_bias": -0.25,
+    "settings": {**SETTINGS, "engine": "onnx"},
+}
+
+
+def face(probability: float, *, coverage: float = 1.0, size_px: float = 100.0) -> FaceResult:
+    return FaceResult(
+        track_id=0, fake_probability=probability, coverage=coverage, first_s=0.0, last_s=1.0, size_px=size_px
+    )
+
+
+@pytest.mark.parametrize(
+    ("probability", "verdict"),
+    [(0.81, "likely fake"), (0.8, "undecided"), (0.5, "undecided"), (0.2, "undecided"), (0.19, "likely real")],
+)
+def test_the_bands_divide_the_scores_in_three(probability, verdict):
+    assert VerdictRule(bands=BANDS).decide(probability, [face(probability)]).verdict == verdict
+
+
+def test_several_faces_need_higher_odds():
+    # Odds of 4 are the band for one face, odds of 8 for two: a probability of 8 / 9.
+    rule = VerdictRule(bands=BANDS)
+    assert rule.decide(0.88, [face(0.88), face(0.1)]).verdict == "undecided"
+    assert rule.decide(0.89, [face(0.89), face(0.1)]).verdict == "likely fake"
+
+
+@pytest.mark.parametrize("num_faces", [1, 2, 3, 5])
+def test_further_faces_do_not_raise_the_rate_of_false_alarms(num_faces):
+    # Logits of a calibrated classifier of two normal classes: the mean is half of the variance below zero.
+    random = np.random.default_rng(0)
+    logits = random.normal(-2.0, 2.0, (100_000, num_faces))
+    bound = np.quantile(random.normal(-2.0, 2.0, 1_000_000), 0.98)
+    rule = VerdictRule(bands=replace(BANDS, high=float(1 / (1 + np.exp(-bound)))))
+    highest = 1 / (1 + np.exp(-logits.max(1)))
+    smallest = min(
+        p for p in np.linspace(0.9, 0.999, 2000) if rule.decide(p, [face(p)] * num_faces).verdict == "likely fake"
+    )
+    rate = np.mean(highest >= smallest)
+    assert rate < 0.0215
+    if num_faces > 1:
+        assert np.mean(logits.max(1) > bound) > 0.035
+
+
+@pytest.mark.parametrize(
+    ("probability", "faces", "bits_per_pixel", "reason"),
+    [
+        (0.99, [face(0.99, coverage=0.2)], None, "20% of the sampled frames"),
+        (0.99, [face(0.99, size_px=30.0)], None, "only 30 pixels"),
+        (0.01, [face(0.01), face(0.005, size_px=30.0)], None, "only 30 pixels"),
+        (0.99, [face(0.99)], 0.01, "0.01 bits per pixel"),
+        (0.01, [], 0.01, "0.01 bits per pixel"),
+    ],
+)
+def test_outside_of_what_was_measured_every_video_is_undecided(probability, faces, bits_per_pixel, reason):
+    verdict = VerdictRule(bands=BANDS).decide(probability, faces, bits_per_pixel=bits_per_pixel)
+    assert verdict.verdict == "undecided"
+    assert reason in verdict.reason
+
+
+def test_a_small_face_beside_a_large_fake_one_does_not_matter():
+    assert VerdictRule(bands=BANDS).decide(0.99, [face(0.99), face(0.1, size_px=10.0)]).verdict == "likely fake"
+
+
+def test_a_missing_band_is_never_used():
+    bands = replace(BANDS, high=None, false_alarms=None)
+    verdict = VerdictRule(bands=bands).decide(1.0, [face(1.0)])
+    assert verdict.verdict == "undecided"
+    assert "nothing is likely fake" in verdict.reason
+    assert "Nothing is called likely fake: 100 real people are too few" in bands.sentence
+
+
+def test_a_video_with_a_suspicious_part_is_not_likely_real():
+    rule = VerdictRule(bands=BANDS)
+    assert rule.after_timeline("likely real", "low", 0.9)[0] == "undecided"
+    assert rule.after_timeline("likely real", "low", 0.7) == ("likely real", "low")
+    assert rule.after_timeline("likely fake", "high", 0.9) == ("likely fake", "high")
+
+
+def test_the_sentence_has_the_rates_and_what_likely_real_does_not_cover():
+    assert BANDS.sentence == (
+        "Of 100 real people not seen in training, 1 was called likely fake (95 % interval 0.0 to 5.5 %); of 50 fakes, "
+        "4 were called likely real (95 % interval 2.0 to 19.0 %). Left undecided: 20 % of the real people. Likely "
+        "real does not cover lip-sync, wholly generated scenes or the sound."
+    )
+
+
+def test_bands_are_read_as_they_were_written_and_belong_to_their_weights(tmp_path):
+    assert find_rule(tmp_path, **OF_SCAN).absence == NO_BANDS
+    write_bands(BANDS, tmp_path)
+    assert find_rule(tmp_path, **OF_SCAN).bands.sentence == BANDS.sentence
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"weights_sha256": "b" * 64}, "other weights"),
+        ({"temperature": 1.0}, "another calibration"),
+        ({"is_trained": False}, "random"),
+        ({"num_models": 2}, "ensemble"),
+        ({"settings": {**SETTINGS, "num_frames": 10}}, "num frames 20, not with 10"),
+        ({"settings": {**SETTINGS, "dtype": "bfloat16"}}, "dtype float32, not with bfloat16"),
+    ],
+)
+def test_bands_of_another_function_are_not_used(tmp_path, change, reason):
+    write_bands(BANDS, tmp_path)
+    rule = find_rule(tmp_path, **{**OF_SCAN, **change})
+    assert rule.bands is None
+    assert reason in rule.decide(0.999).reason
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"format": 2},
+        {"low": 1.5},
+        {"low": 0.9},
+        {"high": "0.8"},
+        {"false_alarms": None},
+        {"misses": {"count": 60, "number": 50, "low": 0.0, "high": 1.0}},
+        {"misses": {"count": 4, "number": 50, "low": 0.5, "high": 0.6}},
+        {"weights_sha256": 7},
+        {"settings": {}},
+        {"min_face_px": float("nan")},
+        {"people": True},
+        {"by_faces": [{"num_faces": 0, "rate": 0.0, "uncorrected": 0.0}]},
+        {"sources": "first"},
+        {"unknown": 1},
+    ],
+)
+def test_a_damaged_file_is_refused_by_name(tmp_path, change):
+    file = write_bands(BANDS, tmp_path)
+    file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
+    with pytest.raises(VerdictFileError, match=r"verdict\.json: is damaged"):
+        read_bands(tmp_path)
