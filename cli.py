@@ -27,7 +27,7 @@ _COMMANDS = {
         "add_checkpoint_arguments",
         "run_checkpoint",
     ),
-    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "run"),
+    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "runner"),
 }
 
 
@@ -55,7 +55,9 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         module = importlib.import_module(f".{module_name}", __package__)
         getattr(module, add_arguments)(added)
         added.epilog = "\n\n".join(filter(None, [(added.epilog or "").rstrip(), EXIT_CODES_HELP]))
-        added.set_defaults(run=getattr(module, run), parser=added, build_parser=build_parser)
+        function = getattr(module, run)
+        # Completion needs the parser of all commands.
+        added.set_defaults(run=function(build_parser) if name == "completion" else function, parser=added)
     return parser
 
 

@@ -2,6 +2,7 @@
 """The command `deepfake-video completion`: a script that completes the commands and options in a shell."""
 
 import argparse
+from collections.abc import Callable
 
 from .errors import UsageError
 from .exit_codes import OK
@@ -24,12 +25,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="the shell that will read the script")
 
 
-def run(arguments: argparse.Namespace) -> int:
-    """Run `deepfake-video completion`. `arguments.build_parser` builds the parser of all commands."""
-    try:
-        import shtab
-    except ModuleNotFoundError as error:
-        hint = 'pip install "deepfake-video[completion]"'
-        raise UsageError(f"shell completion needs shtab; install it with: {hint}") from error
-    print(shtab.complete(arguments.build_parser(), arguments.shell))
-    return OK
+def runner(build_parser: Callable[[], argparse.ArgumentParser]) -> Callable[[argparse.Namespace], int]:
+    """
+    The function that runs `deepfake-video completion`.
+
+    Args:
+        build_parser: Builds the parser of all commands, which the script completes.
+    """
+
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            import shtab
+        except ModuleNotFoundError as error:
+            hint = 'pip install "deepfake-video[completion]"'
+            raise UsageError(f"shell completion needs shtab; install it with: {hint}") from error
+        print(shtab.complete(build_parser(), arguments.shell))
+        return OK
+
+    return run

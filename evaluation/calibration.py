@@ -25,7 +25,7 @@ from .scores import Score
 
 # Name of the part to calibrate on if there is no official validation split.
 HALF = "one half of the identities"
-# For separated classes no temperature is low enough, and for scores without information none is high enough.
+# Bounds: for separated classes the best temperature is 0, and for scores without information it is infinite.
 MIN_FACTOR, MAX_FACTOR = 0.05, 20.0
 # Videos of each class; with fewer, the temperature and the threshold are left to chance.
 MIN_VIDEOS = 50

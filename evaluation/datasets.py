@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Detects the layout of a data set and reads it."""
+"""Detect the layout of a data set and read it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

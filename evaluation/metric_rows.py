@@ -38,7 +38,7 @@ class Row:
         num_real: Real videos, scored or not.
         num_fake: Fake videos, scored or not.
         num_scored: Videos of both classes with a score.
-        num_judged: Numbers that the metrics are computed from: scored videos, or their frames.
+        num_judged: Number of values that the metrics are computed from: scored videos, or their frames.
         num_clusters: Clusters that the bootstrap draws: identities, or videos.
         estimates: Metrics by name.
     """

@@ -195,6 +195,8 @@ def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
+    # Only errors: it warns of recurrent networks whose clips have another length than the traced one, which is meant.
+    options.log_severity_level = 3
     for kind in ("intra_op", "inter_op"):
         options.add_session_config_entry(f"session.{kind}.allow_spinning", "0")
     if weights:

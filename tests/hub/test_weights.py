@@ -122,7 +122,7 @@ def test_a_wrong_index_is_named(tmp_path, weight_map, words):
 
 def test_a_folder_with_other_files_only_holds_no_weights(tmp_path):
     save_file(TENSORS, tmp_path / "adapter_model.safetensors")
-    with pytest.raises(ValueError, match=r"no model\.safetensors"):
+    with pytest.raises(ValueError, match=r"neither model\.safetensors"):
         weight_files(tmp_path)
 
 
