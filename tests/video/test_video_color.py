@@ -144,7 +144,7 @@ class TestWideGamut:
         expected = encode(COLOURS**2.4 @ matrix.T)
         assert np.abs(to_rgb(frame, VideoReformatter())[0] - expected).max() <= 1
         assert (
-            color_note(frame) == f"the colours are wide-gamut ({name}): they were converted to BT.709 before judging"
+            color_note(frame) == f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring"
         )
 
     @pytest.mark.parametrize("primaries", [BT709, UNSPECIFIED, 5, 6])

@@ -162,7 +162,7 @@ class TestRefusals:
     @pytest.mark.parametrize("target", ["file:///etc/passwd", "ftp://127.0.0.1/a", "gopher://127.0.0.1/"])
     def test_a_redirect_to_another_protocol_is_refused(self, server: Server, target: str) -> None:
         server.answers["/a.mp4"] = answer(status=302, Location=target)
-        with pytest.raises(UnsupportedVideoError, match=r"only http\(s\)"):
+        with pytest.raises(UnsupportedVideoError, match=r"URL scheme .* is not supported"):
             fetch_video(f"{server.url}/a.mp4", limits=ALLOWED)
 
     def test_a_circle_of_redirects_ends(self, server: Server) -> None:
@@ -203,7 +203,7 @@ class TestRefusals:
     def test_nobody_listening_is_unreadable(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as unused:
             port = unused.getsockname()[1]
-        with pytest.raises(VideoUnreadableError, match="no connection"):
+        with pytest.raises(VideoUnreadableError, match="the connection failed"):
             fetch_video(f"http://127.0.0.1:{port}/a.mp4", limits=ALLOWED)
 
     @pytest.mark.parametrize("url", ["http://", "http://[1/a", "http://127.0.0.1:99999/a", "http://a..b/"])

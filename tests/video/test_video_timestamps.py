@@ -156,7 +156,7 @@ class TestGaps:
     def test_a_gap_stays_and_is_named(self, minutes: int) -> None:
         times = times_of(EVEN[:30] + [tick + 60_000 * minutes for tick in EVEN[30:]], last_duration=40)
         assert times.seconds[30:] == pytest.approx(1.2 + 60 * minutes + np.arange(30) / 25)
-        assert times.warnings == [f"no new picture for {60 * minutes}.0 s from 1.2 s on"]
+        assert times.warnings == [f"no new picture for {60 * minutes}.0 s, starting at 1.2 s"]
         assert [times.fps, times.end_s] == pytest.approx([25, 2.4 + 60 * minutes])
         assert times.gaps.tolist() == [29]
 
@@ -220,7 +220,7 @@ class TestFiles:
             assert reader.timestamps_s == pytest.approx(np.array(ticks) / 1000)
             assert [reader.fps, reader.duration_s] == pytest.approx([25, 302.4])
             assert reader.gaps == {29: pytest.approx(1.2)}
-            assert reader.warnings == ["no new picture for 300.0 s from 1.2 s on"]
+            assert reader.warnings == ["no new picture for 300.0 s, starting at 1.2 s"]
 
     def test_half_of_a_stream_hours_ahead(self, tmp_path: Path) -> None:
         ticks = EVEN[:30] + [tick + 3 * HOUR for tick in EVEN[30:]]
