@@ -1,0 +1,136 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Data of the default checkpoint: the split into people, cached face crops and validation videos.
+
+DATA is a folder as the README describes. WORK receives the crops (`crops/`), the re-encoded copies (`copies/`) and one
+folder per training run. `python chain_data.py DATA WORK` caches all crops.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import safe_open
+
+from deepfake_video.common.exit_codes import OK, run_command
+from deepfake_video.evaluation.datasets import open_benchmark
+from deepfake_video.evaluation.samples import Sample
+from deepfake_video.training.augmentation import draw_framing, frame_clip
+from deepfake_video.training.crops import CachedCrops, CropSettings, cache_crops
+from deepfake_video.training.data import Video, open_data
+
+
+FACEFORENSICS, FACES = "FaceForensics++", "faces"
+# Side of a cached crop in pixels; its side and that of the network's view over the side of the face box.
+CROP_SIZE, CROP_MARGIN, VIEW_MARGIN = 288, 1.6, 1.15
+CROPS = CropSettings(size=CROP_SIZE, margin=CROP_MARGIN, num_frames=32, search_images=False)
+NUM_FACES = 6000
+TRAINED = ("faceforensics", "portraits.csv", FACES)
+# Names of the validation sets in the tables, and where they are in DATA, besides the held-out FaceForensics++ people.
+ALSO_VALIDATED = {"lipsync": "lipsync.csv", "grid": "grid", "dfdc": "dfdc"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValidationVideo:
+    """
+    Face crops on which networks are compared.
+
+    Attributes:
+        dataset: Name of the validation set.
+        is_fake: Label.
+        frames: Cached crops (T, S, S, 3) uint8.
+    """
+
+    dataset: str
+    is_fake: bool
+    frames: np.ndarray
+
+
+def split_people(data: Path) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation samples; 30 % of the people of FaceForensics++ are held out."""
+    return open_data([data / name for name in TRAINED], [], share=0.3, seed=0)
+
+
+def copy_path(work: Path, sample: Sample, kind: str, number: int) -> Path:
+    """File of a re-encoded copy; kind "re" is the video itself, "sb" is a real video with a self-blended version."""
+    return work / "copies" / f"{sample.dataset}~{sample.key.replace('/', '~')}~{kind}{number}.safetensors"
+
+
+def read_crops(samples: Sequence[Sample], work: Path) -> Iterator[Video]:
+    """Samples with their cached crops, which are made if they are missing; those without a face are left out."""
+    for sample, crops in cache_crops(samples, CROPS, work / "crops"):
+        if isinstance(crops, CachedCrops):
+            yield Video(sample, crops)
+        else:
+            print(crops, file=sys.stderr, flush=True)
+
+
+def training_samples(data: Path) -> list[Sample]:
+    """Samples for training, with the first images of the faces only."""
+    samples = [sample for sample in split_people(data)[0] if sample.dataset != FACES]
+    return [*samples, *open_benchmark(data / FACES).present[:NUM_FACES]]
+
+
+def validation_videos(data: Path, work: Path, frames: int = 8) -> list[ValidationVideo]:
+    """
+    Read the validation sets: held-out people at c23 and re-encoded at CRF 40, and the other sets that DATA contains.
+
+    Args:
+        data: Folder of the data.
+        work: Folder of the crops and copies.
+        frames: Number of frames of each video.
+    """
+    held_out = split_people(data)[1]
+    found = [_validation_video("ff-c23", video, frames) for video in read_crops(held_out, work)]
+    for sample in held_out:
+        path = copy_path(work, sample, "re", 0)
+        if path.exists():
+            with safe_open(path, "np") as file:
+                copied = file.get_tensor("frames")
+            found.append(ValidationVideo(dataset="ff-c40", is_fake=sample.is_fake, frames=copied))
+    for name, place in ALSO_VALIDATED.items():
+        if (data / place).exists():
+            videos = read_crops(open_benchmark(data / place).present, work)
+            found += [_validation_video(name, video, frames) for video in videos]
+    return found
+
+
+def _validation_video(name: str, video: Video, count: int) -> ValidationVideo:
+    crops, _ = video.crops.read(0, len(video.crops.frame_indices))
+    chosen = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
+    return ValidationVideo(dataset=name, is_fake=video.sample.is_fake, frames=crops[chosen])
+
+
+def view_crops(frames: np.ndarray, size: int) -> torch.Tensor:
+    """The view of a network (T, size, size, 3) uint8 of cached crops (T, S, S, 3), without augmentation."""
+    framing = draw_framing(np.random.default_rng(0), frames.shape[1], VIEW_MARGIN / CROP_MARGIN, jitter=False)
+    return torch.from_numpy(frame_clip(frames, np.zeros((len(frames), 5, 2), np.float32), framing, size)[0])
+
+
+def add_folders(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments `data` and `work`, which all scripts share."""
+    parser.add_argument("data", type=Path, help="folder of the data sets")
+    parser.add_argument("work", type=Path, help="folder of crops, copies and runs")
+
+
+def _cache_all(data: Path, work: Path) -> int:
+    trained = list(read_crops(training_samples(data), work))
+    print(f"{len(trained)} videos and images for training, {len(validation_videos(data, work))} for validation")
+    return OK
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_folders(parser)
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    return run_command(lambda: _cache_all(arguments.data, arguments.work))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EfficientNet-Lite2 as the runs train it, the second teacher, and the comparison of networks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import timm
+import torch
+from chain_data import ValidationVideo, view_crops
+from mixed_pairs import SIZE
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import roc_auc_score
+from torch import nn
+
+from deepfake_video import DeepfakeForVideoClassification
+
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+State = dict[str, torch.Tensor]
+
+
+def make_lite2(weights: Path | None = None) -> nn.Module:
+    """EfficientNet-Lite2 of timm with two classes (real, fake), and with dropout and stochastic depth in training."""
+    network: nn.Module = timm.create_model("tf_efficientnet_lite2", num_classes=2, drop_rate=0.3, drop_path_rate=0.2)
+    if weights is not None:
+        network.load_state_dict(load_weights(weights))
+    return network.to(memory_format=torch.channels_last)
+
+
+def load_weights(path: Path) -> State:
+    """Weights of a safetensors file, in single precision."""
+    return {name: value.float() if value.is_floating_point() else value for name, value in load_file(path).items()}
+
+
+def save_weights(state: State, path: Path) -> None:
+    """Save weights in half precision, from which the next run starts."""
+    halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
+    save_file({name: value.contiguous().cpu() for name, value in halved.items()}, path)
+
+
+@torch.no_grad()
+def update_average(average: nn.Module, network: nn.Module, step: int, decay: float) -> None:
+    """Move the exponential moving average of the weights and statistics; faster in the first steps."""
+    share = 1 - min(decay, (step + 1) / (step + 10))
+    for kept, parameter in zip(average.parameters(), network.parameters(), strict=True):
+        kept.lerp_(parameter, share)
+    for buffer, value in zip(average.buffers(), network.buffers(), strict=True):
+        buffer.copy_(torch.lerp(buffer, value, share) if buffer.is_floating_point() else value)
+
+
+def group_parameters(network: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+    """The trained parameters as AdamW takes them; biases and norms are not decayed."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in trained if parameter.ndim > 1], "weight_decay": weight_decay},
+        {"params": [parameter for parameter in trained if parameter.ndim <= 1], "weight_decay": 0},
+    ]
+
+
+def normalise(frames: torch.Tensor) -> torch.Tensor:
+    """Pixel values (N, 3, H, W) float32 of frames (N, H, W, 3) uint8."""
+    mean, std = (torch.tensor(values, device=frames.device).view(1, 3, 1, 1) for values in (MEAN, STD))
+    return ((frames.permute(0, 3, 1, 2).float() / 255 - mean) / std).contiguous(memory_format=torch.channels_last)
+
+
+class FolderNetwork(nn.Module):
+    """
+    A frame classifier of a model folder, called like a network of timm.
+
+    Args:
+        folder: Model folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.model = DeepfakeForVideoClassification.from_pretrained(folder).eval().float()
+        self.image_size: int = self.model.config.image_size
+
+    def forward(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Logits (N, 2) of pixel values (N, 3, H, W)."""
+        logits: torch.Tensor = self.model(pixel_values_videos=pixels[None]).frame_logits[0]
+        return logits
+
+
+@torch.no_grad()
+def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int = SIZE) -> dict[str, float]:
+    """
+    Compute the area under the ROC curve of each validation set, and of all real and fake videos of DFDC and GRID.
+
+    Args:
+        network: From pixel values (N, 3, H, W) to logits (N, 2).
+        videos: Validation videos.
+        size: Input size of the network in pixels.
+    """
+    network.eval()
+    labels: dict[str, list[bool]] = {}
+    scores: dict[str, list[float]] = {}
+    for video in videos:
+        # GRID has real videos only: the real talking heads beside the videos of DFDC.
+        names = (video.dataset, "dfdc+grid") if video.dataset in ("dfdc", "grid") else (video.dataset,)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = network(normalise(view_crops(video.frames, size))).float()
+        for name in names:
+            labels.setdefault(name, []).append(video.is_fake)
+            scores.setdefault(name, []).append(float((logits[:, 1] - logits[:, 0]).mean()))
+    return {
+        name: round(float(roc_auc_score(labels[name], np.array(scores[name]))), 3)
+        for name in sorted(labels)
+        if len(set(labels[name])) == 2
+    }
