@@ -9,7 +9,6 @@ and the bands are widened until they hold for each source that they were not fit
 """
 
 import math
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -36,6 +35,7 @@ from .plan import EvaluationPlan
 from .rescoring import rescore
 from .samples import EvaluationError
 from .scores import Score
+from .verdict_card import card_section, with_section
 
 
 # Numbers of faces for which the false alarms are stated.
@@ -44,7 +44,6 @@ FACE_COUNTS = (1, 2, 3, 5)
 FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 # Share of the measured videos that may be smaller or more compressed than the limits that are stored.
 RANGE_LEVEL = 0.01
-CARD_HEADING = "## Verdicts"
 _WEIGHTS = "model.safetensors"
 
 
@@ -159,7 +158,7 @@ def write_verdicts(
     write_bands(bands, folder)
     card = find_card(folder)
     if card is not None:
-        write_atomically(card, _with_section(card.read_text(encoding="utf-8"), card_section(bands)).encode())
+        write_atomically(card, with_section(card.read_text(encoding="utf-8"), card_section(bands)).encode())
     return bands
 
 
@@ -181,30 +180,6 @@ def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
         Judged(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
         for group in grouped.values()
     ]
-
-
-def card_section(bands: VerdictBands) -> str:
-    """
-    The section of a model card about the verdicts.
-
-    Args:
-        bands: The measured bands.
-    """
-    low = "never" if bands.low is None else f"below a fake probability of {bands.low:.3g}"
-    high = "never" if bands.high is None else f"above a fake probability of {bands.high:.3g}"
-    exponent = "" if bands.face_exponent == 1 else f" to the power of {bands.face_exponent:g}"
-    lines = [
-        f"{CARD_HEADING}\n",
-        f"A video is called likely real {low}, likely fake {high}, and undecided otherwise. With k faces, the odds "
-        f"are divided by k{exponent} before the comparison with the upper band. {bands.sentence}\n",
-        f"Measured on {bands.people} real people and {bands.fakes} fakes (person and method) of {len(bands.sources)} "
-        f"sources, each left out in turn: {', '.join(bands.sources)}.\n",
-        *(f"- {note}" for note in bands.notes),
-    ]
-    if bands.by_faces:
-        lines += ["", "| faces | real videos called likely fake | without the division |", "|---|---|---|"]
-        lines += [f"| {row.num_faces} | {row.rate:.1%} | {row.uncorrected:.1%} |" for row in bands.by_faces]
-    return "\n".join(lines) + "\n"
 
 
 def _measure(
@@ -346,6 +321,8 @@ def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
         notes.append(f"{seen} videos were left out: they show people that the checkpoint was trained or calibrated on")
     if len(kept) < len(unseen):
         notes.append(f"{len(unseen) - len(kept)} videos with a face in too few frames were left out")
+    if nameless := sum(not score.identities for score in kept):
+        notes.append(f"{nameless} videos do not name their person: each counts as a person of its own")
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for all videos: one is assumed there")
     return kept, notes
@@ -384,13 +361,6 @@ def _common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
     }
 
 
-def _with_section(card: str, section: str) -> str:
-    pattern = re.compile(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if pattern.search(card):
-        return pattern.sub(lambda _: section + "\n", card, count=1).rstrip() + "\n"
-    return f"{card.rstrip()}\n\n{section}"
-
-
 def _person(score: Score) -> str:
     return score.identities[0] if score.identities else score.key
 
@@ -408,4 +378,4 @@ def _sigmoid(logit: float) -> float:
     return 1 / (1 + math.exp(-logit))
 
 
-__all__ = ["card_section", "conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]
+__all__ = ["conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]
