@@ -71,7 +71,7 @@ def face_clips(
         >>> clips = face_clips("clip.mp4", num_frames=8)
         >>> clip = clips[0]
         >>> tuple(clip.pixel_values_videos.shape), clip.boxes.shape, clip.times_s.shape
-        ((1, 8, 3, 128, 128), (8, 4), (8,))
+        ((1, 8, 3, 224, 224), (8, 4), (8,))
     """
     processor = model if isinstance(model, DeepfakeVideoProcessor) else load_processor(model)
     read = read_video(video, [processor], ScanSettings(num_frames=num_frames, limits=limits))

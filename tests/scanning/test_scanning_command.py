@@ -85,6 +85,8 @@ def test_the_schema_refuses_what_is_no_result(wrong):
     right = VideoResult(
         path="x",
         status="ok",
+        verdict="undecided",
+        verdict_reason="no measured bands for this checkpoint",
         label="real",
         fake_probability=0.5,
         threshold=0.5,

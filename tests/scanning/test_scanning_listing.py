@@ -102,7 +102,7 @@ def test_a_table_of_pandas_is_read(tmp_path, options, index):
         ("label,path\nreal,a.mp4\nfake\n", "line 3: the path is missing"),
         ('path,label,note\na.mp4,real,"two\nlines"\nb.mp4\n', "line 4: the label is missing"),
         ("path,label\na,b.mp4,real\n", "line 2: has 3 cells for 2 columns; .* comma in double quotes"),
-        ('path,label\n"a.mp4,real\nb.mp4,fake\n', "line 2: the row that starts here cannot be read"),
+        ('path,label\n"a.mp4,real\nb.mp4,fake\n', "line 2: the row that starts here is invalid"),
         ("path,label\na.mp4,perhaps\n", "line 2: .* got 'perhaps' in the column 'label'"),
         ("path,label\na.mp4,true\n", "line 2: .*is_fake"),
         ("path,filename,label\nx,a.mp4,real\n", "'path' and 'filename' both mean the path"),

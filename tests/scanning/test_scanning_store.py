@@ -264,7 +264,7 @@ def test_an_address_says_that_it_was_not_fetched_again(tmp_path):
         store.add(result(address))
     with open_store(tmp_path / "run") as store:
         (kept,) = store.begin([address]).values()
-    assert "not fetched again" in kept.warnings[-1]
+    assert "not downloaded again" in kept.warnings[-1]
     assert "not fetched again" not in (tmp_path / "run" / "results.jsonl").read_text()
 
 
@@ -307,7 +307,7 @@ def test_a_failed_write_leaves_what_was_there(tmp_path):
 def test_a_result_of_another_schema_is_refused(videos):
     with pytest.raises(ValueError, match="schema version 7"):
         VideoResult.from_dict({**result(videos[0]).to_dict(), "schema_version": 7})
-    with pytest.raises(ValueError, match="no result"):
+    with pytest.raises(ValueError, match="not the result of a video"):
         VideoResult.from_dict({"schema_version": SCHEMA_VERSION})
 
 

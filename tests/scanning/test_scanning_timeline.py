@@ -165,7 +165,7 @@ def test_a_gap_ends_a_window(tmp_path):
     clip = write_people(tmp_path / "gap.mp4", seconds=6, gap=(3.0, 300.0), tinted=(3.0, 6.0))
     result = redness_detector(timeline=True).examine(clip).result
     assert result.duration_s == pytest.approx(306)
-    assert "no new picture for 300.0 s from 3.0 s on" in result.warnings
+    assert "no new picture for 300.0 s, starting at 3.0 s" in result.warnings
     before = [entry for entry in result.timeline if entry.start_s < 3]
     after = [entry for entry in result.timeline if entry.start_s > 3]
     assert [before[-1].end_s, after[0].start_s, after[-1].end_s] == pytest.approx([3, 303, 306], abs=0.1)
