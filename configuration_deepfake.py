@@ -25,92 +25,12 @@ from huggingface_hub.errors import StrictDataclassError
 from transformers.configuration_utils import PreTrainedConfig
 from transformers.utils import auto_docstring, logging
 
+from .model_presets import BACKBONE_FEATURES, PRESETS
 from .timm_backbones import PREFIX as TIMM_PREFIX
 from .timm_backbones import check_timm_name, is_timm, timm_num_features
 
 
 logger = logging.get_logger(__name__)
-
-# Width of the pooled features that each torchvision backbone returns.
-BACKBONE_FEATURES: dict[str, int] = {
-    "resnext50_32x4d": 2048,
-    "resnext101_32x8d": 2048,
-    "resnext101_64x4d": 2048,
-    "efficientnet_b0": 1280,
-    "efficientnet_b1": 1280,
-    "efficientnet_b2": 1408,
-    "efficientnet_b3": 1536,
-    "efficientnet_b4": 1792,
-    "efficientnet_b5": 2048,
-    "efficientnet_b6": 2304,
-    "efficientnet_b7": 2560,
-    "shufflenet_v2_x0_5": 1024,
-}
-
-PRESETS: dict[str, dict[str, Any]] = {
-    "resnext50-lstm": {
-        "backbone": "resnext50_32x4d",
-        "image_size": 112,
-        "num_frames": 20,
-        "rnn_type": "lstm",
-        "hidden_size": 2048,
-        "num_hidden_layers": 1,
-        "pooling": "last",
-        "classifier_dropout": 0.4,
-    },
-    "efficientnet-b0-bilstm": {
-        "backbone": "efficientnet_b0",
-        "image_size": 224,
-        "num_frames": 20,
-        "rnn_type": "lstm",
-        "hidden_size": 256,
-        "num_hidden_layers": 2,
-        "bidirectional": True,
-        "pooling": "last",
-        "classifier_hidden_sizes": [128],
-        "classifier_dropout": 0.5,
-    },
-    "efficientnet-b0-frames": {
-        "backbone": "efficientnet_b0",
-        "image_size": 224,
-        "num_frames": 100,
-        "rnn_type": "none",
-        "hidden_size": 1280,
-        "num_hidden_layers": 0,
-        "frame_aggregation": "mean-probability",
-        "classifier_dropout": 0.4,
-    },
-    "efficientnet-lite2-frames": {
-        "backbone": "timm/tf_efficientnet_lite2",
-        "image_size": 224,
-        "num_frames": 20,
-        "rnn_type": "none",
-        "hidden_size": 1280,
-        "num_hidden_layers": 0,
-        "frame_aggregation": "mean-logit",
-        "classifier_dropout": 0.3,
-        "drop_path_rate": 0.2,
-    },
-    "xception-frames": {
-        "backbone": "timm/legacy_xception",
-        "image_size": 299,
-        "num_frames": 32,
-        "rnn_type": "none",
-        "hidden_size": 2048,
-        "num_hidden_layers": 0,
-        "frame_aggregation": "mean-probability",
-        "classifier_dropout": 0.5,
-    },
-    "tiny": {
-        "backbone": "shufflenet_v2_x0_5",
-        "image_size": 32,
-        "num_frames": 4,
-        "rnn_type": "lstm",
-        "hidden_size": 32,
-        "num_hidden_layers": 1,
-        "pooling": "mean",
-    },
-}
 
 # Where the Auto classes find this code in a folder or Hub repository; saving alone would name the saved class only.
 AUTO_MAP = {

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, PRESETS, DeepfakeConfig
+from deepfake_video.configuration_deepfake import DeepfakeConfig
+from deepfake_video.model_presets import BACKBONE_FEATURES, PRESETS
 
 
 def one_sentence(error: pytest.ExceptionInfo[BaseException]) -> str:

@@ -13,7 +13,8 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
-from deepfake_video.configuration_deepfake import BACKBONE_FEATURES, DeepfakeConfig
+from deepfake_video.configuration_deepfake import DeepfakeConfig
+from deepfake_video.model_presets import BACKBONE_FEATURES
 from deepfake_video.modeling_deepfake import (
     DeepfakeForVideoClassification,
     DeepfakeFrameEncoder,

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
-from deepfake_video.configuration_deepfake import PRESETS
 from deepfake_video.hub.checkpoint import read_checkpoint
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
+from deepfake_video.model_presets import PRESETS
 from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.graphs import GraphsError, read_manifest
 from deepfake_video.scanning.models import describe, load_model

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from deepfake_video import DeepfakeVideoProcessor
-from deepfake_video.configuration_deepfake import PRESETS
+from deepfake_video.model_presets import PRESETS
 from deepfake_video.scanning.preprocessing import Preprocessing, UnsupportedChoiceError
 
 
