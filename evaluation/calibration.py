@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..common.files import new_folder
+from ..common.logistic import logit, sigmoid
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
@@ -133,7 +134,7 @@ def fit_temperature(probabilities: np.ndarray, is_fake: np.ndarray, before: floa
         before: Temperature that the logits were already divided by. The product stays within the range of a
             configuration, however often a checkpoint is calibrated.
     """
-    margins = _logit(probabilities)
+    margins = logit(probabilities, PROBABILITY_EPSILON)
     lowest, highest = (bound / before for bound in TEMPERATURE_RANGE)
     low, high = np.log(max(MIN_FACTOR, lowest)), np.log(min(MAX_FACTOR, highest))
     # The log loss is convex in the inverse temperature: the zero of its slope is found by bisection.
@@ -156,23 +157,14 @@ def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray, before: floa
     Returns:
         The factor that divides the logits of these probabilities, and the bias that is added to them afterwards.
     """
-    cut = float(_logit(np.array(fit_threshold(probabilities, is_fake))))
-    factor = fit_temperature(_sigmoid(_logit(probabilities) - cut), is_fake, before)
+    cut = float(logit(fit_threshold(probabilities, is_fake), PROBABILITY_EPSILON))
+    factor = fit_temperature(sigmoid(logit(probabilities, PROBABILITY_EPSILON) - cut), is_fake, before)
     return factor, -cut / factor
 
 
 def apply_calibration(probabilities: np.ndarray, factor: float, bias: float = 0.0) -> np.ndarray:
     """Return the probabilities of the same logits divided by a factor and with a bias added."""
-    return _sigmoid(_logit(probabilities) / factor + bias)
-
-
-def _sigmoid(logits: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-logits)))
-
-
-def _logit(probabilities: np.ndarray) -> np.ndarray:
-    kept = np.clip(np.asarray(probabilities, np.float64), PROBABILITY_EPSILON, 1 - PROBABILITY_EPSILON)
-    return np.log(kept) - np.log1p(-kept)
+    return sigmoid(logit(probabilities, PROBABILITY_EPSILON) / factor + bias)
 
 
 def fit_threshold(probabilities: np.ndarray, is_fake: np.ndarray) -> float:

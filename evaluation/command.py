@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
-from ..scanning.command import add_speed_arguments, use_threads
+from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, use_threads
 from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
 
@@ -86,16 +86,13 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
 
 
 def _add_scoring(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="folder or Hub id; repeat it for an ensemble"
-    )
+    add_model_arguments(group)
     group.add_argument(
         "--ensemble",
         choices=["probabilities", "logits"],
         default="probabilities",
         help="what is averaged over several models (default: probabilities)",
     )
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     group.add_argument(
         "--frames",
         "--num-frames",
@@ -104,15 +101,7 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         metavar="N",
         help="number of frames per video (default: as the model was trained)",
     )
-    group.add_argument(
-        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
-    )
-    group.add_argument(
-        "--face-aggregation",
-        choices=["max", "mean", "main"],
-        default="max",
-        help="score of a video with several faces (default: max)",
-    )
+    add_face_arguments(group)
     group.add_argument(
         "--threshold",
         type=float,

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..common.logistic import logit, sigmoid
 from ..scanning.clip_reading import ReadVideo
 from ..scanning.detector import Detector
 from ..scanning.ensemble import Opinion
-from ..scanning.framewise import sigmoid
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos
@@ -81,8 +81,7 @@ class Judge(Detector):
         """Logit of a clip or a video, from the network's own logits: probabilities near 1 are too coarse."""
         opinion = self._opinions[model]
         if clip is None and opinion.is_mean:
-            kept = min(max(probability, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
-            return float(np.log(kept) - np.log1p(-kept))
+            return float(logit(probability, PROBABILITY_EPSILON))
         return float(opinion.clip_margins[opinion.decisive if clip is None else clip])
 
     def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:

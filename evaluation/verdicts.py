@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import write_atomically
+from ..common.logistic import logit, sigmoid
 from ..hub.terms import find_card
 from ..scanning.fingerprint import RUN_NAME, hash_files
-from ..scanning.verdict import MIN_COVERAGE
+from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import (
     BOUND_SETTINGS,
     MAX_FALSE_ALARMS,
@@ -212,8 +213,8 @@ def _measure(
         notes.append(f"{few} real people are not in the rates: without their source, too few people remain for a band")
     return VerdictBands(
         **common,
-        low=_sigmoid(bounds.low) if has_low else None,
-        high=_sigmoid(bounds.high) if has_high else None,
+        low=float(sigmoid(bounds.low)) if has_low else None,
+        high=float(sigmoid(bounds.high)) if has_high else None,
         false_alarms=_rate([unit.corrected > fold.high for unit, fold in of_reals]) if has_high else None,
         misses=_rate([unit.logit < fold.low for unit, fold in of_fakes]) if has_low else None,
         undecided_real=_rate([_is_undecided(*pair) for pair in of_reals]),
@@ -314,7 +315,7 @@ def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     scored = [score for score in scores if score.fake_probability is not None]
     known = {(score.dataset, name) for score in scored if score.seen for name in score.identities or (score.key,)}
     unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
-    kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_COVERAGE]
+    kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
     if len(unseen) < len(scored):
         seen = len(scored) - len(unseen)
@@ -366,16 +367,11 @@ def _person(score: Score) -> str:
 
 
 def _logit(score: Score) -> float:
-    probability = min(max(score.fake_probability or 0.0, PROBABILITY_EPSILON), 1 - PROBABILITY_EPSILON)
-    return math.log(probability) - math.log1p(-probability)
+    return float(logit(score.fake_probability or 0.0, PROBABILITY_EPSILON))
 
 
 def _corrected(score: Score) -> float:
     return _logit(score) - math.log(score.num_faces or 1)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
 
 
 __all__ = ["conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]

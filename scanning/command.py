@@ -60,22 +60,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_scoring(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
-    )
-    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    add_model_arguments(group)
     group.add_argument(
         "--num-frames", type=int, metavar="N", help="frames to score per video (default: as the model was trained)"
     )
-    group.add_argument(
-        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
-    )
-    group.add_argument(
-        "--face-aggregation",
-        choices=["max", "mean", "main"],
-        default="max",
-        help="how the scores of several faces are combined (default: max)",
-    )
+    add_face_arguments(group)
     group.add_argument(
         "--threshold", type=float, metavar="P", help="label a video fake at this probability or above (default: 0.5)"
     )
@@ -90,6 +79,27 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     )
     add_speed_arguments(group)
     group.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes (default: 1)")
+
+
+def add_model_arguments(group: "argparse._ActionsContainer") -> None:
+    """Add the arguments on which models score and where, which all commands that score videos share."""
+    group.add_argument(
+        "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
+    )
+    group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+
+
+def add_face_arguments(group: "argparse._ActionsContainer") -> None:
+    """Add the arguments on faces, which all commands that score videos share."""
+    group.add_argument(
+        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
+    )
+    group.add_argument(
+        "--face-aggregation",
+        choices=["max", "mean", "main"],
+        default="max",
+        help="how the scores of several faces are combined (default: max)",
+    )
 
 
 def add_speed_arguments(group: "argparse._ActionsContainer") -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
+from ..common.logistic import sigmoid
 from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
@@ -18,7 +19,7 @@ from .engines import load_models, resolve_device
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_function
-from .framewise import fake_margin, list_frames, sigmoid
+from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence
 from .provenance import Provenance, read_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult

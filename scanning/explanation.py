@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Why a video has its result, in plain sentences: which face, when, how many frames, and what was not judged."""
 
-import math
 from collections.abc import Sequence
 
+import numpy as np
+
+from ..common.logistic import logit, sigmoid
 from ..common.text import printable
 from .naming import face_name
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
@@ -12,6 +14,8 @@ from .stretches import clock, worst_stretches
 from .verdict import verdict_text
 
 
+# Distance from 0 and 1 to which probabilities are clipped.
+_EPSILON = 1e-12
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
 _WAY_OUT = {
     "no_face": "A version of the video with a larger or sharper face might be scored. `--faces none` scores whole "
@@ -206,13 +210,12 @@ def _frames_to_remove(result: VideoResult) -> int | None:
 def _aggregate(frames: Sequence[FrameScore], rule: FrameRule) -> float:
     """The score that a face has if its clip consists of these frames. See [`FrameRule`]."""
     total = sum(frame.weight for frame in frames)
-    logits = [_logit(frame.fake_probability) for frame in frames]
-    weights = [frame.weight / total for frame in frames]
+    logits = logit([frame.fake_probability for frame in frames], _EPSILON)
+    weights = np.array([frame.weight / total for frame in frames])
     if rule.aggregation == "mean-logit":
-        return _sigmoid(sum(weight * logit for weight, logit in zip(weights, logits, strict=True)))
-    plain = [_sigmoid(rule.temperature * (logit - rule.fake_bias)) for logit in logits]
-    mean = sum(weight * probability for weight, probability in zip(weights, plain, strict=True))
-    return _sigmoid(_logit(mean) / rule.temperature + rule.fake_bias)
+        return float(sigmoid(weights @ logits))
+    mean = weights @ sigmoid(rule.temperature * (logits - rule.fake_bias))
+    return float(sigmoid(logit(mean, _EPSILON) / rule.temperature + rule.fake_bias))
 
 
 def _decisive_frames(result: VideoResult) -> list[FrameScore]:
@@ -241,15 +244,6 @@ def _number(probability: float, threshold: float) -> str:
 
 def _count(number: int, noun: str) -> str:
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def _logit(probability: float) -> float:
-    clipped = min(max(probability, 1e-12), 1.0 - 1e-12)
-    return math.log(clipped / (1.0 - clipped))
-
-
-def _sigmoid(logit: float) -> float:
-    return 1.0 / (1.0 + math.exp(-min(max(logit, -700.0), 700.0)))
 
 
 __all__ = ["explain"]

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UsageError
-from ..common.files import lock_folder as lock_folder
 from ..common.files import write_atomically
 from .results import RESULT_VERSION
 from .settings import ScanSettings

@@ -2,10 +2,10 @@
 """The scored frames of a video, listed such that the score can be recomputed from them."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from ..common.logistic import sigmoid
 from .results import FrameScore
 
 
@@ -24,12 +24,6 @@ def fake_margin(logits: np.ndarray, fake_index: int) -> np.ndarray:
     others = np.delete(logits, fake_index, axis=-1)
     margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
     return margin
-
-
-def sigmoid(margin: Any) -> np.ndarray:
-    """`1 / (1 + exp(-margin))`, element by element."""
-    # exp would overflow; beyond 700 the result is 0 or 1 in double precision anyway
-    return np.asarray(1 / (1 + np.exp(-np.clip(margin, -700, 700))))
 
 
 def list_frames(

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..clip_sampling import ClipSampler
+from ..common.logistic import sigmoid
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..video_decoding import VideoReader
 from .clip_reading import find_faces
-from .framewise import fake_margin, sigmoid
+from .framewise import fake_margin
 from .results import TimelineEntry
 from .scoring_model import ScoringModel
 from .settings import ScanSettings

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..common.logistic import logit, sigmoid
 from .results import FaceResult, VerdictName, VideoResult
+from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
 
-# Below this share of sampled frames with the face, there is no verdict other than undecided.
-MIN_COVERAGE = 0.25
 NO_BANDS = "no measured bands for this checkpoint"
 
 
@@ -83,7 +83,9 @@ class VerdictRule:
             return Verdict(verdict="undecided", reason=self.absence)
         shown = f"the fake probability {fake_probability:.3g}"
         number = max(1, len(faces))
-        high = None if bands.high is None else _sigmoid(_logit(bands.high) + bands.face_exponent * math.log(number))
+        high = None
+        if bands.high is not None:
+            high = float(sigmoid(logit(bands.high) + bands.face_exponent * math.log(number)))
         of_faces = f" for {number} faces" if number > 1 else ""
         verdict: VerdictName = "undecided"
         if high is not None and fake_probability > high:
@@ -185,7 +187,7 @@ def verdict_text(result: VideoResult) -> str:
 def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, bands: VerdictBands) -> str | None:
     """Why the rates do not hold for this video, if they do not."""
     coverage = min((face.coverage for face in faces), default=1.0)
-    if coverage < MIN_COVERAGE:
+    if coverage < MIN_FACE_COVERAGE:
         return f"the face was found in only {coverage:.0%} of the sampled frames"
     smallest = min((face.size_px for face in faces if face.size_px is not None), default=None)
     if smallest is not None and bands.min_face_px is not None and smallest < bands.min_face_px:
@@ -205,14 +207,6 @@ def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
     below = "nothing is likely real" if low is None else f"likely real below {low:.3g}"
     above = "nothing is likely fake" if high is None else f"likely fake above {high:.3g}{of_faces}"
     return f"{below}, {above}"
-
-
-def _logit(probability: float) -> float:
-    return math.log(probability) - math.log1p(-probability)
-
-
-def _sigmoid(logit: float) -> float:
-    return 1 / (1 + math.exp(-logit))
 
 
 __all__ = ["Verdict", "VerdictRule", "find_rule", "verdict_text"]
