@@ -14,7 +14,7 @@ from rich.text import Text
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
 from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
 BAR_CELLS = 16
@@ -151,7 +151,7 @@ def _highest(track_id: int | None, entries: Sequence[TimelineEntry], stretches: 
         (stretch for stretch in stretches if stretch.track_id == track_id),
         max(entries, key=lambda entry: entry.fake_probability),
     )
-    return f"{clock(highest.start_s)}–{clock(highest.end_s)} {highest.fake_probability:.2f}"
+    return f"{clock_range(highest.start_s, highest.end_s)} {highest.fake_probability:.2f}"
 
 
 def _score(probability: float | None) -> str:

@@ -10,7 +10,7 @@ from ..common.text import printable
 from .naming import face_name
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
-from .stretches import clock, worst_stretches
+from .stretches import clock, clock_range, worst_stretches
 from .verdict import verdict_text
 
 
@@ -133,7 +133,7 @@ def _times(result: VideoResult) -> list[str]:
     _, threshold = _numbers(result)
     above = [stretch for stretch in stretches if stretch.fake_probability >= threshold]
     worst = stretches[0]
-    where = f"{clock(worst.start_s)}–{clock(worst.end_s)}"
+    where = clock_range(worst.start_s, worst.end_s)
     whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
     if not above:
         return [
