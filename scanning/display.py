@@ -170,7 +170,7 @@ def _style(result: VideoResult) -> str:
 
 
 def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
-    """The fake probability of a face over time, as a row of blocks; red at or above the threshold."""
+    """The fake probability of a face over time, as a row of blocks; in colour at or above the threshold."""
     bar = Text()
     duration = result.duration_s or 0.0
     for cell in range(BAR_CELLS):
@@ -181,7 +181,8 @@ def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
             continue
         level = max(inside)
         is_above = result.threshold is not None and level >= result.threshold
-        style = "red" if is_above and UNTRAINED_WARNING not in result.warnings else ""
+        colour = "red" if result.verdict == "likely fake" else "yellow"
+        style = colour if is_above and UNTRAINED_WARNING not in result.warnings else ""
         bar.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)], style=style)
     return bar
 

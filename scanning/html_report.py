@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .naming import short_names
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
-from .texts import Texts
+from .texts import Texts, verdict_key
 from .verdict import verdict_text
 
 
@@ -176,7 +176,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
     stretches = worst_stretches(result)[:MAX_STRETCHES]
     # Without a window above the threshold, the only stretch is the highest window.
     exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
-    verdict = "failed" if result.status != "ok" else (result.verdict or "undecided").replace(" ", "_")
+    verdict = verdict_key(result)
     return VideoPage(
         anchor=anchor,
         name=name,

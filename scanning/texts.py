@@ -13,6 +13,8 @@ from pathlib import Path
 
 from markupsafe import Markup, escape
 
+from .results import VideoResult
+
 
 ENGLISH_FILE = Path(__file__).with_name("texts.en.json")
 
@@ -69,4 +71,14 @@ class Texts:
         return entry if isinstance(entry, str) else entry["one" if values["count"] == 1 else "other"]
 
 
-__all__ = ["Texts"]
+def verdict_key(result: VideoResult) -> str:
+    """
+    The last part of the keys of the texts on a verdict.
+
+    Args:
+        result: The result of a video. One with a score and without a verdict is undecided.
+    """
+    return "failed" if result.status != "ok" else (result.verdict or "undecided").replace(" ", "_")
+
+
+__all__ = ["Texts", "verdict_key"]
