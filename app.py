@@ -59,6 +59,16 @@ const fit = () => {
 new MutationObserver(fit).observe(element, { childList: true, subtree: true });
 fit();
 """
+# What Gradio's own components lack: a visible focus, and contrast and the name of the field for files.
+ACCESSIBLE_CSS = """
+:focus-visible { outline: 2px solid var(--body-text-color) !important; outline-offset: 2px !important; }
+.or { color: inherit !important; }
+"""
+ACCESSIBLE_JS = """() => {
+  const rename = () => document.querySelector("button[aria-dropeffect][aria-label]")?.removeAttribute("aria-label");
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
+}"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
@@ -126,11 +136,19 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     import gradio as gr
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
+    # One shade darker than the default, on which white text has too little contrast.
+    theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_border_color="*primary_600",
+    )
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
         max_file_size=MAX_FILE_SIZE,
         theme=theme,
+        css=ACCESSIBLE_CSS,
+        js=ACCESSIBLE_JS,
         footer_links=[],
         share=False,
         ssr_mode=False,

@@ -143,6 +143,7 @@ def render_report(
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         t=texts,
+        clock_range=clock_range,
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
     )
