@@ -64,7 +64,7 @@ def main(target: Path) -> None:
         write_clip(clip, seed=3)
         command = [sys.executable, "-m", "deepfake_video.cli", "predict", str(clip), "--report", str(report)]
         subprocess.run(command, check=True)
-        with open_tab(report.as_uri(), size=(900, 1400)) as tab:
+        with open_tab(report.as_uri(), size=(900, 1720)) as tab:
             tab.page.screenshot(path=target)
 
 
