@@ -136,7 +136,7 @@ def gpu(bench: Bench) -> Iterator[Row]:
         folder, network = bench.model(preset) if is_here else ("", None)
         for dtype in ("float32", "bfloat16"):
             for num_clips in (1, CLIPS_PER_PASS):
-                what = f"{preset}, {dtype}, {num_clips} clips ÷ eager on the CPU"
+                what = f"{preset}, {dtype}, {num_clips} clip{'s' if num_clips > 1 else ''} ÷ eager on the CPU"
                 yield _gpu_forward(what, network, dtype, num_clips, bench.rounds) if is_here else _no_gpu(what)
         for peer in ("a scan on the CPU", "decoding alone"):
             what = f"{preset}, a scan of 720p without faces ÷ {peer}"
