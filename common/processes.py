@@ -73,7 +73,7 @@ class ProcessGroup:
         return gathered
 
     def close(self) -> None:
-        """Leave the group, without which torch gives a warning."""
+        """Leave the group; otherwise torch gives a warning."""
         if self._state is not None:
             self._state.destroy_process_group()
 
@@ -82,7 +82,7 @@ def start_tracker() -> None:
     """
     Start the resource tracker of `multiprocessing`, if the system has one.
 
-    Its start unblocks interrupts, so it must not happen within [`deferred`], in which workers are started.
+    Starting it unblocks interrupts, so call this before entering [`deferred`], in which workers are started.
     """
     if os.name == "posix":
         from multiprocessing import resource_tracker
