@@ -29,13 +29,13 @@ _EXAMPLE = (2, 4)
 
 
 class ExportError(WorkError):
-    """The exported graph does not compute what the model computes."""
+    """The outputs of the exported graph differ from those of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportPlan:
     """
-    What to export and where.
+    The folder to export and the file to write.
 
     Args:
         folder: A model folder.
@@ -86,7 +86,7 @@ def export(plan: ExportPlan) -> ExportResult:
     `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake.
 
     Args:
-        plan: What to export and where.
+        plan: Folder to export, and output file.
 
     Returns:
         The file and how far its logits differ from PyTorch's.
@@ -133,7 +133,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     import torch
 
     class Logits(torch.nn.Module):
-        """The graph returns a tensor, not an output class."""
+        """A model that returns its logits alone, because a graph returns tensors and not an output class."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -173,7 +173,7 @@ def write_graph(
         example: Input that is traced; its dynamic axes must be longer than 1.
         path: The file to write.
         names: Names of the input and the output of the graph.
-        free: For each axis of the input the name of its dynamic size, or `None` for the size of the example.
+        free: Name of each dynamic axis of the input, in order; `None` for an axis with the fixed size of the example.
     """
     import torch
 

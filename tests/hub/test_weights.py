@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_not_read(file, monkeypatch):
 def test_a_file_that_becomes_shorter_is_refused(file, monkeypatch):
     allocate = weights._allocate
     monkeypatch.setattr(weights, "_allocate", lambda size: allocate(size + 1))
-    with pytest.raises(ValueError, match=r"model\.safetensors became shorter"):
+    with pytest.raises(ValueError, match=r"model\.safetensors was truncated"):
         read_weights([file], accept)
 
 
