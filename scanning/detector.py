@@ -39,7 +39,7 @@ class Detector:
     One or several loaded models that score videos. Load it once for many videos.
 
     The score of an ensemble is the mean of the calibrated probabilities of its models. Each model uses its own
-    preprocessing and face search, and the label is "fake" from 0.5.
+    preprocessing and face search, and the label is "fake" at 0.5 or above.
 
     Args:
         models: Model folders or Hub ids; empty for the packaged checkpoint.
@@ -109,7 +109,7 @@ class Detector:
         Args:
             path: Path or http(s) URL.
             with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
-            on_progress: Called with the position of the timeline in the video, in seconds.
+            on_progress: Function called with the current position in the video, in seconds.
         """
         try:
             with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
@@ -158,7 +158,7 @@ class Detector:
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
-        The result of a video that could not be scored.
+        Return the result of a video that could not be scored.
 
         Args:
             path: Path or URL of the video.
@@ -169,7 +169,7 @@ class Detector:
         return VideoResult(path=str(path), status=error.reason, message=str(error), **common)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that determines a score, as plain values; an output folder holds results of one description."""
+        """Return everything that determines a score, as plain values; all results of an output folder share these."""
         described = {**describe_function(self.models, self.settings), "threshold": self.threshold}
         return {**described, "verdict_bands": self.rule.describe()}
 
@@ -226,8 +226,8 @@ class Detector:
             faces.append(replace(said[0][2], fake_probability=mean))
             if len(said) < sum(bool(opinion.faces) for opinion in opinions):
                 warnings.append(
-                    f"face {person.track.track_id} was detected by {len(said)} of {len(opinions)} models: its score "
-                    "is not comparable with that of the video"
+                    f"face {person.track.track_id + 1} was detected by {len(said)} of {len(opinions)} models: its "
+                    "score is not comparable with the score of the video"
                 )
         analyzed = [
             clips[i].frame_indices

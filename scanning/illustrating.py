@@ -38,8 +38,8 @@ def gather_evidence(
         reader: The open video.
         video: The clips read from it.
         windows: Its timeline.
-        models: The models that scored it. A heat map explains the first one whose input, faces or whole frames, is
-            that of the window.
+        models: The models that scored it. Each heat map explains the first model that takes the same kind of input as
+            the window (faces or whole frames).
         threshold: Windows below it get no heat map, except for the one with the highest fake probability.
 
     Raises:

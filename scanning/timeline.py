@@ -60,13 +60,13 @@ def make_timeline(
     """
     Score a video window by window, in order of time and face.
 
-    No window extends across a gap, where the video shows no new frame for long. Each face of `seen` has at least one
-    window: if it is never detected in half of the frames of a regular window, the frames in which it is detected form
-    windows of their own.
+    No window extends across a gap, where the video shows no new frame for a long time. Each face of `seen` has at
+    least one window: if it is never detected in half of the frames of a regular window, the frames in which it is
+    detected form separate windows.
 
     Args:
         reader: The open video.
-        seen: The faces of the score, whose numbers the windows use. A face that only this denser pass finds gets a
+        seen: The faces that were scored; the windows use their numbers. A face that only this denser pass finds gets a
             new number.
         models: One or several models; their probabilities are averaged.
         settings: The settings of the scan.
@@ -144,7 +144,7 @@ def _find_dense_tracks(
 
 class _Spans:
     """
-    Forms windows from the frames of a video, and tells their times.
+    Forms windows from the frames of a video, and computes their times.
 
     Args:
         reader: The open video.
@@ -192,14 +192,14 @@ def window_bounds(num_frames: int) -> list[tuple[int, int]]:
 
 def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list[FaceTrack]:
     """
-    Give the tracks of the denser pass the numbers of the faces they show, and join those of the same face.
+    Assign to the tracks of the denser pass the numbers of the faces they show, and join tracks of the same face.
 
     A cut ends a dense track, but frames that are seconds apart are linked across it, so several dense tracks may
     belong to one face.
 
     Args:
         found: The tracks of the denser pass.
-        seen: The faces of the score.
+        seen: The faces that were scored.
 
     Returns:
         One track per face, in order of their numbers.

@@ -106,7 +106,7 @@ def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, expo
 
 def test_a_clip_without_a_real_frame_is_refused(checkpoint):
     model = load_onnx_model(checkpoint, IDENTITY)
-    with pytest.raises(ValueError, match="hides every frame"):
+    with pytest.raises(ValueError, match="excludes every frame"):
         model.classify_features(np.zeros((1, 2, 256), np.float32), np.zeros((1, 2), bool))
 
 
