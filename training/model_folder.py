@@ -35,7 +35,7 @@ def save_model(
     Args:
         outcome: Outcome of the training.
         recipe: Recipe of the training.
-        sides: Training videos and validation videos.
+        sides: Training videos and validation videos, in this order.
         folder: Model folder; an existing one is replaced as a whole.
 
     Returns:

@@ -80,7 +80,7 @@ def test_weights_in_the_naming_of_efficientnet_pytorch_are_taken(tmp_path, has_g
 
 def test_no_share_is_kept_of_a_head_that_is_random(tmp_path):
     folder = save_tiny_model(tmp_path / "model", seed=5)
-    with pytest.raises(TrainingError, match="model: contains a part of this network"):
+    with pytest.raises(TrainingError, match="model: contains only part of this network"):
         make_network(tiny_recipe(initial=folder, initial_share=0.5, config={"rnn_type": "gru"}))
     make_network(tiny_recipe(initial=folder, initial_share=0.5))
 
