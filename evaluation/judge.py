@@ -45,8 +45,8 @@ class Judge(Detector):
     Args:
         models: Folders or Hub ids; the packaged checkpoint if empty.
         device: See `Detector`.
-        settings: How videos are scored.
-        ensemble: What is averaged over several models.
+        settings: Scoring settings.
+        ensemble: Quantity averaged over several models, probabilities or logits.
 
     Raises:
         ModelLoadError: If a model cannot be loaded.

@@ -23,7 +23,7 @@ _DECISIVE = ("dataset", "layout", "ensemble", "seed", "function")
 
 def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
     """
-    Describe a run: what decides its scores, for [`take_up`], and what the tables say about it.
+    Describe a run: the settings that determine its scores, for [`take_up`], and the information shown in the tables.
 
     Args:
         judge: The loaded models.
@@ -70,7 +70,7 @@ def take_up(
 
     Args:
         folder: Folder of the run; locked by the caller.
-        samples: All videos of the data set: scores of parts that are not evaluated now stay in the folder.
+        samples: All videos of the data set: scores of splits that are not evaluated now stay in the folder.
         wanted: Tasks to score.
         description: Result of [`describe`].
         judge: The loaded models, which know the videos they were trained on.
@@ -98,7 +98,7 @@ def take_up(
 
 def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
     """
-    Update a score with what the data set and the records of the models now say about its video.
+    Update a score with the current labels of the data set and the current training records of the models.
 
     Args:
         score: The score.

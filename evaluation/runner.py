@@ -2,8 +2,8 @@
 """Score the videos of a data set: workers read while the network computes, on one process or several.
 
 Under `accelerate launch` or `torchrun` each process takes every n-th of the unfinished tasks and appends what it
-finishes to a file of its own. There is no padding, so there are no duplicates to remove; a task that an earlier run
-finished is found in whichever file it is, also if that run had another number of processes.
+finishes to a separate file. There is no padding, so there are no duplicates to remove. A task finished by an earlier
+run is found in any of the files, even if that run used a different number of processes.
 """
 
 import multiprocessing
@@ -70,7 +70,8 @@ class Work:
 
     Attributes:
         samples: The videos.
-        whole: All videos of the data set; scores of other parts stay in the folder. Empty if it is `samples`.
+        whole: All videos of the data set, so that scores of other splits stay in the folder. Empty if `samples` is the
+            whole data set.
         corruptions: Corruptions to score each video with, besides the video as it is.
         seed: Seed of the corruptions.
     """
@@ -155,9 +156,10 @@ def score_samples(
         judge: The loaded models.
         work: Videos to score.
         processes: Processes that share the work.
-        folder: Where the scores are kept; a run that was killed continues from there. Locked by the caller.
-        description: What decides the scores, see [`describe`]; a folder with other scores is refused.
-        workers: Reading processes for each scoring one; 0 reads and scores in turns.
+        folder: Folder of the scores, from which an interrupted run is resumed. Locked by the caller.
+        description: Settings that determine the scores, see [`describe`]; a folder with a different description is
+            refused.
+        workers: Number of reader processes per scoring process; 0 reads and scores alternately in one process.
         listener: Receives the progress.
 
     Raises:
