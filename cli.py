@@ -22,12 +22,12 @@ _COMMANDS = {
     "push": ("publish a model folder on the Hugging Face Hub", "hub.commands", "add_push_arguments", "run_push"),
     "export": ("write a model as ONNX", "hub.commands", "add_export_arguments", "run_export"),
     "checkpoint": (
-        "copy the packaged checkpoint into a folder of its own",
+        "copy the packaged checkpoint into a self-contained folder",
         "hub.commands",
         "add_checkpoint_arguments",
         "run_checkpoint",
     ),
-    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "runner"),
+    "completion": ("print a shell completion script", "common.completion", "add_arguments", "runner"),
 }
 
 
