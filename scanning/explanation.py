@@ -176,7 +176,8 @@ def _changes(result: VideoResult) -> list[str]:
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
-            f"Without its {_count(needed, 'highest-scoring frame')}, the decisive face would fall below the threshold."
+            f"Without its {'' if needed == 1 else f'{needed} '}highest-scoring frame{'' if needed == 1 else 's'}, the "
+            "decisive face would fall below the threshold."
         )
     sentences.append("Another model, or a copy of the video with another compression, may give another score.")
     return sentences

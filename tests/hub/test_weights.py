@@ -110,7 +110,7 @@ def test_the_shards_that_the_index_names_are_read_and_no_others(tmp_path):
         ({"a": "pytorch_model.bin"}, "not a safetensors file of this folder"),
         ({"a": 3}, "not a safetensors file of this folder"),
         ({"a": ["x"]}, "no weight_map"),
-        ({}, "names no file"),
+        ({}, "lists no files"),
         (None, "no weight_map"),
     ],
 )

@@ -133,7 +133,7 @@ def test_an_rnn_over_frame_scores_reads_those_of_the_frame_classifier(tmp_path):
 
 
 def test_scores_of_what_is_no_frame_classifier_are_refused(tmp_path):
-    with pytest.raises(TrainingError, match="is not a frame classifier"):
+    with pytest.raises(TrainingError, match="not a frame classifier"):
         make_network(scores_recipe(frame_classifier(tmp_path / "model", classifier_hidden_sizes=[8])))
 
 
