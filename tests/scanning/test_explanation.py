@@ -74,8 +74,8 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     assert "3 faces were found" in text
     assert "the highest score, that of face 2." in text
     assert (
-        "Face 3 has a score of 0.90; it was seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does not count"
-        in text
+        "Face 3 has a score of 0.90; it was seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does "
+        "not count" in text
     )
 
 
