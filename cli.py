@@ -63,10 +63,10 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    from .common.console import use_replacements
+    from .common.console import replace_unencodable
     from .common.exit_codes import run_command
 
-    use_replacements()
+    replace_unencodable()
     return run_command(lambda: _parse_and_run(argv))
 
 

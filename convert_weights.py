@@ -238,10 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from .common.console import use_replacements
+    from .common.console import replace_unencodable
     from .common.exit_codes import EXIT_CODES_HELP, run_command
 
-    use_replacements()
+    replace_unencodable()
     parser = argparse.ArgumentParser(prog="convert_weights")
     add_arguments(parser)
     parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES_HELP}"

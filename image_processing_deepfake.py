@@ -39,7 +39,7 @@ from transformers.video_utils import (
 from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
-from .face_centerface import GRAPH_NAME, copy_graph, has_graph, search_graph_in
+from .face_centerface import GRAPH_NAME, copy_graph, has_graph, register_graph_folder
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
 
@@ -210,7 +210,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
             quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
             graph = cached_file(pretrained_model_name_or_path, GRAPH_NAME, **wanted, **quietly)
             if graph is not None:
-                search_graph_in(Path(graph).parent)
+                register_graph_folder(Path(graph).parent)
         return choices, unused
 
     @classmethod

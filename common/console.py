@@ -7,7 +7,7 @@ import re
 import sys
 
 
-def use_replacements() -> None:
+def replace_unencodable() -> None:
     """Replace characters that standard output or standard error cannot encode, instead of raising an error."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         # A stream that was replaced may have another type.

@@ -190,19 +190,19 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
     return held
 
 
-def harmless(cell: object) -> object:
+def escape_formula(cell: object) -> object:
     """
     Return a table cell that spreadsheets do not interpret as a formula; such text is prefixed by an apostrophe.
 
     Example:
 
-        >>> from deepfake_video.common.files import harmless
-        >>> harmless("=1+1"), harmless(-1)
+        >>> from deepfake_video.common.files import escape_formula
+        >>> escape_formula("=1+1"), escape_formula(-1)
         ("'=1+1", -1)
     """
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
 
 
-def as_written(cell: str) -> str:
-    """Return the text of a cell that [`harmless`] wrote."""
+def unescape_formula(cell: str) -> str:
+    """Return the text of a cell that [`escape_formula`] wrote."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell

@@ -59,7 +59,7 @@ class ProcessGroup:
         if self._state is not None:
             self._state.wait_for_everyone()
 
-    def first_alone(self) -> AbstractContextManager[Any]:
+    def main_process_first(self) -> AbstractContextManager[Any]:
         """Let the first process run the block before the others, which can use the files it wrote."""
         return nullcontext() if self._state is None else self._state.main_process_first()
 
@@ -78,7 +78,7 @@ class ProcessGroup:
             self._state.destroy_process_group()
 
 
-def start_tracker() -> None:
+def start_resource_tracker() -> None:
     """
     Start the resource tracker of `multiprocessing`, if the system has one.
 
@@ -111,7 +111,7 @@ def worker_pool(
         initializer: Called in each process as it starts.
         arguments: Arguments of the initializer.
     """
-    start_tracker()
+    start_resource_tracker()
     with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
         try:
             yield pool

@@ -40,7 +40,7 @@ class ConversionOptionError(UsageError):
         super().__init__(" ".join(message.split()))
 
 
-def first_repeated(names: Iterable[str]) -> str | None:
+def first_duplicate(names: Iterable[str]) -> str | None:
     """Return the first name that occurs a second time, if any."""
     seen: set[str] = set()
     for name in names:

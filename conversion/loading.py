@@ -21,7 +21,7 @@ from .containers import Container, find_container
 from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
 from .tensor_checks import check_tensors
-from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
+from .unwrapping import SAVE_AGAIN, find_state_dict, split_unused_keys
 
 
 # What torch and its unpickler raise on damaged or malicious bytes.
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         else:
             content = _read_pickle(path, container)
         state_dict, wrappers = find_state_dict(content, path, key)
-        state_dict, set_aside = split_bystanders(state_dict)
+        state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)
     except OSError as error:

@@ -105,7 +105,7 @@ def _keep_prefix(state_dict: Mapping[Any, Any], prefix: str, path: Path) -> dict
     return kept
 
 
-def split_bystanders(state_dict: Mapping[Any, Any]) -> tuple[dict[Any, Any], tuple[str, ...]]:
+def split_unused_keys(state_dict: Mapping[Any, Any]) -> tuple[dict[Any, Any], tuple[str, ...]]:
     """
     Split off entries that do not affect the output: weights of losses, states of metrics, counters of averages.
 

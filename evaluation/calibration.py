@@ -17,7 +17,7 @@ from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
 from ..scanning.models import load_stored_model
 from ..scanning.scoring_model import ScoringModel
-from .judge import PROBABILITY_EPSILON
+from .frame_scorer import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common

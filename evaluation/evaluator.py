@@ -19,7 +19,7 @@ from .corruptions import Corruption, grid
 from .datasets import open_benchmark
 from .evaluation_data import list_unscored, make_warnings, seen_warnings
 from .evaluation_result import EvaluationResult
-from .judge import Judge
+from .frame_scorer import FrameScorer
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
 from .progress import Listener
@@ -133,20 +133,20 @@ def _evaluate_parts(
     for part in parts:
         _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
     folders = [] if folder is None else [folder, *(folder / part.name for part in parts)]
-    judge = _load(models, plan, processes, folders)
+    scorer = _load(models, plan, processes, folders)
     with ExitStack() as stack:
         stack.enter_context(unfinished())
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
         stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
         if len(parts) == 1:
-            return _evaluate_part(parts[0], judge, folder, plan, processes, listener)
+            return _evaluate_part(parts[0], scorer, folder, plan, processes, listener)
         # The intervals are those of the joined table.
         single = replace(plan, resamples=0)
         results = {}
         for part in parts:
             with lock_folder(folder / part.name, processes.rank, work="evaluation"):
-                results[part.name] = _evaluate_part(part, judge, folder / part.name, single, processes, listener)
+                results[part.name] = _evaluate_part(part, scorer, folder / part.name, single, processes, listener)
         return join_results(results, plan)
 
 
@@ -340,32 +340,34 @@ def _announce(part: _Part, folder: Path | None, listener: Listener, processes: P
     listener.announce(lines)
 
 
-def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]) -> Judge:
+def _load(
+    models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]
+) -> FrameScorer:
     logging.disable_progress_bar()
     device = processes.device or plan.device
     settings = with_engine_of(plan.settings, folders, device)
-    judge = Judge(models, device=device, settings=settings, ensemble=plan.ensemble)
-    for processor in judge.processors:
+    scorer = FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
+    for processor in scorer.processors:
         try:
             # A number of frames that the sampling does not support is refused here, not at the first video.
             processor.frame_indices(1, num_frames=plan.settings.num_frames)
         except ValueError as error:
             raise EvaluationError(str(error)) from error
-    return judge
+    return scorer
 
 
 def _evaluate_part(
-    part: _Part, judge: Judge, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
+    part: _Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
 ) -> EvaluationResult:
-    run = describe(judge, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
+    run = describe(scorer, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}
     held_out: list[Score] = []
     if part.held_out:
         work = Work(samples=part.held_out, whole=part.whole.samples)
-        held_out = score_samples(judge, work, folder=folder / HELD_OUT, listener=listener, **options)
+        held_out = score_samples(scorer, work, folder=folder / HELD_OUT, listener=listener, **options)
     corruptions: list[Corruption] = grid(plan.corruptions)
     work = Work(samples=part.evaluated, whole=part.whole.samples, corruptions=corruptions, seed=plan.seed)
-    scores = score_samples(judge, work, folder=folder, listener=listener, **options)
+    scores = score_samples(scorer, work, folder=folder, listener=listener, **options)
     calibration: dict[str, Any] | None = None
     few: list[str] = []
     if plan.calibrated_folder is not None and processes.is_first:
@@ -373,7 +375,7 @@ def _evaluate_part(
         fitted = write_calibration(
             held_out,
             {"the evaluated videos": clean},
-            model=judge.models[0],
+            model=scorer.models[0],
             dataset=", ".join(sorted({score.dataset for score in clean})),
             split=part.held_out_name,
             folder=plan.calibrated_folder,
@@ -384,9 +386,9 @@ def _evaluate_part(
         scores,
         plan,
         split=part.split,
-        threshold=judge.threshold,
+        threshold=scorer.threshold,
         run=run,
-        notes=[*judge.warnings, *part.notes, *few],
+        notes=[*scorer.warnings, *part.notes, *few],
         held_out=held_out,
         calibration=calibration,
     )

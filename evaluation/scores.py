@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import as_written, harmless, write_atomically
+from ..common.files import escape_formula, unescape_formula, write_atomically
 from .samples import EvaluationError, Sample
 
 
@@ -262,7 +262,7 @@ def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
     writer.writeheader()
     for score in scores:
         row = {**asdict(score), "identities": " ".join(score.identities)}
-        writer.writerow({name: harmless(value) for name, value in row.items()})
+        writer.writerow({name: escape_formula(value) for name, value in row.items()})
     write_atomically(file, stream.getvalue().encode("utf-8", "surrogateescape"))
 
 
@@ -283,7 +283,9 @@ def read_csv_scores(file: Path) -> list[Score]:
         raise EvaluationError(f"{file}: cannot be read as CSV in UTF-8 with commas ({error}).") from error
     scores = []
     for number, row in enumerate(rows, 2):
-        values: dict[str, Any] = {name: as_written(value) if value else None for name, value in row.items() if name}
+        values: dict[str, Any] = {
+            name: unescape_formula(value) if value else None for name, value in row.items() if name
+        }
         try:
             probability = values.get("fake_probability")
             values["fake_probability"] = None if probability is None else float(probability)

@@ -30,8 +30,8 @@ from ..scanning.verdict_bands import (
     write_bands,
 )
 from .evaluation_result import EvaluationResult
+from .frame_scorer import PROBABILITY_EPSILON
 from .intervals import clopper_pearson_interval
-from .judge import PROBABILITY_EPSILON
 from .plan import EvaluationPlan
 from .rescoring import rescore
 from .samples import EvaluationError
@@ -49,7 +49,7 @@ _WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class PersonScore:
     """
     One real person, or one person in the fakes of one method.
 
@@ -126,7 +126,7 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
     common = _common_run(results)
     scores, notes = _usable(score for result in results for score in result.clean_scores)
-    reals, fakes = judge_people(scores, is_fake=False), judge_people(scores, is_fake=True)
+    reals, fakes = reduce_to_people(scores, is_fake=False), reduce_to_people(scores, is_fake=True)
     sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
     if len(sources) < 2:
         raise EvaluationError(
@@ -166,7 +166,7 @@ def write_verdicts(
     return bands
 
 
-def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
+def reduce_to_people(scores: Iterable[Score], *, is_fake: bool) -> list[PersonScore]:
     """
     Reduce scores to people: the highest score of each real person, the lowest of each person in fakes of one method.
 
@@ -181,14 +181,14 @@ def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
             grouped[(score.dataset, _person(score), *method)].append(score)
     worst: Callable[[Iterable[float]], float] = min if is_fake else max
     return [
-        Judged(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
+        PersonScore(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
         for group in grouped.values()
     ]
 
 
 def _measure(
-    reals: Sequence[Judged],
-    fakes: Sequence[Judged],
+    reals: Sequence[PersonScore],
+    fakes: Sequence[PersonScore],
     sources: Sequence[str],
     *,
     common: dict[str, Any],
@@ -236,14 +236,14 @@ def _measure(
     )
 
 
-def _fit(reals: Sequence[Judged], fakes: Sequence[Judged]) -> _Bounds:
+def _fit(reals: Sequence[PersonScore], fakes: Sequence[PersonScore]) -> _Bounds:
     return _Bounds(
         -conformal_bound([-unit.logit for unit in fakes], MAX_MISSES),
         conformal_bound([unit.corrected for unit in reals], MAX_FALSE_ALARMS),
     )
 
 
-def _without(units: Sequence[Judged], source: str) -> list[Judged]:
+def _without(units: Sequence[PersonScore], source: str) -> list[PersonScore]:
     return [unit for unit in units if unit.source != source]
 
 
@@ -257,7 +257,7 @@ def _margin(excesses: Sequence[float], level: float) -> float:
     return ordered[allowed] + 1e-9
 
 
-def _is_undecided(unit: Judged, fold: _Bounds) -> bool:
+def _is_undecided(unit: PersonScore, fold: _Bounds) -> bool:
     return not (unit.corrected > fold.high or unit.logit < fold.low)
 
 
@@ -294,7 +294,12 @@ def _of_faces(excesses: Sequence[float], num_faces: int, exponent: float) -> Fac
 
 
 def _notes(
-    reals: Sequence[Judged], fakes: Sequence[Judged], has_low: bool, has_high: bool, lowered: float, raised: float
+    reals: Sequence[PersonScore],
+    fakes: Sequence[PersonScore],
+    has_low: bool,
+    has_high: bool,
+    lowered: float,
+    raised: float,
 ) -> list[str]:
     notes = []
     for has_band, units, level, name in (
@@ -385,4 +390,4 @@ def _corrected(score: Score) -> float:
     return _logit(score) - math.log(score.num_faces or 1)
 
 
-__all__ = ["conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]
+__all__ = ["conformal_bound", "measure_verdicts", "reduce_to_people", "write_verdicts"]

@@ -132,7 +132,7 @@ def export(plan: ExportPlan) -> ExportResult:
 def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     import torch
 
-    class Logits(torch.nn.Module):
+    class LogitsWrapper(torch.nn.Module):
         """A model that returns its logits alone, because a graph returns tensors and not an output class."""
 
         def __init__(self) -> None:
@@ -146,7 +146,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     size = model.config.image_size
     example = torch.zeros(*_EXAMPLE, 3, size, size)
     names = ("pixel_values_videos", "logits")
-    write_graph(Logits(), example, path, names=names, free=("batch", "frames", None, None, None))
+    write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
 
 
 def _store_terms(folder: Path, path: Path) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The opinions of several models on one video, and their common timeline."""
+"""The predictions of several models on one video, and their common timeline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from .timeline import Window, make_timeline
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class ModelPrediction:
     """
     How one model scores a video.
 

@@ -46,7 +46,7 @@ class RunMismatchError(UsageError):
     """An output folder holds results of a different scoring setup; the message names the folder and the difference."""
 
 
-def describe_function(models: Sequence["ScoringModel"], settings: ScanSettings) -> dict[str, Any]:
+def describe_setup(models: Sequence["ScoringModel"], settings: ScanSettings) -> dict[str, Any]:
     """
     Describe everything that determines a score, as plain values for JSON.
 
@@ -117,7 +117,7 @@ def claim_folder(
 
     Args:
         folder: The output folder.
-        description: The description, see [`describe_function`].
+        description: The description, see [`describe_setup`].
         has_results: Whether the folder already holds results.
         compared: Entries of the description to compare; all by default.
         wait: Returns when every process of the run has called it.

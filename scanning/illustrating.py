@@ -12,7 +12,7 @@ from .evidence import Evidence, Heatmap, Thumbnail
 from .jpeg import to_jpeg
 from .scoring_model import ScoringModel
 from .stills import draw_still
-from .timeline import Window, crop_for, worst_windows
+from .timeline import Window, crop_for, top_windows
 
 
 NUM_THUMBNAILS = 5
@@ -45,7 +45,7 @@ def gather_evidence(
     Raises:
         VideoError: If a frame that was read before cannot be read again.
     """
-    worst = worst_windows(windows, NUM_HEATMAPS)
+    worst = top_windows(windows, NUM_HEATMAPS)
     explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
     return Evidence(
         still=draw_still(reader, windows),

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError
-from ..common.files import as_written
+from ..common.files import unescape_formula
 
 
 TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
@@ -311,7 +311,7 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
 
 def _as_listed(file: Path, path: str) -> str:
     """The path of a cell, without the apostrophe that protects it from being interpreted as a formula."""
-    return path if os.path.lexists(file.parent / path) else as_written(path)
+    return path if os.path.lexists(file.parent / path) else unescape_formula(path)
 
 
 def _first_row(text: str, delimiter: str) -> list[str]:

@@ -86,8 +86,8 @@ class LoadedModel:
         return _logits(self.network.classify_features(self._on_device(features), kept))
 
     @torch.inference_mode()
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
-        """See [`ScoringModel.judge`]."""
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
+        """See [`ScoringModel.compute_logits`]."""
         return _logits(self.network(self._on_device(pixel_values)))
 
     def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":

@@ -131,7 +131,7 @@ class OnnxModel:
             frame_logits[mask & (counts == count)[:, None]] = part.frame_logits.reshape(-1, num_labels)
         return ClipLogits(logits, frame_logits)
 
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
         """Compute the logits of clips `(B, T, C, H, W)` float32."""
         return self.classify_features(self.frame_features(pixel_values))
 

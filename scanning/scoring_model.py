@@ -96,7 +96,7 @@ class ScoringModel(Protocol):
             ValueError: If a clip has no valid frame.
         """
 
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
         """
         Compute the logits of clips: [`frame_features`], then [`classify_features`].
 

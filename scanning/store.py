@@ -42,7 +42,7 @@ class ResultStore:
 
     Args:
         folder: The folder; created if it does not exist.
-        function: Description of the scoring setup, see [`describe_function`].
+        function: Description of the scoring setup, see [`describe_setup`].
         needs_pictures: Whether a result without its pictures counts as unfinished.
         rank: Index of this process; process 0 merges the results in [`finish`].
 

@@ -101,7 +101,7 @@ def make_timeline(
         chosen = [window for window in regular if present[window].mean() >= 0.5]
         if not chosen and track is not None and track.track_id < len(seen):
             chosen = spans.windows(np.flatnonzero(present), longest_s=WINDOW_FRAMES * DENSE_INTERVAL_S)
-        for positions, probability in zip(chosen, features.judge(i, chosen), strict=True):
+        for positions, probability in zip(chosen, features.fake_probabilities(i, chosen), strict=True):
             kept = indices[positions[present[positions]]]
             of_face = None if track is None else np.stack([boxes[i][int(index)] for index in kept])
             windows.append(_window(spans.span_s(positions), probability, track, kept, of_face))
@@ -335,7 +335,7 @@ class _FrameFeatures:
             self.present[track][position] = True
         self._pending.clear()
 
-    def judge(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
+    def fake_probabilities(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
         """The fake probability of each window of a track, given as positions of frames in the pass."""
         probabilities: list[float] = []
         for _, alike in itertools.groupby(windows, key=len):
@@ -354,7 +354,7 @@ class _FrameFeatures:
         return sigmoid(fake_margin(said.logits, model.fake_index))
 
 
-def worst_windows(windows: Sequence[Window], count: int) -> list[Window]:
+def top_windows(windows: Sequence[Window], count: int) -> list[Window]:
     """The windows with the highest fake probabilities that do not overlap, the highest first."""
     chosen: list[Window] = []
     for window in sorted(windows, key=lambda window: -window.entry.fake_probability):
@@ -369,4 +369,4 @@ def _overlap(a: TimelineEntry, b: TimelineEntry) -> bool:
     return a.start_s < b.end_s and b.start_s < a.end_s and a.track_id == b.track_id
 
 
-__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "window_bounds", "worst_windows"]
+__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "top_windows", "window_bounds"]

@@ -31,7 +31,7 @@ _MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """
     The result of a finished training run.
 
@@ -61,7 +61,7 @@ def train_network(
     workers: int = 1,
     stop_after: int | None = None,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
-) -> Outcome | None:
+) -> TrainingOutcome | None:
     """
     Train a network, or resume the training run whose state is in `folder`.
 
@@ -165,7 +165,7 @@ class TrainingLoop:
 
     def run(
         self, source: BatchSource, validation_videos: Sequence[Video], *, stop_after: int | None = None
-    ) -> Outcome | None:
+    ) -> TrainingOutcome | None:
         """
         Train for the number of steps in the recipe, or until early stopping.
 
@@ -268,11 +268,11 @@ class TrainingLoop:
         network, device = self.averaged_network, self.accelerator.device
         return score_with_copies(network, videos, self.recipe, self.mode.processor, device, known=self._known)
 
-    def _finish(self, videos: Sequence[Video]) -> Outcome:
+    def _finish(self, videos: Sequence[Video]) -> TrainingOutcome:
         network, weights = self.averaged_network, self.checkpoints.load_best()
         for name, initial in self._initial.items():
             if initial.is_floating_point():
                 weights[name] = torch.lerp(weights[name], initial, self.recipe.initial_share)
         network.load_state_dict(weights)
         probabilities, is_fake = join(self._score(videos))
-        return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
+        return TrainingOutcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)

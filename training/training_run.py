@@ -72,7 +72,7 @@ def _train_in(
 ) -> TrainingResult:
     settings = plan.recipe.crop_settings()
     # The first process fills the cache, and the others read it.
-    with group.first_alone():
+    with group.main_process_first():
         training_videos, validation_videos = (
             load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
         )

@@ -16,7 +16,7 @@ from deepfake_video.evaluation.intervals import clopper_pearson_interval
 from deepfake_video.evaluation.plan import EvaluationPlan
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
-from deepfake_video.evaluation.verdicts import conformal_bound, judge_people, measure_verdicts, write_verdicts
+from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
 from deepfake_video.scanning.verdict_bands import read_bands
 
 
@@ -93,9 +93,9 @@ def test_a_person_counts_once_by_the_worst_video():
         score("4", 0.7, identities=("x",), is_fake=True, method="swap"),
         score("5", 0.8, identities=("x",), is_fake=True, method="reenact"),
     ]
-    (person,) = judge_people(scores, is_fake=False)
+    (person,) = reduce_to_people(scores, is_fake=False)
     assert (person.logit, person.corrected) == pytest.approx((math.log(1.5), math.log(0.75)))
-    fakes = judge_people(scores, is_fake=True)
+    fakes = reduce_to_people(scores, is_fake=True)
     assert sorted(fake.logit for fake in fakes) == pytest.approx([math.log(7 / 3), math.log(4)])
 
 
