@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 COMPARED = "compared"
 DESCRIPTION = (
     "Evaluate a model on a data set in its original folder layout: AUC and other metrics per video, with "
-    "95 % intervals. Several data sets give one table."
+    "95 % confidence intervals. Several data sets are reported in one table."
 )
 EXAMPLES = """\
 examples:
@@ -103,7 +103,7 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         dest="num_frames",
         type=int,
         metavar="N",
-        help="number of frames per video (default: as the model was trained)",
+        help="number of frames per video (default: the number the model was trained with)",
     )
     add_face_arguments(group)
     group.add_argument(

@@ -148,7 +148,7 @@ def make_warnings(rows: Sequence[Row]) -> list[str]:
         )
     if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
         number = "1 real video" if whole.num_real == 1 else f"{whole.num_real} real videos"
-        warnings.append(f"with only {number}, TPR at 1 % FPR is the TPR without any false alarm")
+        warnings.append(f"with only {number}, TPR at 1 % FPR equals the TPR without any false alarm")
     return warnings
 
 

@@ -71,7 +71,7 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     parts: list[Table | Text] = [Text(title, style="bold"), _metric_table(rows["video"], VIDEO_METRICS)]
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit
-        parts.append(Text(f"below each number: 95 % interval, bootstrap over {unit}", style="dim"))
+        parts.append(Text(f"below each number: 95 % confidence interval, bootstrap over {unit}", style="dim"))
     if rows["deepfakebench"]:
         rule = (
             "\nby the rule of DeepfakeBench: mean fake probability of the frames of a video, its definition of the EER"
@@ -199,7 +199,7 @@ def comparison_line(comparison: dict[str, Any]) -> str:
     interval = ""
     if comparison["low"] is not None:
         interval = (
-            f" [{comparison['low']:+.3f} to {comparison['high']:+.3f}], 95 % paired bootstrap over "
+            f" [{comparison['low']:+.3f} to {comparison['high']:+.3f}], 95 % paired bootstrap interval over "
             f"{comparison['interval_unit']}"
         )
     return (

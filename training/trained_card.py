@@ -57,8 +57,8 @@ def write_model_card(
         f"complete recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
         "## Metrics\n\nMeasured on the validation videos, by which the best step and the calibration were chosen "
         f"(temperature {config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}). They are optimistic "
-        "and do not estimate the performance on other data. The intervals are 95 % bootstrap intervals over "
-        "videos.\n\n"
+        "and do not estimate the performance on other data. The intervals are 95 % bootstrap confidence intervals "
+        "over videos.\n\n"
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
