@@ -30,13 +30,13 @@ _EXAMPLE = (2, 4)
 
 
 class ExportError(WorkError):
-    """The exported graph does not compute what the model computes."""
+    """The outputs of the exported graph differ from those of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportPlan:
     """
-    What to export and where.
+    The folder to export and the file to write.
 
     Args:
         folder: A model folder.
@@ -87,7 +87,7 @@ def export(plan: ExportPlan) -> ExportResult:
     `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake.
 
     Args:
-        plan: What to export and where.
+        plan: Folder to export, and output file.
 
     Returns:
         The file and how far its logits differ from PyTorch's.
@@ -133,8 +133,8 @@ def export(plan: ExportPlan) -> ExportResult:
 def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     import torch
 
-    class Logits(torch.nn.Module):
-        """The graph returns a tensor, not an output class."""
+    class LogitsWrapper(torch.nn.Module):
+        """A model that returns its logits alone, because a graph returns tensors and not an output class."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -147,7 +147,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     size = model.config.image_size
     example = torch.zeros(*_EXAMPLE, 3, size, size)
     names = ("pixel_values_videos", "logits")
-    write_graph(Logits(), example, path, names=names, free=("batch", "frames", None, None, None))
+    write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
 
 
 def _store_terms(folder: Path, path: Path) -> None:
@@ -174,7 +174,7 @@ def write_graph(
         example: Input that is traced; its dynamic axes must be longer than 1.
         path: The file to write.
         names: Names of the input and the output of the graph.
-        free: For each axis of the input the name of its dynamic size, or `None` for the size of the example.
+        free: Name of each dynamic axis of the input, in order; `None` for an axis with the fixed size of the example.
     """
     import torch
 
