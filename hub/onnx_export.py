@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
+import contextlib
 import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -178,7 +179,7 @@ def write_graph(
     import torch
 
     dims = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(free) if name is not None}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _fresh_recurrent_kernels():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -191,6 +192,27 @@ def write_graph(
             external_data=False,
             verbose=False,
         )
+
+
+@contextlib.contextmanager
+def _fresh_recurrent_kernels() -> Iterator[None]:
+    """
+    Forget which implementation of LSTM and GRU torch has chosen, before an export and after it.
+
+    While it exports, torch replaces these implementations by ones for any number of frames, but does not clear the
+    cache of the choice (seen in torch 2.14). Without this, the second export of a process fixes the number of frames.
+    """
+    import torch
+
+    def clear() -> None:
+        for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
+            operator._dispatch_cache.clear()
+
+    clear()
+    try:
+        yield
+    finally:
+        clear()
 
 
 def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[int, int], float]:
