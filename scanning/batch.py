@@ -2,12 +2,12 @@
 """Score many videos: one after the other or in worker processes, and store the results if asked to."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
-from ..video_errors import VideoError, VideoLimits, is_url
+from ..video_errors import VideoError, VideoLimits, is_address
 from ..video_opening import open_video_file
+from .addresses import as_target
 from .evidence import Examination
 from .fingerprint import with_engine_of
 from .plan import ScanPlan
@@ -49,7 +49,9 @@ def examine_all(
     from .detector import Detector
 
     device = group.device if group.device and plan.device == "auto" else plan.device
-    settings = plan.settings if plan.output is None else with_engine_of(plan.settings, [Path(plan.output)], device)
+    settings = plan.settings
+    if plan.output is not None:
+        settings = with_engine_of(settings, [as_target(plan.output)], device)
     detector = Detector(plan.model_names, device=device, settings=settings)
     if plan.output is None:
         yield from _examine(plan, detector, group.share(paths), on_progress)
@@ -102,7 +104,7 @@ def _fail_all(plan: ScanPlan, paths: Sequence[str]) -> list[Examination]:
 
 def _opening_error(path: str, settings: ScanSettings) -> VideoError | None:
     """The error that opening a local file raises before any decoder reads it."""
-    if is_url(path):
+    if is_address(path):
         return None
     try:
         open_video_file(path, limits=settings.limits or VideoLimits.from_environment()).close()

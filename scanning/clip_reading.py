@@ -48,7 +48,7 @@ class ReadVideo:
     Attributes:
         path: The path or URL as it was given.
         duration_s: When the last frame ends, in seconds from the start of the container.
-        sha256: SHA-256 of the file.
+        sha256: SHA-256 of the file; `None` if it was not fetched whole from its store.
         warnings: What a reader of the score should know.
         face_coverage: Share of the sampled frames with a detected face, for an ensemble the minimum over its models.
             `None` without face cropping.
@@ -61,7 +61,7 @@ class ReadVideo:
 
     path: str
     duration_s: float
-    sha256: str
+    sha256: str | None
     warnings: list[str]
     face_coverage: float | None
     faces: list[list[SeenFace]]
