@@ -8,7 +8,7 @@ import hashlib
 import os
 import re
 import stat
-from typing import IO
+from typing import IO, cast
 
 from .video_errors import (
     UnsupportedVideoError,
@@ -52,7 +52,7 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
     if is_url(source) and not os.path.lexists(source):
         file = fetch_video(str(source), limits=limits)
     elif is_store_address(source) and not os.path.lexists(source):
-        file = open_store_file(str(source), limits=limits)
+        file = cast(IO[bytes], open_store_file(str(source), limits=limits))
     else:
         file = _open_regular_file(source)
     try:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import IO
+from typing import IO, cast
 
 import numpy as np
 from av.container import InputContainer
@@ -64,7 +64,7 @@ def _index_header(file: StoreFile, source: object, limits: VideoLimits, watch: S
         return None
     file.seek(0)
     # A container of its own, because its buffers will be full of zeros.
-    container, stream = open_container(file, source, limits=limits, watch=watch, is_threaded=False)
+    container, stream = open_container(cast(IO[bytes], file), source, limits=limits, watch=watch, is_threaded=False)
     try:
         with file.without_fetching([(start, end) for kind, start, end in boxes if kind == b"mdat"]):
             index = read_packet_index(container, stream, source, watch=watch)

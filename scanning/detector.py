@@ -114,8 +114,8 @@ class Detector:
         try:
             with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
-                added = {"provenance": provenance(), "fetched": reader.fetched}
-                return replace(examination, result=replace(examination.result, **added))
+                result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
+                return replace(examination, result=result)
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 

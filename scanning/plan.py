@@ -26,7 +26,10 @@ class ScanPlan:
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
-        workers: Number of worker processes. Each loads the models.
+        workers: Number of worker processes, each of which loads the models. On a cluster, 1 means one per core.
+        ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
+            required, as a folder or address that all its machines can reach.
+        gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
         output: Folder in which every result is stored as soon as it is available. A scan with the same plan resumes
             from it.
         report: HTML file with the results, the timelines and the pictures.
@@ -53,6 +56,8 @@ class ScanPlan:
     device: str = "auto"
     settings: ScanSettings = field(default_factory=ScanSettings)
     workers: int = 1
+    ray: str | None = None
+    gpus_per_worker: float = 0.0
     output: str | Path | None = None
     report: str | Path | None = None
     csv: str | Path | None = None
@@ -65,8 +70,20 @@ class ScanPlan:
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
         if not 1 <= self.workers <= MAX_WORKERS:
             raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
+        if self.ray is not None:
+            self._check_cluster()
+        elif self.gpus_per_worker:
+            raise UsageError("--gpus-per-worker needs --ray.")
         if self.annotate is not None and self.output is not None:
             raise UsageError("--annotate is for a single video and cannot be combined with --output.")
+
+    def _check_cluster(self) -> None:
+        if self.output is None:
+            raise UsageError("--ray needs --output, a folder or address that all machines of the cluster can reach.")
+        if self.report is not None or self.heatmaps is not None:
+            raise UsageError("--ray gives no pictures: leave out --report and --heatmaps.")
+        if not 0 <= self.gpus_per_worker <= 8:
+            raise UsageError(f"the GPUs per worker must lie between 0 and 8, got {self.gpus_per_worker:g}.")
 
     @property
     def model_names(self) -> list[str]:

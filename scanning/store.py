@@ -247,8 +247,33 @@ class ResultStore:
         self._stream = None
 
     def _pictures_file(self, path: str) -> Path:
-        name = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return self.folder / "pictures" / f"{name}.json"
+        return self.folder / "pictures" / f"{_short_hash(path)}.json"
+
+
+def write_part(folder: str | Path, result: VideoResult, *, began_ns: int) -> None:
+    """
+    Store a result from another process or machine than that of the [`ResultStore`], which merges it later.
+
+    A second result of the same video replaces the first one.
+
+    Args:
+        folder: The folder or address of the store.
+        result: The result.
+        began_ns: When the reading of the video began, in nanoseconds since the epoch.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    target = as_target(folder)
+    name = f"{_short_hash(result.path)}.jsonl"
+    write_atomically(target / f"results-{name}", result.to_json().encode() + b"\n")
+    stamp = None if is_address(result.path) else stamp_files([result.path], began_ns=began_ns)
+    if stamp is not None and result.sha256 is not None:
+        write_atomically(target / f"files-{name}", json.dumps([result.path, result.sha256, stamp]).encode() + b"\n")
+
+
+def _short_hash(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def _read_files(files: Sequence[Path]) -> Iterator[bytes]:
