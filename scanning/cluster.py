@@ -2,6 +2,7 @@
 """Score videos on a cluster with Ray Data, and survive videos that kill their process and machines that are lost."""
 
 import json
+import logging
 import multiprocessing
 import os
 import threading
@@ -9,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 from ..common.errors import WorkError
@@ -47,7 +48,7 @@ def require_ray() -> None:
 
 def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[str]) -> Iterator[Examination]:
     """
-    Score videos in the workers of a cluster and yield each one when it is done, after its worker has stored the result.
+    Score videos in the workers of a cluster and yield each one after its worker has stored the result.
 
     A worker is an actor with one process of its own, in which it loads the models once, decodes and scores. If that
     process dies of a video, the video gets the status "unreadable". If a machine is lost, Ray repeats the videos that
@@ -67,15 +68,15 @@ def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[s
         _connect(plan, stack)
         device = "cuda" if plan.gpus_per_worker and plan.device == "auto" else plan.device
         workers = min(plan.workers, len(paths)) if plan.workers > 1 else 0
+        # A worker has one core.
+        settings = settings.for_processes(os.cpu_count() or 1)
         slots = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
         num_blocks = max(len(paths) // MAX_VIDEOS_PER_BLOCK, min(len(paths), _BLOCKS_PER_WORKER * slots), 1)
         videos = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=num_blocks)
         scored = videos.map(
             _Worker,
-            fn_constructor_args=(plan.model_names, device, settings.for_processes(slots), str(plan.output)),
-            compute=ray.data.ActorPoolStrategy(size=workers)
-            if workers
-            else ray.data.ActorPoolStrategy(max_size=slots),
+            fn_constructor_args=(os.getcwd(), str(plan.output), plan.model_names, device, settings),
+            compute=ray.data.ActorPoolStrategy(min_size=workers or 1, max_size=workers or slots),
             num_cpus=1,
             num_gpus=plan.gpus_per_worker or None,
         )
@@ -91,8 +92,8 @@ def _connect(plan: ScanPlan, stack: ExitStack) -> None:
     """Connect to a cluster, or start one on this machine, unless this process is connected already."""
     import ray
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
+    logging.getLogger("ray.data._internal").setLevel(logging.ERROR)
+    ray.data.DataContext.get_current().enable_progress_bars = False
     if ray.is_initialized():
         return
     try:
@@ -107,9 +108,20 @@ _LOCAL: dict[str, dict[str, Any]] = {"local": {"object_store_memory": 200 << 20,
 
 
 class _Worker:
-    """One actor: a process that scores, and the folder in which it stores the results."""
+    """
+    One actor: a process that scores, and the folder in which it stores the results.
 
-    def __init__(self, models: Sequence[str], device: str, settings: ScanSettings, output: str) -> None:
+    Args:
+        folder: Working directory, from which relative paths start; missing on a machine if there are none.
+        output: Folder or address of the results.
+        models: Model folders or Hub ids.
+        device: Device of the models.
+        settings: How each video is scored.
+    """
+
+    def __init__(self, folder: str, output: str, models: Sequence[str], device: str, settings: ScanSettings) -> None:
+        with suppress(OSError):
+            os.chdir(folder)
         self._arguments = (models, device, settings, False)
         self._output = output
         self._stack = ExitStack()
@@ -121,6 +133,10 @@ class _Worker:
         result = self._examine(row["path"])
         write_part(self._output, result, began_ns=began_ns)
         return {"result": result.to_json()}
+
+    def close(self) -> None:
+        """End the process."""
+        self._stack.close()
 
     def _examine(self, path: str) -> VideoResult:
         try:

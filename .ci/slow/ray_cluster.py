@@ -96,7 +96,7 @@ def main() -> None:
     parser.add_argument("--videos", type=int, default=200)
     parser.add_argument("--driver-kills", type=int, default=5)
     arguments = parser.parse_args()
-    os.environ["RAY_worker_niceness"] = "0"
+    os.environ["RAY_worker_niceness"] = "0"  # noqa: SIM112 (so is its name)
     with tempfile.TemporaryDirectory() as scratch:
         folder, output, reference = (Path(scratch) / name for name in ("videos", "run", "reference.csv"))
         write_videos(folder, arguments.videos)
