@@ -37,7 +37,6 @@ examples:
   deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1    a bucket; needs the extra s3
   deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1 --ray auto     on a Ray cluster
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
-  torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
 A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest of the
 faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
