@@ -59,12 +59,13 @@ def index_packets(
 
 def _index_header(file: StoreFile, source: object, limits: VideoLimits, watch: Stopwatch) -> PacketIndex | None:
     """The index of an MP4 file by its header; `None` if the header does not list every packet."""
-    boxes = list(read_boxes(file))
+    opened = cast(IO[bytes], file)
+    boxes = list(read_boxes(opened))
     if any(kind == b"moof" for kind, _, _ in boxes):
         return None
     file.seek(0)
     # A container of its own, because its buffers will be full of zeros.
-    container, stream = open_container(cast(IO[bytes], file), source, limits=limits, watch=watch, is_threaded=False)
+    container, stream = open_container(opened, source, limits=limits, watch=watch, is_threaded=False)
     try:
         with file.without_fetching([(start, end) for kind, start, end in boxes if kind == b"mdat"]):
             index = read_packet_index(container, stream, source, watch=watch)

@@ -84,7 +84,7 @@ def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: Sc
     Open a video and read the clips of each model. Each model gets the same clips as if it were alone.
 
     Args:
-        path: Path or http(s) URL.
+        path: Path or address.
         processors: The preprocessing of each model.
         settings: The settings of the scan.
 

@@ -21,7 +21,8 @@ class ScanPlan:
     Everything that a scan needs to know: what to score, with which models, and which files to write.
 
     Args:
-        sources: Files, folders, patterns such as `"videos/*.mp4"`, or http(s) URLs.
+        sources: Files, folders, patterns such as `"videos/*.mp4"`, http(s) URLs, or addresses in a store such as
+            `"s3://bucket/videos/"`.
         lists: Text files with one source per line, or CSV files with a column of paths.
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
@@ -30,10 +31,10 @@ class ScanPlan:
         ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
             required, as a folder or address that all its machines can reach.
         gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
-        output: Folder in which every result is stored as soon as it is available. A scan with the same plan resumes
+        output: Folder or address in which every result is stored as soon as it is available. A scan with the same plan resumes
             from it.
-        report: HTML file with the results, the timelines and the pictures.
-        csv: CSV file with one row per video.
+        report: HTML file or address with the results, the timelines and the pictures.
+        csv: CSV file or address with one row per video.
         heatmaps: Folder for Grad-CAM pictures (PNG) of the frames with the highest fake probability.
         annotate: MP4 file, a copy of the only video with face boxes and scores drawn into it.
 
