@@ -31,8 +31,8 @@ class ScanPlan:
         ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
             required, as a folder or address that all its machines can reach.
         gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
-        output: Folder or address in which every result is stored as soon as it is available. A scan with the same plan resumes
-            from it.
+        output: Folder or address in which every result is stored as soon as it is available. A scan with the same
+            plan resumes from it.
         report: HTML file or address with the results, the timelines and the pictures.
         csv: CSV file or address with one row per video.
         heatmaps: Folder for Grad-CAM pictures (PNG) of the frames with the highest fake probability.
