@@ -84,8 +84,18 @@ def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[s
             for row in scored.iter_rows():
                 yield Examination(result=VideoResult.from_dict(json.loads(row["result"])))
         except (ray.exceptions.RayError, ConnectionError) as error:
-            said = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else ''}"
-            raise ClusterError(f"the cluster ended the work ({said}); run the same command to resume.") from error
+            raise ClusterError(
+                f"the cluster ended the work: {_reason(error)} Run the same command to resume."
+            ) from error
+
+
+def _reason(error: BaseException) -> str:
+    """The sentence of an error of this package that a worker raised, or the kind of another error."""
+    causes: list[BaseException | None] = [error]
+    while causes[-1] is not None and not isinstance(causes[-1], WorkError):
+        last = causes[-1]
+        causes.append(getattr(last, "cause", None) or last.__cause__)
+    return f"{type(error).__name__}." if causes[-1] is None else str(causes[-1])
 
 
 def _connect(plan: ScanPlan, stack: ExitStack) -> None:

@@ -12,7 +12,7 @@ from .results import VideoResult
 from .settings import ScanSettings
 
 
-MAX_WORKERS = 256
+MAX_WORKERS, MAX_CLUSTER_WORKERS = 256, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,8 +69,9 @@ class ScanPlan:
         for name in ("sources", "lists", "models"):
             if isinstance(getattr(self, name), str | Path):
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
-        if not 1 <= self.workers <= MAX_WORKERS:
-            raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
+        most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
+        if not 1 <= self.workers <= most:
+            raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")
         if self.ray is not None:
             self._check_cluster()
         elif self.gpus_per_worker:
