@@ -7,6 +7,7 @@ The table must be that of an undisturbed run without Ray, with every video once.
 """
 
 import argparse
+import csv
 import json
 import os
 import signal
@@ -50,6 +51,12 @@ def count_results(output: Path) -> int:
     return len(paths)
 
 
+def read_table(file: Path) -> list[dict[str, str]]:
+    """The rows of a table without the time at which each video was scored."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        return [{name: cell for name, cell in row.items() if name != "created"} for row in csv.DictReader(stream)]
+
+
 def start(folder: Path, output: Path, address: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "deepfake_video.cli", "predict", str(folder), *OPTIONS]
     command += ["--output", str(output), "--csv", str(output) + ".csv", "--ray", address, "--workers", "2"]
@@ -79,7 +86,8 @@ def disturb(folder: Path, output: Path, num_videos: int, driver_kills: int) -> N
                 os.killpg(driver.pid, signal.SIGKILL)
                 driver.wait()
                 now = count_results(output)
-                print(f"driver killed at {now} results, {now - known} new, after {time.monotonic() - began_s:.0f} s")
+                spent_s = time.monotonic() - began_s
+                print(f"driver killed at {now} results, {now - known} new, after {spent_s:.0f} s", flush=True)
     finally:
         cluster.shutdown()
 
@@ -108,8 +116,10 @@ def main() -> None:
         paths = [json.loads(line)["path"] for line in (output / "results.jsonl").read_bytes().splitlines()]
         assert sorted(paths) == sorted(map(str, folder.iterdir())), "a video is missing or listed twice"
         assert not list(output.glob("results-*")), "results were not merged"
-        assert Path(f"{output}.csv").read_bytes() == reference.read_bytes(), "the tables differ"
-        print(f"every one of {len(paths)} videos once; the tables are equal, {reference.stat().st_size:,} bytes")
+        table, expected = read_table(Path(f"{output}.csv")), read_table(reference)
+        different = [pair for pair in zip(table, expected, strict=True) if pair[0] != pair[1]]
+        assert not different, f"{len(different)} rows differ, the first: {different[0]}"
+        print(f"every one of {len(paths)} videos once; {len(table)} rows equal in all columns but the time of scoring")
 
 
 if __name__ == "__main__":
