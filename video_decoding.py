@@ -90,8 +90,8 @@ class VideoReader:
             first frame is at 2.0 s. See `video_timestamps`.
         fps: Average frames per second without the gaps.
         duration_s: End of the last frame in seconds on that clock.
-        gaps: For each frame that is followed by a gap, its index and the time in seconds at which it ends if it lasts
-            for the median interval.
+        gaps: Index of each frame that is followed by a gap, and the time in seconds at which the frame would end if it
+            lasted for the median interval.
         warnings: Sentences about problems of the file that did not stop the reading.
         fetched: How many bytes were fetched from a store so far; `None` for other sources.
 
@@ -113,8 +113,7 @@ class VideoReader:
         self.warnings: list[str] = []
         self._source, self._limits = source, limits or VideoLimits.from_environment()
         self._watch = Stopwatch(source, self._limits)
-        self._cache = FrameCache(CACHE_BYTES)
-        self._undecodable: set[int] = set()
+        self._cache, self._undecodable = FrameCache(CACHE_BYTES), set[int]()
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
         self._keeps_frames = True
@@ -164,8 +163,8 @@ class VideoReader:
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: later calls may return them again. Where the resolution changes, each frame has
-        its own size. `warnings` tells of frames that cannot be decoded. Only the latest iteration can be continued.
+        Do not write into the frames: later calls may return them again. If the resolution changes, each frame keeps its
+        own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be continued.
 
         Raises:
             IndexError: If an index is outside 0 to num_frames - 1.
@@ -203,7 +202,9 @@ class VideoReader:
             num_found += 1
             yield index, image
         if wanted and not num_found:
-            raise VideoDecodeError(self._source, "no frame can be decoded; the file is damaged, copy it again")
+            raise VideoDecodeError(
+                self._source, "no frame can be decoded, because the file is damaged; copy or download it again"
+            )
 
     def _decode(self, missing: list[int], wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decode frames by the plan, and decode the whole file if the plan fails."""
@@ -238,8 +239,7 @@ class VideoReader:
         wanted, num_found = set(targets), 0
         key_pts, has_begun = int(index.pts[run.start]), False
         # Seeking by decoding times may end a keyframe earlier, which costs little unless it has to be fetched.
-        seek_times = index.pts if self.fetched else index.seek_times
-        container.seek(int(seek_times[run.start]), stream=stream)
+        container.seek(int((index.pts if self.fetched else index.seek_times)[run.start]), stream=stream)
         for packet in self._packets(run):
             # Pictures that no other picture needs are decoded only if they are requested.
             is_wanted = packet is None or packet.pts in wanted
