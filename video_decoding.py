@@ -163,7 +163,7 @@ class VideoReader:
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: later calls may return them again. If the resolution changes, each frame keeps its
+        Do not write into the frames: later calls may return them again. If the resolution changes, each frame has its
         own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be continued.
 
         Raises:
