@@ -17,7 +17,7 @@ ACCESS_KEY, SECRET_KEY = "AKIDFORTESTS", "a-secret-for-tests"
 def s3_server() -> Iterator[dict[str, str]]:
     """Yields the environment variables by which clients find the server and are let in."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(port=0)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     try:
         host, port = server.get_host_and_port()
