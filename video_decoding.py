@@ -2,8 +2,7 @@
 """Decode the frames of a video file by index, in RGB and with their times.
 
 Frames look as a player displays them: see `video_pictures` for shape and orientation, `video_color` for colours. All
-sizes and coordinates are in pixels of the displayed picture. Errors, limits and frame selection can be imported from
-here too.
+sizes and coordinates are in pixels of the displayed picture. Errors, limits and frame selection are exported here.
 """
 
 from __future__ import annotations
@@ -29,7 +28,6 @@ from .video_containers import (
     check_pixels,
     ends_early,
     open_container,
-    read_packet_index,
     read_packets,
 )
 from .video_errors import (
@@ -46,7 +44,9 @@ from .video_errors import (
 from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
 from .video_opening import hash_open_file, open_video_file
 from .video_pictures import PictureConverter
+from .video_ranges import index_packets
 from .video_sources import NOMINAL_FPS, FrameArray, FrameCache, FrameSource, select_frames, select_timestamps
+from .video_stores import Fetched
 from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
 
 
@@ -78,7 +78,7 @@ class VideoReader:
     frames are decoded. Where that does not return a frame exactly, the file is decoded from its beginning.
 
     Args:
-        source: A path, or an http(s) URL if no file has that name.
+        source: A path, or an http(s) URL or an address in a store such as `s3://` if no file has that name.
         limits: Limits of reading; read from the environment by default.
 
     Attributes:
@@ -93,6 +93,7 @@ class VideoReader:
         gaps: Index of each frame that is followed by a gap, and the time in seconds at which the frame would end if it
             lasted for the median interval.
         warnings: Sentences about problems of the file that did not stop the reading.
+        fetched: How many bytes were fetched from a store so far; `None` for other sources.
 
     Raises:
         VideoError: If the file cannot be read as a video; each subclass stands for one reason.
@@ -110,17 +111,16 @@ class VideoReader:
     def __init__(self, source: str | os.PathLike[str], *, limits: VideoLimits | None = None) -> None:
         self.name = printable_name(source)
         self.warnings: list[str] = []
-        self._source = source
-        self._limits = limits if limits is not None else VideoLimits.from_environment()
+        self._source, self._limits = source, limits or VideoLimits.from_environment()
         self._watch = Stopwatch(source, self._limits)
-        self._cache = FrameCache(CACHE_BYTES)
-        self._undecodable: set[int] = set()
+        self._cache, self._undecodable = FrameCache(CACHE_BYTES), set[int]()
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
         self._keeps_frames = True
         self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warnings=self.warnings)
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._file = open_video_file(source, limits=self._limits)
+        self.fetched: Fetched | None = getattr(self._file, "fetched", None)
         try:
             with self._watch:
                 self._index, times = self._read_index()
@@ -146,8 +146,8 @@ class VideoReader:
         self._file.close()
         self._cache.clear()
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of the file, or of the downloaded bytes of a URL, in hexadecimal."""
+    def sha256(self) -> str | None:
+        """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole."""
         return hash_open_file(self._file)
 
     @property
@@ -163,9 +163,8 @@ class VideoReader:
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: later calls may return them again. If the resolution changes within a file, each
-        frame keeps its own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be
-        continued.
+        Do not write into the frames: later calls may return them again. If the resolution changes, each frame has its
+        own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be continued.
 
         Raises:
             IndexError: If an index is outside 0 to num_frames - 1.
@@ -239,7 +238,8 @@ class VideoReader:
         targets = [int(index.pts[index.order[target]]) for target in run.targets]
         wanted, num_found = set(targets), 0
         key_pts, has_begun = int(index.pts[run.start]), False
-        container.seek(int(index.seek_times[run.start]), stream=stream)
+        # Seeking by decoding times may end a keyframe earlier, which costs little unless it has to be fetched.
+        container.seek(int((index.pts if self.fetched else index.seek_times)[run.start]), stream=stream)
         for packet in self._packets(run):
             # Pictures that no other picture needs are decoded only if they are requested.
             is_wanted = packet is None or packet.pts in wanted
@@ -323,7 +323,7 @@ class VideoReader:
         kind, is_cut_off = container.format.name, ends_early(self._file, container)
         if note := describe_other_streams(container, stream):
             self._warn(note)
-        index = read_packet_index(container, stream, self._source, watch=self._watch)
+        index = index_packets(self._file, container, stream, self._source, limits=self._limits, watch=self._watch)
         clock, first_tick = container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
         last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
         # Matroska stores no decoding times.
@@ -344,8 +344,8 @@ class VideoReader:
             ticks += first_tick - ticks[0]
         times = read_times(ticks, clock, last_duration=last_duration)
         if index.is_cut_off or is_cut_off:
-            end_s = times.seconds[-1]
-            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; only the readable part is used")
+            end = f"about {times.seconds[-1]:.1f} s"
+            self._warn(f"the file is damaged or cut off after {end}; only the readable part is used")
         if kind in ELEMENTARY:
             self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
         else:
@@ -356,8 +356,7 @@ class VideoReader:
     def _decoder_agrees(self, index: PacketIndex) -> bool:
         """Return whether the first decoded pictures have exactly the times of their packets."""
         decoded = [frame.pts for frame in itertools.islice(self._decode_all(), _PROBE_FRAMES)]
-        expected: list[int] = index.pts[index.order[:_PROBE_FRAMES]].tolist()
-        return decoded == expected
+        return bool(decoded == index.pts[index.order[:_PROBE_FRAMES]].tolist())
 
     def _take(self, index: int, frame: av.VideoFrame, wanted: set[int]) -> np.ndarray:
         """Convert a frame to an upright (H, W, 3) picture, and cache it if it fits."""

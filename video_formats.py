@@ -118,7 +118,7 @@ def explain_open_failure(
     file: IO[bytes], source: object, error: av.FFmpegError
 ) -> UnsupportedVideoError | VideoDecodeError | VideoTooLargeError:
     """Explain why libav cannot open a file."""
-    boxes = list(_read_boxes(file))
+    boxes = list(read_boxes(file))
     kinds = {kind for kind, _, _ in boxes}
     file.seek(0)
     head = file.read(16)
@@ -146,7 +146,7 @@ def explain_open_failure(
 
 def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
     """Explain why no frame of an open file can be decoded."""
-    if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
+    if _is_init_segment(file, {kind for kind, _, _ in read_boxes(file)}):
         return _missing_media(source)
     return VideoDecodeError(source, "no frame can be decoded, because the file is damaged; copy or download it again")
 
@@ -192,7 +192,7 @@ def _describe(stream: VideoStream) -> str:
     return "unknown codec" if codec is None else f"{codec.name}, {codec.width}x{codec.height}"
 
 
-def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+def read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
     """(type, first byte of the content, end) of the boxes between two places; nothing if it is no ISO base media."""
     end = file.seek(0, os.SEEK_END) if end is None else end
     is_top, position = start == 0, start
@@ -216,4 +216,4 @@ def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iter
 
 def _count_tracks(file: IO[bytes], boxes: list[tuple[bytes, int, int]]) -> int:
     movies = [(content, end) for kind, content, end in boxes if kind == b"moov"]
-    return sum(kind == b"trak" for span in movies for kind, _, _ in _read_boxes(file, *span))
+    return sum(kind == b"trak" for span in movies for kind, _, _ in read_boxes(file, *span))

@@ -8,16 +8,18 @@ import hashlib
 import os
 import re
 import stat
-from typing import IO
+from typing import IO, cast
 
 from .video_errors import (
     UnsupportedVideoError,
     VideoLimits,
     VideoNotFoundError,
     VideoUnreadableError,
+    is_store_address,
     is_url,
 )
 from .video_fetching import fetch_video
+from .video_stores import StoreFile, open_store_file
 
 
 __all__ = ["hash_open_file", "open_video_file"]
@@ -36,7 +38,7 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
     A path that exists is always opened as a file, even if its name looks like a URL.
 
     Args:
-        source: Path, or http(s) URL.
+        source: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
         limits: Limits of a download.
 
     Raises:
@@ -46,8 +48,11 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
         VideoTooLargeError: If a download exceeds `limits.max_download_bytes`.
         VideoTimeoutError: If a download exceeds `limits.max_download_s`.
     """
+    file: IO[bytes]
     if is_url(source) and not os.path.lexists(source):
         file = fetch_video(str(source), limits=limits)
+    elif is_store_address(source) and not os.path.lexists(source):
+        file = cast(IO[bytes], open_store_file(str(source), limits=limits))
     else:
         file = _open_regular_file(source)
     try:
@@ -58,8 +63,13 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
     return file
 
 
-def hash_open_file(file: IO[bytes]) -> str:
-    """Return the SHA-256 of an open file in hexadecimal; its position stays the same for other readers."""
+def hash_open_file(file: IO[bytes]) -> str | None:
+    """Return the SHA-256 of an open file in hexadecimal; its position stays the same for other readers.
+
+    That of a file in a store is `None` unless it was fetched whole.
+    """
+    if isinstance(file, StoreFile):
+        return file.sha256()
     position = file.tell()
     file.seek(0)
     digest = hashlib.sha256()

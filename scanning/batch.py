@@ -2,12 +2,13 @@
 """Score many videos: one after the other or in worker processes, and optionally store the results."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
-from ..video_errors import VideoError, VideoLimits, is_url
+from ..video_errors import VideoError, VideoLimits, is_address
 from ..video_opening import open_video_file
+from .addresses import as_target
 from .evidence import Examination
 from .fingerprint import with_engine_of
 from .plan import ScanPlan
@@ -49,7 +50,16 @@ def examine_all(
     from .detector import Detector
 
     device = group.device if group.device and plan.device == "auto" else plan.device
-    settings = plan.settings if plan.output is None else with_engine_of(plan.settings, [Path(plan.output)], device)
+    settings = plan.settings
+    if plan.gpus_per_worker and device == "auto":
+        # Only the workers have GPUs for sure; this process describes the models and scores nothing.
+        device, settings = "cpu", replace(settings, engine="torch")
+    if plan.output is not None:
+        settings = with_engine_of(settings, [as_target(plan.output)], device)
+    if plan.ray is not None:
+        from .cluster import require_ray
+
+        require_ray()
     detector = Detector(plan.model_names, device=device, settings=settings)
     if plan.output is None:
         yield from _examine(plan, detector, group.share(paths), on_progress)
@@ -63,8 +73,11 @@ def examine_all(
             if path in kept:
                 evidence = store.pictures(kept[path]) if plan.needs_pictures else None
                 yield Examination(result=kept[path], evidence=evidence, is_kept=True)
-        for examination in _examine(plan, detector, [path for path in share if path not in kept], on_progress):
-            store.add(examination.result, examination.evidence)
+        missing = [path for path in share if path not in kept]
+        for examination in _examine(plan, detector, missing, on_progress):
+            # The workers of a cluster have stored it.
+            if plan.ray is None:
+                store.add(examination.result, examination.evidence)
             yield examination
         store.finish(paths, group.wait)
 
@@ -72,6 +85,11 @@ def examine_all(
 def _examine(
     plan: ScanPlan, detector: "Detector", paths: Sequence[str], on_progress: Callable[[float], None]
 ) -> Iterator[Examination]:
+    if plan.ray is not None and paths:
+        from .cluster import examine_on_cluster
+
+        yield from examine_on_cluster(plan, detector.settings, paths)
+        return
     if plan.workers == 1 or len(paths) < 2:
         for path in paths:
             yield detector.examine(path, with_evidence=plan.needs_pictures, on_progress=on_progress)
@@ -102,7 +120,7 @@ def _fail_all(plan: ScanPlan, paths: Sequence[str]) -> list[Examination]:
 
 def _opening_error(path: str, settings: ScanSettings) -> VideoError | None:
     """The error that opening a local file raises before any decoder reads it."""
-    if is_url(path):
+    if is_address(path):
         return None
     try:
         open_video_file(path, limits=settings.limits or VideoLimits.from_environment()).close()

@@ -48,7 +48,7 @@ class ReadVideo:
     Attributes:
         path: The path or URL as it was given.
         duration_s: End of the last frame, in seconds from the start of the container.
-        sha256: SHA-256 of the file.
+        sha256: SHA-256 of the file; `None` if it was not fetched whole from its store.
         warnings: Warnings that affect the interpretation of the score.
         face_coverage: Share of the sampled frames with a detected face, for an ensemble the minimum over its models.
             `None` without face cropping.
@@ -61,7 +61,7 @@ class ReadVideo:
 
     path: str
     duration_s: float
-    sha256: str
+    sha256: str | None
     warnings: list[str]
     face_coverage: float | None
     faces: list[list[SeenFace]]
@@ -84,7 +84,7 @@ def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: Sc
     Open a video and read the clips of each model. Each model gets the same clips that it would get on its own.
 
     Args:
-        path: Path or http(s) URL.
+        path: Path or address.
         processors: The preprocessing of each model.
         settings: The settings of the scan.
 

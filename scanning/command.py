@@ -34,8 +34,9 @@ examples:
   deepfake-video predict videos/ --output run1          can be interrupted; run it again to resume
   deepfake-video predict clip.mp4 --model FOLDER --model USER/REPO    an ensemble
   deepfake-video predict                                scores a generated sample video
+  deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1    a bucket; needs the extra s3
+  deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1 --ray auto     on a Ray cluster
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
-  torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
 A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest among
 the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
@@ -47,7 +48,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Score videos for face manipulation: real or fake, with a probability."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) URLs")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files, folders, patterns, http(s) URLs, or addresses such as s3://bucket/folder/",
+    )
     parser.add_argument(
         "--list",
         action="append",
@@ -81,7 +87,26 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         "--batch-size", type=int, metavar="N", help="frames per batch for the timeline (default: 8 on a CPU, else 32)"
     )
     add_speed_arguments(group)
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes (default: 1)")
+    group.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="number of worker processes (default: 1; with --ray: as many as the cluster has cores)",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="score on the Ray cluster at this address, such as auto or HOST:6379, or on one that is started on this "
+        "machine (local); needs --output (and pip install 'deepfake-video[cluster]')",
+    )
+    group.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --ray: GPUs that each worker reserves, such as 0.25 (default: 0)",
+    )
 
 
 def add_model_arguments(group: "argparse._ActionsContainer") -> None:
@@ -160,7 +185,8 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--output",
         metavar="DIR",
-        help="store every result in DIR/results.jsonl as soon as it is available; run again to resume",
+        help="folder, or address such as s3://bucket/run1: store every result in DIR/results.jsonl as soon as it is "
+        "available; run again to resume",
     )
     group.add_argument("--report", metavar="FILE.html", help="write a self-contained HTML report")
     group.add_argument("--csv", metavar="FILE.csv", help="write a table with one row per video")
@@ -213,6 +239,8 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimi
             limits=limits,
         ),
         workers=arguments.workers,
+        ray=arguments.ray,
+        gpus_per_worker=arguments.gpus_per_worker,
         output=arguments.output,
         report=arguments.report,
         csv=arguments.csv,

@@ -13,7 +13,7 @@ import numpy as np
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
 from ..video_decoding import VideoError, VideoReader
-from ..video_errors import is_url
+from ..video_errors import is_address
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
@@ -92,7 +92,7 @@ class Detector:
         Score one video. A video that cannot be scored has a status and a message, never a score.
 
         Args:
-            path: Path or http(s) URL.
+            path: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
         """
         return self.examine(path).result
 
@@ -107,14 +107,15 @@ class Detector:
         Score one video, and return the pictures and the windows of its timeline along with the result.
 
         Args:
-            path: Path or http(s) URL.
+            path: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
             with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
             on_progress: Function called with the current position in the video, in seconds.
         """
         try:
             with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
-                return replace(examination, result=replace(examination.result, provenance=provenance()))
+                result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
+                return replace(examination, result=result)
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
@@ -322,7 +323,7 @@ class Detector:
 @contextlib.contextmanager
 def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
     """Read the Content Credentials of a local file in another process while the video is scored."""
-    if is_url(str(path)):
+    if is_address(str(path)):
         yield lambda: None
         return
     with ThreadPoolExecutor(1) as thread:

@@ -205,7 +205,7 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
             notes.append(f"{name}: {printable(result.provenance.summary)}")
     if any(UNTRAINED_WARNING in result.warnings for result in results):
         notes.append(UNTRAINED_WARNING)
-    notes += _verdict_notes(results)
+    notes += [*_verdict_notes(results), *_fetched_note(results)]
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
@@ -222,6 +222,13 @@ def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
     # Without bands, the reason is the same for all.
     notes = [f"undecided: {printable(reasons[0])}"] if reasons and len(set(reasons)) == 1 else []
     return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
+
+
+def _fetched_note(results: Sequence[VideoResult]) -> list[str]:
+    """How much of the videos in stores was read."""
+    fetched = [result.fetched for result in results if result.fetched is not None]
+    total, size = sum(one.num_bytes for one in fetched), sum(one.size_bytes for one in fetched)
+    return [f"fetched {total / 1e6:.2f} of {size / 1e6:.2f} MB"] if fetched else []
 
 
 def _kept_note(results: Sequence[VideoResult], kept: Collection[str]) -> list[str]:

@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expand files, folders, patterns, URLs and lists of these into a list of videos."""
+"""Expand files, folders, patterns, addresses and lists of these into a list of videos."""
 
 import glob
 import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from ..video_errors import is_store_address, printable_name
 from .listing import InputError, find_on_disk, is_clutter, read_paths
 
 
@@ -25,7 +28,7 @@ class Inputs:
     The videos found in the sources.
 
     Attributes:
-        paths: Paths and URLs in the order of the sources, each once.
+        paths: Paths and addresses in the order of the sources, each once.
         num_others: Number of skipped files: those without a video extension, and system files such as `.DS_Store`.
         warnings: One line for each folder that contains no video or cannot be read.
     """
@@ -43,7 +46,7 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     a pattern. If it is not a pattern, it is kept; its result then has the status "not_found".
 
     Args:
-        sources: Files, folders, patterns, or http(s) URLs.
+        sources: Files, folders, patterns, http(s) URLs, or addresses in a store such as `s3://bucket/folder/`.
         lists: Text files with one source per line, or CSV files with a column of paths.
 
     Raises:
@@ -71,11 +74,25 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
 
 def _expand(source: str, inputs: Inputs) -> list[str]:
     source = find_on_disk(source)
+    if is_store_address(source) and not os.path.lexists(source):
+        return _search_store(source, inputs)
+    if source.lower().startswith("file://") and not os.path.lexists(source):
+        source = url2pathname(urlsplit(source).path)
     if os.path.isdir(source):
         return _search_folder(source, inputs)
     if os.path.lexists(source) or "://" in source or not glob.has_magic(source):
         return [source]
     return _match_pattern(source, inputs)
+
+
+def _search_store(address: str, inputs: Inputs) -> list[str]:
+    from .store_listing import list_addresses
+
+    videos, num_others = list_addresses(address, VIDEO_EXTENSIONS)
+    inputs.num_others += num_others
+    if not videos:
+        inputs.warnings.append(f"{printable_name(address)}: the folder contains no video.")
+    return videos
 
 
 def _search_folder(folder: str, inputs: Inputs) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from ..version import __version__
 from ..video_errors import FailureReason
+from ..video_stores import Fetched
 from .provenance import Provenance
 
 
@@ -150,9 +151,11 @@ class VideoResult:
         created: UTC time of the result.
         settings: The settings that determine the score.
         model: Name, revision and hash of the weights.
-        sha256: SHA-256 of the video file; `None` if it could not be read.
+        sha256: SHA-256 of the video file; `None` if it could not be read, or not whole.
         provenance: The Content Credentials of the file, which never change the score; `None` if it is not a local file
             or could not be opened.
+        fetched: How many bytes were fetched from a store such as Amazon S3, and which version of the file; `None` for
+            other sources.
 
     Raises:
         ValueError: If the status is ok but there is no score, or if there is a score but the status is not ok.
@@ -191,6 +194,7 @@ class VideoResult:
     model: ModelIdentity
     sha256: str | None = None
     provenance: Provenance | None = None
+    fetched: Fetched | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
@@ -237,6 +241,7 @@ class VideoResult:
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
                 "model": ModelIdentity(**content["model"]),
                 "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
+                "fetched": content.get("fetched") and Fetched(**content["fetched"]),
             }
             return cls(**{**content, **parts})
         except (KeyError, TypeError) as error:

@@ -48,7 +48,7 @@ def scan(
     call with a path loads the model again; use a plan for several videos.
 
     Args:
-        source: Path or http(s) URL of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
+        source: Path or address of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
             single video; a plan contains its own settings.
         model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.

@@ -17,6 +17,7 @@ from .clip_reading import as_video_error
 from .detector import Detector
 from .evidence import Examination
 from .plan import ScanPlan
+from .results import VideoResult
 from .settings import ScanSettings
 
 
@@ -109,7 +110,16 @@ def begin_worker(models: Sequence[str], device: str, settings: ScanSettings, wit
 
 def examine_in_worker(path: str) -> Examination:
     """Score one video in a worker process."""
+    detector, with_evidence = _begun()
+    return detector.examine(path, with_evidence=with_evidence)
+
+
+def refuse_in_worker(path: str) -> VideoResult:
+    """The result of a video that killed its worker process, made in another one."""
+    return _begun()[0].refuse(path, as_video_error(path, BrokenProcessPool()))
+
+
+def _begun() -> tuple[Detector, bool]:
     if _worker is None:
         raise WorkerError("a worker process was not initialised.")
-    detector, with_evidence = _worker
-    return detector.examine(path, with_evidence=with_evidence)
+    return _worker

@@ -35,7 +35,7 @@ KEYS = [
     *("path", "status", "verdict", "verdict_reason", "verdict_rates", "label", "fake_probability", "threshold"),
     *("message", "warnings", "duration_s", "frames_analyzed", "face_coverage", "bits_per_pixel", "faces"),
     *("decisive_track_id", "frames", "frame_rules", "timeline", "schema_version", "version", "created", "settings"),
-    *("model", "sha256", "provenance"),
+    *("model", "sha256", "provenance", "fetched"),
 ]
 
 
