@@ -146,6 +146,10 @@ class VideoReader:
         self._file.close()
         self._cache.clear()
 
+    def release_frames(self) -> None:
+        """Free the frames that were kept for later calls of [`frames`], which then decode them again."""
+        self._cache.clear()
+
     def sha256(self) -> str:
         """Return the SHA-256 of the file, or of the downloaded bytes of a URL, in hexadecimal."""
         return hash_open_file(self._file)

@@ -4,12 +4,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, Protocol
 
 import numpy as np
 
 
-__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "select_frames", "select_timestamps"]
+__all__ = [
+    "NOMINAL_FPS",
+    "FrameArray",
+    "FrameCache",
+    "FrameSource",
+    "read_ahead",
+    "select_frames",
+    "select_timestamps",
+]
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
@@ -60,6 +69,26 @@ class FrameSource(Protocol):
             VideoError: If no frame can be decoded.
         """
         ...
+
+
+def read_ahead(frames: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the items of an iteration over frames; a thread decodes the next one while the caller uses the last.
+
+    Args:
+        frames: Result of [`FrameSource.frames`]. Nothing else may read its source until the iteration has ended.
+
+    Example:
+
+        >>> import numpy as np
+        >>> clip = FrameArray(np.zeros((3, 8, 8, 3), np.uint8))
+        >>> [index for index, frame in read_ahead(clip.frames([0, 2]))]
+        [0, 2]
+    """
+    with ThreadPoolExecutor(1) as decoding:
+        upcoming = decoding.submit(next, frames, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = decoding.submit(next, frames, None)
+            yield item
 
 
 class FrameCache(dict[int, np.ndarray]):

@@ -15,7 +15,7 @@ from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.interrupts import unfinished
 from ..common.text import printable
-from ..common.threads import THREADS_VARIABLE, limit_threads, wanted_threads
+from ..common.threads import THREADS_VARIABLE, limit_threads
 from ..video_errors import VideoLimits
 from .inputs import Inputs
 from .plan import ScanObserver, ScanPlan, ScanResult
@@ -123,8 +123,8 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads of each process, for the networks and for the decoder (default: one for the networks, or "
-        f"{THREADS_VARIABLE}; for the decoder one per core, divided among the processes)",
+        help="threads of each process, for the networks and for the decoder (default: one per core, divided among "
+        f"the processes; for the networks {THREADS_VARIABLE} if it is set, and one with torch or several workers)",
     )
 
 
@@ -142,7 +142,7 @@ def use_threads(count: int | None) -> VideoLimits | None:
         UsageError: If the number is out of range, or an environment variable with a limit is invalid.
     """
     try:
-        limit_threads(wanted_threads(count))
+        limit_threads(count)
         return None if count is None else replace(VideoLimits.from_environment(), decode_threads=count)
     except ValueError as error:
         raise UsageError(str(error)) from error

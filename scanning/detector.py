@@ -12,6 +12,7 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
+from ..common.memory import return_free_memory
 from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
@@ -127,6 +128,10 @@ class Detector:
             # With its hash and length, a scan that is resumed does not read the file again.
             known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
+        if not self.settings.timeline:
+            # The networks need the memory.
+            reader.release_frames()
+            return_free_memory()
         examination = Examination(result=self.judge(video))
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
