@@ -25,11 +25,16 @@ NUM_FRAMES = 20
 
 @dataclass(frozen=True)
 class Bench:
-    """Where clips and models are kept, how often each way runs, and whether one case a group will do."""
+    """
+    Where clips and models are kept, how often each way runs, and whether one case a group will do.
+
+    `labelled` is a folder with videos in `real` and `fake`, for the rows that need them.
+    """
 
     folder: Path
     rounds: int
     quick: bool
+    labelled: Path | None = None
 
     def clip(self, name: str, make: Callable[[Path], Any]) -> Path:
         path = self.folder / name
