@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ __all__ = [
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
+_Item = TypeVar("_Item")
 
 
 class FrameSource(Protocol):
@@ -71,11 +72,12 @@ class FrameSource(Protocol):
         ...
 
 
-def read_ahead(frames: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the items of an iteration over frames; a thread decodes the next one while the caller uses the last.
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an iteration; a thread makes the next one while the caller uses the last.
 
     Args:
-        frames: Result of [`FrameSource.frames`]. Nothing else may read its source until the iteration has ended.
+        items: Such as the result of [`FrameSource.frames`], whose source nothing else may read until the iteration
+            has ended. No item may be `None`.
 
     Example:
 
@@ -84,10 +86,10 @@ def read_ahead(frames: Iterator[tuple[int, np.ndarray]]) -> Iterator[tuple[int, 
         >>> [index for index, frame in read_ahead(clip.frames([0, 2]))]
         [0, 2]
     """
-    with ThreadPoolExecutor(1) as decoding:
-        upcoming = decoding.submit(next, frames, None)
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, None)
         while (item := upcoming.result()) is not None:
-            upcoming = decoding.submit(next, frames, None)
+            upcoming = thread.submit(next, items, None)
             yield item
 
 

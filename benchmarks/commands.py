@@ -123,7 +123,8 @@ def fairness(bench: Bench) -> Iterator[Row]:
             loaded = {name: [run(command, bench.folder) for _ in range(rounds)] for name, command in commands.items()}
         slower = _median(loaded["compute"], "wall") / _median(alone["compute"], "wall")
         ratios = {
-            name: _median(loaded[name], "wall") / max(_median(alone[name], "cpu") * slower, _median(alone[name], "wall"))
+            name: _median(loaded[name], "wall")
+            / max(_median(alone[name], "cpu") * slower, _median(alone[name], "wall"))
             for name in ("ours", "peer")
         }
         yield Row("fairness", f"`predict` beside {NUM_BUSY} {kind} ÷ its fair share", ratios["ours"], "≤1.3",

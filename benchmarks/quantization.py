@@ -96,9 +96,9 @@ def _quantize(folder: Path, calibration: list[np.ndarray]) -> tuple[bytes, bytes
     plain, prepared, quantized = (folder / f"{name}.onnx" for name in ("plain", "prepared", "int8"))
     onnx.save(graph, str(plain))
     quant_pre_process(str(plain), str(prepared), skip_symbolic_shape=True)
-    quantize_static(
-        str(prepared), str(quantized), _Calibration(calibration), per_channel=True, weight_type=QuantType.QInt8
-    )
+    # Products of unsigned activations and signed weights are those that processors have instructions for.
+    types = {"activation_type": QuantType.QUInt8, "weight_type": QuantType.QInt8}
+    quantize_static(str(prepared), str(quantized), _Calibration(calibration), per_channel=True, **types)
     return plain.read_bytes(), quantized.read_bytes()
 
 
@@ -106,7 +106,9 @@ class _Calibration:
     """Frames of some clips, one after the other, as onnxruntime asks for them."""
 
     def __init__(self, clips: list[np.ndarray]) -> None:
-        picked = [clip[len(clip) * number // CALIBRATION_FRAMES] for clip in clips for number in range(CALIBRATION_FRAMES)]
+        picked = [
+            clip[len(clip) * number // CALIBRATION_FRAMES] for clip in clips for number in range(CALIBRATION_FRAMES)
+        ]
         self._frames = iter([{"frames": frame[None]} for frame in picked])
 
     def get_next(self) -> dict[str, np.ndarray] | None:

@@ -52,7 +52,7 @@ def write_page(folder: Path) -> None:
         "",
         f"![Figures of this package relative to those of other tools]({CHART_NAME})",
         "",
-        f"{sum(met)} of {len(met)} goals are met. The output of `{content['command']}`: medians of interleaved rounds.",
+        f"{sum(met)} of {len(met)} goals are met. Output of `{content['command']}`: medians of interleaved rounds.",
         ", ".join(f"{name} {value}" for name, value in content["environment"].items()) + ".",
         "",
         "| what; compared with | this package | the other tool | goal | met |",

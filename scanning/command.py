@@ -78,7 +78,13 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         "--batch-size", type=int, metavar="N", help="frames per batch for the timeline (default: 8 on a CPU, else 32)"
     )
     add_speed_arguments(group)
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes (default: 1)")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of worker processes (default: 1 on a CPU; on a GPU, they read the videos: one per core, at most "
+        "16, and 1 with a timeline)",
+    )
 
 
 def add_model_arguments(group: "argparse._ActionsContainer") -> None:

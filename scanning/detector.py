@@ -15,6 +15,7 @@ from ..common.logistic import sigmoid
 from ..common.memory import return_free_memory
 from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_url
+from ..video_sources import read_ahead
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import Opinion, ensemble_timeline
@@ -113,7 +114,7 @@ class Detector:
             on_progress: Called with the position of the timeline in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+            with VideoReader(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 return replace(examination, result=replace(examination.result, provenance=provenance()))
         except ValueError as error:
@@ -181,6 +182,23 @@ class Detector:
     def judge(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
         return self.join(video, self.opinions(video))
+
+    def judge_all(self, videos: Sequence[ReadVideo]) -> list[VideoResult]:
+        """Score several videos whose clips were read; their clips pass the networks together."""
+        opinions: list[list[Opinion]] = [[] for _ in videos]
+        for number, model in enumerate(self.models):
+            clips = [clip for video in videos for clip in video.clips[number]]
+            # Pictures that are not resized can differ in size from video to video.
+            if len({clip.frames.shape for clip in clips}) > 1:
+                return [self.judge(video) for video in videos]
+            said, first = self.judge_clips(model, clips) if clips else None, 0
+            for video, of_video in zip(videos, opinions, strict=True):
+                if said is not None:
+                    own = slice(first, first + len(video.clips[number]))
+                    logits = ClipLogits(said.logits[own], said.frame_logits[own])
+                    of_video.append(self._opinion(model, logits, video.faces[number]))
+                    first = own.stop
+        return [self.join(video, of_video) for video, of_video in zip(videos, opinions, strict=True)]
 
     def opinions(self, video: ReadVideo) -> list[Opinion]:
         """The opinion of each model on a video whose clips were read."""
@@ -281,10 +299,12 @@ class Detector:
         """The logits of clips of the same length."""
         # Batches are not faster on a CPU.
         size = 1 if model.device == "cpu" else CLIPS_PER_PASS
-        parts = [
-            model.judge(np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]]))
+        passes = (
+            np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
             for first in range(0, len(clips), size)
-        ]
+        )
+        # A GPU computes while the next pass is prepared.
+        parts = [model.judge(pixels) for pixels in (passes if size == 1 else read_ahead(passes))]
         return ClipLogits(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
         )
@@ -321,7 +341,7 @@ class Detector:
 
 
 @contextlib.contextmanager
-def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+def reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
     """Read the Content Credentials of a local file in another process while the video is scored."""
     if is_url(str(path)):
         yield lambda: None

@@ -26,7 +26,9 @@ class ScanPlan:
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
-        workers: Number of worker processes. Each loads the models.
+        workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which
+            one process judges; with a timeline, each loads the models there too. By default one without a worker
+            process, and on a GPU one per core, at most 16.
         output: Folder in which every result is stored as soon as it is available. A scan with the same plan resumes
             from it.
         report: HTML file with the results, the timelines and the pictures.
@@ -52,7 +54,7 @@ class ScanPlan:
     models: Sequence[str | Path] = ()
     device: str = "auto"
     settings: ScanSettings = field(default_factory=ScanSettings)
-    workers: int = 1
+    workers: int | None = None
     output: str | Path | None = None
     report: str | Path | None = None
     csv: str | Path | None = None
@@ -63,7 +65,7 @@ class ScanPlan:
         for name in ("sources", "lists", "models"):
             if isinstance(getattr(self, name), str | Path):
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
-        if not 1 <= self.workers <= MAX_WORKERS:
+        if self.workers is not None and not 1 <= self.workers <= MAX_WORKERS:
             raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
         if self.annotate is not None and self.output is not None:
             raise UsageError("--annotate is for a single video and cannot be combined with --output.")
