@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from . import commands, networks, quantization, reading, scans, training
+from . import commands, gpu, networks, quantization, reading, scans, training
 from .bench import Bench
 from .measuring import Row
 from .report import environment, write, write_page
@@ -33,7 +33,7 @@ GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
     "loading": networks.loading,
     "folder": scans.folder,
     "training": training.training,
-    "gpu": networks.gpu,
+    "gpu": gpu.gpu,
 }
 
 
