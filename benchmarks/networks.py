@@ -69,7 +69,7 @@ def _forward_rows(preset: str, network: Any, by_onnx: OnnxModel | None, goal: st
         ways["eager, frame after frame"] = partial(plain_forward, network, pixels, stepwise=True)
     if by_onnx is not None:
         array = pixels.numpy()
-        ways["onnx"] = lambda: torch.from_numpy(by_onnx.judge(array).logits)
+        ways["onnx"] = lambda: torch.from_numpy(by_onnx.compute_logits(array).logits)
     if all(map(is_installed, ENGINES["OpenVINO"])):
         with torch.inference_mode(False), torch.no_grad():
             backbone = copy.deepcopy(network.deepfake.frame_encoder.backbone)

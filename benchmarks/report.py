@@ -48,7 +48,7 @@ def write_page(folder: Path) -> None:
     (folder / CHART_NAME).write_text(draw(chosen), encoding="utf-8")
     met = [row.is_met for row in rows if row.is_met is not None]
     lines = [
-        "# Speed beside the peers",
+        "# Speed compared with other tools",
         "",
         f"![Figures of this package relative to those of other tools]({CHART_NAME})",
         "",
@@ -61,7 +61,7 @@ def write_page(folder: Path) -> None:
         "",
         "## Every row",
         "",
-        "Ratios below 1 are faster than the peer. Without a goal: for information.",
+        "A ratio below 1 means that this package is faster. Rows without a goal are for information.",
         "",
         "| group | what | figure | goal | met | ours | peer | exactness |",
         "|---|---|---|---|---|---|---|---|",

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Score many videos with models on a GPU: worker processes read, and this process judges what they have read.
+Score many videos with models on a GPU: worker processes read, and this process scores what they have read.
 
 Workers decode, search for faces and crop, for which they load neither torch nor the models; the crops of all videos
 that are ready pass the networks together. A worker that dies of a video takes no other video with it.
@@ -27,7 +27,7 @@ from .settings import ScanSettings
 from .workers import WorkerError, spawned_pool
 
 
-# Videos that wait or are read for each worker, so that none is idle while this process judges.
+# Videos that wait or are read for each worker, so that none is idle while this process scores.
 _VIDEOS_PER_WORKER = 2
 
 
@@ -60,7 +60,7 @@ def examine_on_device(detector: Detector, paths: Sequence[str], num_workers: int
         suspects: list[str] = []
         yield from _examine_together(detector, waiting, suspects, num_workers)
         for path in suspects:
-            yield from _judge(detector, [_read_apart(detector, path)])
+            yield from _score(detector, [_read_apart(detector, path)])
 
 
 def _examine_together(
@@ -80,7 +80,7 @@ def _examine_together(
                 for future in wait(running, return_when=FIRST_COMPLETED).done:
                     read.append(future.result())
                     del running[future]
-                yield from _judge(detector, read)
+                yield from _score(detector, read)
     except BrokenProcessPool:
         suspects += running.values()
 
@@ -100,8 +100,8 @@ def _read_apart(detector: Detector, path: str) -> _Read:
         return _Read(path=path, error=as_video_error(path, error))
 
 
-def _judge(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
-    results = iter(detector.judge_all([one.video for one in read if one.video is not None]))
+def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
+    results = iter(detector.score_together([one.video for one in read if one.video is not None]))
     for one in read:
         if one.error is None:
             result = next(results)

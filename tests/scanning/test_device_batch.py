@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos that worker processes read and one process judges together get the results that they get alone."""
+"""Videos that worker processes read and one process scores together get the results that they get alone."""
 
 import subprocess
 import sys
@@ -74,13 +74,13 @@ def test_a_pass_has_the_faces_of_several_videos(videos, detector, monkeypatch):
         def __getattr__(self, name):
             return getattr(network, name)
 
-        def judge(self, pixel_values):
+        def compute_logits(self, pixel_values):
             passes.append(len(pixel_values))
-            return network.judge(pixel_values)
+            return network.compute_logits(pixel_values)
 
     read = [read_video(path, detector.processors, detector.settings) for path in videos[:2]]
     monkeypatch.setattr(detector, "models", [OnDevice()])
-    detector.judge_all(read)
+    detector.score_together(read)
     assert passes == [3]
 
 
