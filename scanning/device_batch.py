@@ -23,6 +23,7 @@ from .detector import Detector, reading_provenance
 from .evidence import Examination
 from .preprocessing import Preprocessing, UnsupportedChoiceError
 from .provenance import Provenance
+from .results import VideoResult
 from .settings import ScanSettings
 from .workers import WorkerError, spawned_pool
 
@@ -101,13 +102,25 @@ def _read_apart(detector: Detector, path: str) -> _Read:
 
 
 def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
-    results = iter(detector.score_together([one.video for one in read if one.video is not None]))
+    videos = [one.video for one in read if one.video is not None]
+    try:
+        results = iter(detector.score_together(videos))
+    except ValueError:
+        # One of them fails, which must not fail the others.
+        results = iter([_score_alone(detector, video) for video in videos])
     for one in read:
         if one.error is None:
             result = next(results)
         else:
             result = replace(detector.refuse(one.path, one.error, one.warnings), **one.known)
         yield Examination(result=replace(result, provenance=one.provenance))
+
+
+def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
+    try:
+        return detector.score_clips(video)
+    except ValueError as error:
+        return detector.refuse(video.path, as_video_error(video.path, error))
 
 
 def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSampler], ScanSettings]:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from deepfake_video.scanning import batch, device_batch
-from deepfake_video.scanning.clip_reading import read_video
+from deepfake_video.scanning.clip_reading import ReadVideo, read_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.device_batch import examine_on_device
 from deepfake_video.scanning.evidence import Examination
@@ -89,6 +89,24 @@ def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(videos
     results = in_order(examine_on_device(detector, videos, 2))
     assert [result.status for result in results] == ["unreadable", "ok", "decode_error"]
     assert "process that read it died" in results[0].message
+
+
+def test_a_video_whose_scoring_fails_does_not_fail_the_others(videos, detector, monkeypatch):
+    def fail(read):
+        if any(Path(video.path).name == "a.mp4" for video in ([read] if isinstance(read, ReadVideo) else read)):
+            raise ValueError("no such frame")
+        return scored(read)
+
+    scored = detector.score_clips
+    monkeypatch.setattr(detector, "score_together", fail)
+    monkeypatch.setattr(detector, "score_clips", fail)
+    read = [
+        device_batch._Read(path=path, video=read_video(path, detector.processors, detector.settings))
+        for path in videos[:2]
+    ]
+    failed, other = in_order(device_batch._score(detector, read))
+    assert (failed.status, other.status) == ("decode_error", "ok")
+    assert "no such frame" in failed.message
 
 
 def test_it_is_the_way_of_a_scan_on_a_gpu_unless_there_is_a_timeline(videos, detector, monkeypatch):
