@@ -98,9 +98,8 @@ def first_answer(bench: Bench) -> Iterator[Row]:
     ):
         samples = {"ours": [getattr(run, name) for run in ours], "peer": [getattr(run, name) for run in peer]}
         medians = {way: statistics.median(values) for way, values in samples.items()}
-        digits = 0 if unit == "MB" else 2
-        shown = [f"{medians[way]:.{digits}f} {unit}" for way in ("ours", "peer")]
-        yield Row("first answer", f"{what}, {unit}", medians["ours"], goal, *shown,
+        shown = {way: f"{median:.{0 if unit == 'MB' else 2}f} {unit}" for way, median in medians.items()}
+        yield Row("first answer", f"{what}, {unit}", medians["ours"], goal, shown["ours"], shown["peer"],
                   "peer: Transformers' reader, MTCNN on each frame, eager torch", samples)  # fmt: skip
 
 

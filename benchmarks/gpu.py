@@ -70,7 +70,10 @@ def _compiled(what: str, network: Any, rounds: int) -> Row:
     plain, compiled = _on_gpu(network, "bfloat16"), _on_gpu(network, "bfloat16")
     compiled.compile()
     pinned = random_pixels(network, CLIPS_PER_PASS).pin_memory()
-    ways = {"ours": partial(_run, compiled, pinned), "peer": partial(_run, plain, pinned)}
+    ways: dict[str, Callable[[], Any]] = {
+        "ours": partial(_run, compiled, pinned),
+        "peer": partial(_run, plain, pinned),
+    }
     times, answers = interleave(ways, max(rounds, 5))
     return compare("gpu", what, times["ours"], times["peer"],
                    exactness=relative_difference(answers["ours"], answers["peer"]))  # fmt: skip

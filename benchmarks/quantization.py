@@ -38,7 +38,7 @@ def int8(bench: Bench) -> Iterator[Row]:
         why = f"{', '.join(missing)} not installed" if missing else "its AUC needs --labelled FOLDER (real/, fake/)"
         yield Row("int8", WHAT, exactness=f"not measured: {why}")
         return
-    from sklearn.metrics import roc_auc_score
+    from sklearn.metrics import roc_auc_score  # type: ignore[import-untyped]
 
     detector = Detector([], device="cpu")
     model = detector.models[0]
@@ -82,8 +82,8 @@ def _read_clips(folder: Path, detector: Detector) -> tuple[list[np.ndarray], lis
 def _quantize(folder: Path, calibration: list[np.ndarray]) -> tuple[bytes, bytes]:
     """The frame encoder with its weights in one file, and the same in int8."""
     import onnx
-    from onnxruntime.quantization import QuantType, quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
+    from onnxruntime.quantization import QuantType, quantize_static  # type: ignore[import-untyped]
+    from onnxruntime.quantization.shape_inference import quant_pre_process  # type: ignore[import-untyped]
 
     checkpoint = default_checkpoint()
     weights = safetensors.numpy.load_file(checkpoint / WEIGHTS_NAME)

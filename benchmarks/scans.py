@@ -45,7 +45,7 @@ def _whole_frames(bench: Bench) -> Row:
     path = bench.face_clip()
     with VideoReader(path) as reader:
         frames = np.stack([frame for _, frame in reader.frames(even_indices(path)[::4])])
-    ways = {"ours": partial(make_detector(FaceCropSettings()).detect, frames),
+    ways: dict[str, Callable[[], Any]] = {"ours": partial(make_detector(FaceCropSettings()).detect, frames),
             "peer": partial(PlainMTCNN().detect, frames)}  # fmt: skip
     times, answers = interleave(ways, max(bench.rounds, 5))
     found = [sum(map(len, answers[way])) for way in ("ours", "peer")]

@@ -7,6 +7,7 @@ judges the crops as `from_pretrained` loads it, all with the threads that torch 
 """
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ def main(path: str, folder: str) -> None:
 
     with av.open(path) as container:
         total = container.streams.video[0].frames
-    frames = read_transformers(path, np.linspace(0, total - 1, NUM_FRAMES).astype(int))
+    frames = read_transformers(Path(path), np.linspace(0, total - 1, NUM_FRAMES).astype(int))
     network = DeepfakeForVideoClassification.from_pretrained(folder).eval()
     side, detector, crops = network.config.image_size, PlainMTCNN(), []
     for frame in frames:
