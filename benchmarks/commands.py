@@ -2,6 +2,7 @@
 """Rows of whole commands, as someone who waits for them sees them: start, first answer, memory, and a busy machine."""
 
 import contextlib
+import json
 import os
 import statistics
 import subprocess
@@ -21,6 +22,15 @@ ROOT = Path(__file__).resolve().parent.parent
 HELP = [sys.executable, "-m", "deepfake_video.cli", "--help"]
 # What a script of the same task imports before it can parse its arguments.
 USUAL_IMPORTS = [sys.executable, "-c", "import torch, torchvision, transformers, facenet_pytorch, av"]
+LAUNCHER = """
+import json, os, sys, time
+start = time.perf_counter()
+silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+process = os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent)
+_, status, usage = os.wait4(process, 0)
+wall, cpu = time.perf_counter() - start, usage.ru_utime + usage.ru_stime
+print(json.dumps([wall, cpu, usage.ru_maxrss, os.waitstatus_to_exitcode(status)]))
+"""
 NUM_BUSY = 3
 # A process that computes without memory or vectors; what it takes longer beside others is the fair share.
 COMPUTE = "import hashlib\nfor _ in range(60_000): hashlib.blake2b(bytes(16384)).digest()"
@@ -43,18 +53,16 @@ class Run:
 
 def run(command: Sequence[str], folder: Path) -> Run:
     """Run a command to its end with compiled modules, as they are where a package is installed."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, env=_environment(folder), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    # A process counts the memory of the one that it was forked from, so a small one in between starts the command.
+    launcher = [sys.executable, "-S", "-c", LAUNCHER, *command]
+    done = subprocess.run(
+        launcher, cwd=folder, env=_environment(folder), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=True
     )
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - start
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"{' '.join(command[:4])} … ended with {process.returncode}")
+    wall, cpu, peak, code = json.loads(done.stdout)
+    if code:
+        raise RuntimeError(f"{' '.join(command[:4])} … ended with {code}")
     # Linux counts in KiB, macOS in bytes.
-    peak = usage.ru_maxrss / 1e6 * (1 if sys.platform == "darwin" else 1024)
-    return Run(wall, usage.ru_utime + usage.ru_stime, peak)
+    return Run(wall, cpu, peak / 1e6 * (1 if sys.platform == "darwin" else 1024))
 
 
 def _environment(folder: Path) -> dict[str, str]:
