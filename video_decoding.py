@@ -146,6 +146,10 @@ class VideoReader:
         self._file.close()
         self._cache.clear()
 
+    def release_frames(self) -> None:
+        """Free the frames that were kept for later calls of [`frames`], which then decode them again."""
+        self._cache.clear()
+
     def sha256(self) -> str | None:
         """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole."""
         return hash_open_file(self._file)

@@ -4,15 +4,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
 
-__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "select_frames", "select_timestamps"]
+__all__ = [
+    "NOMINAL_FPS",
+    "FrameArray",
+    "FrameCache",
+    "FrameSource",
+    "read_ahead",
+    "select_frames",
+    "select_timestamps",
+]
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
+_Item = TypeVar("_Item")
 
 
 class FrameSource(Protocol):
@@ -60,6 +70,27 @@ class FrameSource(Protocol):
             VideoError: If no frame can be decoded.
         """
         ...
+
+
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an iteration; a thread makes the next one while the caller uses the last.
+
+    Args:
+        items: Such as the result of [`FrameSource.frames`], whose source nothing else may read until the iteration
+            has ended. No item may be `None`.
+
+    Example:
+
+        >>> import numpy as np
+        >>> clip = FrameArray(np.zeros((3, 8, 8, 3), np.uint8))
+        >>> [index for index, frame in read_ahead(clip.frames([0, 2]))]
+        [0, 2]
+    """
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
 
 
 class FrameCache(dict[int, np.ndarray]):

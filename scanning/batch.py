@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score many videos: one after the other or in worker processes, and optionally store the results."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -19,6 +20,9 @@ from .store import ResultStore
 
 if TYPE_CHECKING:
     from .detector import Detector
+
+# Processes that read for a GPU unless the user chose a number.
+_MOST_READERS = 16
 
 
 def examine_all(
@@ -62,7 +66,7 @@ def examine_all(
         require_ray()
     detector = Detector(plan.model_names, device=device, settings=settings)
     if plan.output is None:
-        yield from _examine(plan, detector, group.share(paths), on_progress)
+        yield from _examine(plan, detector, group.share(paths), on_progress, group.size)
         return
     with ResultStore(
         plan.output, function=detector.describe(), needs_pictures=plan.needs_pictures, rank=group.rank
@@ -74,7 +78,7 @@ def examine_all(
                 evidence = store.pictures(kept[path]) if plan.needs_pictures else None
                 yield Examination(result=kept[path], evidence=evidence, is_kept=True)
         missing = [path for path in share if path not in kept]
-        for examination in _examine(plan, detector, missing, on_progress):
+        for examination in _examine(plan, detector, missing, on_progress, group.size):
             # The workers of a cluster have stored it.
             if plan.ray is None:
                 store.add(examination.result, examination.evidence)
@@ -83,20 +87,31 @@ def examine_all(
 
 
 def _examine(
-    plan: ScanPlan, detector: "Detector", paths: Sequence[str], on_progress: Callable[[float], None]
+    plan: ScanPlan,
+    detector: "Detector",
+    paths: Sequence[str],
+    on_progress: Callable[[float], None],
+    num_processes: int,
 ) -> Iterator[Examination]:
     if plan.ray is not None and paths:
         from .cluster import examine_on_cluster
 
         yield from examine_on_cluster(plan, detector.settings, paths)
         return
-    if plan.workers == 1 or len(paths) < 2:
+    is_read_apart = detector.device != "cpu" and not (detector.settings.timeline or plan.needs_pictures)
+    readers = min((os.cpu_count() or 1) // num_processes, _MOST_READERS)
+    workers = plan.workers or (max(1, readers) if is_read_apart else 1)
+    if workers == 1 or len(paths) < 2:
         for path in paths:
             yield detector.examine(path, with_evidence=plan.needs_pictures, on_progress=on_progress)
-        return
-    from .workers import examine_in_workers
+    elif is_read_apart:
+        from .device_batch import examine_on_device
 
-    yield from examine_in_workers(plan, detector, paths)
+        yield from examine_on_device(detector, paths, workers)
+    else:
+        from .workers import examine_in_workers
+
+        yield from examine_in_workers(plan, detector, paths)
 
 
 def _fail_all(plan: ScanPlan, paths: Sequence[str]) -> list[Examination]:

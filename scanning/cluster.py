@@ -67,7 +67,7 @@ def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[s
     with ExitStack() as stack:
         _connect(plan, stack)
         device = "cuda" if plan.gpus_per_worker and plan.device == "auto" else plan.device
-        workers = min(plan.workers, len(paths)) if plan.workers > 1 else 0
+        workers = min(plan.workers, len(paths)) if plan.workers else 0
         # A worker has one core.
         settings = settings.for_processes(os.cpu_count() or 1)
         slots = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)

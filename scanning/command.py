@@ -15,7 +15,7 @@ from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.interrupts import unfinished
 from ..common.text import printable
-from ..common.threads import THREADS_VARIABLE, limit_threads, wanted_threads
+from ..common.threads import THREADS_VARIABLE, limit_threads
 from ..video_errors import VideoLimits
 from .inputs import Inputs
 from .plan import ScanObserver, ScanPlan, ScanResult
@@ -90,9 +90,9 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--workers",
         type=int,
-        default=1,
         metavar="N",
-        help="number of worker processes (default: 1; with --ray: as many as the cluster has cores)",
+        help="number of worker processes (default: 1 on a CPU; on a GPU, they read the videos: one per core, at most "
+        "16, and 1 with a timeline; with --ray: as many as the cluster has cores)",
     )
     group.add_argument(
         "--ray",
@@ -151,8 +151,8 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--threads",
         type=int,
         metavar="N",
-        help=f"threads per process for inference and for decoding (default: {THREADS_VARIABLE} or 1 for inference; "
-        "for decoding, one per core, divided among the processes)",
+        help="threads per process for inference and for decoding (default: one per core, divided among the processes; "
+        f"for inference {THREADS_VARIABLE} if it is set, and 1 with torch or several workers)",
     )
 
 
@@ -170,7 +170,7 @@ def use_threads(count: int | None) -> VideoLimits | None:
         UsageError: If the number is out of range, or an environment variable with a limit is invalid.
     """
     try:
-        limit_threads(wanted_threads(count))
+        limit_threads(count)
         return None if count is None else replace(VideoLimits.from_environment(), decode_threads=count)
     except ValueError as error:
         raise UsageError(str(error)) from error

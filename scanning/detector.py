@@ -12,8 +12,10 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
+from ..common.memory import return_free_memory
 from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_address
+from ..video_sources import read_ahead
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
@@ -112,7 +114,7 @@ class Detector:
             on_progress: Function called with the current position in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+            with VideoReader(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
                 return replace(examination, result=result)
@@ -128,6 +130,10 @@ class Detector:
             # With its hash and length, a scan that is resumed does not read the file again.
             known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
+        if not self.settings.timeline:
+            # Inference needs the memory.
+            reader.release_frames()
+            return_free_memory()
         examination = Examination(result=self.score_clips(video))
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
@@ -177,6 +183,23 @@ class Detector:
     def score_clips(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
         return self.combine(video, self.predictions(video))
+
+    def score_together(self, videos: Sequence[ReadVideo]) -> list[VideoResult]:
+        """Score several videos whose clips were read; their clips pass the networks together."""
+        predictions: list[list[ModelPrediction]] = [[] for _ in videos]
+        for number, model in enumerate(self.models):
+            clips = [clip for video in videos for clip in video.clips[number]]
+            # Frames that are not resized can differ in size from video to video.
+            if len({clip.frames.shape for clip in clips}) > 1:
+                return [self.score_clips(video) for video in videos]
+            logits, first = self.clip_logits(model, clips) if clips else None, 0
+            for video, of_video in zip(videos, predictions, strict=True):
+                if logits is not None:
+                    own = slice(first, first + len(video.clips[number]))
+                    part = ClipLogits(logits.logits[own], logits.frame_logits[own])
+                    of_video.append(self._prediction(model, part, video.faces[number]))
+                    first = own.stop
+        return [self.combine(video, of_video) for video, of_video in zip(videos, predictions, strict=True)]
 
     def predictions(self, video: ReadVideo) -> list[ModelPrediction]:
         """The prediction of each model on a video whose clips were read."""
@@ -279,12 +302,12 @@ class Detector:
         """The logits of clips of the same length."""
         # Batches are not faster on a CPU.
         size = 1 if model.device == "cpu" else CLIPS_PER_PASS
-        parts = [
-            model.compute_logits(
-                np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
-            )
+        passes = (
+            np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
             for first in range(0, len(clips), size)
-        ]
+        )
+        # A GPU computes while the next pass is prepared.
+        parts = [model.compute_logits(pixels) for pixels in (passes if size == 1 else read_ahead(passes))]
         return ClipLogits(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
         )
@@ -321,7 +344,7 @@ class Detector:
 
 
 @contextlib.contextmanager
-def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+def reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
     """Read the Content Credentials of a local file in another process while the video is scored."""
     if is_address(str(path)):
         yield lambda: None

@@ -27,7 +27,9 @@ class ScanPlan:
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
-        workers: Number of worker processes, each of which loads the models. On a cluster, 1 means one per core.
+        workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which
+            one process scores; with a timeline, each loads the models there too. By default one without a worker
+            process, on a GPU one per core, at most 16, and on a cluster one per core.
         ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
             required, as a folder or address that all its machines can reach.
         gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
@@ -56,7 +58,7 @@ class ScanPlan:
     models: Sequence[str | Path] = ()
     device: str = "auto"
     settings: ScanSettings = field(default_factory=ScanSettings)
-    workers: int = 1
+    workers: int | None = None
     ray: str | None = None
     gpus_per_worker: float = 0.0
     output: str | Path | None = None
@@ -70,7 +72,7 @@ class ScanPlan:
             if isinstance(getattr(self, name), str | Path):
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
         most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
-        if not 1 <= self.workers <= most:
+        if self.workers is not None and not 1 <= self.workers <= most:
             raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")
         if self.ray is not None:
             self._check_cluster()
