@@ -8,8 +8,10 @@ from typing import Literal, Protocol
 
 import numpy as np
 
+from .video_unread import UnreadRange
 
-__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "select_frames", "select_timestamps"]
+
+__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "MediaReader", "select_frames", "select_timestamps"]
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
@@ -60,6 +62,35 @@ class FrameSource(Protocol):
             VideoError: If no frame can be decoded.
         """
         ...
+
+
+class MediaReader(FrameSource, Protocol):
+    """A file that is read as a [`FrameSource`]: a video, or a photo as its only frame.
+
+    Attributes:
+        is_photo: Whether it is a still picture, which has no time.
+        num_bytes: Size of the compressed frames.
+        gaps: See [`VideoReader`].
+        unread: See [`VideoReader`].
+        undecodable: See [`VideoReader`].
+    """
+
+    is_photo: bool
+    num_bytes: int
+    gaps: dict[int, float]
+    unread: list[UnreadRange]
+    undecodable: set[int]
+
+    def sha256(self) -> str:
+        """Return the SHA-256 of the file in hexadecimal."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+    def __enter__(self) -> MediaReader: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class FrameCache(dict[int, np.ndarray]):

@@ -12,17 +12,19 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
-from ..video_decoding import VideoError, VideoReader
+from ..video_decoding import UnsupportedVideoError, VideoError
 from ..video_errors import is_url
+from ..video_sources import MediaReader
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import Opinion, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_function
 from .framewise import fake_margin, list_frames
-from .illustrating import gather_evidence
+from .illustrating import gather_evidence, photo_windows
+from .media import open_media
 from .provenance import Provenance, read_provenance
-from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
+from .results import UNTRAINED_WARNING, FaceResult, FrameScore, Media, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
@@ -32,6 +34,10 @@ from .verdict import find_rule
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.
 CLIPS_PER_PASS = 8
+SEQUENCE_HINT = (
+    "the model judges a sequence of frames, and a photo is a single one; use a model that judges frames one by one, "
+    "such as the packaged checkpoint"
+)
 
 
 class Detector:
@@ -112,29 +118,35 @@ class Detector:
             on_progress: Called with the position of the timeline in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+            with open_media(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 return replace(examination, result=replace(examination.result, provenance=provenance()))
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
     def _examine_open(
-        self, path: str | Path, reader: VideoReader, with_evidence: bool, on_progress: Callable[[float], None]
+        self, path: str | Path, reader: MediaReader, with_evidence: bool, on_progress: Callable[[float], None]
     ) -> Examination:
+        media: Media = "image" if reader.is_photo else "video"
         try:
+            if reader.is_photo and any(model.description.judges_sequences for model in self.models):
+                raise UnsupportedVideoError(path, SEQUENCE_HINT)
             video = read_open_video(path, reader, self.processors, self.settings)
         except VideoError as error:
             # With its hash and length, a scan that is resumed does not read the file again.
-            known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
+            duration_s = None if reader.is_photo else reader.duration_s
+            known: dict[str, Any] = {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
         examination = Examination(result=self.judge(video))
+        if reader.is_photo:
+            return self._look_at_photo(reader, video, examination) if with_evidence else examination
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
         return examination
 
     def _look_closer(
         self,
-        reader: VideoReader,
+        reader: MediaReader,
         video: ReadVideo,
         result: VideoResult,
         with_evidence: bool,
@@ -155,6 +167,10 @@ class Detector:
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
         result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
+
+    def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:
+        windows = photo_windows(video, examination.result)
+        return replace(examination, evidence=gather_evidence(reader, video, windows, self.models, self.threshold))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
@@ -234,9 +250,14 @@ class Detector:
             for clips, opinion in zip(video.clips, opinions, strict=True)
             for i in opinion.counted
         ]
-        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        verdict = (
+            self.rule.decide_photo()
+            if video.is_photo
+            else self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        )
         return VideoResult(
             path=video.path,
+            media="image" if video.is_photo else "video",
             status="ok",
             verdict=verdict.verdict,
             verdict_reason=verdict.reason,

@@ -11,16 +11,21 @@ from ..video_errors import FailureReason
 from .provenance import Provenance
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Increase it with every change after which the same files, weights and settings give another score, timeline, face
 # crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
+PHOTO_WARNING = (
+    "a photo shows nothing about motion and time, and the accuracy of the model, which was made for videos, was not "
+    "measured on photos"
+)
 # Name of the packaged checkpoint.
 DEFAULT_ID = "default"
 DEFAULT_TERMS = "default weights: for research use only, unlike the code; see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
+Media = Literal["video", "image"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
 
 
@@ -126,6 +131,8 @@ class VideoResult:
 
     Attributes:
         path: Path or URL of the video as it was given.
+        media: `"video"`, including animated pictures, or `"image"` for a photo, which has no duration and no
+            timeline, and whose only frame is at 0 s; `None` if the file could not be opened.
         status: `"ok"`, or the reason why the video could not be scored.
         verdict: `"likely fake"`, `"undecided"` or `"likely real"`; `None` unless the status is ok.
         verdict_reason: Why, in one sentence; `None` unless the status is ok.
@@ -135,7 +142,8 @@ class VideoResult:
         threshold: Fake probability from which the label is "fake"; `None` if no model was loaded.
         message: Why the video could not be scored, in one sentence; `None` if the status is ok.
         warnings: What a reader of the score should know.
-        duration_s: When the last frame ends, in seconds; `None` if the video could not be opened.
+        duration_s: When the last frame ends, in seconds; `None` for a photo, and if the video could not be
+            opened.
         frames_analyzed: Number of distinct frames behind the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
@@ -166,6 +174,7 @@ class VideoResult:
     """
 
     path: str
+    media: Media | None = None
     status: Status
     verdict: VerdictName | None = None
     verdict_reason: str | None = None
