@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 import io
+from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageCms
 
 
-__all__ = ["to_displayed_pixels"]
+__all__ = ["to_displayed_frames", "to_displayed_pixels"]
 
 # What undoes each orientation of EXIF (CIPA DC-008, tag 0x0112); 1 is upright.
 _UPRIGHT = {
@@ -50,6 +51,15 @@ def to_displayed_pixels(
     return np.array(shown if turn is None else shown.transpose(turn))
 
 
+def to_displayed_frames(images: Any) -> Any:
+    """Return images of any nesting with Pillow's pictures as displayed pixels; a single one becomes a list of one."""
+    if isinstance(images, Image.Image):
+        return [to_displayed_pixels(images)]
+    if isinstance(images, (list, tuple)):
+        return [to_displayed_pixels(i) if isinstance(i, Image.Image) else to_displayed_frames(i) for i in images]
+    return images
+
+
 def _orientation(image: Image.Image, warnings: list[str]) -> object:
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1)
@@ -68,7 +78,9 @@ def _to_srgb(image: Image.Image, warnings: list[str]) -> Image.Image:
             # A conversion from sRGB to itself would only round.
             if mode and "srgb" not in ImageCms.getProfileDescription(profile).lower():
                 source = image if image.mode == mode or mode != "RGB" else image.convert(mode)
-                converted = ImageCms.profileToProfile(source, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+                converted = ImageCms.profileToProfile(
+                    source, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
+                )
                 return converted or image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             warnings.append("its colour profile cannot be used; its colours were taken for sRGB")

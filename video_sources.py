@@ -11,7 +11,15 @@ import numpy as np
 from .video_unread import UnreadRange
 
 
-__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "MediaReader", "select_frames", "select_timestamps"]
+__all__ = [
+    "NOMINAL_FPS",
+    "FrameArray",
+    "FrameCache",
+    "FrameSource",
+    "MediaReader",
+    "select_frames",
+    "select_timestamps",
+]
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0

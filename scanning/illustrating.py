@@ -72,7 +72,9 @@ def photo_windows(video: ReadVideo, result: VideoResult) -> list[Window]:
         entry = TimelineEntry(start_s=0.0, end_s=0.0, fake_probability=probability or 0.0, track_id=track_id)
         turns, size = (0, None) if track is None else (track.quarter_turns, track.size)
         boxes = None if track is None else track.boxes
-        windows.append(Window(entry=entry, frame_indices=np.zeros(1, int), boxes=boxes, quarter_turns=turns, size=size))
+        windows.append(
+            Window(entry=entry, frame_indices=np.zeros(1, int), boxes=boxes, quarter_turns=turns, size=size)
+        )
     return windows
 
 

@@ -21,7 +21,11 @@ _LISTED_AS_VIDEO = (".gif", ".apng")
 PHOTO_EXTENSIONS = frozenset({name for names in EXTENSIONS_OF.values() for name in names}.difference(_LISTED_AS_VIDEO))
 _HEAD_BYTES = 64
 # Major brands of still pictures (ISO/IEC 23008-12, annex B); "mif1" leaves the codec to the compatible brands.
-_HEIF_BRANDS, _AVIF_BRANDS, _OPEN_BRANDS = (b"heic", b"heix", b"heim", b"heis"), (b"avif",), (b"mif1", b"mif2", b"miaf")
+_HEIF_BRANDS, _AVIF_BRANDS, _OPEN_BRANDS = (
+    (b"heic", b"heix", b"heim", b"heis"),
+    (b"avif",),
+    (b"mif1", b"mif2", b"miaf"),
+)
 _OTHER_PICTURES = rb"BM|II\*\x00|MM\x00\*|\x00\x00\x01\x00|8BPS|\xff\x0a|\x00\x00\x00\x0c(JXL |jP  )"
 
 
@@ -155,4 +159,12 @@ def _skip_colours(file: IO[bytes], flags: bytes) -> None:
         file.seek(3 << (flags[0] & 7) + 1, 1)
 
 
-__all__ = ["EXTENSIONS_OF", "PHOTO_EXTENSIONS", "is_animated_gif", "is_other_picture", "photo_format", "webp_durations_ms", "webp_size"]
+__all__ = [
+    "EXTENSIONS_OF",
+    "PHOTO_EXTENSIONS",
+    "is_animated_gif",
+    "is_other_picture",
+    "photo_format",
+    "webp_durations_ms",
+    "webp_size",
+]

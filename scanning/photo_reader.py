@@ -143,7 +143,9 @@ class PhotoReader:
         except OSError as error:
             raise VideoUnreadableError(self._source, f"it cannot be read ({error.strerror or error})") from None
         if len(content) > MAX_PHOTO_BYTES:
-            raise VideoTooLargeError(self._source, f"the photo is larger than {MAX_PHOTO_BYTES:,} bytes; scale it down")
+            raise VideoTooLargeError(
+                self._source, f"the photo is larger than {MAX_PHOTO_BYTES:,} bytes; scale it down"
+            )
         return content
 
     def _open(self) -> Image.Image:
