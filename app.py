@@ -20,28 +20,25 @@ from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
     from .scanning.results import VideoResult
+    from .scanning.texts import Texts
 
 MAX_FILE_SIZE = "200mb"
 MAX_WAITING = 16
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
-TITLE = "deepfake-video"
 EXAMPLE_NAME = "drawn-face.mp4"
 # Removal of files that Gradio keeps: seconds between two searches for them, and their minimum age in seconds.
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
-INTRODUCTION = """# Is a face in this video manipulated?
-Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
-compression, and does not check the sound."""
-WHAT_TO_DO = {
-    "unsupported": "This is not a video that can be read; choose a video file such as MP4, MOV or WebM.",
-    "not_found": "There is no video at this place; choose another one.",
-}
+# What failed because of the choice of the file, and not because of the video, is one sentence instead of a report.
+ADVISED = ("unsupported", "not_found")
 # Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
 FIT_REPORT = """
+element.setAttribute("aria-live", "polite");
 const fit = () => {
   const frame = element.querySelector("iframe.report");
   if (!frame || frame.dataset.fits) return;
@@ -155,27 +152,33 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     """
     import gradio as gr
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
-        gr.Markdown(INTRODUCTION)
-        video = gr.File(label="Video file", type="filepath", height=140)
+    from .scanning.texts import Texts
+
+    texts = Texts.read()
+    title, heading, introduction, caution, limits = (
+        texts.plain(f"demo.{name}") for name in ("title", "heading", "introduction", "caution", "limits")
+    )
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
+        gr.Markdown(f"# {heading}\n{introduction}\n**{caution}** {limits}")
+        video = gr.File(label=texts.plain("demo.video"), type="filepath", height=140)
         address = gr.Textbox(
-            label="Or the address of a video file (not of a page that shows it)",
-            placeholder="https://…",
+            label=texts.plain("demo.address"),
+            placeholder=texts.plain("demo.address_example"),
             max_lines=1,
             visible=with_addresses,
         )
-        button = gr.Button("Check video", variant="primary")
-        report = gr.DownloadButton("Download report", visible=False)
+        button = gr.Button(texts.plain("demo.check"), variant="primary")
+        report = gr.DownloadButton(texts.plain("demo.download"), visible=False)
         # The height is that of the progress, which Gradio draws over the result.
-        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False, min_height=120)
+        page = gr.HTML(_paragraph(texts("demo.nothing_yet")), js_on_load=FIT_REPORT, padding=False, min_height=120)
         gr.Examples(
             [[path] for path in _write_examples(folder)],
             [video],
-            label="Example (a drawing, so its score means nothing)",
+            label=texts.plain("demo.example"),
         )
         outputs = [page, report]
         served = ServedFiles()
-        button.click(_handler(detector, folder, served), [video, address], outputs, api_name="predict")
+        button.click(_handler(detector, folder, served, texts), [video, address], outputs, api_name="predict")
 
         def leave(request: gr.Request) -> None:
             served.remove(request.session_hash)
@@ -231,7 +234,7 @@ class ServedFiles:
                 path.unlink(missing_ok=True)
 
 
-def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callable[..., list[Any]]:
+def _handler(detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts") -> Callable[..., list[Any]]:
     import gradio as gr
 
     from .scanning.stretches import clock
@@ -245,32 +248,36 @@ def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callabl
         served.remove(request.session_hash, but=path)
         address = (address or "").strip()
         if path is None and not address:
-            return describe_nothing("Choose a video first.")
+            return describe_nothing(texts("demo.no_video"))
         if path is None and not is_url(address):
-            return describe_nothing("An address begins with https:// or http://.")
-        progress(0.0, desc="Reading the video and searching for faces")
+            return describe_nothing(texts("demo.no_address"))
+        progress(0.0, desc=texts.plain("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
         examination = detector.examine(
             path or address,
             with_evidence=True,
-            on_progress=lambda second: progress(None, desc=f"Timeline at {clock(second)}"),
+            on_progress=lambda second: progress(None, desc=texts.plain("demo.timeline_at", time=clock(second))),
         )
-        return describe(examination, report)
+        return describe(examination, report, texts)
 
     return look
 
 
-def describe_nothing(message: str) -> list[Any]:
+def describe_nothing(message: "Markup") -> list[Any]:
     """
     The outputs of the page if there is only a message.
 
     Args:
-        message: One sentence.
+        message: One sentence, safe to insert into HTML.
     """
     import gradio as gr
 
-    return [gr.HTML(f"<p>{html.escape(message)}</p>"), gr.DownloadButton(visible=False)]
+    return [gr.HTML(_paragraph(message)), gr.DownloadButton(visible=False)]
+
+
+def _paragraph(message: "Markup") -> str:
+    return f'<p role="status">{message}</p>'
 
 
 def without_paths(result: "VideoResult") -> "VideoResult":
@@ -286,25 +293,29 @@ def without_paths(result: "VideoResult") -> "VideoResult":
     return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
 
 
-def describe(examination: "Examination", report: Path) -> list[Any]:
+def describe(examination: "Examination", report: Path, texts: "Texts") -> list[Any]:
     """
     Write the report of a video, and return the outputs of the page in their order.
 
     Args:
         examination: The result of the video with its pictures.
         report: The HTML file to write.
+        texts: The texts of the page.
     """
     import gradio as gr
 
+    from .common.text import printable
     from .scanning.html_report import render_report, write_report
 
     result = without_paths(examination.result)
-    if result.status in WHAT_TO_DO:
-        return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
-    write_report(report, [result], [examination.evidence])
+    if result.status in ADVISED:
+        advice = texts(f"demo.{result.status}")
+        return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))
+    write_report(report, [result], [examination.evidence], texts=texts)
     # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.
-    page = html.escape(render_report([result], [examination.evidence], with_script=False))
-    frame = f'<iframe class="report" title="Report" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
+    page = html.escape(render_report([result], [examination.evidence], with_script=False, texts=texts))
+    title = texts("demo.report")
+    frame = f'<iframe class="report" title="{title}" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
     return [gr.HTML(frame), gr.DownloadButton(value=str(report), visible=True)]
 
 

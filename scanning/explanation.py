@@ -10,7 +10,8 @@ from ..common.text import printable
 from .naming import face_name
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
-from .stretches import clock, worst_stretches
+from .stretches import clock, clock_range, worst_stretches
+from .texts import Texts, verdict_key
 from .verdict import verdict_text
 
 
@@ -59,7 +60,7 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ]
     else:
         sections = [
-            ("Verdict", [f"{(result.verdict or 'undecided').capitalize()}.", printable(verdict_text(result))]),
+            ("Verdict", _verdict(result)),
             ("Label", _label(result)),
             ("Which face", _faces(result)),
             ("Which frames", _frames(result)),
@@ -73,6 +74,11 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
     return [(heading, sentences) for heading, sentences in sections if sentences]
 
 
+def _verdict(result: VideoResult) -> list[str]:
+    texts, key = Texts.read(), verdict_key(result)
+    return [f"{texts.plain(f'verdict.{key}')}.", texts.plain(f"band.{key}"), printable(verdict_text(result))]
+
+
 def _label(result: VideoResult) -> list[str]:
     probability, threshold = _numbers(result)
     if UNTRAINED_WARNING in result.warnings:
@@ -80,10 +86,7 @@ def _label(result: VideoResult) -> list[str]:
     side = "at or above" if probability >= threshold else "below"
     return [
         f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
-        f"{side} the threshold of {threshold:g}.",
-        "A score is a reason to examine a video, not proof."
-        if result.label == "fake"
-        else "The model found no strong evidence of manipulation. This does not show that the video is real.",
+        f"{side} the threshold of {threshold:g}. The label is for programs; it does not change the verdict.",
     ]
 
 
@@ -133,7 +136,7 @@ def _times(result: VideoResult) -> list[str]:
     _, threshold = _numbers(result)
     above = [stretch for stretch in stretches if stretch.fake_probability >= threshold]
     worst = stretches[0]
-    where = f"{clock(worst.start_s)}–{clock(worst.end_s)}"
+    where = clock_range(worst.start_s, worst.end_s)
     whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
     if not above:
         return [

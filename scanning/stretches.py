@@ -92,3 +92,23 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds + 1e-6), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def clock_range(start_s: float, end_s: float) -> str:
+    """
+    Format the start and end of a part of a video, with tenths of a second if both lie within one second.
+
+    Args:
+        start_s: Start in seconds.
+        end_s: End in seconds.
+
+    Example:
+
+        >>> from deepfake_video.scanning.stretches import clock_range
+        >>> clock_range(65, 67.9), clock_range(0.2, 0.6)
+        ('1:05–1:07', '0:00.2–0:00.6')
+    """
+    start, end = clock(start_s), clock(end_s)
+    if start == end:
+        start, end = (f"{clock(time)}.{int(time % 1 * 10 + 1e-6)}" for time in (start_s, end_s))
+    return f"{start}–{end}"

@@ -72,7 +72,7 @@ def test_the_index_sorts_and_leads_to_a_video(reports):
         tab.page.click(".index th button >> nth=0")
         assert tab.page.inner_text(first) == "<missing>.mp4"
         tab.page.click(".index >> text=edited.mp4")
-        tab.page.wait_for_selector("details[open] >> text=Labelled fake")
+        tab.page.wait_for_selector("details[open] >> text=Label for programs: fake")
         assert tab.errors == []
 
 

@@ -15,7 +15,11 @@ from browser import DESKTOP, PHONE, open_tab, skip
 from deepfake_video import app
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
+from deepfake_video.scanning.texts import Texts
 from drawn_faces import redness_detector, write_people
+
+
+TEXTS = Texts.read()
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +50,7 @@ def address(folder, gradio):
 
 def test_it_shows_the_report_of_predict(folder, gradio):
     examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
-    shown, report = app.describe(examination, folder / "report.html")
+    shown, report = app.describe(examination, folder / "report.html", TEXTS)
     page = Path(report.value["path"]).read_text(encoding="utf-8")
     assert page == render_report([app.without_paths(examination.result)], [examination.evidence])
     assert html.escape(page.partition("<script>")[0]) in shown.value
@@ -56,7 +60,9 @@ def test_it_shows_the_report_of_predict(folder, gradio):
 
 
 def test_what_cannot_be_judged_has_a_report_without_a_score(folder, gradio):
-    shown, _ = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
+    shown, _ = app.describe(
+        redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html", TEXTS
+    )
     assert "Could not be scored" in shown.value
 
 
@@ -66,8 +72,8 @@ def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio)
         Image.new("RGB", (64, 64), "red").save(folder / name)
     elif name == "notes.txt":
         (folder / name).write_text("no video")
-    shown, report = app.describe(redness_detector(timeline=True).examine(folder / name), folder / "report.html")
-    assert shown.value.startswith(f"<p>{name}: ")
+    shown, report = app.describe(redness_detector(timeline=True).examine(folder / name), folder / "report.html", TEXTS)
+    assert shown.value.startswith(f'<p role="status">{name}: ')
     assert "choose" in shown.value
     assert not report.visible
 
