@@ -60,6 +60,7 @@ class ReadVideo:
         times_s: When each frame of the clips is shown, in seconds, by its index in the video.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
         is_photo: Whether it is a still picture, of which each model scores the only frame once.
+        looked_at: Indices of the sampled frames of all models.
     """
 
     path: str
@@ -72,6 +73,7 @@ class ReadVideo:
     times_s: dict[int, float]
     bits_per_pixel: float | None = None
     is_photo: bool = False
+    looked_at: frozenset[int] = frozenset()
 
     @property
     def people(self) -> list[SeenFace]:
@@ -156,6 +158,7 @@ def read_open_video(
         times_s=times_of(clips, reader.timestamps_s),
         bits_per_pixel=None if reader.is_photo else _bits_per_pixel(reader),
         is_photo=reader.is_photo,
+        looked_at=frozenset(np.concatenate(sampled).tolist()),
     )
 
 

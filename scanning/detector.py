@@ -23,6 +23,7 @@ from .fingerprint import describe_function
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
 from .media import open_media
+from .not_judged import find_not_judged
 from .provenance import Provenance, read_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, Media, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
@@ -137,7 +138,7 @@ class Detector:
             duration_s = None if reader.is_photo else reader.duration_s
             known: dict[str, Any] = {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
-        examination = Examination(result=self.judge(video))
+        examination = Examination(result=replace(self.judge(video), not_judged=find_not_judged(reader, video)))
         if reader.is_photo:
             return self._look_at_photo(reader, video, examination) if with_evidence else examination
         if self.settings.timeline:
@@ -165,7 +166,8 @@ class Detector:
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
-        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
+        not_judged = find_not_judged(reader, video, windows)
+        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline, not_judged=not_judged)
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
+from .not_judged import describe_shortly
 from .results import DEFAULT_ID, DEFAULT_TERMS, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
@@ -201,6 +202,8 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     for result in results:
         name = short_name(result.path)
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning not in _PRINTED_ONCE]
+        if result.timeline and (left_out := describe_shortly(result)):
+            notes.append(f"{name}: {left_out}")
         if result.provenance is not None and result.provenance.is_found:
             notes.append(f"{name}: {printable(result.provenance.summary)}")
     notes += [once for once in _PRINTED_ONCE if any(once in result.warnings for result in results)]

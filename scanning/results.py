@@ -26,6 +26,7 @@ DEFAULT_TERMS = "default weights: for research use only, unlike the code; see ch
 
 Status = Literal["ok"] | FailureReason
 Media = Literal["video", "image"]
+NotJudgedReason = Literal["no_face", "no_new_picture", "undecodable", "no_picture", "cut_off", "other_stream"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
 
 
@@ -122,6 +123,27 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotJudged:
+    """
+    A range of time that was not judged.
+
+    Attributes:
+        start_s: Start, in seconds from the start of the container.
+        end_s: End; `None` if it is unknown.
+        reason: `"no_face"`: no face was found in the sampled frames, or not for long enough; `"no_new_picture"`: the
+            picture stands still, because the file has none for this time; `"undecodable"`: the sampled frames are
+            damaged; `"no_picture"`: there is only sound; `"cut_off"`: beyond the readable part of an incomplete file;
+            `"other_stream"`: a video stream that was not scored.
+        stream: Number of the stream that was not scored.
+    """
+
+    start_s: float
+    end_s: float | None
+    reason: NotJudgedReason
+    stream: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoResult:
     """
     The result of one video.
@@ -153,6 +175,7 @@ class VideoResult:
         frame_rules: For each model, how the score of a face follows from its frames. The score of an ensemble is the
             mean over its models.
         timeline: The windows in order of time; empty unless a timeline was requested.
+        not_judged: The ranges of time that were not judged, in order; empty for photos and unless the status is ok.
         schema_version: Version of these keys.
         version: Version of this package.
         created: UTC time of the result.
@@ -193,6 +216,7 @@ class VideoResult:
     frames: list[FrameScore] = field(default_factory=list)
     frame_rules: list[FrameRule] = field(default_factory=list)
     timeline: list[TimelineEntry] = field(default_factory=list)
+    not_judged: list[NotJudged] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
     version: str = __version__
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -242,6 +266,7 @@ class VideoResult:
                 "frames": [FrameScore(**frame) for frame in content["frames"]],
                 "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
+                "not_judged": [NotJudged(**entry) for entry in content["not_judged"]],
                 "model": ModelIdentity(**content["model"]),
                 "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
             }
