@@ -88,8 +88,9 @@ def _label(result: VideoResult) -> list[str]:
         return [f"The model has random weights, so its score of {probability:.2f} is meaningless."]
     side = "at or above" if probability >= threshold else "below"
     return [
-        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
-        f"{side} the threshold of {threshold:g}. The label is for programs; it does not change the verdict.",
+        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of "
+        f"{_number(probability, threshold)} is {side} the threshold of {threshold:g}. The label is for programs; it "
+        "does not change the verdict.",
     ]
 
 
@@ -102,7 +103,8 @@ def _faces(result: VideoResult) -> list[str]:
         seen = "" if result.media == "image" else f", {_seen(result.faces[0])}"
         return [f"One face was found{seen}. The score of the {media_noun(result)} is its score."]
     sentences = [
-        f"{len(result.faces)} faces were found. The score of the {media_noun(result)} is {_AGGREGATIONS.get(rule, rule)}"
+        f"{len(result.faces)} faces were found. The score of the {media_noun(result)} is "
+        + _AGGREGATIONS.get(rule, rule)
         + (f", that of face {decisive.track_id + 1}." if decisive else ".")
     ]
     for face in result.faces:
