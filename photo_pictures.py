@@ -60,9 +60,10 @@ def to_displayed_frames(images: Any) -> Any:
     return images
 
 
-def _orientation(image: Image.Image, warnings: list[str]) -> object:
+def _orientation(image: Image.Image, warnings: list[str]) -> int:
     try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1)
+        found = image.getexif().get(ExifTags.Base.Orientation, 1)
+        return found if isinstance(found, int) else 1
     except Exception:  # Pillow's parser of EXIF raises whatever damaged data leads to
         warnings.append("its EXIF data is damaged; the picture was taken as upright")
         return 1

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from ..face_cropping import FaceTrack
 from ..video_sources import MediaReader
 from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
@@ -64,9 +65,9 @@ def photo_windows(video: ReadVideo, result: VideoResult) -> list[Window]:
         result: Its result.
     """
     scores = {face.track_id: face.fake_probability for face in result.faces}
-    tracks = [person.track for person in video.people] or [None]
+    tracks: list[FaceTrack | None] = [person.track for person in video.people]
     windows = []
-    for track in tracks:
+    for track in tracks or [None]:
         track_id = None if track is None else track.track_id
         probability = result.fake_probability if track_id is None else scores[track_id]
         entry = TimelineEntry(start_s=0.0, end_s=0.0, fake_probability=probability or 0.0, track_id=track_id)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .results import NotJudged, NotJudgedReason, VideoResult
-from .stretches import clock_range
+from .stretches import clock, clock_range
 
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def describe_range(entry: NotJudged) -> str:
 def range_text(entry: NotJudged) -> str:
     """The times of a range; "from 0:04" if its end is unknown."""
     if entry.end_s is None:
-        return f"from {clock_range(entry.start_s, entry.start_s).partition('–')[0]}"
+        return f"from {clock(entry.start_s)}"
     return clock_range(entry.start_s, entry.end_s)
 
 

@@ -137,16 +137,18 @@ class PhotoReader:
             yield index, picture
 
     def _read(self, file: IO[bytes]) -> bytes:
+        content = bytearray()
         try:
             with file:
-                content = io.BufferedReader(file).read(MAX_PHOTO_BYTES + 1)  # type: ignore[arg-type]
+                while len(content) <= MAX_PHOTO_BYTES and (chunk := file.read(1 << 20)):
+                    content += chunk
         except OSError as error:
             raise VideoUnreadableError(self._source, f"it cannot be read ({error.strerror or error})") from None
         if len(content) > MAX_PHOTO_BYTES:
             raise VideoTooLargeError(
                 self._source, f"the photo is larger than {MAX_PHOTO_BYTES:,} bytes; scale it down"
             )
-        return content
+        return bytes(content)
 
     def _open(self) -> Image.Image:
         """Open the picture with the only decoder that may read it; nothing is decoded before its size is checked."""

@@ -106,8 +106,9 @@ def write_two_streams(path: Path) -> Path:
     """A clip of two seconds with a second video stream of one second."""
     with av.open(str(path), "w") as container:
         streams = [container.add_stream("libx264", rate=10) for _ in range(2)]
-        for stream, num_frames in zip(streams, (20, 10), strict=True):
+        for stream in streams:
             stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for stream, num_frames in zip(streams, (20, 10), strict=True):
             for number in range(num_frames):
                 frame = av.VideoFrame.from_ndarray(np.full((64, 96, 3), 10 * number, np.uint8), format="rgb24")
                 frame.pts, frame.time_base = number, Fraction(1, 10)
