@@ -2,6 +2,7 @@
 """What of a video was not judged: the ranges are those that the clip was made with."""
 
 import json
+import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -20,7 +21,7 @@ from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.not_judged import describe_shortly
 from deepfake_video.scanning.results import NotJudged, VideoResult
 from deepfake_video.scanning.sample import draw_face
-from drawn_faces import FPS, redness_detector, write_people
+from drawn_faces import FPS, redness_detector, write_changing_size, write_people
 
 
 SCHEMA = json.loads((Path(results.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
@@ -100,6 +101,20 @@ def test_an_incomplete_file_is_not_judged_beyond_its_readable_part(tmp_path):
     assert (start_s, reason) == (result.duration_s, "cut_off")
     # The header of the whole file says how long it is.
     assert end_s == pytest.approx(6.0, abs=0.1)
+
+
+def test_damaged_pictures_are_a_range(tmp_path):
+    clip = write_changing_size(tmp_path / "damaged.mkv", [(640, 360)], seconds=3.0)
+    content = bytearray(clip.read_bytes())
+    starts = [found.start() for found in re.finditer(rb"\xff\xd8\xff", content)]
+    assert len(starts) == 3 * FPS
+    for start in starts[FPS : 2 * FPS]:
+        content[start : start + 3000] = bytes(3000)
+    clip.write_bytes(content)
+    result = redness_detector(timeline=True).score(clip)
+    ((start_s, end_s, reason),) = ranges_of(result)
+    assert (start_s, end_s) == pytest.approx((1.0, 2.0), abs=1 / 6)
+    assert reason == "undecodable"
 
 
 def write_two_streams(path: Path) -> Path:
