@@ -9,11 +9,13 @@ Hugging Face Space, `python app.py`, which uses the installed package.
 import argparse
 import html
 import os
+import queue
 import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,6 +61,16 @@ const fit = () => {
 new MutationObserver(fit).observe(element, { childList: true, subtree: true });
 fit();
 """
+# What Gradio's own components lack: a visible focus, and contrast and the name of the field for files.
+ACCESSIBLE_CSS = """
+:focus-visible { outline: 2px solid var(--body-text-color) !important; outline-offset: 2px !important; }
+.or { color: inherit !important; }
+"""
+ACCESSIBLE_JS = """() => {
+  const rename = () => document.querySelector("button[aria-dropeffect][aria-label]")?.removeAttribute("aria-label");
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
+}"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
@@ -126,11 +138,19 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     import gradio as gr
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
+    # One shade darker than the default, on which white text has too little contrast.
+    theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_border_color="*primary_600",
+    )
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
         max_file_size=MAX_FILE_SIZE,
         theme=theme,
+        css=ACCESSIBLE_CSS,
+        js=ACCESSIBLE_JS,
         footer_links=[],
         share=False,
         ssr_mode=False,
@@ -169,8 +189,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
         )
         button = gr.Button(texts.plain("demo.check"), variant="primary")
         report = gr.DownloadButton(texts.plain("demo.download"), visible=False)
-        # The height is that of the progress, which Gradio draws over the result.
-        page = gr.HTML(_paragraph(texts("demo.nothing_yet")), js_on_load=FIT_REPORT, padding=False, min_height=120)
+        page = gr.HTML(_paragraph(texts("demo.nothing_yet")), js_on_load=FIT_REPORT, padding=False)
         gr.Examples(
             [[path] for path in _write_examples(folder)],
             [video],
@@ -178,7 +197,9 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
         )
         outputs = [page, report]
         served = ServedFiles()
-        button.click(_handler(detector, folder, served, texts), [video, address], outputs, api_name="predict")
+        # Progress is told in the place of the result. That of Gradio would cover it.
+        look = _handler(detector, folder, served, texts)
+        button.click(look, [video, address], outputs, api_name="predict", show_progress="minimal")
 
         def leave(request: gr.Request) -> None:
             served.remove(request.session_hash)
@@ -234,32 +255,34 @@ class ServedFiles:
                 path.unlink(missing_ok=True)
 
 
-def _handler(detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts") -> Callable[..., list[Any]]:
+def _handler(
+    detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts"
+) -> Callable[..., Iterator[list[Any]]]:
     import gradio as gr
 
     from .scanning.stretches import clock
     from .video_errors import is_url
 
-    progress_of_gradio = gr.Progress()
-
-    def look(
-        path: str | None, address: str, request: gr.Request, progress: gr.Progress = progress_of_gradio
-    ) -> list[Any]:
+    def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
         address = (address or "").strip()
         if path is None and not address:
-            return describe_nothing(texts("demo.no_video"))
+            yield describe_nothing(texts("demo.no_video"))
+            return
         if path is None and not is_url(address):
-            return describe_nothing(texts("demo.no_address"))
-        progress(0.0, desc=texts.plain("demo.reading"))
+            yield describe_nothing(texts("demo.no_address"))
+            return
+        yield describe_nothing(texts("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
-        examination = detector.examine(
-            path or address,
-            with_evidence=True,
-            on_progress=lambda second: progress(None, desc=texts.plain("demo.timeline_at", time=clock(second))),
-        )
-        return describe(examination, report, texts)
+        # The position of the timeline in seconds; None at the end.
+        seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        with ThreadPoolExecutor(1) as pool:
+            video = pool.submit(detector.examine, path or address, with_evidence=True, on_progress=seconds.put)
+            video.add_done_callback(lambda _: seconds.put(None))
+            while (second := seconds.get()) is not None:
+                yield describe_nothing(texts("demo.timeline_at", time=clock(second)))
+        yield describe(video.result(), report, texts)
 
     return look
 

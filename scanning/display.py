@@ -53,7 +53,8 @@ def print_table(
         console.print()
         console.print(_face_table(results, names))
     for note in [*_notes(results), *_kept_note(results, kept)]:
-        console.print(Text(note), soft_wrap=True)
+        # A terminal gets whole words in its lines; a file gets whole lines.
+        console.print(Text(note), soft_wrap=not console.is_terminal)
 
 
 class _Name:

@@ -54,10 +54,9 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ('Result', ['a.mp4: not found.', 'There is no score. This does not show that the video is real or fake.'])
     """
     if result.status != "ok" or result.fake_probability is None:
-        message = printable(result.message or "The video could not be scored").rstrip(".")
         missing = "There is no score. This does not show that the video is real or fake."
         sections = [
-            ("Result", [f"{message}.", missing]),
+            ("Result", [_sentence(result.message or "The video could not be scored"), missing]),
             ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
         ]
     else:
@@ -72,7 +71,7 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
-    sections.append(("Warnings", [f"{printable(warning)}." for warning in result.warnings]))
+    sections.append(("Warnings", [_sentence(warning) for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
 
 
@@ -116,8 +115,7 @@ def _faces(result: VideoResult) -> list[str]:
 
 def _seen(face: FaceResult) -> str:
     return (
-        f"seen from {clock(face.first_s)} to {clock(face.last_s)} and detected in {face.coverage:.0%} of the sampled "
-        "frames"
+        f"seen at {clock_range(face.first_s, face.last_s)} and detected in {face.coverage:.0%} of the sampled frames"
     )
 
 
@@ -125,7 +123,7 @@ def _frames(result: VideoResult) -> list[str]:
     if result.media == "image":
         return ["The score is based on a single picture, the photo."]
     _, threshold = _numbers(result)
-    length = f" of {clock(result.duration_s)}" if result.duration_s else ""
+    length = f" of {result.duration_s:.1f} s" if result.duration_s else ""
     sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
     own = _decisive_frames(result)
     if own and len(result.frame_rules) == 1:
@@ -192,14 +190,17 @@ def _changes(result: VideoResult) -> list[str]:
     is_fake = probability >= threshold
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
-    sentences = [f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}."]
+    sentences = [
+        "The verdict follows from the fake probability and the conditions named above, not from the threshold. A copy "
+        "closer to the original, with less compression or larger faces, may give another one.",
+        f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}.",
+    ]
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
             f"Without its {_count(needed, 'highest frame')} the decisive face would fall below the threshold."
         )
-    noun = media_noun(result)
-    sentences.append(f"Another model, or a copy of the {noun} with another compression, may give another score.")
+    sentences.append("Another model may give another score.")
     return sentences
 
 
@@ -263,6 +264,11 @@ def _number(probability: float, threshold: float) -> str:
         if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
             return text
     return f"{probability:.2f}"
+
+
+def _sentence(text: str) -> str:
+    text = printable(text).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _count(number: int, noun: str) -> str:

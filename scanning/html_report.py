@@ -31,6 +31,8 @@ TICK_STEPS_S = (
 )
 # As many fit the width of a phone.
 MAX_TICKS = 5
+# Times in shorter videos are shown with tenths of a second, so that they differ.
+SHORT_S = 5.0
 _TONES = {"likely fake": "fake", "likely real": "real"}
 
 
@@ -87,6 +89,7 @@ class VideoPage:
     charts: list[TrackChart]
     ticks: list[Tick]
     is_trained: bool
+    is_short: bool
 
 
 def render_report(
@@ -146,6 +149,7 @@ def render_report(
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
         t=texts,
+        clock_range=clock_range,
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
     )
@@ -194,6 +198,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         charts=_charts(result),
         ticks=_ticks(result.duration_s or 0.0, texts),
         is_trained=is_trained,
+        is_short=(result.duration_s or 0.0) < SHORT_S,
     )
 
 

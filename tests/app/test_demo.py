@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 from test_browser import keep_screenshot
 
-from browser import DESKTOP, PHONE, open_tab, skip
+from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
@@ -174,6 +174,45 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
         assert tab.page.is_visible("text=Download report")
         assert tab.errors == []
         assert [request for request in tab.requests if not request.startswith(address)] == []
+
+
+def test_the_page_and_the_report_in_it_can_be_used_without_a_mouse(folder, address):
+    with open_tab(address) as tab:
+        tab.page.wait_for_selector("text=drawn-face.mp4")
+        file, *others = (name for name, _ in tab.walk())
+        assert "Click to Upload" in file
+        assert others == ["Check video", app.EXAMPLE_NAME]
+        tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
+        tab.page.wait_for_selector("text=edited")
+        tab.page.focus("text=Check video")
+        tab.page.keyboard.press("Enter")
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=60_000)
+        tab.page.wait_for_selector("text=Download report")
+        reached = tab.walk()
+        assert [name for name, _ in reached[2:]] == [
+            *("Check video", "Download report", "All 5 windows as a table", "Case notes", app.EXAMPLE_NAME)
+        ]
+        assert all(outline >= 2 for _, outline in reached)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_page_and_the_report_in_it_have_no_serious_accessibility_problem(folder, address, size):
+    script = axe()
+    with open_tab(address, size=size) as tab:
+        tab.page.wait_for_selector("text=drawn-face.mp4")
+        assert tab.problems(script) == []
+        tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
+        tab.page.wait_for_selector("text=edited")
+        tab.page.click("text=Check video")
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=60_000)
+        # The sandbox of the report allows no script, not even that of axe-core.
+        allow = "(frame) => { frame.sandbox.add('allow-scripts'); frame.srcdoc = frame.srcdoc; }"
+        tab.page.eval_on_selector("iframe.report", allow)
+        tab.page.wait_for_timeout(1000)
+        (report,) = (frame for frame in tab.page.frames if frame is not tab.page.main_frame)
+        report.wait_for_selector("text=Why this score")
+        assert tab.problems(script, report) == []
+        assert tab.problems(script) == []
 
 
 def test_the_page_says_what_is_wrong_with_a_file(folder, address):

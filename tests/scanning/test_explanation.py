@@ -87,14 +87,12 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     text = section(RESULT, "Which face")
     assert "3 faces were found" in text
     assert "the highest score, that of face 2." in text
-    assert (
-        "Face 3 has 0.90, seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does not count" in text
-    )
+    assert "Face 3 has 0.90, seen at 0:03–0:04 and detected in 10% of the sampled frames; it does not count" in text
 
 
 def test_it_counts_the_frames_behind_the_score():
     text = section(RESULT, "Which frames")
-    assert "4 frames sampled from the video of 1:15" in text
+    assert "4 frames sampled from the video of 75.0 s" in text
     assert "2 of 4 frames are at or above the threshold. The highest is 0.90 at 0:00." in text
 
 
