@@ -191,8 +191,10 @@ def _changes(result: VideoResult) -> list[str]:
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
     sentences = [
-        "The verdict follows from the fake probability and the conditions named above, not from the threshold. A copy "
-        "closer to the original, with less compression or larger faces, may give another one.",
+        "No score gives a photo another verdict, because the verdict bands were measured on videos."
+        if result.media == "image"
+        else "The verdict follows from the fake probability and the conditions named above, not from the threshold. A "
+        "copy closer to the original, with less compression or larger faces, may give another one.",
         f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)

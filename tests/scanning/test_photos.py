@@ -18,6 +18,8 @@ from deepfake_video import VideoReader
 from deepfake_video.cli import main
 from deepfake_video.scanning import photo_reader, results
 from deepfake_video.scanning.detector import SEQUENCE_HINT
+from deepfake_video.scanning.explanation import explain
+from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.media import open_media
 from deepfake_video.scanning.results import PHOTO_WARNING
@@ -302,6 +304,19 @@ def test_a_photo_has_face_crops_and_heat_maps(tmp_path, detector):
     (heatmap,) = evidence.heatmaps
     assert heatmap.fake_probability == result.fake_probability
     assert heatmap.track_id == result.decisive_track_id
+
+
+def test_report_and_explanation_speak_of_a_photo_and_of_no_time(tmp_path, detector):
+    path = saved(tmp_path / "photo.png", encoded(FACE, "PNG"))
+    examination = detector.examine(path, with_evidence=True)
+    page = render_report([examination.result], [examination.evidence]).replace(examination.result.created, "")
+    assert "the photo may be real or manipulated" in page
+    assert PHOTO_WARNING in page
+    assert "data:image/jpeg" in page
+    assert "0:00" not in page
+    said = dict(explain(examination.result))
+    assert said["When"] == ["A photo has no timeline: it shows nothing about motion and time."]
+    assert not any("video of" in sentence or "0:00" in sentence for part in said.values() for sentence in part)
 
 
 def test_a_photo_cannot_be_annotated(tmp_path, capsys):
