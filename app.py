@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The demo in the browser: upload a video; see its label, timeline, faces and heat maps, by the same code as `predict`.
+Browser demo: upload a video and see its verdict, timeline, faces and heat maps, computed by the same code as in
+`predict`.
 
 It runs as the command `deepfake-video demo`, as the module `python -m deepfake_video.app`, and as the entry of a
 Hugging Face Space, `python app.py`, which uses the installed package.
@@ -77,7 +78,7 @@ EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-vide
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
-    parser.description = "Serve a page in the browser on which a video is uploaded and scored."
+    parser.description = "Start a local web page for uploading and scoring videos."
     parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -127,10 +128,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
     """
-    Serve the page: one video at a time, with a short queue, and without resources from other servers.
+    Serve the page. It scores one video at a time, queues a few more, and loads nothing from other servers.
 
     Args:
-        demo: What [`build_demo`] returned.
+        demo: Page built by [`build_demo`].
         host: Address to listen on; this machine only by default.
         port: Port; the first free one from 7860 by default.
         options: Further options of `gradio.Blocks.launch`.
@@ -209,7 +210,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
 
 
 class ServedFiles:
-    """Upload and report of each visitor, removed when the next video is scored or the page is left."""
+    """The upload and the report of each visitor, deleted when the visitor scores another video or leaves the page."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -223,7 +224,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            upload: Path of the video, if there is one; not removed if it is the example, which is shared.
+            upload: Path of the uploaded video, if any. The shared example is never removed.
             report: Path of the report.
         """
         files = [report]
@@ -238,7 +239,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            but: A file to keep, because it is needed again.
+            but: File to keep.
         """
         files = self._of.pop(visitor, [])
         # If two visitors upload the same video, it is stored once.
@@ -289,7 +290,7 @@ def _handler(
 
 def describe_nothing(message: "Markup") -> list[Any]:
     """
-    The outputs of the page if there is only a message.
+    Return the page outputs that show only a message.
 
     Args:
         message: One sentence, safe to insert into HTML.
@@ -305,7 +306,7 @@ def _paragraph(message: "Markup") -> str:
 
 def without_paths(result: "VideoResult") -> "VideoResult":
     """
-    Replace paths on the server by the names of files and folders.
+    Replace paths on the server with file and folder names.
 
     Args:
         result: The result of a video.

@@ -105,7 +105,7 @@ def render_report(
     Args:
         results: At least one result. The index begins with the highest fake probability.
         evidence: The pictures of each result, or `None`.
-        with_script: Whether the page has its script, which sorts the index and opens the video that a link names.
+        with_script: Whether to include the script that sorts the index and opens the section of a linked video.
         texts: The texts of another language; English by default.
 
     Returns:

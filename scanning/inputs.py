@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expand files, folders, patterns, URLs and lists of them to a list of videos."""
+"""Expand files, folders, patterns, URLs and lists of these into a list of videos."""
 
 import glob
 import os
@@ -23,7 +23,7 @@ VIDEO_EXTENSIONS = frozenset({
 @dataclass
 class Inputs:
     """
-    The videos that sources name.
+    The videos found in the sources.
 
     Attributes:
         paths: Paths and URLs in the order of the sources, each once.
@@ -53,7 +53,7 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos:
         photos: Whether photos in folders are listed too. Those that are named or match a pattern always are.
 
     Raises:
-        InputError: If no source names a video, a pattern matches nothing, or a list cannot be read.
+        InputError: If the sources contain no video, a pattern matches nothing, or a list cannot be read.
     """
     inputs = Inputs(extensions=VIDEO_EXTENSIONS | PHOTO_EXTENSIONS if photos else VIDEO_EXTENSIONS)
     found: list[str] = []
@@ -62,7 +62,7 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos:
     for name in lists:
         listed = read_paths(name)
         if not listed:
-            raise InputError(f"{name}: lists no video.")
+            raise InputError(f"{name}: the list contains no videos.")
         for source in listed:
             if is_clutter(source):
                 inputs.num_others += 1

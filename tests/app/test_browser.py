@@ -91,7 +91,7 @@ def test_everything_in_a_report_is_reached_by_keyboard(reports):
     with open_tab(reports["folder"].as_uri()) as tab:
         reached = tab.walk()
         names = [name.split("\n")[0] for name, _ in reached]
-        assert names[:6] == ["video", "verdict", "fake", "faces", "length", "highest at"]
+        assert names[:6] == ["video", "verdict", "fake probability", "faces", "length", "highest-scoring part"]
         assert names[6].startswith("edited.mp4")
         assert len(names) == 6 + 3 + 3
         assert all(outline >= 2 for _, outline in reached)

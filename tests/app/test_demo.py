@@ -164,7 +164,7 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
         tab.page.wait_for_selector("text=edited")
         tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
-        report.locator("text=Why this score").wait_for(timeout=30_000)
+        report.locator("text=Why this score").wait_for(timeout=90_000)
         tab.page.wait_for_timeout(1500)
         keep_screenshot(tab, f"demo-{size[0]}")
         assert not tab.scrolls_sideways()
@@ -186,7 +186,7 @@ def test_the_page_and_the_report_in_it_can_be_used_without_a_mouse(folder, addre
         tab.page.wait_for_selector("text=edited")
         tab.page.focus("text=Check video")
         tab.page.keyboard.press("Enter")
-        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=60_000)
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
         tab.page.wait_for_selector("text=Download report")
         reached = tab.walk()
         assert [name for name, _ in reached[2:]] == [
@@ -204,7 +204,7 @@ def test_the_page_and_the_report_in_it_have_no_serious_accessibility_problem(fol
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("text=edited")
         tab.page.click("text=Check video")
-        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=60_000)
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
         # The sandbox of the report allows no script, not even that of axe-core.
         allow = "(frame) => { frame.sandbox.add('allow-scripts'); frame.srcdoc = frame.srcdoc; }"
         tab.page.eval_on_selector("iframe.report", allow)
@@ -221,7 +221,7 @@ def test_the_page_says_what_is_wrong_with_a_file(folder, address):
         tab.page.wait_for_timeout(1000)
         tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
-        report.locator(".verdict >> text=Could not be scored").wait_for(timeout=30_000)
+        report.locator(".verdict >> text=Could not be scored").wait_for(timeout=90_000)
         assert report.locator("text=There is no score").is_visible()
 
 
