@@ -93,8 +93,7 @@ class VideoReader:
             first frame is at 2.0 s. See `video_timestamps`.
         fps: Average frames per second without the gaps.
         duration_s: End of the last frame in seconds on that clock.
-        gaps: Index of each frame that is followed by a gap, and the time in seconds at which the frame would end if it
-            lasted for the median interval.
+        gaps: Index of each frame followed by a gap, and its end in seconds if it lasted for the median interval.
         unread: Other video streams, time without a picture, and what is cut off.
         undecodable: Indices of requested frames that could not be decoded.
         warnings: Sentences about problems of the file that did not stop the reading.
