@@ -29,6 +29,7 @@ __all__ = [
     "explain_open_failure",
     "forced_format",
     "frame_rate",
+    "other_streams",
     "refuse_encrypted",
 ]
 
@@ -81,9 +82,14 @@ def choose_stream(container: InputContainer, source: object) -> VideoStream:
     return stream
 
 
+def other_streams(container: InputContainer, stream: VideoStream) -> list[VideoStream]:
+    """Return the video streams besides the chosen one, without still pictures."""
+    return [other for other in _moving_streams(container) if other.index != stream.index]
+
+
 def describe_other_streams(container: InputContainer, stream: VideoStream) -> str | None:
     """Describe the video streams that are not scored in a sentence; `None` if there are only still pictures."""
-    others = [other for other in _moving_streams(container) if other.index != stream.index]
+    others = other_streams(container, stream)
     if not others:
         return None
     names = ", ".join(f"{other.index} ({_describe(other)})" for other in others[:4]) + ", ..." * (len(others) > 4)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
 from ..video_errors import VideoError, VideoLimits, is_address
-from ..video_opening import open_video_file
 from .addresses import as_target
 from .evidence import Examination
 from .fingerprint import with_engine_of
+from .media import open_recognised
 from .plan import ScanPlan
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
@@ -138,7 +138,7 @@ def _opening_error(path: str, settings: ScanSettings) -> VideoError | None:
     if is_address(path):
         return None
     try:
-        open_video_file(path, limits=settings.limits or VideoLimits.from_environment()).close()
+        open_recognised(path, limits=settings.limits or VideoLimits.from_environment())[0].close()
     except VideoError as error:
         return error
     return None

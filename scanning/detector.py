@@ -13,18 +13,20 @@ import numpy as np
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
 from ..common.memory import return_free_memory
-from ..video_decoding import VideoError, VideoReader
+from ..video_decoding import UnsupportedVideoError, VideoError
 from ..video_errors import is_address
-from ..video_sources import read_ahead
+from ..video_sources import MediaReader, read_ahead
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_setup
 from .framewise import fake_margin, list_frames
-from .illustrating import gather_evidence
+from .illustrating import gather_evidence, photo_windows
+from .media import open_media
+from .not_judged import find_not_judged
 from .provenance import Provenance, read_provenance
-from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
+from .results import UNTRAINED_WARNING, FaceResult, FrameScore, Media, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
@@ -34,6 +36,10 @@ from .verdict import find_rule
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.
 CLIPS_PER_PASS = 8
+SEQUENCE_HINT = (
+    "the model judges a sequence of frames, and a photo is a single one; use a model that judges frames one by one, "
+    "such as the packaged checkpoint"
+)
 
 
 class Detector:
@@ -114,34 +120,41 @@ class Detector:
             on_progress: Function called with the current position in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
+            with open_media(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
                 return replace(examination, result=result)
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
+    @property
+    def judges_sequences(self) -> bool:
+        """Whether a model needs several frames, so that no photo can be scored."""
+        return any(model.description.judges_sequences for model in self.models)
+
     def _examine_open(
-        self, path: str | Path, reader: VideoReader, with_evidence: bool, on_progress: Callable[[float], None]
+        self, path: str | Path, reader: MediaReader, with_evidence: bool, on_progress: Callable[[float], None]
     ) -> Examination:
         try:
+            if reader.is_photo and self.judges_sequences:
+                raise photo_error(path)
             video = read_open_video(path, reader, self.processors, self.settings)
         except VideoError as error:
-            # With its hash and length, a scan that is resumed does not read the file again.
-            known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
-            return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
+            return Examination(result=replace(self.refuse(path, error, reader.warnings), **known_of(reader)))
         if not self.settings.timeline:
             # Inference needs the memory.
             reader.release_frames()
             return_free_memory()
-        examination = Examination(result=self.score_clips(video))
+        examination = Examination(result=replace(self.score_clips(video), not_judged=find_not_judged(reader, video)))
+        if reader.is_photo:
+            return self._look_at_photo(reader, video, examination) if with_evidence else examination
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
         return examination
 
     def _look_closer(
         self,
-        reader: VideoReader,
+        reader: MediaReader,
         video: ReadVideo,
         result: VideoResult,
         with_evidence: bool,
@@ -160,8 +173,13 @@ class Detector:
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
-        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
+        not_judged = find_not_judged(reader, video, windows)
+        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline, not_judged=not_judged)
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
+
+    def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:
+        windows = photo_windows(video, examination.result)
+        return replace(examination, evidence=gather_evidence(reader, video, windows, self.models, self.threshold))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
@@ -260,9 +278,14 @@ class Detector:
             for clips, prediction in zip(video.clips, predictions, strict=True)
             for i in prediction.counted
         ]
-        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        verdict = (
+            self.rule.decide_photo()
+            if video.is_photo
+            else self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        )
         return VideoResult(
             path=video.path,
+            media="image" if video.is_photo else "video",
             status="ok",
             verdict=verdict.verdict,
             verdict_reason=verdict.reason,
@@ -341,6 +364,22 @@ class Detector:
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
+
+
+def photo_error(path: str | Path) -> UnsupportedVideoError:
+    """The error of a photo that a model for several frames cannot score."""
+    return UnsupportedVideoError(path, SEQUENCE_HINT)
+
+
+def known_of(reader: MediaReader) -> dict[str, Any]:
+    """
+    Return what the result of a file without a score says about the file.
+
+    With its hash and length, a scan that is resumed does not read the file again.
+    """
+    media: Media = "image" if reader.is_photo else "video"
+    duration_s = None if reader.is_photo else reader.duration_s
+    return {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
 
 
 @contextlib.contextmanager

@@ -17,12 +17,13 @@ from typing import Any
 from ..clip_sampling import ClipSampler
 from ..common.errors import WorkError
 from ..common.threads import limit_threads, wanted_threads
-from ..video_decoding import VideoError, VideoReader
+from ..video_errors import VideoError
 from .clip_reading import ReadVideo, as_video_error, read_open_video
-from .detector import Detector, reading_provenance
+from .detector import Detector, known_of, photo_error, reading_provenance
 from .evidence import Examination
+from .media import open_media
+from .not_judged import find_not_judged
 from .preprocessing import Preprocessing, UnsupportedChoiceError
-from .provenance import Provenance
 from .results import VideoResult
 from .settings import ScanSettings
 from .workers import WorkerError, spawned_pool
@@ -41,7 +42,6 @@ class _Read:
     error: VideoError | None = None
     warnings: Sequence[str] = ()
     known: dict[str, Any] = field(default_factory=dict)
-    provenance: Provenance | None = None
 
 
 def examine_on_device(detector: Detector, paths: Sequence[str], num_workers: int) -> Iterator[Examination]:
@@ -109,11 +109,8 @@ def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
         # One of them fails, which must not fail the others.
         results = iter([_score_alone(detector, video) for video in videos])
     for one in read:
-        if one.error is None:
-            result = next(results)
-        else:
-            result = replace(detector.refuse(one.path, one.error, one.warnings), **one.known)
-        yield Examination(result=replace(result, provenance=one.provenance))
+        result = next(results) if one.error is None else detector.refuse(one.path, one.error, one.warnings)
+        yield Examination(result=replace(result, **one.known))
 
 
 def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
@@ -123,7 +120,7 @@ def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
         return detector.refuse(video.path, as_video_error(video.path, error))
 
 
-def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSampler], ScanSettings]:
+def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSampler], ScanSettings, bool]:
     samplers: list[ClipSampler] = []
     for model in detector.models:
         try:
@@ -131,33 +128,37 @@ def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSa
             samplers.append(Preprocessing.from_choices(model.description.preprocessing))
         except UnsupportedChoiceError:
             samplers.append(model.processor)
-    return samplers, detector.settings.for_processes(num_workers)
+    return samplers, detector.settings.for_processes(num_workers), detector.judges_sequences
 
 
-_worker: tuple[Sequence[ClipSampler], ScanSettings] | None = None
+_worker: tuple[Sequence[ClipSampler], ScanSettings, bool] | None = None
 
 
-def begin_reading(processors: Sequence[ClipSampler], settings: ScanSettings) -> None:
-    """Prepare a worker process: the preprocessing of each model, and the settings of the scan."""
+def begin_reading(processors: Sequence[ClipSampler], settings: ScanSettings, judges_sequences: bool) -> None:
+    """Prepare a worker process: preprocessing of each model, settings, and whether a model needs several frames."""
     global _worker
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     limit_threads(wanted_threads())
-    _worker = (processors, settings)
+    _worker = (processors, settings, judges_sequences)
 
 
 def read_in_worker(path: str) -> _Read:
     """Read one video in a worker process."""
     if _worker is None:
         raise WorkError("a worker process was not initialised.")
-    processors, settings = _worker
+    processors, settings, judges_sequences = _worker
     try:
-        with VideoReader(path, limits=settings.limits) as reader, reading_provenance(path) as provenance:
+        with open_media(path, limits=settings.limits) as reader, reading_provenance(path) as provenance:
             try:
+                if judges_sequences and reader.is_photo:
+                    raise photo_error(path)
                 video = read_open_video(path, reader, processors, settings)
             except VideoError as error:
-                known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
-                return _Read(path=path, error=error, warnings=reader.warnings, known=known, provenance=provenance())
-            return _Read(path=path, video=video, provenance=provenance())
+                known = {**known_of(reader), "provenance": provenance(), "fetched": reader.fetched}
+                return _Read(path=path, error=error, warnings=reader.warnings, known=known)
+            not_judged = find_not_judged(reader, video)
+            known = {"not_judged": not_judged, "provenance": provenance(), "fetched": reader.fetched}
+            return _Read(path=path, video=video, known=known)
     except ValueError as error:
         return _Read(path=path, error=as_video_error(path, error))
 

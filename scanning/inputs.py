@@ -11,6 +11,7 @@ from urllib.request import url2pathname
 
 from ..video_errors import is_store_address, printable_name
 from .listing import InputError, find_on_disk, is_clutter, read_paths
+from .photo_formats import PHOTO_EXTENSIONS
 
 
 # fmt: off
@@ -30,15 +31,19 @@ class Inputs:
     Attributes:
         paths: Paths and addresses in the order of the sources, each once.
         num_others: Number of skipped files: those without a video extension, and system files such as `.DS_Store`.
+        num_photos: How many of them are photos by their extension.
+        extensions: Extensions of the files that are taken from folders.
         warnings: One line for each folder that contains no video or cannot be read.
     """
 
     paths: list[str] = field(default_factory=list)
     num_others: int = 0
+    num_photos: int = 0
+    extensions: frozenset[str] = VIDEO_EXTENSIONS
     warnings: list[str] = field(default_factory=list)
 
 
-def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
+def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos: bool = False) -> Inputs:
     """
     Expand sources to a list of videos.
 
@@ -48,11 +53,12 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     Args:
         sources: Files, folders, patterns, http(s) URLs, or addresses in a store such as `s3://bucket/folder/`.
         lists: Text files with one source per line, or CSV files with a column of paths.
+        photos: Whether photos in folders are listed too. Those that are named or match a pattern always are.
 
     Raises:
         InputError: If the sources contain no video, a pattern matches nothing, or a list cannot be read.
     """
-    inputs = Inputs()
+    inputs = Inputs(extensions=VIDEO_EXTENSIONS | PHOTO_EXTENSIONS if photos else VIDEO_EXTENSIONS)
     found: list[str] = []
     for source in sources:
         found += _expand(source, inputs)
@@ -68,7 +74,10 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     inputs.paths = list(dict.fromkeys(found))
     if not inputs.paths:
         reasons = inputs.warnings or ["no video was given."]
-        raise InputError(" ".join([*reasons, f"The known extensions are {_known_extensions()}."]))
+        if inputs.num_photos:
+            reasons = [*reasons, f"--photos includes the photos in folders ({inputs.num_photos} here)."]
+        known = " ".join(sorted(inputs.extensions))
+        raise InputError(" ".join([*reasons, f"The known extensions are {known}."]))
     return inputs
 
 
@@ -105,10 +114,12 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
         folders.sort()
         for name in sorted(names):
             path = os.path.join(parent, name)
-            if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not is_clutter(os.path.relpath(path, folder)):
+            extension, is_foreign = os.path.splitext(name)[1].lower(), is_clutter(os.path.relpath(path, folder))
+            if extension in inputs.extensions and not is_foreign:
                 videos.append(path)
             else:
                 inputs.num_others += 1
+                inputs.num_photos += extension in PHOTO_EXTENSIONS and not is_foreign
     if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
         inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
@@ -128,7 +139,3 @@ def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
         else:
             videos.append(match)
     return videos
-
-
-def _known_extensions() -> str:
-    return " ".join(sorted(VIDEO_EXTENSIONS))

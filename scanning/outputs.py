@@ -69,6 +69,8 @@ def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
         from .heatmaps import write_heatmaps
 
         write_heatmaps(plan.heatmaps, results, evidence)
+    if plan.annotate is not None and results[0].media == "image":
+        raise WorkError(f"{results[0].path}: --annotate is for videos; --report shows a photo with its face boxes.")
     if plan.annotate is not None and results[0].status == "ok":
         from .annotate import annotate_video
 

@@ -24,6 +24,7 @@ class ScanPlan:
         sources: Files, folders, patterns such as `"videos/*.mp4"`, http(s) URLs, or addresses in a store such as
             `"s3://bucket/videos/"`.
         lists: Text files with one source per line, or CSV files with a column of paths.
+        photos: Whether photos in folders are scored too. Photos that are named or match a pattern always are.
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
@@ -55,6 +56,7 @@ class ScanPlan:
 
     sources: Sequence[str | Path] = ()
     lists: Sequence[str | Path] = ()
+    photos: bool = False
     models: Sequence[str | Path] = ()
     device: str = "auto"
     settings: ScanSettings = field(default_factory=ScanSettings)
@@ -109,7 +111,8 @@ class ScanResult(Sequence[VideoResult]):
         results: One result per video, whether it could be scored or not.
         num_videos: Number of videos found in the sources. It is larger than `len(results)` if the scan was
             interrupted.
-        num_skipped: Number of files in the source folders that were skipped because they are not videos.
+        num_skipped: Number of files in the source folders that were skipped, because they are not videos or because
+            they are photos and `photos` is not set.
         kept: Paths of the results that an earlier run stored in the output folder.
 
     Example:

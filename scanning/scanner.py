@@ -91,7 +91,7 @@ def scan(
 
 
 def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
-    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists))
+    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
     with contextlib.closing(ProcessGroup(plan.device)) as group:
         if not group.is_first:
