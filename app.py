@@ -14,7 +14,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
-    from .scanning.results import VideoResult
 
-MAX_FILE_SIZE = "200mb"
-MAX_WAITING = 16
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
 TITLE = "deepfake-video"
@@ -94,6 +90,7 @@ def run(arguments: argparse.Namespace) -> int:
     limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
+    from .serving.judging import limits_for_uploads
 
     with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
@@ -104,7 +101,8 @@ def run(arguments: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
+        settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
+        detector = Detector(models, device=arguments.device, settings=settings)
         # Downloads for visitors from elsewhere would be made from inside the network of this machine.
         is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
@@ -128,11 +126,13 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     """
     import gradio as gr
 
+    from .serving.judging import MAX_UPLOAD_BYTES, MAX_WAITING
+
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size=MAX_UPLOAD_BYTES,
         theme=theme,
         footer_links=[],
         share=False,
@@ -235,6 +235,7 @@ def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callabl
     import gradio as gr
 
     from .scanning.stretches import clock
+    from .serving.judging import judge
     from .video_errors import is_url
 
     progress_of_gradio = gr.Progress()
@@ -251,8 +252,9 @@ def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callabl
         progress(0.0, desc="Reading the video and searching for faces")
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
-        examination = detector.examine(
-            path or address,
+        examination = judge(
+            detector,
+            Path(path) if path is not None else address,
             with_evidence=True,
             on_progress=lambda second: progress(None, desc=f"Timeline at {clock(second)}"),
         )
@@ -273,32 +275,19 @@ def describe_nothing(message: str) -> list[Any]:
     return [gr.HTML(f"<p>{html.escape(message)}</p>"), gr.DownloadButton(visible=False)]
 
 
-def without_paths(result: "VideoResult") -> "VideoResult":
-    """
-    Replace paths on the server by the names of files and folders.
-
-    Args:
-        result: The result of a video.
-    """
-    parts = [Path(part).name if os.path.isdir(part) else part for part in result.model.id.split(" + ")]
-    name = Path(result.path).name
-    message = None if result.message is None else result.message.replace(result.path, name)
-    return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
-
-
 def describe(examination: "Examination", report: Path) -> list[Any]:
     """
     Write the report of a video, and return the outputs of the page in their order.
 
     Args:
-        examination: The result of the video with its pictures.
+        examination: What [`judge`] returned.
         report: The HTML file to write.
     """
     import gradio as gr
 
     from .scanning.html_report import render_report, write_report
 
-    result = without_paths(examination.result)
+    result = examination.result
     if result.status in WHAT_TO_DO:
         return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
     write_report(report, [result], [examination.evidence])

@@ -37,6 +37,7 @@ COMMANDS = {
     "explain": ["result.json"],
     "completion": ["bash"],
     "demo": [],
+    "serve": [],
     "evaluate": ["data"],
     "train": ["data", "--recipe", "frames", "--output", "run"],
     "convert": ["model.pt", "--inspect"],
