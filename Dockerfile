@@ -14,7 +14,7 @@ FROM python:3.12-slim
 RUN useradd --uid 10001 --create-home detector
 COPY --from=build /opt/deepfake-video /opt/deepfake-video
 ENV PATH=/opt/deepfake-video/bin:$PATH PYTHONDONTWRITEBYTECODE=1
-USER detector
+USER 10001
 WORKDIR /home/detector
 EXPOSE 8000
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
