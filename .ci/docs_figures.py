@@ -50,7 +50,8 @@ def verdicts_section() -> str:
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",
         f"| likely fake | {_of_thousand(bands.false_alarms, real[0])} | {CLIPS * fake[2]:.0f} |",
-        f"| undecided | {_of_thousand(bands.undecided_real, real[1])} | {_of_thousand(bands.undecided_fake, fake[1])} |",
+        f"| undecided | {_of_thousand(bands.undecided_real, real[1])} | "
+        f"{_of_thousand(bands.undecided_fake, fake[1])} |",
         f"| likely real | {CLIPS * real[2]:.0f} | {_of_thousand(bands.misses, fake[0])} |",
         "",
         f"In brackets: exact 95 % intervals. They are wide because few people were measured. Of {CLIPS:,} clips of "
@@ -137,8 +138,8 @@ def _advice(bands: VerdictBands, found: float, alarms: float) -> str:
             "further examination, and misses the fakes in the last line."
         )
     return (
-        f"So of the clips called likely fake, {alarms / max(alarms + found, 1e-9):.0%} are real: a verdict is a reason "
-        "to examine a clip, not to publish that it is fake."
+        f"So of the clips called likely fake, {alarms / max(alarms + found, 1e-9):.0%} are real: a verdict is a "
+        "reason to examine a clip, not to publish that it is fake."
     )
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What reads well in the repository, adapted to the site: hooks of MkDocs, and an extension of griffe for docstrings."""
+"""What reads well in the repository, adapted to the site: hooks of MkDocs, and an extension of griffe."""
 
 import re
 from typing import Any

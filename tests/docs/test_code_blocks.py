@@ -2,8 +2,8 @@
 """
 Every code block of README.md and docs/ runs.
 
-A block that cannot run here is preceded by the comment `not run: REASON`; the table `NOT_RUN` counts these. Their Python
-must still compile, and their commands must still be valid.
+A block that cannot run here is preceded by the comment `not run: REASON`; the table `NOT_RUN` counts these. Their
+Python must still compile, and their commands must still be valid.
 """
 
 import contextlib
