@@ -13,7 +13,7 @@ from typing import IO
 
 import anyio
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
@@ -129,21 +129,27 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
         raise refusal(408, "timeout", f"the request did not arrive within {max_s:g} s") from None
     except ClientDisconnect:
         raise refusal(400, "invalid", "the request ended early") from None
+    saved = folder / secrets.token_hex(16)
     try:
-        file, address = form.get("file"), form.get("url")
-        if isinstance(address, str) and file is None:
-            yield Upload(address.strip(), None)
-        elif isinstance(file, UploadFile) and address is None:
-            saved = folder / secrets.token_hex(16)
-            try:
-                await run_in_threadpool(_copy, file.file, saved)
-                yield Upload(saved, file.filename or "")
-            finally:
-                saved.unlink(missing_ok=True)
-        else:
-            raise refusal(400, "invalid", ONE_OF_BOTH)
+        try:
+            upload = await _take(form, saved)
+        finally:
+            # The parser keeps the file, too.
+            await form.close()
+        yield upload
     finally:
-        await form.close()
+        saved.unlink(missing_ok=True)
+
+
+async def _take(form: FormData, saved: Path) -> Upload:
+    """Take the address out of a form, or save its file."""
+    file, address = form.get("file"), form.get("url")
+    if isinstance(address, str) and file is None:
+        return Upload(address.strip(), None)
+    if not isinstance(file, UploadFile) or address is not None:
+        raise refusal(400, "invalid", ONE_OF_BOTH)
+    await run_in_threadpool(_copy, file.file, saved)
+    return Upload(saved, file.filename or "")
 
 
 def _limited(request: Request, max_bytes: int) -> Callable[[], Awaitable[Message]]:
