@@ -124,9 +124,9 @@ def run_command(words: list[str]) -> str:
     target = None
     if ">" in words:
         words, (target,) = words[: words.index(">")], words[words.index(">") + 1 :]
-    if words[1] == "evaluate" and "--scores" not in words:
-        # Processes that read ahead take longer to start than these clips take to read.
-        words = [*words, "--workers", "0"]
+    if words[1] == "evaluate":
+        # Most of the time would go into the intervals and the start of processes that read ahead.
+        words = [*words, "--bootstrap", "10"] + ([] if "--scores" in words else ["--workers", "0"])
     output, errors = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         code = main(words[1:])
