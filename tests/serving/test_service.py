@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import anyio
 import jsonschema
 import pytest
 
@@ -175,6 +176,23 @@ def test_a_file_whose_name_looks_like_an_address_is_not_opened(detector, tmp_pat
     (tmp_path / "http:" / "host").mkdir(parents=True)
     (tmp_path / "http:" / "host" / "a.mp4").write_bytes(clip.read_bytes())
     assert judge(detector, "http://host/a.mp4").result.status == "unsupported"
+
+
+def test_a_slow_request_is_408(tmp_path):
+    service = build_service(redness_detector(limits=VideoLimits(max_download_s=0.05)), ServicePlan(), tmp_path)
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await anyio.sleep(60)
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/score", "query_string": b"", "headers": headers}
+    anyio.run(service, scope, receive, send)
+    assert sent[0]["status"] == 408
+    assert json.loads(sent[1]["body"])["message"] == "the request did not arrive within 0.05 s"
 
 
 class SlowDetector:
