@@ -45,7 +45,7 @@ def verdicts_section() -> str:
     alarms, found = num_real * real[0], FAKES * fake[2]
     lines = [
         f"Measured on {bands.people} real people and {bands.fakes} fakes of {len(bands.sources)} sources ({sources}) "
-        "that the checkpoint has not seen, each source left out in turn:",
+        "that the checkpoint was not trained on, each source left out in turn:",
         "",
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",
