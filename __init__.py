@@ -34,6 +34,8 @@ _MODULES = {
     "training.recipe": ["Recipe"],
     "training.trainer_data": ["DeepfakeCollator", "FaceClipDataset"],
     "training.training_run": ["train"],
+    "serving.plan": ["ServicePlan"],
+    "serving.service": ["serve"],
     "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
     "version": ["__version__"],
 }
@@ -94,6 +96,8 @@ if TYPE_CHECKING:
     from .scanning import VideoResult as VideoResult
     from .scanning import face_clips as face_clips
     from .scanning import scan as scan
+    from .serving.plan import ServicePlan as ServicePlan
+    from .serving.service import serve as serve
     from .training.plan import TrainingListener as TrainingListener
     from .training.plan import TrainingPlan as TrainingPlan
     from .training.plan import TrainingResult as TrainingResult

@@ -17,7 +17,6 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +26,8 @@ if TYPE_CHECKING:
 
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
-    from .scanning.results import VideoResult
     from .scanning.texts import Texts
 
-MAX_FILE_SIZE = "200mb"
-MAX_WAITING = 16
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
 EXAMPLE_NAME = "drawn-face.mp4"
@@ -104,6 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
+    from .serving.judging import limits_for_uploads
 
     with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
@@ -114,7 +111,8 @@ def run(arguments: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
+        settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
+        detector = Detector(models, device=arguments.device, settings=settings)
         # Downloads for visitors from elsewhere would be made from inside the network of this machine.
         is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
@@ -138,6 +136,8 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     """
     import gradio as gr
 
+    from .serving.judging import MAX_UPLOAD_BYTES, MAX_WAITING
+
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
     # One shade darker than the default, on which white text has too little contrast.
     theme.set(
@@ -148,7 +148,7 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size=MAX_UPLOAD_BYTES,
         theme=theme,
         css=ACCESSIBLE_CSS,
         js=ACCESSIBLE_JS,
@@ -262,6 +262,7 @@ def _handler(
     import gradio as gr
 
     from .scanning.stretches import clock
+    from .serving.judging import judge
     from .video_errors import is_url
 
     def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
@@ -278,8 +279,9 @@ def _handler(
         served.add(request.session_hash, path, report)
         # The position of the timeline in seconds; None at the end.
         seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        source = Path(path) if path is not None else address
         with ThreadPoolExecutor(1) as pool:
-            video = pool.submit(detector.examine, path or address, with_evidence=True, on_progress=seconds.put)
+            video = pool.submit(judge, detector, source, with_evidence=True, on_progress=seconds.put)
             video.add_done_callback(lambda _: seconds.put(None))
             while (second := seconds.get()) is not None:
                 yield describe_nothing(texts("demo.timeline_at", time=clock(second)))
@@ -304,25 +306,12 @@ def _paragraph(message: "Markup") -> str:
     return f'<p role="status">{message}</p>'
 
 
-def without_paths(result: "VideoResult") -> "VideoResult":
-    """
-    Replace paths on the server with file and folder names.
-
-    Args:
-        result: The result of a video.
-    """
-    parts = [Path(part).name if os.path.isdir(part) else part for part in result.model.id.split(" + ")]
-    name = Path(result.path).name
-    message = None if result.message is None else result.message.replace(result.path, name)
-    return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
-
-
 def describe(examination: "Examination", report: Path, texts: "Texts") -> list[Any]:
     """
     Write the report of a video, and return the outputs of the page in their order.
 
     Args:
-        examination: The result of the video with its pictures.
+        examination: What [`judge`] returned.
         report: The HTML file to write.
         texts: The texts of the page.
     """
@@ -331,7 +320,7 @@ def describe(examination: "Examination", report: Path, texts: "Texts") -> list[A
     from .common.text import printable
     from .scanning.html_report import render_report, write_report
 
-    result = without_paths(examination.result)
+    result = examination.result
     if result.status in ADVISED and result.media != "image":
         advice = texts(f"demo.{result.status}")
         return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))

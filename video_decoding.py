@@ -136,8 +136,16 @@ class VideoReader:
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
+        self._check_duration()
         self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
         self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
+
+    def _check_duration(self) -> None:
+        allowed_s = self._limits.max_duration_s
+        if allowed_s is not None and self.duration_s > allowed_s:
+            self.close()
+            message = f"the video lasts {self.duration_s:.0f} s, and at most {allowed_s:g} s are allowed; shorten it"
+            raise VideoTooLargeError(self._source, message)
 
     def __enter__(self) -> VideoReader:
         return self

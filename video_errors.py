@@ -104,6 +104,7 @@ class VideoLimits:
         max_frame_pixels: Maximum width times height of a frame.
         max_read_s: Seconds for reading and decoding one video; `None` allows 25 s for up to 32 frames and one more
             second for every further four frames.
+        max_duration_s: Maximum length of a video in seconds; `None` for no maximum.
         max_download_bytes: Maximum number of bytes fetched from the address of one video.
         max_download_s: Seconds for fetching them, redirects included.
         allow_private_addresses: Allow URLs that lead to loopback, private and link-local addresses.
@@ -121,6 +122,7 @@ class VideoLimits:
 
     max_frame_pixels: int = 40_000_000
     max_read_s: float | None = None
+    max_duration_s: float | None = None
     max_download_bytes: int = 2_000_000_000
     max_download_s: float = 300.0
     allow_private_addresses: bool = False
@@ -132,9 +134,9 @@ class VideoLimits:
             optional = name == "decode_threads" and value is None
             if not optional and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("max_read_s", "max_download_s"):
+        for name in ("max_read_s", "max_duration_s", "max_download_s"):
             value = getattr(self, name)
-            optional = name == "max_read_s" and value is None
+            optional = name != "max_download_s" and value is None
             if not optional and not (type(value) in (int, float) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
         if type(self.allow_private_addresses) is not bool:

@@ -3,6 +3,7 @@
 
 import ctypes
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -103,7 +104,8 @@ def may_have_gpu() -> bool:
     try:
         build = importlib.metadata.version("torch").partition("+")[2]
     except importlib.metadata.PackageNotFoundError:
-        return True
+        # It is either not installed, as in the container image, or installed without its metadata.
+        return importlib.util.find_spec("torch") is not None
     if build == "cpu":
         return False
     if sys.platform == "darwin" or build.startswith("rocm"):

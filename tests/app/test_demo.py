@@ -17,6 +17,7 @@ from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.texts import Texts
+from deepfake_video.serving.judging import judge, without_paths
 from drawn_faces import redness_detector, write_people
 
 
@@ -50,10 +51,11 @@ def address(folder, gradio):
 
 
 def test_it_shows_the_report_of_predict(folder, gradio):
-    examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
+    detector = redness_detector(timeline=True, threshold=0.2)
+    examination = judge(detector, folder / "edited.mp4", with_evidence=True)
     shown, report = app.describe(examination, folder / "report.html", TEXTS)
     page = Path(report.value["path"]).read_text(encoding="utf-8")
-    assert page == render_report([app.without_paths(examination.result)], [examination.evidence])
+    assert page == render_report([examination.result], [examination.evidence])
     assert html.escape(page.partition("<script>")[0]) in shown.value
     assert html.escape("<script>") not in shown.value
     assert "edited.mp4" in page
@@ -61,9 +63,8 @@ def test_it_shows_the_report_of_predict(folder, gradio):
 
 
 def test_what_cannot_be_judged_has_a_report_without_a_score(folder, gradio):
-    shown, _ = app.describe(
-        redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html", TEXTS
-    )
+    judged = judge(redness_detector(timeline=True), folder / "broken.mp4")
+    shown, _ = app.describe(judged, folder / "report.html", TEXTS)
     assert "Could not be scored" in shown.value
 
 
@@ -73,9 +74,10 @@ def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio)
         Image.new("RGB", (64, 64), "red").save(folder / name)
     elif name == "notes.txt":
         (folder / name).write_text("no video")
-    shown, report = app.describe(redness_detector(timeline=True).examine(folder / name), folder / "report.html", TEXTS)
+    judged = judge(redness_detector(timeline=True), folder / name)
+    shown, report = app.describe(judged, folder / "report.html", TEXTS)
     assert shown.value.startswith(f'<p role="status">{name}: ')
-    assert "choose" in shown.value
+    assert "choose" in shown.value or "try another" in shown.value
     assert not report.visible
 
 
@@ -89,7 +91,7 @@ def test_a_photo_has_a_report_without_a_timeline(folder, gradio):
 
 
 def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
-    result = app.without_paths(redness_detector().examine(folder / "broken.mp4").result)
+    result = judge(redness_detector(), folder / "broken.mp4").result
     assert result.path == "broken.mp4"
     assert result.message.startswith("broken.mp4: ")
     assert str(folder) not in result.to_json()
@@ -98,7 +100,7 @@ def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
 def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
     result = redness_detector().examine(folder / "broken.mp4").result
     result = replace(result, model=ModelIdentity(id=f"{folder} + user/model"))
-    assert app.without_paths(result).model.id == f"{folder.name} + user/model"
+    assert without_paths(result).model.id == f"{folder.name} + user/model"
 
 
 def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
