@@ -39,7 +39,7 @@ NOT_RUN = {
     "docs/model_zoo.md": 1,
     "docs/provenance.md": 1,
     "docs/quickstart.md": 2,
-    "docs/scaling.md": 4,
+    "docs/scaling.md": 3,
     "docs/serving.md": 5,
     "docs/training.md": 12,
 }
