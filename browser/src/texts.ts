@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every sentence that the page and its results show, in English; another language is another such object. */
+
+import { general, percent } from "./numeric";
+
+interface RateLike {
+  count: number;
+  number: number;
+  low: number;
+  high: number;
+}
+
+const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
+const interval = (rate: RateLike): string =>
+  `95 % interval ${(100 * rate.low).toFixed(1)} to ${(100 * rate.high).toFixed(1)} %`;
+const people = (count: number): string => (count === 1 ? "1 real person" : `${count} real people`);
+const were = (count: number): string => (count === 1 ? "was" : "were");
+const share = (rate: RateLike): string => `${((100 * rate.count) / rate.number).toFixed(0)} %`;
+const shown = (probability: number): string => `the fake probability ${general(probability, 3)}`;
+const ofFaces = (count: number): string => (count > 1 ? ` for ${count} faces` : "");
+const command = "the command line tool `deepfake-video predict`";
+
+export const texts = {
+  errors: {
+    empty: "the file is empty; download or copy it again",
+    unreadable: "the file cannot be read; choose it again",
+    notAVideo: `this is not a video that a browser can open; convert it to MP4, or use ${command}`,
+    noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
+    noFrames: "no frame can be decoded; the file is damaged, copy it again",
+    codec: (codec: string | null): string =>
+      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264, or use ${command}`,
+    highDynamicRange: `its picture is HDR or wide-gamut, which this page does not convert; use ${command}`,
+    colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
+    tooManyPixels: (pixels: number): string =>
+      `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale it down`,
+    crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
+    unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
+  },
+  warnings: {
+    cutOff: "the file is damaged or cut off; only the readable part is used",
+    undecodable: (count: number): string => `${count} of the requested frames cannot be decoded`,
+    repeatedTimes: (count: number): string => `${plural(count, "frame")} with a repeated timestamp left out`,
+    implausiblePixels: (num: number, den: number): string =>
+      `the declared pixel aspect ratio ${num}:${den} is implausible: pixels were treated as square`,
+    gap: (length: number, start: number, count: number, first: number): string => {
+      const more = count > 1 ? `; ${count} such gaps, the first at ${first.toFixed(1)} s` : "";
+      return `no new picture for ${length.toFixed(1)} s, starting at ${start.toFixed(1)} s${more}`;
+    },
+    fewFrames: (frames: number, wanted: number): string =>
+      `the video has only ${plural(frames, "frame")}, fewer than the ${wanted} of the model; ` +
+      "some were scored more than once",
+    turned: (quarterTurns: number): string =>
+      `faces were scored with the picture turned by ${90 * quarterTurns} degrees counterclockwise`,
+    seldomSeen: (coverage: number): string => `a face was found in only ${percent(coverage)} of the sampled frames`,
+    noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
+    notHashed: "the file is too large to compute its SHA-256 in the browser",
+  },
+  reasons: {
+    untrained: "the weights are random",
+    otherWeights: "the measured bands belong to other weights or another calibration",
+    otherSettings: (name: string, then: unknown, now: unknown): string =>
+      `the bands were measured with ${name.replaceAll("_", " ")} ${then}, not with ${now}`,
+    above: (probability: number, high: number, faces: number): string =>
+      `${shown(probability)} is above ${general(high, 3)}${ofFaces(faces)}`,
+    below: (probability: number, low: number): string => `${shown(probability)} is below ${general(low, 3)}`,
+    between: (probability: number, low: number | null, high: number | null, faces: number): string => {
+      const below = low === null ? "nothing is likely real" : `likely real below ${general(low, 3)}`;
+      const above = high === null ? "nothing is likely fake" : `likely fake above ${general(high, 3)}${ofFaces(faces)}`;
+      return `${shown(probability)} lies between the two bands: ${below}, ${above}`;
+    },
+    suspiciousPart: (highest: number): string =>
+      `the whole has a low fake probability, but a part of the video has one of ${general(highest, 3)}`,
+    seldomSeen: (coverage: number): string => `the face was found in only ${percent(coverage)} of the sampled frames`,
+    smallFace: (size: number, least: number): string =>
+      `a face is only ${size.toFixed(0)} pixels wide: the error rates are measured from ${least.toFixed(0)} on`,
+    compressed: (bits: number, least: number): string =>
+      `the video is compressed to ${general(bits, 2)} bits per pixel: ` +
+      `the error rates are measured from ${general(least, 2)} on`,
+  },
+  rates: {
+    falseAlarms: (rate: RateLike): string =>
+      `Of ${people(rate.number)} not seen in training, ${rate.count} ${were(rate.count)} called likely fake ` +
+      `(${interval(rate)})`,
+    noFalseAlarms: (count: number): string =>
+      `Nothing is called likely fake: ${count} real people are too few to limit the errors`,
+    misses: (rate: RateLike): string =>
+      `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})`,
+    noMisses: (count: number): string => `nothing is called likely real: ${count} fakes are too few to limit the errors`,
+    undecidedReal: (rate: RateLike): string => `${share(rate)} of the real people`,
+    undecidedFake: (rate: RateLike): string => `${share(rate)} of the fakes`,
+    undecided: (shares: readonly string[]): string => `Left undecided: ${shares.join(" and ")}.`,
+  },
+};

@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: Apache-2.0
+/** From the planes of a decoded frame to red, green and blue, as libswscale converts them. */
+
+import type { Picture } from "./picture";
+import { newPicture } from "./picture";
+
+/** How red and blue weigh in the luma of each matrix (ITU-T H.273, table 4), by the names of WebCodecs. */
+const LUMA_WEIGHTS: Record<string, readonly [number, number]> = {
+  bt709: [0.2126, 0.0722],
+  bt470bg: [0.299, 0.114],
+  smpte170m: [0.299, 0.114],
+  "bt2020-ncl": [0.2627, 0.0593],
+};
+
+/** The matrix and range that a stream declares. */
+export interface ColorMatrix {
+  matrix: string | null;
+  fullRange: boolean;
+}
+
+/** One plane of samples. */
+export interface Plane {
+  samples: Uint8Array | Uint16Array;
+  offset: number;
+  /** Samples from one row to the next, and from one pixel to the next. */
+  stride: number;
+  step: number;
+}
+
+/** Luma and the two chroma planes, with the shifts of the chroma's width and height. */
+export interface Planes {
+  luma: Plane;
+  u: Plane;
+  v: Plane;
+  shiftX: number;
+  shiftY: number;
+  bits: number;
+}
+
+/** Convert planes to a picture. Without a declared matrix it is that of BT.601, as in libswscale. */
+export function toRgb(planes: Planes, width: number, height: number, color: ColorMatrix): Picture {
+  const [red, blue] = LUMA_WEIGHTS[color.matrix ?? "smpte170m"] ?? LUMA_WEIGHTS.smpte170m;
+  const green = 1 - red - blue;
+  const unit = 2 ** (planes.bits - 8);
+  const lumaScale = (color.fullRange ? 1 : 255 / 219) / unit;
+  const chromaScale = (color.fullRange ? 1 : 255 / 224) / unit;
+  const black = color.fullRange ? 0 : 16 * unit;
+  const neutral = 128 * unit;
+  const redV = 2 * (1 - red) * chromaScale;
+  const blueU = 2 * (1 - blue) * chromaScale;
+  const greenU = (-blueU * blue) / green;
+  const greenV = (-redV * red) / green;
+  const picture = newPicture(width, height);
+  const pixels = new Uint8ClampedArray(picture.data.buffer);
+  const { luma, u, v, shiftX, shiftY } = planes;
+  let to = 0;
+  for (let y = 0; y < height; y++) {
+    const lumaRow = luma.offset + y * luma.stride;
+    const uRow = u.offset + (y >> shiftY) * u.stride;
+    const vRow = v.offset + (y >> shiftY) * v.stride;
+    for (let x = 0; x < width; x++) {
+      const level = (luma.samples[lumaRow + x * luma.step] - black) * lumaScale;
+      const cb = u.samples[uRow + (x >> shiftX) * u.step] - neutral;
+      const cr = v.samples[vRow + (x >> shiftX) * v.step] - neutral;
+      pixels[to++] = level + redV * cr;
+      pixels[to++] = level + greenU * cb + greenV * cr;
+      pixels[to++] = level + blueU * cb;
+    }
+  }
+  return picture;
+}
+
+/** Whether a matrix can be converted. */
+export function isKnownMatrix(matrix: string | null): boolean {
+  return matrix === null || matrix in LUMA_WEIGHTS || matrix === "rgb";
+}
+
+/** Samples per input of the cubic filter, and its parameter in libswscale. */
+const CUBIC_TAPS = 4;
+const CUBIC_C = 0.6;
+
+function cubic(distance: number): number {
+  const x = Math.abs(distance);
+  if (x < 1) return (2 - CUBIC_C) * x ** 3 - (3 - CUBIC_C) * x ** 2 + 1;
+  return x < 2 ? CUBIC_C * (-(x ** 3) + 5 * x ** 2 - 8 * x + 4) : 0;
+}
+
+/** Enlarge a picture with a bicubic filter, for pixels that are not square. */
+export function enlarge(picture: Picture, width: number, height: number): Picture {
+  const wide = newPicture(width, picture.height);
+  stretch(picture, wide, picture.width, width, 3, picture.height, picture.width * 3, width * 3, 3);
+  if (height === picture.height) return wide;
+  const tall = newPicture(width, height);
+  stretch(wide, tall, picture.height, height, width * 3, width, 3, 3, 3);
+  return tall;
+}
+
+/** Stretch one axis: `stride` from one sample to the next along it, `across` lines of `channels` values. */
+function stretch(
+  source: Picture,
+  target: Picture,
+  inputs: number,
+  outputs: number,
+  stride: number,
+  across: number,
+  sourceStep: number,
+  targetStep: number,
+  channels: number,
+): void {
+  const pixels = new Uint8ClampedArray(target.data.buffer);
+  const taps = [0, 0, 0, 0];
+  const weights = [0, 0, 0, 0];
+  for (let output = 0; output < outputs; output++) {
+    const center = ((output + 0.5) * inputs) / outputs - 0.5;
+    const first = Math.floor(center) - 1;
+    for (let k = 0; k < CUBIC_TAPS; k++) {
+      taps[k] = Math.min(Math.max(first + k, 0), inputs - 1) * stride;
+      weights[k] = cubic(center - first - k);
+    }
+    for (let line = 0; line < across; line++) {
+      for (let c = 0; c < channels; c++) {
+        let sum = 0;
+        for (let k = 0; k < CUBIC_TAPS; k++) sum += weights[k] * source.data[line * sourceStep + taps[k] + c];
+        pixels[line * targetStep + output * stride + c] = sum;
+      }
+    }
+  }
+}

@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+import { createHash } from "node:crypto";
+import { existsSync, readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join, resolve } from "node:path";
+import { gzipSync } from "node:zlib";
+import { defaultClientConditions, defineConfig, type Plugin } from "vite";
+
+const root = import.meta.dirname;
+/** The checkpoint that the page judges with: a model folder with graphs, as `deepfake-video export` writes it. */
+const checkpoint = resolve(root, process.env.DEEPFAKE_VIDEO_MODEL ?? "../checkpoints/default");
+const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
+
+/** Files that are served as they are, by their place in the page's folder. */
+const served: Record<string, string> = {
+  "model/scoring.json": join(checkpoint, "onnx/scoring.json"),
+  "model/frame_encoder.onnx": join(checkpoint, "onnx/frame_encoder.onnx"),
+  "model/head.onnx": join(checkpoint, "onnx/head.onnx"),
+  "model/model.safetensors": join(checkpoint, "model.safetensors"),
+  "model/verdict.json": join(checkpoint, "verdict.json"),
+  "model/LICENSE": join(checkpoint, "LICENSE"),
+  "model/centerface.onnx": resolve(root, "../centerface.onnx"),
+  "model/centerface.LICENSE": resolve(root, "../centerface.LICENSE"),
+};
+const optional = ["model/verdict.json", "model/LICENSE"];
+
+/** Adds the model and the runtime to the page, and tells the service worker which files there are. */
+function pageFiles(): Plugin {
+  return {
+    name: "page-files",
+    apply: "build",
+    generateBundle(_, bundle) {
+      for (const [fileName, path] of Object.entries(served)) {
+        if (optional.includes(fileName) && !existsSync(path)) continue;
+        this.emitFile({ type: "asset", fileName, source: readFileSync(path) });
+      }
+      const wasm = readFileSync(join(runtime, "ort-wasm-simd-threaded.wasm"));
+      this.emitFile({ type: "asset", fileName: "runtime/ort.wasm.gz", source: gzipSync(wasm, { level: 9 }) });
+      const worker = bundle["service_worker.js"];
+      if (worker?.type !== "chunk") return;
+      const files = Object.keys(bundle).filter((name) => name !== worker.fileName && !name.endsWith("LICENSE"));
+      const hash = createHash("sha256");
+      for (const name of files.sort()) {
+        const file = bundle[name];
+        hash.update(name).update(file.type === "chunk" ? file.code : file.source);
+      }
+      worker.code = worker.code
+        .replace("__FILES__", JSON.stringify(JSON.stringify(files)))
+        .replace("__VERSION__", JSON.stringify(hash.digest("hex").slice(0, 16)));
+    },
+  };
+}
+
+export default defineConfig({
+  base: "./",
+  plugins: [pageFiles()],
+  // The build serves the WASM itself, compressed.
+  resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },
+  worker: { format: "es" },
+  build: {
+    target: "esnext",
+    assetsInlineLimit: 0,
+    modulePreload: false,
+    rolldownOptions: {
+      input: { index: join(root, "index.html"), service_worker: join(root, "src/service_worker.ts") },
+      output: { entryFileNames: (chunk) => (chunk.name === "service_worker" ? "[name].js" : "assets/[name]-[hash].js") },
+    },
+  },
+});
