@@ -4,6 +4,7 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
+import headers from "./src/headers.json" with { type: "json" };
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 
 const root = import.meta.dirname;
@@ -13,6 +14,8 @@ const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/
 
 /** Files that are served as they are, by their place in the page's folder. */
 const served: Record<string, string> = {
+  // For the server of `deepfake-video demo --local-page`.
+  "headers.json": join(root, "src/headers.json"),
   "model/scoring.json": join(checkpoint, "onnx/scoring.json"),
   "model/frame_encoder.onnx": join(checkpoint, "onnx/frame_encoder.onnx"),
   "model/head.onnx": join(checkpoint, "onnx/head.onnx"),
@@ -29,6 +32,7 @@ function pageFiles(): Plugin {
   return {
     name: "page-files",
     apply: "build",
+    transformIndexHtml: (page) => page.replace("__POLICY__", headers["Content-Security-Policy"]),
     generateBundle(_, bundle) {
       for (const [fileName, path] of Object.entries(served)) {
         if (optional.includes(fileName) && !existsSync(path)) continue;

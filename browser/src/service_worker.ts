@@ -1,4 +1,45 @@
 // SPDX-License-Identifier: Apache-2.0
+/** Keeps the files of the page, and serves them with the headers that isolate it and forbid other connections. */
+
+import { HEADERS } from "./headers";
+
+declare const self: ServiceWorkerGlobalScope;
+/** The build puts in the files of the page as JSON, and a hash of their content. */
 declare const __FILES__: string;
 declare const __VERSION__: string;
-console.log(__FILES__, __VERSION__);
+
+const PREFIX = "deepfake-video-";
+const CACHE = `${PREFIX}${__VERSION__}`;
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(
+    (async (): Promise<void> => {
+      const cache = await caches.open(CACHE);
+      await cache.addAll(["./", ...(JSON.parse(__FILES__) as string[])]);
+      await self.skipWaiting();
+    })(),
+  );
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(
+    (async (): Promise<void> => {
+      const names = await caches.keys();
+      await Promise.all(names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)));
+      await self.clients.claim();
+    })(),
+  );
+});
+
+self.addEventListener("fetch", (event) => {
+  if (new URL(event.request.url).origin === location.origin) event.respondWith(answer(event.request));
+});
+
+async function answer(request: Request): Promise<Response> {
+  const cache = await caches.open(CACHE);
+  const response = (await cache.match(request, { ignoreSearch: true })) ?? (await fetch(request));
+  const headers = new Headers(response.headers);
+  for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
+  const { status, statusText } = response;
+  return new Response(response.body, { status, statusText, headers });
+}

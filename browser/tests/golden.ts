@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The golden set that `scripts/make_golden.py` wrote. */
+/** The golden set that `.ci/make_browser_golden.py` wrote. */
 
 import { readFileSync } from "node:fs";
 import { join, resolve } from "node:path";

@@ -112,7 +112,8 @@ function checkPreprocessing(preprocessing: Preprocessing): void {
   if (!preprocessing.size.height || !preprocessing.size.width) throw new Error("the model has no fixed size");
 }
 
-async function sha256(content: Uint8Array<ArrayBuffer>): Promise<string> {
+/** The SHA-256 of a file in hexadecimal. */
+export async function sha256(content: Uint8Array<ArrayBuffer>): Promise<string> {
   const digest = new Uint8Array(await crypto.subtle.digest("SHA-256", content));
   return Array.from(digest, (byte) => byte.toString(16).padStart(2, "0")).join("");
 }

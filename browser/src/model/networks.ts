@@ -5,7 +5,7 @@ import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
 import type { FaceMaps, FaceNetwork } from "../faces/centerface";
 import type { Picture } from "../video/picture";
 import type { Checkpoint, ScoringDescription } from "./checkpoint";
-import { withWeights } from "./onnx_graph";
+import { withFeatureMaps, withWeights } from "./onnx_graph";
 import { pixelValues } from "./preprocessing";
 import { readSafetensors } from "./safetensors";
 
@@ -24,6 +24,14 @@ export interface ClipLogits {
   frameLogits: Float32Array;
 }
 
+/** Maps of `channels` times `height` times `width` values. */
+export interface FeatureMaps {
+  channels: number;
+  height: number;
+  width: number;
+  values: Float32Array;
+}
+
 export class Networks {
   private constructor(
     private readonly runtime: Runtime,
@@ -31,6 +39,7 @@ export class Networks {
     private readonly encoder: InferenceSession,
     private readonly head: InferenceSession,
     private readonly faces: InferenceSession,
+    private readonly mapsName: string | null,
   ) {}
 
   static async load(runtime: Runtime, checkpoint: Checkpoint, providers: readonly string[]): Promise<Networks> {
@@ -39,12 +48,14 @@ export class Networks {
     const options = { logSeverityLevel: 3 as const };
     const create = (graph: Uint8Array, executionProviders: readonly string[]): Promise<InferenceSession> =>
       runtime.InferenceSession.create(graph, { ...options, executionProviders });
+    const [encoder, mapsName] = withFeatureMaps(withWeights(checkpoint.encoder, tensors));
     return new Networks(
       runtime,
       checkpoint.description,
-      await create(withWeights(checkpoint.encoder, tensors), providers),
+      await create(encoder, providers),
       await create(withWeights(checkpoint.head, tensors), ["wasm"]),
       await create(checkpoint.faces, ["wasm"]),
+      mapsName,
     );
   }
 
@@ -72,10 +83,20 @@ export class Networks {
       const part = frames.slice(first, first + FRAMES_PER_PASS);
       const dims = [part.length, 3, part[0].height, part[0].width];
       const tensor = new this.runtime.Tensor("float32", pixelValues(part, preprocessing), dims);
-      const outputs = await this.encoder.run({ frames: tensor });
+      const outputs = await this.encoder.run({ frames: tensor }, ["features"]);
       features.set(outputs.features.data as Float32Array, first * width);
     }
     return features;
+  }
+
+  /** The last feature maps of one picture; `null` if the network has none. */
+  async featureMaps(frame: Picture): Promise<FeatureMaps | null> {
+    if (this.mapsName === null) return null;
+    const values = pixelValues([frame], this.description.preprocessing);
+    const tensor = new this.runtime.Tensor("float32", values, [1, 3, frame.height, frame.width]);
+    const { [this.mapsName]: maps } = await this.encoder.run({ frames: tensor }, [this.mapsName]);
+    const [, channels, height, width] = maps.dims;
+    return { channels, height, width, values: maps.data as Float32Array };
   }
 
   /** The logits of clips of `frames` frames each, from their features. */

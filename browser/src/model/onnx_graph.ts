@@ -1,11 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Put the weights of a checkpoint into a graph that leaves them to others, as `scanning/graphs.py` writes it. */
+/**
+ * Edits graphs as `scanning/graphs.py` writes them: puts in the weights that a graph leaves to others, and lets it
+ * return its last feature maps.
+ */
 
 import type { Tensors } from "./safetensors";
 
 /** Numbers of the fields in onnx.proto. */
 const MODEL_GRAPH = 7;
+const GRAPH_NODE = 1;
 const GRAPH_INITIALIZER = 5;
+const GRAPH_OUTPUT = 12;
+const NODE_INPUT = 1;
+const NODE_OPERATOR = 4;
+const VALUE_NAME = 1;
 const TENSOR_NAME = 8;
 const TENSOR_RAW_DATA = 9;
 const TENSOR_EXTERNAL_DATA = 13;
@@ -30,6 +38,32 @@ export function withWeights(graph: Uint8Array, tensors: Tensors): Uint8Array<Arr
   );
 }
 
+/** Operators that average feature maps over their places. */
+const POOLING = ["ReduceMean", "GlobalAveragePool"];
+
+/**
+ * The graph with the input of its last pooling as a further output, and the name of that output.
+ *
+ * A graph without a pooling stays as it is, and the name is `null`.
+ */
+export function withFeatureMaps(model: Uint8Array<ArrayBuffer>): [Uint8Array<ArrayBuffer>, string | null] {
+  const all = fields(model);
+  const graph = all.find((field) => field.number === MODEL_GRAPH)?.content ?? new Uint8Array();
+  const pooling = fields(graph)
+    .filter((field) => field.number === GRAPH_NODE)
+    .map((field) => fields(field.content))
+    .findLast((node) => POOLING.includes(textOf(node, NODE_OPERATOR)));
+  if (pooling === undefined) return [model, null];
+  const name = textOf(pooling, NODE_INPUT);
+  const output = delimited(GRAPH_OUTPUT, delimited(VALUE_NAME, new TextEncoder().encode(name)));
+  const extended = delimited(MODEL_GRAPH, join([graph, output]));
+  return [join(all.map((field) => (field.number === MODEL_GRAPH ? extended : field.whole))), name];
+}
+
+function textOf(message: readonly Field[], number: number): string {
+  return new TextDecoder().decode(message.find((field) => field.number === number)?.content);
+}
+
 function fillGraph(graph: Uint8Array, tensors: Tensors): Uint8Array {
   return join(
     fields(graph).map((field) =>
@@ -41,7 +75,7 @@ function fillGraph(graph: Uint8Array, tensors: Tensors): Uint8Array {
 function fillTensor(tensor: Uint8Array, tensors: Tensors): Uint8Array {
   const all = fields(tensor);
   if (!all.some((field) => field.number === TENSOR_EXTERNAL_DATA)) return tensor;
-  const name = new TextDecoder().decode(all.find((field) => field.number === TENSOR_NAME)?.content);
+  const name = textOf(all, TENSOR_NAME);
   const values = tensors.get(name);
   if (values === undefined) throw new Error(`the weights lack ${name}`);
   const kept = all.filter(({ number }) => number !== TENSOR_EXTERNAL_DATA && number !== TENSOR_DATA_LOCATION);

@@ -37,19 +37,34 @@ export interface Planes {
   bits: number;
 }
 
-/** Convert planes to a picture. Without a declared matrix it is that of BT.601, as in libswscale. */
+/** Fractional bits of libswscale's coefficients. */
+const COEFFICIENT_BITS = 13;
+
+/** What each level of a plane adds to a colour: the level is a fixed-point number, and every product is rounded down. */
+function products(levels: number, zero: number, coefficient: number): Int16Array {
+  const fixed = Math.floor(coefficient * 2 ** COEFFICIENT_BITS + 0.5);
+  return Int16Array.from({ length: levels }, (_, level) => {
+    const eighths = Math.floor(((level - zero) * 8 * 256) / levels);
+    return Math.floor((eighths * fixed) / 2 ** (COEFFICIENT_BITS + 3));
+  });
+}
+
+/**
+ * Convert planes to a picture, bit by bit as libswscale does for 8 bits.
+ *
+ * Without a declared matrix it is that of BT.601, and each chroma sample holds for all of its pixels.
+ */
 export function toRgb(planes: Planes, width: number, height: number, color: ColorMatrix): Picture {
-  const [red, blue] = LUMA_WEIGHTS[color.matrix ?? "smpte170m"] ?? LUMA_WEIGHTS.smpte170m;
+  const [red, blue] = LUMA_WEIGHTS[color.matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
   const green = 1 - red - blue;
-  const unit = 2 ** (planes.bits - 8);
-  const lumaScale = (color.fullRange ? 1 : 255 / 219) / unit;
-  const chromaScale = (color.fullRange ? 1 : 255 / 224) / unit;
-  const black = color.fullRange ? 0 : 16 * unit;
-  const neutral = 128 * unit;
-  const redV = 2 * (1 - red) * chromaScale;
-  const blueU = 2 * (1 - blue) * chromaScale;
-  const greenU = (-blueU * blue) / green;
-  const greenV = (-redV * red) / green;
+  const levels = 2 ** planes.bits;
+  const unit = levels / 256;
+  const chroma = color.fullRange ? 1 : 255 / 224;
+  const level = products(levels, color.fullRange ? 0 : 16 * unit, color.fullRange ? 1 : 255 / 219);
+  const redV = products(levels, 128 * unit, 2 * (1 - red) * chroma);
+  const greenU = products(levels, 128 * unit, ((-2 * (1 - blue) * blue) / green) * chroma);
+  const greenV = products(levels, 128 * unit, ((-2 * (1 - red) * red) / green) * chroma);
+  const blueU = products(levels, 128 * unit, 2 * (1 - blue) * chroma);
   const picture = newPicture(width, height);
   const pixels = new Uint8ClampedArray(picture.data.buffer);
   const { luma, u, v, shiftX, shiftY } = planes;
@@ -59,12 +74,12 @@ export function toRgb(planes: Planes, width: number, height: number, color: Colo
     const uRow = u.offset + (y >> shiftY) * u.stride;
     const vRow = v.offset + (y >> shiftY) * v.stride;
     for (let x = 0; x < width; x++) {
-      const level = (luma.samples[lumaRow + x * luma.step] - black) * lumaScale;
-      const cb = u.samples[uRow + (x >> shiftX) * u.step] - neutral;
-      const cr = v.samples[vRow + (x >> shiftX) * v.step] - neutral;
-      pixels[to++] = level + redV * cr;
-      pixels[to++] = level + greenU * cb + greenV * cr;
-      pixels[to++] = level + blueU * cb;
+      const gray = level[luma.samples[lumaRow + x * luma.step]];
+      const cb = u.samples[uRow + (x >> shiftX) * u.step];
+      const cr = v.samples[vRow + (x >> shiftX) * v.step];
+      pixels[to++] = gray + redV[cr];
+      pixels[to++] = gray + greenU[cb] + greenV[cr];
+      pixels[to++] = gray + blueU[cb];
     }
   }
   return picture;

@@ -4,7 +4,7 @@
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
 
-export type Stage = "reading" | "scoring" | "timeline";
+export type Stage = "reading" | "scoring" | "timeline" | "explaining";
 
 export type Request =
   | { kind: "load"; modelUrl: string }
@@ -12,8 +12,9 @@ export type Request =
   | { kind: "cancel"; id: number };
 
 export type Answer =
+  | { kind: "alive" }
   | { kind: "loading"; bytes: number }
-  | { kind: "loaded"; engine: string }
+  | { kind: "loaded"; engine: string; blank: VideoResult }
   | { kind: "unusable"; message: string }
   | { kind: "progress"; id: number; stage: Stage; share: number }
   | { kind: "verdict"; id: number; result: VideoResult }

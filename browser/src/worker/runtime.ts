@@ -8,7 +8,7 @@ import { readCheckpoint } from "../model/checkpoint";
 import { Networks } from "../model/networks";
 
 /** The build compresses onnxruntime's WASM, so that no server has to. */
-const RUNTIME_URL = new URL("../runtime/ort.wasm.gz", import.meta.url);
+const RUNTIME_URL = new URL(/* @vite-ignore */ "../runtime/ort.wasm.gz", import.meta.url);
 const GZIP_MAGIC = [0x1f, 0x8b];
 
 export interface Loaded {

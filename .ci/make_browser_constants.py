@@ -11,14 +11,24 @@ from typing import Any
 
 from deepfake_video import face_centerface, face_search, face_tracking, video_pictures, video_timestamps
 from deepfake_video.face_cropping import FaceCropSettings
-from deepfake_video.scanning import clip_reading, detector, graphs, preprocessing, results, timeline, verdict
-from deepfake_video.scanning import verdict_bands
+from deepfake_video.scanning import (
+    clip_reading,
+    detector,
+    graphs,
+    html_report,
+    illustrating,
+    preprocessing,
+    results,
+    timeline,
+    verdict,
+    verdict_bands,
+)
 from deepfake_video.scanning.settings import MIN_FACE_COVERAGE, ScanSettings
 from deepfake_video.version import __version__
 from deepfake_video.video_errors import VideoLimits
 
 
-FILE = Path(__file__).parent.parent / "src" / "constants.json"
+FILE = Path(__file__).resolve().parent.parent / "browser" / "src" / "constants.json"
 
 
 def constants() -> dict[str, Any]:
@@ -95,6 +105,13 @@ def constants() -> dict[str, Any]:
             "windowFrames": timeline.WINDOW_FRAMES,
             "hopFrames": timeline.HOP_FRAMES,
             "maxDenseFrames": timeline.MAX_DENSE_FRAMES,
+        },
+        "evidence": {
+            "thumbnails": illustrating.NUM_THUMBNAILS,
+            "heatmaps": illustrating.NUM_HEATMAPS,
+            "heatColors": illustrating._HEAT_COLOURS,
+            "strongestTint": illustrating._STRONGEST_TINT,
+            "stretches": html_report.MAX_STRETCHES,
         },
         "verdict": {
             "noBands": verdict.NO_BANDS,

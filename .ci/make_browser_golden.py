@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the golden set: `make_golden.py FOLDER [--videos DIR]`, what the package says of clips that the page must match.
+"""Write the golden set: `make_browser_golden.py FOLDER [--videos DIR]`, what the package says of clips that the page must match.
 
-The folder gets the clips, `golden.json` with the result of each, the face crops of each as raw bytes, and for one clip
-its whole frames, so that tests without a browser can follow every step. Generated clips cover codecs, colours, rotation
+The folder gets the clips, `golden.json` with the result of each, the face crops of each as raw bytes, and for some
+their whole frames, so that tests without a browser can follow every step. Generated clips cover codecs, colours, rotation
 and the shape of pixels; `--videos` adds videos of real people.
 """
 
@@ -29,8 +29,8 @@ FPS, SECONDS = 12, 3
 DATA_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".mpg")
 # Crops are kept of clips up to this many faces, to bound the size of the set.
 FEW_FACES = 2
-# The clip whose frames are kept.
-FRAMES_OF = "plain.mp4"
+# The clips whose frames are kept.
+WITH_FRAMES = ("plain.mp4", "few-frames.mp4", "lying.mp4")
 
 
 def encode(
@@ -89,7 +89,7 @@ def noise() -> Iterator[np.ndarray]:
 
 
 CLIPS: dict[str, Callable[[Path], None]] = {
-    FRAMES_OF: lambda path: encode(path, people()),
+    "plain.mp4": lambda path: encode(path, people()),
     "bt709.mp4": lambda path: encode(path, people(), matrix=1),
     "full-range.mp4": lambda path: encode(path, people(), pix_fmt="yuvj420p"),
     "rotated-90.mp4": lambda path: encode(path, people(quarter_turns=3), rotation=90),
@@ -106,7 +106,7 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "large.mp4": lambda path: encode(path, people(size=(1280, 720))),
     "odd-size.mp4": lambda path: encode(path, people(size=(638, 358))),
     "few-frames.mp4": lambda path: encode(path, people(seconds=0.5)),
-    "gap.mp4": lambda path: encode(path, people(), gap_after=20),
+    "gap.mp4": lambda path: encode(path, people(), gap_after=20, options={"bf": "0"}),
     "yuv444.mp4": lambda path: encode(path, people(), pix_fmt="yuv444p"),
     "ten-bit.mp4": lambda path: encode(path, people(), pix_fmt="yuv420p10le"),
     "no-face.mp4": lambda path: encode(path, noise()),
@@ -125,7 +125,7 @@ def judge(detector: Detector, path: Path, folder: Path) -> dict[str, Any]:
         (folder / f"{path.name}.crops").write_bytes(crops.tobytes())
         tracks = [(face.track.frame_indices.tolist(), face.track.boxes.tolist()) for face in video.faces[0]]
         entry |= {"crops": f"{path.name}.crops", "tracks": tracks}
-        if path.name == FRAMES_OF:
+        if path.name in WITH_FRAMES:
             frames = dict(reader.frames(range(reader.num_frames)))
             (folder / f"{path.name}.frames").write_bytes(np.stack(list(frames.values())).tobytes())
             size = next(iter(frames.values())).shape
