@@ -4,8 +4,8 @@ import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
-import headers from "./src/headers.json" with { type: "json" };
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
+import headers from "./src/headers.json" with { type: "json" };
 
 const root = import.meta.dirname;
 /** The checkpoint that the page judges with: a model folder with graphs, as `deepfake-video export` writes it. */
@@ -67,7 +67,9 @@ export default defineConfig({
     modulePreload: false,
     rolldownOptions: {
       input: { index: join(root, "index.html"), service_worker: join(root, "src/service_worker.ts") },
-      output: { entryFileNames: (chunk) => (chunk.name === "service_worker" ? "[name].js" : "assets/[name]-[hash].js") },
+      output: {
+        entryFileNames: (chunk) => (chunk.name === "service_worker" ? "[name].js" : "assets/[name]-[hash].js"),
+      },
     },
   },
 });

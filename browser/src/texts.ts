@@ -85,7 +85,8 @@ export const texts = {
       `Nothing is called likely fake: ${count} real people are too few to limit the errors`,
     misses: (rate: RateLike): string =>
       `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})`,
-    noMisses: (count: number): string => `nothing is called likely real: ${count} fakes are too few to limit the errors`,
+    noMisses: (count: number): string =>
+      `nothing is called likely real: ${count} fakes are too few to limit the errors`,
     undecidedReal: (rate: RateLike): string => `${share(rate)} of the real people`,
     undecidedFake: (rate: RateLike): string => `${share(rate)} of the fakes`,
     undecided: (shares: readonly string[]): string => `Left undecided: ${shares.join(" and ")}.`,
@@ -126,13 +127,11 @@ export const texts = {
     meaningless: "The model has random weights, so its score is meaningless.",
     labelled: (label: string): string => `Labelled ${label}: fake probability `,
     threshold: ", threshold ",
-    foundEvidence:
-      "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
+    foundEvidence: "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
     foundInPart:
       "The score of the whole video is below the threshold, but a part of it is above: examine that part. The score " +
       "of a window of two seconds is less reliable than that of the whole video.",
-    foundNothing:
-      "The model found no strong evidence of face manipulation. This does not show that the video is real.",
+    foundNothing: "The model found no strong evidence of face manipulation. This does not show that the video is real.",
     when: "When",
     from: "from – to",
     face: "face",
@@ -147,7 +146,8 @@ export const texts = {
       `seen in ${percent(coverage)} of the sampled frames, ${first} to ${last}`,
     thumbnail: (name: string, time: string): string => `${name} at ${time}`,
     why: "Where the model looks",
-    heatNote: "Brighter parts raise the fake score of this frame more (Grad-CAM). They show what the model reacts to, " +
+    heatNote:
+      "Brighter parts raise the fake score of this frame more (Grad-CAM). They show what the model reacts to, " +
       "not what is manipulated.",
     plain: (name: string, time: string): string => `${name} at ${time}`,
     heat: (name: string, time: string): string => `Heat map of ${name} at ${time}`,

@@ -61,8 +61,7 @@ export class Detector {
     const indices = selectFrames(source.numFrames, preprocessing);
     const detector = this.faceDetector;
     const searched = unique(indices);
-    const tracks =
-      detector && (await findFaceTracks(source, searched, detector, preprocessing.face_min_score));
+    const tracks = detector && (await findFaceTracks(source, searched, detector, preprocessing.face_min_score));
     const clips = await this.readClips(source, indices, tracks);
     const scored = await this.judge(clips);
     const faces = clips.flatMap((clip, i): FaceResult[] =>

@@ -228,9 +228,7 @@ function agree(dense: FaceTrack, face: FaceTrack): [number, number] {
   const boxes = boxesIn(face, dense.size);
   const common = face.frameIndices.filter(
     (index, i) =>
-      first < index &&
-      index < last &&
-      boxIou(boxes[i], boxAt(dense, index, dense.size)) > constants.tracking.minIou,
+      first < index && index < last && boxIou(boxes[i], boxAt(dense, index, dense.size)) > constants.tracking.minIou,
   ).length;
   const isBetween = face.frameIndices[0] <= middle && middle <= face.frameIndices[face.frameIndices.length - 1];
   return [common, isBetween ? boxIou(boxAt(face, middle, dense.size), boxAt(dense, middle, dense.size)) : 0];

@@ -67,7 +67,9 @@ function textOf(message: readonly Field[], number: number): string {
 function fillGraph(graph: Uint8Array, tensors: Tensors): Uint8Array {
   return join(
     fields(graph).map((field) =>
-      field.number === GRAPH_INITIALIZER ? delimited(GRAPH_INITIALIZER, fillTensor(field.content, tensors)) : field.whole,
+      field.number === GRAPH_INITIALIZER
+        ? delimited(GRAPH_INITIALIZER, fillTensor(field.content, tensors))
+        : field.whole,
     ),
   );
 }

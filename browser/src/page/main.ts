@@ -4,10 +4,10 @@ import type { Finished } from "./analyser";
 import { Analyser } from "./analyser";
 import { html } from "./elements";
 import { describeLimits, hasWebCodecs } from "./limits";
+import { prepareOffline } from "./offline";
 import { Queue } from "./queue";
 import { showResult } from "./result_view";
 import { saveJson, savePage } from "./saving";
-import { prepareOffline } from "./offline";
 import { showTable } from "./table";
 
 const { page } = texts;

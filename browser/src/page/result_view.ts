@@ -133,7 +133,12 @@ function who(result: VideoResult, evidence: Evidence | null): HTMLElement {
     return html(
       "div",
       { class: "face" },
-      html("header", {}, html("strong", {}, name), html("span", { class: "number" }, probability(face.fake_probability))),
+      html(
+        "header",
+        {},
+        html("strong", {}, name),
+        html("span", { class: "number" }, probability(face.fake_probability)),
+      ),
       html("p", { class: "soft" }, page.seen(face.coverage, clock(face.first_s), clock(face.last_s))),
       html("div", { class: "strip" }, ...figures),
     );

@@ -85,6 +85,33 @@ export function toRgb(planes: Planes, width: number, height: number, color: Colo
   return picture;
 }
 
+/**
+ * The planes behind a picture that the browser has converted itself.
+ *
+ * Some browsers convert every video by one matrix, whatever the stream declares, and offer nothing else. From the planes
+ * it can be converted as declared.
+ */
+export function toPlanes(picture: Picture, { matrix, fullRange }: ColorMatrix): Planes {
+  const [red, blue] = LUMA_WEIGHTS[matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
+  const area = picture.width * picture.height;
+  const samples = new Uint8ClampedArray(3 * area);
+  const [black, lumaScale, chromaScale] = fullRange ? [0, 1, 1] : [16, 219 / 255, 224 / 255];
+  for (let i = 0; i < area; i++) {
+    const [r, g, b] = [picture.data[3 * i], picture.data[3 * i + 1], picture.data[3 * i + 2]];
+    const gray = red * r + (1 - red - blue) * g + blue * b;
+    samples[i] = black + gray * lumaScale;
+    samples[area + i] = 128 + ((b - gray) / (2 * (1 - blue))) * chromaScale;
+    samples[2 * area + i] = 128 + ((r - gray) / (2 * (1 - red))) * chromaScale;
+  }
+  const plane = (index: number): Plane => ({
+    samples: new Uint8Array(samples.buffer),
+    offset: index * area,
+    stride: picture.width,
+    step: 1,
+  });
+  return { luma: plane(0), u: plane(1), v: plane(2), shiftX: 0, shiftY: 0, bits: 8 };
+}
+
 /** Whether a matrix can be converted. */
 export function isKnownMatrix(matrix: string | null): boolean {
   return matrix === null || matrix in LUMA_WEIGHTS || matrix === "rgb";

@@ -217,7 +217,7 @@ function resampleRows(picture: Picture, axis: Axis): Picture {
 }
 
 function clip(value: number): number {
-  return value < 0 ? 0 : value > 255 ? 255 : value;
+  return Math.min(Math.max(value, 0), 255);
 }
 
 /** Scale a picture by a factor, both sides rounded as in Python. */

@@ -58,10 +58,5 @@ function averageFps(seconds: number[], steps: number[], gaps: ReadonlyMap<number
 function describeGaps(steps: number[], gaps: ReadonlyMap<number, number>, interval: number): string {
   const [longest] = [...gaps.keys()].sort((a, b) => steps[b] - steps[a]);
   const first = Math.min(...gaps.keys());
-  return texts.warnings.gap(
-    steps[longest] - interval,
-    gaps.get(longest) ?? 0,
-    gaps.size,
-    gaps.get(first) ?? 0,
-  );
+  return texts.warnings.gap(steps[longest] - interval, gaps.get(longest) ?? 0, gaps.size, gaps.get(first) ?? 0);
 }

@@ -8,7 +8,7 @@ import type { Size } from "../faces/detection";
 import { roundHalfEven } from "../numeric";
 import { texts } from "../texts";
 import type { ColorMatrix, Plane, Planes } from "./colors";
-import { enlarge, isKnownMatrix, toRgb } from "./colors";
+import { enlarge, isKnownMatrix, toPlanes, toRgb } from "./colors";
 import { VideoError } from "./errors";
 import type { FrameSource } from "./frame_source";
 import type { Picture } from "./picture";
@@ -208,11 +208,19 @@ class VideoReader implements FrameSource {
   }
 }
 
-/** The visible pixels of a decoded frame. */
+/** The visible pixels of a decoded frame, in the colours that the stream declares. */
 async function readPixels(sample: VideoSample, color: ColorMatrix): Promise<Picture> {
   const { width, height } = sample.visibleRect;
-  const format = sample.format;
-  if (format === null || format.startsWith("RGB") || format.startsWith("BGR")) return drawPixels(sample);
+  if (!sample.format || /^(RGB|BGR)/.test(sample.format)) {
+    const picture = drawPixels(sample);
+    const { matrix = null, fullRange = false } = sample.colorSpace.toJSON();
+    if (!matrix || matrix === "rgb") return picture;
+    return toRgb(toPlanes(picture, { matrix, fullRange: fullRange ?? false }), width, height, color);
+  }
+  return toRgb(await readPlanes(sample, sample.format), width, height, color);
+}
+
+async function readPlanes(sample: VideoSample, format: string): Promise<Planes> {
   const buffer = new ArrayBuffer(sample.allocationSize());
   const layouts = await sample.copyTo(buffer);
   const bits = format.endsWith("P10") ? 10 : format.endsWith("P12") ? 12 : 8;
@@ -225,7 +233,7 @@ async function readPixels(sample: VideoSample, color: ColorMatrix): Promise<Pict
     step,
   });
   const isInterleaved = format === "NV12";
-  const planes: Planes = {
+  return {
     luma: plane(0),
     u: isInterleaved ? plane(1, 2, 0) : plane(1),
     v: isInterleaved ? plane(1, 2, 1) : plane(2),
@@ -233,7 +241,6 @@ async function readPixels(sample: VideoSample, color: ColorMatrix): Promise<Pict
     shiftY: isInterleaved || format.startsWith("I420") ? 1 : 0,
     bits,
   };
-  return toRgb(planes, width, height, color);
 }
 
 /** The pixels of a frame whose planes cannot be read, in the colours that the browser draws. */
@@ -249,7 +256,7 @@ function drawPixels(sample: VideoSample): Picture {
 }
 
 /** The colours of an image of a canvas. */
-export function fromRgba({ width, height, data }: ImageData): Picture {
+function fromRgba({ width, height, data }: ImageData): Picture {
   const rgb = new Uint8Array(width * height * 3);
   for (let i = 0; i < width * height; i++) {
     rgb[3 * i] = data[4 * i];

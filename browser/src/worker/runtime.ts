@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Fetches the model and onnxruntime from the page's own origin, and opens the networks. */
 
-import * as ort from "onnxruntime-web/wasm";
 import ortModuleUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
+import * as ort from "onnxruntime-web/wasm";
 import { Detector } from "../analysis/detector";
 import { readCheckpoint } from "../model/checkpoint";
 import { Networks } from "../model/networks";

@@ -67,7 +67,8 @@ async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analys
       answer({ kind: "cancelled", id });
       return;
     }
-    const refusal = error instanceof VideoError ? error : new VideoError("decode_error", texts.errors.unexpected(describe(error)));
+    const refusal =
+      error instanceof VideoError ? error : new VideoError("decode_error", texts.errors.unexpected(describe(error)));
     answer({ kind: "finished", id, result: detector.refuse(file.name, refusal, source?.warnings), evidence: null });
   } finally {
     source?.close();
