@@ -66,7 +66,7 @@ test.each(clips)("$name: the faces have the boxes of the Python package", async 
   expect(tracks.map((track) => track.frameIndices)).toEqual(clip.tracks?.map(([frames]) => frames));
   tracks.forEach((track, t) => {
     track.boxes.forEach((box, i) => {
-      for (const [k, side] of box.entries()) expect(side).toBeCloseTo(clip.tracks?.[t][1][i][k] ?? 0, 1);
+      for (const [k, side] of box.entries()) expect(side).toBeCloseTo(clip.tracks?.[t][1][i][k] ?? 0, 2);
     });
   });
 });

@@ -88,7 +88,9 @@ export function scaleDown(picture: Picture, width: number, height: number): Pict
   const factorX = Math.floor(picture.width / width) || 1;
   const factorY = Math.floor(picture.height / height) || 1;
   const reduced = reduce(picture, factorX, factorY);
-  return resample(reduced, width, height, picture.width / factorX, picture.height / factorY, pillowPrecision);
+  // Pillow keeps the part of a picture that it resizes in single precision.
+  const [spanX, spanY] = [Math.fround(picture.width / factorX), Math.fround(picture.height / factorY)];
+  return resample(reduced, width, height, spanX, spanY, pillowPrecision);
 }
 
 /** Average blocks of pixels, as `PIL.Image.reduce`; the last blocks of a row or column may be smaller. */
