@@ -135,7 +135,8 @@ def _serve_local_page(arguments: argparse.Namespace) -> int:
         raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
     with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
         host, port = server.server_address[:2]
-        print(f"The page is at http://{'localhost' if host == '127.0.0.1' else host}:{port}/ (Ctrl-C ends it)", flush=True)
+        name = "localhost" if host == "127.0.0.1" else host
+        print(f"The page is at http://{name}:{port}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
     return 0
 

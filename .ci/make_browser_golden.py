@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the golden set: `make_browser_golden.py FOLDER [--videos DIR]`, what the package says of clips that the page must match.
+"""Write the golden set of the page in `browser`: what the package says of clips, `make_browser_golden.py FOLDER`.
 
 The folder gets the clips, `golden.json` with the result of each, the face crops of each as raw bytes, and for some
-their whole frames, so that tests without a browser can follow every step. Generated clips cover codecs, colours, rotation
-and the shape of pixels; `--videos` adds videos of real people.
+their whole frames, so that tests without a browser can follow every step. Generated clips cover codecs, colours,
+rotation and the shape of pixels; `--videos DIR` adds videos of real people.
 """
 
 import argparse

@@ -51,10 +51,10 @@ def make_page_server(
 
 
 class _Handler(SimpleHTTPRequestHandler):
-    extensions_map = {**SimpleHTTPRequestHandler.extensions_map, ".js": "text/javascript", ".mjs": "text/javascript"}
-
     def __init__(self, *arguments: Any, page_headers: dict[str, str], **options: Any) -> None:
         self._page_headers = page_headers
+        # Some systems know no type for these endings, and browsers run scripts of this type only.
+        self.extensions_map = {**self.extensions_map, ".js": "text/javascript", ".mjs": "text/javascript"}
         super().__init__(*arguments, **options)
 
     def end_headers(self) -> None:
