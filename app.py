@@ -134,9 +134,8 @@ def _serve_local_page(arguments: argparse.Namespace) -> int:
     if arguments.model or arguments.device != "auto" or arguments.threads is not None:
         raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
     with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
-        host, port = server.server_address[:2]
-        name = "localhost" if host == "127.0.0.1" else host
-        print(f"The page is at http://{name}:{port}/ (Ctrl-C ends it)", flush=True)
+        address = f"http://{arguments.host or 'localhost'}:{server.server_port}/"
+        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
         server.serve_forever()
     return 0
 

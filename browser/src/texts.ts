@@ -169,7 +169,7 @@ export const texts = {
     codecs: (yes: readonly string[], no: readonly string[]): string =>
       `This browser decodes ${yes.join(", ") || "none of the usual codecs"}` +
       (no.length ? `, but not ${no.join(", ")}: convert such a video to H.264, or use ${command}.` : "."),
-    noWebCodecs: `This browser lacks WebCodecs, so it cannot decode video here; use another one, or ${command}.`,
+    noWebCodecs: `This browser lacks WebCodecs: the page plays videos to see their frames, which is slower and less exact.`,
     length:
       "The verdict takes the same time for any length; the timeline takes longer for a longer video. For videos of " +
       `more than ten minutes, ${command} is faster.`,

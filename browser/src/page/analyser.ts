@@ -4,6 +4,7 @@
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
 import type { Answer, Request, Stage } from "../worker/protocol";
+import { Player } from "./player";
 
 /** Milliseconds that a worker may take to obey, and to say anything at all. */
 const OBEYS_MS = 5_000;
@@ -24,6 +25,7 @@ interface Task {
   id: number;
   file: File;
   listener: Listener;
+  player: Player | null;
   resolve(finished: Finished | null): void;
 }
 
@@ -49,7 +51,7 @@ export class Analyser {
   /** Analyse a video; `null` if that was cancelled. */
   analyse(file: File, listener: Listener): Promise<Finished | null> {
     return new Promise((resolve) => {
-      this.task = { id: this.nextId++, file, listener, resolve };
+      this.task = { id: this.nextId++, file, listener, player: null, resolve };
       this.send({ kind: "analyse", id: this.task.id, file });
       this.watch(ALIVE_MS);
     });
@@ -91,14 +93,23 @@ export class Analyser {
     } else if (answer.kind !== "alive" && answer.id === this.task?.id) {
       const { listener } = this.task;
       if (answer.kind === "progress") listener.onProgress(answer.stage, answer.share);
+      else if (answer.kind === "frame-please") void this.showFrame(this.task, answer.time);
       else if (answer.kind === "verdict") listener.onVerdict(answer.result);
       else this.finish(answer.kind === "finished" ? answer : null);
     }
   }
 
+  private async showFrame(task: Task, time: number): Promise<void> {
+    task.player ??= new Player(task.file);
+    const bitmap = await task.player.frameAt(time).catch(() => null);
+    if (task !== this.task) return;
+    this.worker.postMessage({ kind: "frame", id: task.id, bitmap } satisfies Request, bitmap ? [bitmap] : []);
+  }
+
   private finish(finished: Finished | null): void {
     const task = this.task;
     this.task = null;
+    task?.player?.close();
     clearTimeout(this.timer);
     task?.resolve(finished);
   }

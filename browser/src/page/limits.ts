@@ -29,7 +29,7 @@ export async function describeLimits(): Promise<HTMLElement> {
 }
 
 async function describeCodecs(): Promise<string> {
-  if (!hasWebCodecs()) return texts.page.noWebCodecs;
+  if (typeof VideoDecoder !== "function") return texts.page.noWebCodecs;
   const supported: string[] = [];
   const missing: string[] = [];
   for (const [name, codec] of Object.entries(CODECS)) {
@@ -37,8 +37,4 @@ async function describeCodecs(): Promise<string> {
     (can ? supported : missing).push(name);
   }
   return texts.page.codecs(supported, missing);
-}
-
-export function hasWebCodecs(): boolean {
-  return typeof VideoDecoder === "function";
 }

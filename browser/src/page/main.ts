@@ -3,7 +3,7 @@ import { texts } from "../texts";
 import type { Finished } from "./analyser";
 import { Analyser } from "./analyser";
 import { html } from "./elements";
-import { describeLimits, hasWebCodecs } from "./limits";
+import { describeLimits } from "./limits";
 import { prepareOffline } from "./offline";
 import { Queue } from "./queue";
 import { showResult } from "./result_view";
@@ -55,7 +55,6 @@ function main(): void {
     input.value = "";
   });
   acceptDrops(zone, (files) => queue.add(files));
-  if (!hasWebCodecs()) status.textContent = page.noWebCodecs;
 
   document.title = `deepfake-video: ${page.title}`;
   const content = html(

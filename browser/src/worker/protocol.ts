@@ -9,10 +9,12 @@ export type Stage = "reading" | "scoring" | "timeline" | "explaining";
 export type Request =
   | { kind: "load"; modelUrl: string }
   | { kind: "analyse"; id: number; file: File; withCrops?: boolean }
-  | { kind: "cancel"; id: number };
+  | { kind: "cancel"; id: number }
+  | { kind: "frame"; id: number; bitmap: ImageBitmap | null };
 
 export type Answer =
   | { kind: "alive" }
+  | { kind: "frame-please"; id: number; time: number }
   | { kind: "loading"; bytes: number }
   | { kind: "loaded"; engine: string; blank: VideoResult }
   | { kind: "unusable"; message: string }

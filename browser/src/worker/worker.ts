@@ -21,6 +21,7 @@ const MAX_HASHED_BYTES = 256 * 2 ** 20;
 
 let loaded: Promise<Loaded> | null = null;
 const cancelled = new Set<number>();
+let takeFrame: (bitmap: ImageBitmap | null) => void = () => {};
 
 function answer(message: Answer): void {
   postMessage(message);
@@ -35,6 +36,8 @@ addEventListener("message", ({ data }: MessageEvent<Request>) => {
     );
   } else if (data.kind === "cancel") {
     cancelled.add(data.id);
+  } else if (data.kind === "frame") {
+    takeFrame(data.bitmap);
   } else {
     void analyse(data);
   }
@@ -46,8 +49,13 @@ async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analys
   let source: FrameSource | null = null;
   try {
     const progress = (stage: Stage, share: number): void => answer({ kind: "progress", id, stage, share });
+    const askForFrame = (time: number): Promise<ImageBitmap | null> =>
+      new Promise((resolve) => {
+        takeFrame = resolve;
+        answer({ kind: "frame-please", id, time });
+      });
     progress("reading", 0);
-    source = watched(await openVideo(file), id, () => answer({ kind: "alive" }));
+    source = watched(await openVideo(file, askForFrame), id, () => answer({ kind: "alive" }));
     progress("scoring", 0);
     const { result, scored } = await detector.score(file.name, source);
     answer({ kind: "verdict", id, result });
