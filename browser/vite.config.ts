@@ -14,6 +14,7 @@ const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/
 
 /** Files that are served as they are, by their place in the page's folder. */
 const served: Record<string, string> = {
+  "licenses.txt": join(root, "NOTICE.txt"),
   // For the server of `deepfake-video demo --local-page`.
   "headers.json": join(root, "src/headers.json"),
   "model/scoring.json": join(checkpoint, "onnx/scoring.json"),

@@ -175,6 +175,7 @@ export const texts = {
       `more than ten minutes, ${command} is faster.`,
     oneThread: "This page runs with one thread, because it was served without cross-origin isolation.",
     terms: "Terms of the model",
+    licenses: "Licences of the software",
     reportOf: (version: string): string => `deepfake-video ${version}, scored in the browser`,
   },
 };

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The built page in the browsers of this machine, on the golden set. SCREENSHOTS=FOLDER keeps pictures of it. */
 
-import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser } from "puppeteer-core";
@@ -93,6 +93,30 @@ describe.each(installed())("in %s", (name) => {
     expect(results.map((result) => result.status)).toEqual(paths.map(() => "unsupported"));
     expect(results.every((result) => result.message && result.fake_probability === null)).toBe(true);
     expect(await page.$("img, article b")).toBeNull();
+    await page.close();
+  });
+
+  test("of a file that is cut off, the readable part is scored", async () => {
+    const whole = readGolden().find((clip) => clip.name === "vp9.webm");
+    if (whole === undefined) return;
+    const { page } = await openTab(browser, server.address);
+    const content = readFileSync(join(GOLDEN, whole.name));
+    writeFileSync(join(folder, "cut.webm"), content.subarray(0, content.length * 0.6));
+    const [result] = await judge(page, [join(folder, "cut.webm")], 1);
+    expect(result.status).toBe("ok");
+    expect(result.duration_s).toBeLessThan(whole.result.duration_s ?? 0);
+    await page.close();
+  });
+
+  test.runIf(name === "chrome")("without WebCodecs, a video element shows the frames", async () => {
+    const { page } = await openTab(browser, server.address);
+    const [clip] = readGolden().filter((each) => each.result.status === "ok");
+    await page.workers()[0].evaluate(() => {
+      Reflect.deleteProperty(globalThis, "VideoDecoder");
+    });
+    const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
+    expect(result.status).toBe("ok");
+    expect(result.fake_probability).toBeCloseTo(clip.result.fake_probability ?? 0, 1);
     await page.close();
   });
 

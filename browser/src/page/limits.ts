@@ -25,6 +25,13 @@ export async function describeLimits(): Promise<HTMLElement> {
     html("p", {}, page.caution),
     ...sentences.map((sentence) => html("p", {}, sentence)),
     html("p", { class: "soft" }, constants.terms),
+    html(
+      "p",
+      { class: "soft" },
+      html("a", { href: "model/LICENSE" }, page.terms),
+      " · ",
+      html("a", { href: "licenses.txt" }, page.licenses),
+    ),
   );
 }
 
