@@ -10,12 +10,15 @@ declare const __VERSION__: string;
 
 const PREFIX = "deepfake-video-";
 const CACHE = `${PREFIX}${__VERSION__}`;
+const FILES = JSON.parse(__FILES__) as string[];
+/** Kept when the page asks for them, so that they are fetched once only. */
+const LARGE = /^(model|runtime)\//;
 
 self.addEventListener("install", (event) => {
   event.waitUntil(
     (async (): Promise<void> => {
       const cache = await caches.open(CACHE);
-      await cache.addAll(["./", ...(JSON.parse(__FILES__) as string[])]);
+      await cache.addAll(["./", ...FILES.filter((name) => !LARGE.test(name))]);
       await self.skipWaiting();
     })(),
   );
@@ -24,10 +27,8 @@ self.addEventListener("install", (event) => {
 self.addEventListener("activate", (event) => {
   event.waitUntil(
     (async (): Promise<void> => {
-      const names = await caches.keys();
-      await Promise.all(
-        names.filter((name) => name.startsWith(PREFIX) && name !== CACHE).map((name) => caches.delete(name)),
-      );
+      const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+      await Promise.all(old.map((name) => caches.delete(name)));
       await self.clients.claim();
     })(),
   );
@@ -39,7 +40,12 @@ self.addEventListener("fetch", (event) => {
 
 async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
-  const response = (await cache.match(request, { ignoreSearch: true })) ?? (await fetch(request));
+  let response = await cache.match(request, { ignoreSearch: true });
+  if (response === undefined) {
+    response = await fetch(request);
+    const name = request.url.slice(self.registration.scope.length);
+    if (response.status === 200 && FILES.includes(name)) await cache.put(request, response.clone());
+  }
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
   const { status, statusText } = response;

@@ -28,7 +28,7 @@ export const texts = {
     noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
     noFrames: "no frame can be decoded; the file is damaged, copy it again",
     codec: (codec: string | null): string =>
-      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264, or use ${command}`,
+      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264 with 8 bits and 4:2:0, or use ${command}`,
     highDynamicRange: `its picture is HDR or wide-gamut, which this page does not convert; use ${command}`,
     colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
     tooManyPixels: (pixels: number): string =>

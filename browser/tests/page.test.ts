@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The built page in the browsers of this machine, on the golden set. SCREENSHOTS=FOLDER keeps pictures of it. */
+/** The built page in the browsers of this machine, on the golden set. SCREENSHOTS=FOLDER keeps pictures and results. */
 
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { VideoResult } from "../src/analysis/result";
+import { toJson } from "../src/analysis/result";
 import headers from "../src/headers.json";
 import type { Tab } from "./browsers";
 import { choose, installed, judge, launch, openTab, untilReady } from "./browsers";
@@ -69,7 +71,7 @@ describe.each(installed())("in %s", (name) => {
     expect(rows.filter((row) => !row.isAlike && !row.isMissingCodec)).toEqual([]);
     expect(rows.filter((row) => row.isMissingCodec).length).toBeLessThan(name === "chrome" ? 1 : rows.length / 2);
     for (const key of Object.keys(clips[0].result)) expect(results[0]).toHaveProperty(key);
-    await keepScreenshots(tab, name);
+    await keep(tab, name, results);
   });
 
   test("the page fits a phone", async () => {
@@ -155,10 +157,11 @@ describe.each(installed())("in %s", (name) => {
   });
 });
 
-async function keepScreenshots({ page }: Tab, name: string): Promise<void> {
+async function keep({ page }: Tab, name: string, results: VideoResult[]): Promise<void> {
   const folder = process.env.SCREENSHOTS;
   if (!folder) return;
   mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${name}.json`), toJson(results));
   for (const width of [1280, 390] as const) {
     await page.setViewport({ width, height: 900 });
     await page.screenshot({ path: join(folder, `${name}-${width}.png`) as `${string}.png`, fullPage: true });

@@ -64,6 +64,7 @@ export class Analyser {
   }
 
   private start(): Worker {
+    this.bytes = 0;
     const worker = new Worker(new URL("../worker/worker.ts", import.meta.url), { type: "module" });
     worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => this.receive(data));
     worker.addEventListener("error", (event) => {
@@ -81,12 +82,12 @@ export class Analyser {
   }
 
   private receive(answer: Answer): void {
+    if (answer.kind === "loaded") this.blank = answer.blank;
     if (this.task !== null) this.watch(ALIVE_MS);
     if (answer.kind === "loading") {
       this.bytes += answer.bytes;
       this.listener.onLoading(this.bytes / MEGABYTE);
     } else if (answer.kind === "loaded") {
-      this.blank = answer.blank;
       this.listener.onReady(answer.engine);
     } else if (answer.kind === "unusable") {
       this.listener.onUnusable(answer.message);
@@ -116,6 +117,8 @@ export class Analyser {
 
   private watch(milliseconds: number, isCancelled = false): void {
     clearTimeout(this.timer);
+    // How long the model takes to load depends on the network.
+    if (this.blank === null && !isCancelled) return;
     this.timer = setTimeout(() => this.restart(isCancelled), milliseconds) as unknown as number;
   }
 

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
+/** Milliseconds to wait for the service worker to take over; it does not after a forced reload. */
+const TAKEOVER_MS = 5_000;
 /** Set once the page was loaded again to become isolated, so that it does not try for ever. */
 const RELOADED = "reloaded-for-isolation";
 
@@ -10,22 +12,26 @@ const RELOADED = "reloaded-for-isolation";
  * @returns Whether to go on: not if the page is about to be loaded again.
  */
 export async function prepareOffline(): Promise<boolean> {
-  if (!("serviceWorker" in navigator) || !import.meta.env.PROD) return true;
-  const installed = install();
+  const isControlled = "serviceWorker" in navigator && import.meta.env.PROD && (await install());
   const mayBecomeIsolated = !crossOriginIsolated && window === window.top && !sessionStorage.getItem(RELOADED);
-  if (!mayBecomeIsolated || !(await installed)) return true;
+  if (!isControlled || !mayBecomeIsolated) return true;
   sessionStorage.setItem(RELOADED, "yes");
   location.reload();
   return false;
 }
 
-/** Whether the service worker is active; it is refused in a private window, say. */
+/** Whether the service worker answers for this page; it is refused in a private window, say. */
 async function install(): Promise<boolean> {
+  const { serviceWorker } = navigator;
   try {
-    await navigator.serviceWorker.register(new URL("service_worker.js", document.baseURI));
-    await navigator.serviceWorker.ready;
-    return true;
+    await serviceWorker.register(new URL("service_worker.js", document.baseURI));
+    await serviceWorker.ready;
   } catch {
     return false;
   }
+  if (serviceWorker.controller) return true;
+  return new Promise((resolve) => {
+    serviceWorker.addEventListener("controllerchange", () => resolve(true), { once: true });
+    setTimeout(() => resolve(serviceWorker.controller !== null), TAKEOVER_MS);
+  });
 }

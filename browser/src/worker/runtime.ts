@@ -23,9 +23,13 @@ export async function loadDetector(modelUrl: string, onBytes: (bytes: number) =>
     const response = await fetch(url);
     if (response.status === 404) return null;
     if (!response.ok) throw new Error(`${url.pathname}: ${response.status} ${response.statusText}`);
-    const content = new Uint8Array(await response.arrayBuffer());
-    onBytes(content.length);
-    return content;
+    const counter = new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+      transform: (chunk, controller) => {
+        onBytes(chunk.length);
+        controller.enqueue(chunk);
+      },
+    });
+    return new Uint8Array(await new Response(response.body?.pipeThrough(counter) ?? null).arrayBuffer());
   };
   const [runtime, checkpoint] = await Promise.all([
     read(RUNTIME_URL),
