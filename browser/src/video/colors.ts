@@ -85,31 +85,68 @@ export function toRgb(planes: Planes, width: number, height: number, color: Colo
   return picture;
 }
 
+/** libyuv, by which browsers convert, rounds coefficients to 64ths and cuts them at 2. */
+function libyuvCoefficient(exact: number): number {
+  return Math.min(Math.round(exact * 64), 128) / 64;
+}
+
 /**
- * The planes behind a picture that the browser has converted itself.
+ * The planes behind a picture that the browser has converted itself, with one chroma sample for four pixels.
  *
  * Some browsers convert every video by one matrix, whatever the stream declares, and offer nothing else. From the planes
  * it can be converted as declared.
  */
 export function toPlanes(picture: Picture, { matrix, fullRange }: ColorMatrix): Planes {
+  const { width, height, data } = picture;
   const [red, blue] = LUMA_WEIGHTS[matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
-  const area = picture.width * picture.height;
-  const samples = new Uint8ClampedArray(3 * area);
-  const [black, lumaScale, chromaScale] = fullRange ? [0, 1, 1] : [16, 219 / 255, 224 / 255];
-  for (let i = 0; i < area; i++) {
-    const [r, g, b] = [picture.data[3 * i], picture.data[3 * i + 1], picture.data[3 * i + 2]];
-    const gray = red * r + (1 - red - blue) * g + blue * b;
-    samples[i] = black + gray * lumaScale;
-    samples[area + i] = 128 + ((b - gray) / (2 * (1 - blue))) * chromaScale;
-    samples[2 * area + i] = 128 + ((r - gray) / (2 * (1 - red))) * chromaScale;
+  const green = 1 - red - blue;
+  const chroma = fullRange ? 1 : 255 / 224;
+  const redV = libyuvCoefficient(2 * (1 - red) * chroma);
+  const blueU = libyuvCoefficient(2 * (1 - blue) * chroma);
+  const greenU = libyuvCoefficient(((2 * (1 - blue) * blue) / green) * chroma);
+  const greenV = libyuvCoefficient(((2 * (1 - red) * red) / green) * chroma);
+  const [columns, rows] = [Math.ceil(width / 2), Math.ceil(height / 2)];
+  const sums = new Float64Array(2 * columns * rows);
+  const counts = new Uint8Array(columns * rows);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const i = 3 * (y * width + x);
+      const [r, g, b] = [data[i], data[i + 1], data[i + 2]];
+      const gray = (g + (greenU / blueU) * b + (greenV / redV) * r) / (1 + greenU / blueU + greenV / redV);
+      const place = (y >> 1) * columns + (x >> 1);
+      sums[place] += (b - gray) / blueU;
+      sums[columns * rows + place] += (r - gray) / redV;
+      counts[place]++;
+    }
   }
-  const plane = (index: number): Plane => ({
-    samples: new Uint8Array(samples.buffer),
-    offset: index * area,
-    stride: picture.width,
-    step: 1,
-  });
-  return { luma: plane(0), u: plane(1), v: plane(2), shiftX: 0, shiftY: 0, bits: 8 };
+  const averages = sums.map((sum, i) => Math.round(sum / counts[i % counts.length]));
+  const luma = new Uint8ClampedArray(width * height);
+  const [black, scale] = fullRange ? [0, 1] : [16, 219 / 255];
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const i = y * width + x;
+      const place = (y >> 1) * columns + (x >> 1);
+      const [u, v] = [averages[place], averages[columns * rows + place]];
+      const [r, g, b] = [
+        data[3 * i] - redV * v,
+        data[3 * i + 1] + greenU * u + greenV * v,
+        data[3 * i + 2] - blueU * u,
+      ];
+      luma[i] = black + ((r + g + b) / 3) * scale;
+    }
+  }
+  const samples = Uint8ClampedArray.from(averages, (average) => 128 + average);
+  const plane = (from: Uint8ClampedArray, offset: number, stride: number): Plane => {
+    return { samples: new Uint8Array(from.buffer), offset, stride, step: 1 };
+  };
+  return {
+    luma: plane(luma, 0, width),
+    u: plane(samples, 0, columns),
+    v: plane(samples, columns * rows, columns),
+    shiftX: 1,
+    shiftY: 1,
+    bits: 8,
+  };
 }
 
 /** Whether a matrix can be converted. */
