@@ -37,20 +37,26 @@ export interface Planes {
   bits: number;
 }
 
-/** Fractional bits of libswscale's coefficients. */
+/** Fractional bits of the coefficients of libswscale's fast conversion. */
 const COEFFICIENT_BITS = 13;
 
-/** What each level of a plane adds to a colour: the level is a fixed-point number, and every product is rounded down. */
-function products(levels: number, zero: number, coefficient: number): Int16Array {
+/** What each level of a plane adds to a colour. */
+type Products = (levels: number, zero: number, coefficient: number) => Float64Array;
+
+/** The fast conversion, of 8 bits with half the chroma samples: fixed-point numbers, and every product is rounded down. */
+const fastProducts: Products = (levels, zero, coefficient) => {
   const fixed = Math.floor(coefficient * 2 ** COEFFICIENT_BITS + 0.5);
-  return Int16Array.from({ length: levels }, (_, level) => {
-    const eighths = Math.floor(((level - zero) * 8 * 256) / levels);
-    return Math.floor((eighths * fixed) / 2 ** (COEFFICIENT_BITS + 3));
-  });
-}
+  return Float64Array.from({ length: levels }, (_, level) =>
+    Math.floor(((level - zero) * 8 * fixed) / 2 ** (COEFFICIENT_BITS + 3)),
+  );
+};
+
+/** The conversion of all other planes, which rounds only the sum. */
+const exactProducts: Products = (levels, zero, coefficient) =>
+  Float64Array.from({ length: levels }, (_, level) => ((level - zero) * coefficient * 256) / levels);
 
 /**
- * Convert planes to a picture, bit by bit as libswscale does for 8 bits.
+ * Convert planes to a picture with the levels of libswscale.
  *
  * Without a declared matrix it is that of BT.601, and each chroma sample holds for all of its pixels.
  */
@@ -58,6 +64,7 @@ export function toRgb(planes: Planes, width: number, height: number, color: Colo
   const [red, blue] = LUMA_WEIGHTS[color.matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
   const green = 1 - red - blue;
   const levels = 2 ** planes.bits;
+  const products = planes.bits === 8 && planes.shiftX === 1 ? fastProducts : exactProducts;
   const unit = levels / 256;
   const chroma = color.fullRange ? 1 : 255 / 224;
   const level = products(levels, color.fullRange ? 0 : 16 * unit, color.fullRange ? 1 : 255 / 219);
