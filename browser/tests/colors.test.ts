@@ -38,7 +38,8 @@ test("a picture that the browser has converted by another matrix leads back to i
   expect([planes.luma.samples[0], planes.u.samples[0], planes.v.samples[planes.v.offset]]).toEqual([110, 136, 116]);
 });
 
-test("a picture of one colour keeps it when pixels are made square", () => {
-  const picture = { width: 3, height: 2, data: new Uint8Array(18).fill(77) };
-  expect(enlarge(picture, 4, 5).data).toEqual(new Uint8Array(60).fill(77));
+test("planes of one colour keep it when pixels are made square", () => {
+  const { luma, u, v } = enlarge(flat(110, 136, 116), [2, 2], [3, 5]);
+  expect([...luma.samples]).toEqual(Array(15).fill(110));
+  expect([...u.samples, ...v.samples]).toEqual([...Array(6).fill(136), ...Array(6).fill(116)]);
 });

@@ -161,7 +161,7 @@ export function isKnownMatrix(matrix: string | null): boolean {
   return matrix === null || matrix in LUMA_WEIGHTS || matrix === "rgb";
 }
 
-/** Samples per input of the cubic filter, and its parameter in libswscale. */
+/** Inputs of an output of the cubic filter, and its parameter in libswscale. */
 const CUBIC_TAPS = 4;
 const CUBIC_C = 0.6;
 
@@ -171,44 +171,62 @@ function cubic(distance: number): number {
   return x < 2 ? CUBIC_C * (-(x ** 3) + 5 * x ** 2 - 8 * x + 4) : 0;
 }
 
-/** Enlarge a picture with a bicubic filter, for pixels that are not square. */
-export function enlarge(picture: Picture, width: number, height: number): Picture {
-  const wide = newPicture(width, picture.height);
-  stretch(picture, wide, picture.width, width, 3, picture.height, picture.width * 3, width * 3, 3);
-  if (height === picture.height) return wide;
-  const tall = newPicture(width, height);
-  stretch(wide, tall, picture.height, height, width * 3, width, 3, 3, 3);
-  return tall;
+/** Enlarge planes with a bicubic filter, for pixels that are not square. */
+export function enlarge(planes: Planes, size: readonly [number, number], target: readonly [number, number]): Planes {
+  const half = (sides: readonly [number, number]): [number, number] => [
+    (sides[0] + (1 << planes.shiftX) - 1) >> planes.shiftX,
+    (sides[1] + (1 << planes.shiftY) - 1) >> planes.shiftY,
+  ];
+  const largest = 2 ** planes.bits - 1;
+  return {
+    ...planes,
+    luma: enlargePlane(planes.luma, size, target, largest),
+    u: enlargePlane(planes.u, half(size), half(target), largest),
+    v: enlargePlane(planes.v, half(size), half(target), largest),
+  };
 }
 
-/** Stretch one axis: `stride` from one sample to the next along it, `across` lines of `channels` values. */
-function stretch(
-  source: Picture,
-  target: Picture,
-  inputs: number,
-  outputs: number,
-  stride: number,
-  across: number,
-  sourceStep: number,
-  targetStep: number,
-  channels: number,
-): void {
-  const pixels = new Uint8ClampedArray(target.data.buffer);
-  const taps = [0, 0, 0, 0];
-  const weights = [0, 0, 0, 0];
+function enlargePlane(
+  plane: Plane,
+  [width, height]: readonly [number, number],
+  [newWidth, newHeight]: readonly [number, number],
+  largest: number,
+): Plane {
+  const [columns, rows] = [cubicAxis(width, newWidth), cubicAxis(height, newHeight)];
+  const wide = new Float32Array(newWidth * height);
+  for (let y = 0; y < height; y++) {
+    const row = plane.offset + y * plane.stride;
+    for (let x = 0; x < newWidth; x++) {
+      let sum = 0;
+      for (let k = x * CUBIC_TAPS; k < (x + 1) * CUBIC_TAPS; k++) {
+        sum += columns.weights[k] * plane.samples[row + columns.inputs[k] * plane.step];
+      }
+      wide[y * newWidth + x] = sum;
+    }
+  }
+  const samples = new Uint16Array(newWidth * newHeight);
+  for (let y = 0; y < newHeight; y++) {
+    for (let x = 0; x < newWidth; x++) {
+      let sum = 0.5;
+      for (let k = y * CUBIC_TAPS; k < (y + 1) * CUBIC_TAPS; k++) {
+        sum += rows.weights[k] * wide[rows.inputs[k] * newWidth + x];
+      }
+      samples[y * newWidth + x] = Math.min(Math.max(sum, 0), largest);
+    }
+  }
+  return { samples, offset: 0, stride: newWidth, step: 1 };
+}
+
+/** Inputs and weights of each output along an axis. */
+function cubicAxis(inputs: number, outputs: number): { inputs: Int32Array; weights: Float32Array } {
+  const axis = { inputs: new Int32Array(outputs * CUBIC_TAPS), weights: new Float32Array(outputs * CUBIC_TAPS) };
   for (let output = 0; output < outputs; output++) {
     const center = ((output + 0.5) * inputs) / outputs - 0.5;
     const first = Math.floor(center) - 1;
     for (let k = 0; k < CUBIC_TAPS; k++) {
-      taps[k] = Math.min(Math.max(first + k, 0), inputs - 1) * stride;
-      weights[k] = cubic(center - first - k);
-    }
-    for (let line = 0; line < across; line++) {
-      for (let c = 0; c < channels; c++) {
-        let sum = 0;
-        for (let k = 0; k < CUBIC_TAPS; k++) sum += weights[k] * source.data[line * sourceStep + taps[k] + c];
-        pixels[line * targetStep + output * stride + c] = sum;
-      }
+      axis.inputs[output * CUBIC_TAPS + k] = Math.min(Math.max(first + k, 0), inputs - 1);
+      axis.weights[output * CUBIC_TAPS + k] = cubic(center - first - k);
     }
   }
+  return axis;
 }

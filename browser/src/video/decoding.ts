@@ -46,34 +46,41 @@ export function decodedPictures(track: InputVideoTrack, shown: readonly number[]
 }
 
 async function toPicture(sample: VideoSample, color: ColorMatrix, warn: (sentence: string) => void): Promise<Picture> {
-  const square = makeSquare(await readPixels(sample, color), sample.pixelAspectRatio, warn);
-  const upright = turn(square, -sample.rotation / 90);
+  const { width, height } = sample.visibleRect;
+  const [squareWidth, squareHeight] = squareSize(width, height, sample.pixelAspectRatio, warn);
+  let planes = await planesOf(sample);
+  if (squareWidth !== width || squareHeight !== height) {
+    planes = enlarge(planes, [width, height], [squareWidth, squareHeight]);
+  }
+  const upright = turn(toRgb(planes, squareWidth, squareHeight, color), -sample.rotation / 90);
   return sample.flip ? mirror(upright) : upright;
 }
 
-function makeSquare(picture: Picture, { num, den }: Rational, warn: (sentence: string) => void): Picture {
+/** The size of a picture whose pixels are made square by enlarging their shorter side. */
+function squareSize(
+  width: number,
+  height: number,
+  { num, den }: Rational,
+  warn: (sentence: string) => void,
+): [number, number] {
   const aspect = num / den;
   if (!(aspect >= 1 / options.maxPixelAspect && aspect <= options.maxPixelAspect)) {
     warn(texts.warnings.implausiblePixels(num, den));
-    return picture;
+    return [width, height];
   }
-  if (Math.abs(aspect - 1) <= options.pixelAspectTolerance) return picture;
-  const width = roundHalfEven(picture.width * Math.max(aspect, 1));
-  return enlarge(picture, width, roundHalfEven(picture.height * Math.max(1 / aspect, 1)));
+  if (Math.abs(aspect - 1) <= options.pixelAspectTolerance) return [width, height];
+  return [roundHalfEven(width * Math.max(aspect, 1)), roundHalfEven(height * Math.max(1 / aspect, 1))];
 }
 
-/** The visible pixels of a decoded frame, in the colours that the stream declares. */
-async function readPixels(sample: VideoSample, color: ColorMatrix): Promise<Picture> {
+/** The planes of the visible part of a frame; those of a frame that the browser has converted are computed. */
+async function planesOf(sample: VideoSample): Promise<Planes> {
+  if (sample.format && !/^(RGB|BGR)/.test(sample.format)) return readPlanes(sample, sample.format);
   const { width, height } = sample.visibleRect;
-  if (!sample.format || /^(RGB|BGR)/.test(sample.format)) {
-    const frame = sample.toVideoFrame();
-    const picture = drawPixels(frame, width, height);
-    frame.close();
-    const { matrix = null, fullRange = false } = sample.colorSpace.toJSON();
-    if (!matrix || matrix === "rgb") return picture;
-    return toRgb(toPlanes(picture, { matrix, fullRange: fullRange ?? false }), width, height, color);
-  }
-  return toRgb(await readPlanes(sample, sample.format), width, height, color);
+  const frame = sample.toVideoFrame();
+  const picture = drawPixels(frame, width, height);
+  frame.close();
+  const { matrix = null, fullRange = false } = sample.colorSpace.toJSON();
+  return toPlanes(picture, { matrix, fullRange: fullRange ?? false });
 }
 
 async function readPlanes(sample: VideoSample, format: string): Promise<Planes> {
