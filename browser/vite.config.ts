@@ -28,27 +28,34 @@ const served: Record<string, string> = {
 };
 const optional = ["model/verdict.json", "model/LICENSE"];
 
+const SERVICE_WORKER = "service_worker.js";
+
 /** Adds the model and the runtime to the page, and tells the service worker which files there are. */
 function pageFiles(): Plugin {
   return {
     name: "page-files",
     apply: "build",
+    enforce: "post",
     transformIndexHtml: (page) => page.replace("__POLICY__", headers["Content-Security-Policy"]),
     generateBundle(_, bundle) {
+      const contents = new Map<string, string | Uint8Array>();
+      for (const [name, file] of Object.entries(bundle)) {
+        if (name !== SERVICE_WORKER) contents.set(name, file.type === "chunk" ? file.code : file.source);
+      }
+      const emit = (fileName: string, source: Uint8Array): void => {
+        this.emitFile({ type: "asset", fileName, source });
+        if (!fileName.endsWith("LICENSE")) contents.set(fileName, source);
+      };
       for (const [fileName, path] of Object.entries(served)) {
-        if (optional.includes(fileName) && !existsSync(path)) continue;
-        this.emitFile({ type: "asset", fileName, source: readFileSync(path) });
+        if (!optional.includes(fileName) || existsSync(path)) emit(fileName, readFileSync(path));
       }
       const wasm = readFileSync(join(runtime, "ort-wasm-simd-threaded.wasm"));
-      this.emitFile({ type: "asset", fileName: "runtime/ort.wasm.gz", source: gzipSync(wasm, { level: 9 }) });
-      const worker = bundle["service_worker.js"];
+      emit("runtime/ort.wasm.gz", gzipSync(wasm, { level: 9 }));
+      const worker = bundle[SERVICE_WORKER];
       if (worker?.type !== "chunk") return;
-      const files = Object.keys(bundle).filter((name) => name !== worker.fileName && !name.endsWith("LICENSE"));
+      const files = [...contents.keys()].sort();
       const hash = createHash("sha256");
-      for (const name of files.sort()) {
-        const file = bundle[name];
-        hash.update(name).update(file.type === "chunk" ? file.code : file.source);
-      }
+      for (const name of files) hash.update(name).update(contents.get(name) ?? "");
       worker.code = worker.code
         .replace("__FILES__", JSON.stringify(JSON.stringify(files)))
         .replace("__VERSION__", JSON.stringify(hash.digest("hex").slice(0, 16)));
