@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The demo in the browser: upload a video; see its label, timeline, faces and heat maps, by the same code as `predict`.
+Browser demo: upload a video and see its verdict, timeline, faces and heat maps, computed by the same code as in
+`predict`.
 
 It runs as the command `deepfake-video demo`, as the module `python -m deepfake_video.app`, and as the entry of a
 Hugging Face Space, `python app.py`, which uses the installed package.
@@ -9,39 +10,38 @@ Hugging Face Space, `python app.py`, which uses the installed package.
 import argparse
 import html
 import os
+import queue
 import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
     from .scanning.results import VideoResult
+    from .scanning.texts import Texts
 
 MAX_FILE_SIZE = "200mb"
 MAX_WAITING = 16
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
-TITLE = "deepfake-video"
 EXAMPLE_NAME = "drawn-face.mp4"
 # Removal of files that Gradio keeps: seconds between two searches for them, and their minimum age in seconds.
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
-INTRODUCTION = """# Is a face in this video manipulated?
-Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
-compression, and does not check the sound."""
-WHAT_TO_DO = {
-    "unsupported": "This is not a video that can be read; choose a video file such as MP4, MOV or WebM.",
-    "not_found": "There is no video at this place; choose another one.",
-}
+# What failed because of the choice of the file, and not because of the video, is one sentence instead of a report.
+ADVISED = ("unsupported", "not_found")
 # Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
 FIT_REPORT = """
+element.setAttribute("aria-live", "polite");
 const fit = () => {
   const frame = element.querySelector("iframe.report");
   if (!frame || frame.dataset.fits) return;
@@ -62,13 +62,23 @@ const fit = () => {
 new MutationObserver(fit).observe(element, { childList: true, subtree: true });
 fit();
 """
+# What Gradio's own components lack: a visible focus, and contrast and the name of the field for files.
+ACCESSIBLE_CSS = """
+:focus-visible { outline: 2px solid var(--body-text-color) !important; outline-offset: 2px !important; }
+.or { color: inherit !important; }
+"""
+ACCESSIBLE_JS = """() => {
+  const rename = () => document.querySelector("button[aria-dropeffect][aria-label]")?.removeAttribute("aria-label");
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
+}"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
-    parser.description = "Serve a page in the browser on which a video is uploaded and scored."
+    parser.description = "Start a local web page for uploading and scoring videos."
     parser.epilog = (
         "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000\n"
         "  deepfake-video demo --local-page"
@@ -142,10 +152,10 @@ def _serve_local_page(arguments: argparse.Namespace) -> int:
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
     """
-    Serve the page: one video at a time, with a short queue, and without resources from other servers.
+    Serve the page. It scores one video at a time, queues a few more, and loads nothing from other servers.
 
     Args:
-        demo: What [`build_demo`] returned.
+        demo: Page built by [`build_demo`].
         host: Address to listen on; this machine only by default.
         port: Port; the first free one from 7860 by default.
         options: Further options of `gradio.Blocks.launch`.
@@ -153,11 +163,19 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     import gradio as gr
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
+    # One shade darker than the default, on which white text has too little contrast.
+    theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_border_color="*primary_600",
+    )
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
         max_file_size=MAX_FILE_SIZE,
         theme=theme,
+        css=ACCESSIBLE_CSS,
+        js=ACCESSIBLE_JS,
         footer_links=[],
         share=False,
         ssr_mode=False,
@@ -179,27 +197,34 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     """
     import gradio as gr
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
-        gr.Markdown(INTRODUCTION)
-        video = gr.File(label="Video file", type="filepath", height=140)
+    from .scanning.texts import Texts
+
+    texts = Texts.read()
+    title, heading, introduction, caution, limits = (
+        texts.plain(f"demo.{name}") for name in ("title", "heading", "introduction", "caution", "limits")
+    )
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
+        gr.Markdown(f"# {heading}\n{introduction}\n**{caution}** {limits}")
+        video = gr.File(label=texts.plain("demo.video"), type="filepath", height=140)
         address = gr.Textbox(
-            label="Or the address of a video file (not of a page that shows it)",
-            placeholder="https://…",
+            label=texts.plain("demo.address"),
+            placeholder=texts.plain("demo.address_example"),
             max_lines=1,
             visible=with_addresses,
         )
-        button = gr.Button("Check video", variant="primary")
-        report = gr.DownloadButton("Download report", visible=False)
-        # The height is that of the progress, which Gradio draws over the result.
-        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False, min_height=120)
+        button = gr.Button(texts.plain("demo.check"), variant="primary")
+        report = gr.DownloadButton(texts.plain("demo.download"), visible=False)
+        page = gr.HTML(_paragraph(texts("demo.nothing_yet")), js_on_load=FIT_REPORT, padding=False)
         gr.Examples(
             [[path] for path in _write_examples(folder)],
             [video],
-            label="Example (a drawing, so its score means nothing)",
+            label=texts.plain("demo.example"),
         )
         outputs = [page, report]
         served = ServedFiles()
-        button.click(_handler(detector, folder, served), [video, address], outputs, api_name="predict")
+        # Progress is told in the place of the result. That of Gradio would cover it.
+        look = _handler(detector, folder, served, texts)
+        button.click(look, [video, address], outputs, api_name="predict", show_progress="minimal")
 
         def leave(request: gr.Request) -> None:
             served.remove(request.session_hash)
@@ -209,7 +234,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
 
 
 class ServedFiles:
-    """Upload and report of each visitor, removed when the next video is scored or the page is left."""
+    """The upload and the report of each visitor, deleted when the visitor scores another video or leaves the page."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -223,7 +248,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            upload: Path of the video, if there is one; not removed if it is the example, which is shared.
+            upload: Path of the uploaded video, if any. The shared example is never removed.
             report: Path of the report.
         """
         files = [report]
@@ -238,7 +263,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            but: A file to keep, because it is needed again.
+            but: File to keep.
         """
         files = self._of.pop(visitor, [])
         # If two visitors upload the same video, it is stored once.
@@ -255,51 +280,57 @@ class ServedFiles:
                 path.unlink(missing_ok=True)
 
 
-def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callable[..., list[Any]]:
+def _handler(
+    detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts"
+) -> Callable[..., Iterator[list[Any]]]:
     import gradio as gr
 
     from .scanning.stretches import clock
     from .video_errors import is_url
 
-    progress_of_gradio = gr.Progress()
-
-    def look(
-        path: str | None, address: str, request: gr.Request, progress: gr.Progress = progress_of_gradio
-    ) -> list[Any]:
+    def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
         address = (address or "").strip()
         if path is None and not address:
-            return describe_nothing("Choose a video first.")
+            yield describe_nothing(texts("demo.no_video"))
+            return
         if path is None and not is_url(address):
-            return describe_nothing("An address begins with https:// or http://.")
-        progress(0.0, desc="Reading the video and searching for faces")
+            yield describe_nothing(texts("demo.no_address"))
+            return
+        yield describe_nothing(texts("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
-        examination = detector.examine(
-            path or address,
-            with_evidence=True,
-            on_progress=lambda second: progress(None, desc=f"Timeline at {clock(second)}"),
-        )
-        return describe(examination, report)
+        # The position of the timeline in seconds; None at the end.
+        seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        with ThreadPoolExecutor(1) as pool:
+            video = pool.submit(detector.examine, path or address, with_evidence=True, on_progress=seconds.put)
+            video.add_done_callback(lambda _: seconds.put(None))
+            while (second := seconds.get()) is not None:
+                yield describe_nothing(texts("demo.timeline_at", time=clock(second)))
+        yield describe(video.result(), report, texts)
 
     return look
 
 
-def describe_nothing(message: str) -> list[Any]:
+def describe_nothing(message: "Markup") -> list[Any]:
     """
-    The outputs of the page if there is only a message.
+    Return the page outputs that show only a message.
 
     Args:
-        message: One sentence.
+        message: One sentence, safe to insert into HTML.
     """
     import gradio as gr
 
-    return [gr.HTML(f"<p>{html.escape(message)}</p>"), gr.DownloadButton(visible=False)]
+    return [gr.HTML(_paragraph(message)), gr.DownloadButton(visible=False)]
+
+
+def _paragraph(message: "Markup") -> str:
+    return f'<p role="status">{message}</p>'
 
 
 def without_paths(result: "VideoResult") -> "VideoResult":
     """
-    Replace paths on the server by the names of files and folders.
+    Replace paths on the server with file and folder names.
 
     Args:
         result: The result of a video.
@@ -310,25 +341,29 @@ def without_paths(result: "VideoResult") -> "VideoResult":
     return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
 
 
-def describe(examination: "Examination", report: Path) -> list[Any]:
+def describe(examination: "Examination", report: Path, texts: "Texts") -> list[Any]:
     """
     Write the report of a video, and return the outputs of the page in their order.
 
     Args:
         examination: The result of the video with its pictures.
         report: The HTML file to write.
+        texts: The texts of the page.
     """
     import gradio as gr
 
+    from .common.text import printable
     from .scanning.html_report import render_report, write_report
 
     result = without_paths(examination.result)
-    if result.status in WHAT_TO_DO:
-        return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
-    write_report(report, [result], [examination.evidence])
+    if result.status in ADVISED:
+        advice = texts(f"demo.{result.status}")
+        return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))
+    write_report(report, [result], [examination.evidence], texts=texts)
     # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.
-    page = html.escape(render_report([result], [examination.evidence], with_script=False))
-    frame = f'<iframe class="report" title="Report" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
+    page = html.escape(render_report([result], [examination.evidence], with_script=False, texts=texts))
+    title = texts("demo.report")
+    frame = f'<iframe class="report" title="{title}" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
     return [gr.HTML(frame), gr.DownloadButton(value=str(report), visible=True)]
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timestamps as a player shows them: one clock, broken values repaired and reported, gaps kept and reported.
+"""Timestamps as a player shows them, on one clock: invalid values are repaired, gaps are kept, and both are reported.
 
 The clock of a video is the clock of its container, counted from the container's start time: a picture that begins
 two seconds after the sound begins at 2.0 s, and an MPEG transport stream whose clock starts at three hours begins
@@ -15,8 +15,8 @@ longer than `GAP_S` and `GAP_INTERVALS` median intervals, the timestamps that fo
 * They go on from another new value: the clock jumped (was reset, wrapped around, or two recordings were joined). What
   follows is moved so that no time passes between the two pictures but the median interval.
 
-A single picture at the beginning or the end that stands further off than `MAX_CLOCK_STEP_S`, and further than all
-other pictures last together, counts as a jump too, unless the sound lasts as long.
+A single picture at the beginning or the end whose distance from the others exceeds both `MAX_CLOCK_STEP_S` and the
+total duration of all other pictures also counts as a jump, unless the sound lasts as long.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class FrameTimes:
         seconds: (T,) float64, increasing, on the clock described in this module.
         interval_s: Median seconds from one frame to the next.
         fps: Average frames per second, gaps left out.
-        end_s: When the last frame ends.
+        end_s: End of the last frame.
         gaps: (G,) int64, indices of the frames that are followed by a gap.
         warnings: Sentences about what was repaired or is unusual.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads untrusted checkpoint files: the result is tensors or one clear sentence, and no code is executed."""
+"""Reads untrusted checkpoint files: returns tensors or raises an error of one sentence, and never executes code."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from .containers import Container, find_container
 from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
 from .tensor_checks import check_tensors
-from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
+from .unwrapping import SAVE_AGAIN, find_state_dict, split_unused_keys
 
 
 # What torch and its unpickler raise on damaged or malicious bytes.
@@ -74,7 +74,7 @@ class Checkpoint:
         """
         Whether the tensors are in the order in which the program created its layers.
 
-        safetensors sorts them by name. So does a file converted from it: there a bias precedes its weight, which is
+        safetensors sorts them by name. A file converted from it keeps this order: a bias precedes its weight, which is
         the case in no layer of PyTorch.
         """
         places = {key: place for place, key in enumerate(self.tensors)}
@@ -95,7 +95,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
 
     Args:
         path: The file.
-        key: Which of several sets of weights to take, see [`find_state_dict`].
+        key: Set of weights to read, if the file contains several; see [`find_state_dict`].
 
     Returns:
         Its tensors: plain, finite and no larger than the file.
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         else:
             content = _read_pickle(path, container)
         state_dict, wrappers = find_state_dict(content, path, key)
-        state_dict, set_aside = split_bystanders(state_dict)
+        state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)
     except OSError as error:
@@ -153,10 +153,10 @@ def _read_pickle(path: Path, container: Container) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"the object {quoted(found[1])}" if found else "something that is not a tensor, or is damaged"
+        what = f"the object {quoted(found[1])}" if found else "damaged data or something that is not a tensor"
         raise ConversionError(
-            f"{quoted(path)} was refused without executing anything in it, because it contains {what}: a whole "
-            f"pickled module, or settings beside the weights; {SAVE_AGAIN}.",
+            f"{quoted(path)} was refused without executing anything in it, because it contains {what} (for example a "
+            f"whole pickled module, or settings stored with the weights); {SAVE_AGAIN}.",
             reason="unsafe",
         ) from error
     except _BROKEN as error:

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
 from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
 BAR_CELLS = 16
@@ -38,7 +38,7 @@ def print_table(
 
     Args:
         results: At least one.
-        console: Where to print; standard output by default.
+        console: Console to print to; standard output by default.
         kept: Paths of the results that an earlier run stored.
     """
     console = console or Console()
@@ -51,7 +51,8 @@ def print_table(
         console.print()
         console.print(_face_table(results, names))
     for note in [*_notes(results), *_kept_note(results, kept)]:
-        console.print(Text(note), soft_wrap=True)
+        # A terminal gets whole words in its lines; a file gets whole lines.
+        console.print(Text(note), soft_wrap=not console.is_terminal)
 
 
 class _Name:
@@ -151,7 +152,7 @@ def _highest(track_id: int | None, entries: Sequence[TimelineEntry], stretches: 
         (stretch for stretch in stretches if stretch.track_id == track_id),
         max(entries, key=lambda entry: entry.fake_probability),
     )
-    return f"{clock(highest.start_s)}–{clock(highest.end_s)} {highest.fake_probability:.2f}"
+    return f"{clock_range(highest.start_s, highest.end_s)} {highest.fake_probability:.2f}"
 
 
 def _score(probability: float | None) -> str:
@@ -170,7 +171,7 @@ def _style(result: VideoResult) -> str:
 
 
 def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
-    """The fake probability of a face over time, as a row of blocks; red at or above the threshold."""
+    """The fake probability of a face over time, as a row of blocks; in colour at or above the threshold."""
     bar = Text()
     duration = result.duration_s or 0.0
     for cell in range(BAR_CELLS):
@@ -181,7 +182,8 @@ def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
             continue
         level = max(inside)
         is_above = result.threshold is not None and level >= result.threshold
-        style = "red" if is_above and UNTRAINED_WARNING not in result.warnings else ""
+        colour = "red" if result.verdict == "likely fake" else "yellow"
+        style = colour if is_above and UNTRAINED_WARNING not in result.warnings else ""
         bar.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)], style=style)
     return bar
 
@@ -244,7 +246,7 @@ class ScanProgress:
 
     Args:
         total: Number of videos.
-        is_quiet: Whether to show nothing. Nothing is shown either if standard error is not a terminal.
+        is_quiet: Whether to hide the bars. They are also hidden if standard error is not a terminal.
     """
 
     def __init__(self, total: int, *, is_quiet: bool = False) -> None:
@@ -266,7 +268,7 @@ class ScanProgress:
         self._progress.start()
 
     def video_kept(self) -> None:
-        """Leave out a video that was scored earlier, which says nothing about the remaining time."""
+        """Exclude a video that was scored earlier, because it says nothing about the remaining time."""
         self._total -= 1
         self._progress.reset(self._videos, total=self._total, visible=self._total > 1)
 

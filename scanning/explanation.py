@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a video has its result, in plain sentences: which face, when, how many frames, and what was not judged."""
+"""Explain the result of a video in plain sentences: which face, when, how many frames, and what was not examined."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,8 @@ from ..common.text import printable
 from .naming import face_name
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
-from .stretches import clock, worst_stretches
+from .stretches import clock, clock_range, worst_stretches
+from .texts import Texts, verdict_key
 from .verdict import verdict_text
 
 
@@ -18,14 +19,14 @@ from .verdict import verdict_text
 _EPSILON = 1e-12
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
 _WAY_OUT = {
-    "no_face": "A version of the video with a larger or sharper face might be scored. `--faces none` scores whole "
+    "no_face": "A version of the video with a larger or sharper face might be scorable. `--faces none` scores whole "
     "frames, if the model was trained on them.",
-    "decode_error": "An undamaged copy of the file, from as close to its source as possible, might be scored.",
-    "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scored.",
-    "too_large": "A shorter or smaller copy, or a higher limit, would allow a score.",
-    "not_found": "The right path would allow a score.",
-    "unreadable": "Access to the file, or more free memory, would allow a score.",
-    "timeout": "A shorter copy, a faster machine or a higher limit of time would allow a score.",
+    "decode_error": "An undamaged copy of the file, as close to the original source as possible, might be scorable.",
+    "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scorable.",
+    "too_large": "A shorter or smaller copy could be scored, or this file under a higher limit.",
+    "not_found": "The video might be scorable once the path is corrected.",
+    "unreadable": "The video might be scorable once the file is accessible, or with more free memory.",
+    "timeout": "A shorter copy might be scorable, or this file on a faster machine or under a higher time limit.",
 }
 
 
@@ -51,26 +52,30 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ('Result', ['a.mp4: not found.', 'There is no score. This does not show that the video is real or fake.'])
     """
     if result.status != "ok" or result.fake_probability is None:
-        message = printable(result.message or "The video could not be scored").rstrip(".")
         missing = "There is no score. This does not show that the video is real or fake."
         sections = [
-            ("Result", [f"{message}.", missing]),
-            ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
+            ("Result", [_sentence(result.message or "The video could not be scored"), missing]),
+            ("What would change the result", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
         ]
     else:
         sections = [
-            ("Verdict", [f"{(result.verdict or 'undecided').capitalize()}.", printable(verdict_text(result))]),
+            ("Verdict", _verdict(result)),
             ("Label", _label(result)),
             ("Which face", _faces(result)),
             ("Which frames", _frames(result)),
             ("When", _times(result)),
-            ("What was not judged", _not_judged(result)),
-            ("What would change it", _changes(result)),
+            ("What was not examined", _not_judged(result)),
+            ("What would change the result", _changes(result)),
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
-    sections.append(("Warnings", [f"{printable(warning)}." for warning in result.warnings]))
+    sections.append(("Warnings", [_sentence(warning) for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
+
+
+def _verdict(result: VideoResult) -> list[str]:
+    texts, key = Texts.read(), verdict_key(result)
+    return [f"{texts.plain(f'verdict.{key}')}.", texts.plain(f"band.{key}"), printable(verdict_text(result))]
 
 
 def _label(result: VideoResult) -> list[str]:
@@ -80,10 +85,7 @@ def _label(result: VideoResult) -> list[str]:
     side = "at or above" if probability >= threshold else "below"
     return [
         f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
-        f"{side} the threshold of {threshold:g}.",
-        "A score is a reason to examine a video, not proof."
-        if result.label == "fake"
-        else "The model found no strong evidence of manipulation. This does not show that the video is real.",
+        f"{side} the threshold of {threshold:g}. The label is for programs; it does not change the verdict.",
     ]
 
 
@@ -93,27 +95,28 @@ def _faces(result: VideoResult) -> list[str]:
     decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
     rule = result.settings.get("face_aggregation", "max")
     if len(result.faces) == 1:
-        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is its score."]
+        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is the score of this face."]
     sentences = [
         f"{len(result.faces)} faces were found. The score of the video is {_AGGREGATIONS.get(rule, rule)}"
         + (f", that of face {decisive.track_id + 1}." if decisive else ".")
     ]
     for face in result.faces:
-        left_out = "" if _counts(face, result) else "; it does not count, because it was detected too rarely"
-        sentences.append(f"{face_name(face.track_id)} has {face.fake_probability:.2f}, {_seen(face)}{left_out}.")
+        left_out = "" if _counts(face, result) else "; it does not count, because it was detected in too few frames"
+        sentences.append(
+            f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}; it was {_seen(face)}{left_out}."
+        )
     return sentences
 
 
 def _seen(face: FaceResult) -> str:
     return (
-        f"seen from {clock(face.first_s)} to {clock(face.last_s)} and detected in {face.coverage:.0%} of the sampled "
-        "frames"
+        f"seen at {clock_range(face.first_s, face.last_s)} and detected in {face.coverage:.0%} of the sampled frames"
     )
 
 
 def _frames(result: VideoResult) -> list[str]:
     _, threshold = _numbers(result)
-    length = f" of {clock(result.duration_s)}" if result.duration_s else ""
+    length = f" (length {result.duration_s:.1f} s)" if result.duration_s else ""
     sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
     own = _decisive_frames(result)
     if own and len(result.frame_rules) == 1:
@@ -133,7 +136,7 @@ def _times(result: VideoResult) -> list[str]:
     _, threshold = _numbers(result)
     above = [stretch for stretch in stretches if stretch.fake_probability >= threshold]
     worst = stretches[0]
-    where = f"{clock(worst.start_s)}–{clock(worst.end_s)}"
+    where = clock_range(worst.start_s, worst.end_s)
     whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
     if not above:
         return [
@@ -159,7 +162,7 @@ def _not_judged(result: VideoResult) -> list[str]:
     extra = sorted({entry.track_id for entry in result.timeline if entry.track_id is not None} - known)
     if extra:
         names = ", ".join(face_name(track_id).lower() for track_id in extra)
-        sentences.append(f"Only the timeline found {names}, so the score of the video does not include them.")
+        sentences.append(f"The score of the video does not include {names}, found only by the timeline.")
     return sentences
 
 
@@ -170,13 +173,18 @@ def _changes(result: VideoResult) -> list[str]:
     is_fake = probability >= threshold
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
-    sentences = [f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}."]
+    sentences = [
+        "The verdict follows from the fake probability and the conditions named above, not from the threshold. A copy "
+        "closer to the original, with less compression or larger faces, may give another one.",
+        f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
+    ]
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
-            f"Without its {_count(needed, 'highest frame')} the decisive face would fall below the threshold."
+            f"Without its {'' if needed == 1 else f'{needed} '}highest-scoring frame{'' if needed == 1 else 's'}, the "
+            "decisive face would fall below the threshold."
         )
-    sentences.append("Another model, or a copy of the video with another compression, may give another score.")
+    sentences.append("Another model may give another score.")
     return sentences
 
 
@@ -240,6 +248,11 @@ def _number(probability: float, threshold: float) -> str:
         if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
             return text
     return f"{probability:.2f}"
+
+
+def _sentence(text: str) -> str:
+    text = printable(text).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _count(number: int, noun: str) -> str:

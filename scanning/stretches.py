@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Join the overlapping windows of a timeline to stretches: from when to when, and which face."""
+"""Merge the overlapping windows of a timeline into stretches, each with a start, an end and a face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
     """
     The stretches of a timeline, the one with the highest fake probability first; an empty list without a timeline.
 
-    If no window reaches the threshold, the highest one is a stretch of its own. The decisive face always has a
-    stretch, at least its highest window.
+    If no window reaches the threshold, the window with the highest score forms a stretch by itself. The decisive face
+    always has a stretch, at least its highest window.
 
     Args:
         result: The result of a video.
@@ -76,19 +76,41 @@ def _join(run: Sequence[TimelineEntry]) -> Stretch:
     )
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, *, tenths: bool = False) -> str:
     """
     Format a time as minutes and seconds, and hours if there are any.
 
     Args:
         seconds: The time.
+        tenths: Whether to show tenths of a second.
 
     Example:
 
         >>> from deepfake_video.scanning.stretches import clock
-        >>> clock(65), clock(3725)
-        ('1:05', '1:02:05')
+        >>> clock(65), clock(3725), clock(0.46, tenths=True)
+        ('1:05', '1:02:05', '0:00.4')
     """
     minutes, rest = divmod(int(seconds + 1e-6), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    text = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{text}.{int(seconds % 1 * 10 + 1e-6)}" if tenths else text
+
+
+def clock_range(start_s: float, end_s: float) -> str:
+    """
+    Format the start and end of a part of a video, with tenths of a second if both lie within one second.
+
+    Args:
+        start_s: Start in seconds.
+        end_s: End in seconds.
+
+    Example:
+
+        >>> from deepfake_video.scanning.stretches import clock_range
+        >>> clock_range(65, 67.9), clock_range(0.2, 0.6)
+        ('1:05–1:07', '0:00.2–0:00.6')
+    """
+    start, end = clock(start_s), clock(end_s)
+    if start == end:
+        start, end = (clock(time, tenths=True) for time in (start_s, end_s))
+    return f"{start}–{end}"

@@ -50,46 +50,49 @@ export const texts = {
       `the video has only ${plural(frames, "frame")}, fewer than the ${wanted} of the model; ` +
       "some were scored more than once",
     turned: (quarterTurns: number): string =>
-      `faces were scored with the picture turned by ${90 * quarterTurns} degrees counterclockwise`,
+      `the picture was rotated by ${90 * quarterTurns} degrees counterclockwise before scoring`,
     seldomSeen: (coverage: number): string => `a face was found in only ${percent(coverage)} of the sampled frames`,
     noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
     notHashed: "the file is too large to compute its SHA-256 in the browser",
   },
   reasons: {
     untrained: "the weights are random",
-    otherWeights: "the measured bands belong to other weights or another calibration",
+    otherWeights: "the verdict bands belong to different weights or a different calibration",
     otherSettings: (name: string, then: unknown, now: unknown): string =>
       `the bands were measured with ${name.replaceAll("_", " ")} ${then}, not with ${now}`,
     above: (probability: number, high: number, faces: number): string =>
       `${shown(probability)} is above ${general(high, 3)}${ofFaces(faces)}`,
     below: (probability: number, low: number): string => `${shown(probability)} is below ${general(low, 3)}`,
     between: (probability: number, low: number | null, high: number | null, faces: number): string => {
-      const below = low === null ? "nothing is likely real" : `likely real below ${general(low, 3)}`;
-      const above = high === null ? "nothing is likely fake" : `likely fake above ${general(high, 3)}${ofFaces(faces)}`;
-      return `${shown(probability)} lies between the two bands: ${below}, ${above}`;
+      const below = low === null ? "likely real is never reported" : `likely real below ${general(low, 3)}`;
+      const above =
+        high === null ? "likely fake is never reported" : `likely fake above ${general(high, 3)}${ofFaces(faces)}`;
+      return `${shown(probability)} is in the undecided range: ${below}, ${above}`;
     },
     suspiciousPart: (highest: number): string =>
-      `the whole has a low fake probability, but a part of the video has one of ${general(highest, 3)}`,
+      `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,
     seldomSeen: (coverage: number): string => `the face was found in only ${percent(coverage)} of the sampled frames`,
     smallFace: (size: number, least: number): string =>
-      `a face is only ${size.toFixed(0)} pixels wide: the error rates are measured from ${least.toFixed(0)} on`,
+      `a face is only ${size.toFixed(0)} pixels wide; the error rates were measured only for faces of at least ` +
+      `${least.toFixed(0)} pixels`,
     compressed: (bits: number, least: number): string =>
-      `the video is compressed to ${general(bits, 2)} bits per pixel: ` +
-      `the error rates are measured from ${general(least, 2)} on`,
+      `the video is compressed to ${general(bits, 2)} bits per pixel; ` +
+      `the error rates were measured only for at least ${general(least, 2)}`,
   },
   rates: {
     falseAlarms: (rate: RateLike): string =>
       `Of ${people(rate.number)} not seen in training, ${rate.count} ${were(rate.count)} called likely fake ` +
       `(${interval(rate)})`,
     noFalseAlarms: (count: number): string =>
-      `Nothing is called likely fake: ${count} real people are too few to limit the errors`,
+      `This checkpoint never reports likely fake, because ${count} real people are too few ` +
+      "to bound the false-alarm rate",
     misses: (rate: RateLike): string =>
       `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})`,
     noMisses: (count: number): string =>
-      `nothing is called likely real: ${count} fakes are too few to limit the errors`,
+      `this checkpoint never reports likely real, because ${count} fakes are too few to bound the miss rate`,
     undecidedReal: (rate: RateLike): string => `${share(rate)} of the real people`,
     undecidedFake: (rate: RateLike): string => `${share(rate)} of the fakes`,
-    undecided: (shares: readonly string[]): string => `Left undecided: ${shares.join(" and ")}.`,
+    undecided: (shares: readonly string[]): string => `Undecided: ${shares.join(" and ")}.`,
   },
   page: {
     title: "Is a face in this video manipulated?",

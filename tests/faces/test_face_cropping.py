@@ -249,12 +249,12 @@ def test_main_face_is_large_and_often_seen():
 
 
 def test_main_face_of_nobody_is_an_error():
-    with pytest.raises(ValueError, match="no tracks"):
+    with pytest.raises(ValueError, match="at least one track"):
         main_face([])
 
 
 def test_linking_refuses_lists_of_different_lengths():
-    with pytest.raises(ValueError, match="differ"):
+    with pytest.raises(ValueError, match="must have the same length"):
         link_detections([0, 1], [[]])
 
 
