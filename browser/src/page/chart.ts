@@ -7,6 +7,7 @@ import { texts } from "../texts";
 import { html, svg } from "./elements";
 import { clock, faceName } from "./formats";
 import { entriesByTrack, unbroken, worstStretches } from "./stretches";
+import { toneOf } from "./tones";
 
 const [WIDTH, HEIGHT] = [1000, 100];
 
@@ -32,7 +33,7 @@ function drawChart(
     .filter((stretch) => stretch.track_id === trackId && stretch.fake_probability >= threshold)
     .map(({ start_s, end_s }) => {
       const width = (WIDTH * (end_s - start_s)) / duration;
-      return svg("rect", { class: "mark", x: (WIDTH * start_s) / duration, width, height: HEIGHT });
+      return svg("rect", { class: `mark ${toneOf(result)}`, x: (WIDTH * start_s) / duration, width, height: HEIGHT });
     });
   const level = HEIGHT * (1 - threshold);
   const plot = svg(

@@ -7,7 +7,7 @@ import type { Stage } from "../worker/protocol";
 import type { Analyser, Finished } from "./analyser";
 import { html } from "./elements";
 import { printable } from "./formats";
-import { verdictOf } from "./result_view";
+import { verdictOf } from "./tones";
 
 const { page } = texts;
 /** How much of the bar each stage fills: from the first share to the second. */

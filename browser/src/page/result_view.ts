@@ -10,19 +10,9 @@ import { html, svg } from "./elements";
 import { capitalise, clock, faceName, printable } from "./formats";
 import { draw, tint } from "./pictures";
 import { worstStretches } from "./stretches";
+import { toneOf, verdictOf } from "./tones";
 
 const { page } = texts;
-
-/** The tone of a verdict: a class of the style sheet. */
-export function toneOf(result: VideoResult): "fake" | "real" | "mixed" | "unknown" {
-  if (result.status !== "ok" || result.warnings.includes(constants.untrainedWarning)) return "unknown";
-  if (result.verdict === "likely fake") return "fake";
-  return result.verdict === "likely real" ? "real" : "mixed";
-}
-
-export function verdictOf(result: VideoResult): string {
-  return result.status === "ok" ? capitalise(result.verdict ?? "undecided") : page.notScored;
-}
 
 export function showResult(result: VideoResult, evidence: Evidence | null): HTMLElement {
   return html(

@@ -4,7 +4,7 @@ import { texts } from "../texts";
 import type { Finished } from "./analyser";
 import { html } from "./elements";
 import { printable } from "./formats";
-import { toneOf, verdictOf } from "./result_view";
+import { toneOf, verdictOf } from "./tones";
 
 /** The results as a table, the highest fake probability first; each name leads to its report. */
 export function showTable(shown: readonly (Finished & { element: HTMLElement })[]): HTMLElement {
