@@ -21,7 +21,7 @@ export function showTable(shown: readonly (Finished & { element: HTMLElement })[
         "tr",
         {},
         html("td", {}, html("button", { type: "button", class: "link", click: go }, printable(result.path))),
-        html("td", { class: `tag ${toneOf(result)}` }, verdictOf(result)),
+        html("td", {}, html("span", { class: `tag ${toneOf(result)}` }, verdictOf(result))),
         html("td", { class: "number" }, result.fake_probability?.toFixed(2) ?? "–"),
       );
     });
