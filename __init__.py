@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 _MODULES = {
     "configuration_deepfake": ["DeepfakeConfig"],
-    "modeling_deepfake": ["DeepfakeForVideoClassification", "DeepfakeModel"],
+    "modeling_deepfake": ["DeepfakeForImageClassification", "DeepfakeForVideoClassification", "DeepfakeModel"],
     "image_processing_deepfake": ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"],
     "face_cropping": ["FaceCropSettings", "FaceTrack", "NoFaceFoundError"],
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from .hub.registration import register as register
     from .image_processing_deepfake import DeepfakeImageProcessor as DeepfakeImageProcessor
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
+    from .modeling_deepfake import DeepfakeForImageClassification as DeepfakeForImageClassification
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
     from .scanning import FaceClip as FaceClip

@@ -356,7 +356,7 @@ def describe(examination: "Examination", report: Path, texts: "Texts") -> list[A
     from .scanning.html_report import render_report, write_report
 
     result = without_paths(examination.result)
-    if result.status in ADVISED:
+    if result.status in ADVISED and result.media != "image":
         advice = texts(f"demo.{result.status}")
         return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))
     write_report(report, [result], [examination.evidence], texts=texts)

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
-from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .not_judged import describe_shortly
+from .results import DEFAULT_ID, DEFAULT_TERMS, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
@@ -25,6 +26,7 @@ _SHORTEST_NAME = 8
 _SMALLEST_WIDTH = 72
 # Videos in a folder differ in length, so the remaining time follows from the last half hour.
 _SPEED_PERIOD_S = 1800.0
+_PRINTED_ONCE = (PHOTO_WARNING, UNTRAINED_WARNING)
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -197,15 +199,16 @@ def _length(result: VideoResult) -> str:
 
 def _notes(results: Sequence[VideoResult]) -> list[str]:
     notes = [printable(result.message) for result in results if result.message]
-    # The warning about the model is printed once, any other one with the name of its video.
+    # The warnings about the model and about photos are printed once, any other one with the name of its video.
     for result in results:
         name = short_name(result.path)
-        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
+        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning not in _PRINTED_ONCE]
+        if result.timeline and (left_out := describe_shortly(result)):
+            notes.append(f"{name}: {left_out}")
         if result.provenance is not None and result.provenance.is_found:
             notes.append(f"{name}: {printable(result.provenance.summary)}")
-    if any(UNTRAINED_WARNING in result.warnings for result in results):
-        notes.append(UNTRAINED_WARNING)
-    notes += _verdict_notes(results)
+    notes += [once for once in _PRINTED_ONCE if any(once in result.warnings for result in results)]
+    notes += [*_verdict_notes(results), *_fetched_note(results)]
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
@@ -222,6 +225,13 @@ def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
     # Without bands, the reason is the same for all.
     notes = [f"undecided: {printable(reasons[0])}"] if reasons and len(set(reasons)) == 1 else []
     return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
+
+
+def _fetched_note(results: Sequence[VideoResult]) -> list[str]:
+    """How much of the videos in stores was read."""
+    fetched = [result.fetched for result in results if result.fetched is not None]
+    total, size = sum(one.num_bytes for one in fetched), sum(one.size_bytes for one in fetched)
+    return [f"fetched {total / 1e6:.2f} of {size / 1e6:.2f} MB"] if fetched else []
 
 
 def _kept_note(results: Sequence[VideoResult], kept: Collection[str]) -> list[str]:

@@ -7,16 +7,18 @@ import numpy as np
 
 from ..common.logistic import logit, sigmoid
 from ..common.text import printable
-from .naming import face_name
+from .naming import face_name, media_noun
+from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .stretches import clock, clock_range, worst_stretches
-from .texts import Texts, verdict_key
+from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
 
 # Distance from 0 and 1 to which probabilities are clipped.
 _EPSILON = 1e-12
+_MAX_RANGES = 20
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
 _WAY_OUT = {
     "no_face": "A version of the video with a larger or sharper face might be scorable. `--faces none` scores whole "
@@ -75,7 +77,8 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
 
 def _verdict(result: VideoResult) -> list[str]:
     texts, key = Texts.read(), verdict_key(result)
-    return [f"{texts.plain(f'verdict.{key}')}.", texts.plain(f"band.{key}"), printable(verdict_text(result))]
+    meaning = meaning_key(result)
+    return [f"{texts.plain(f'verdict.{key}')}.", texts.plain(meaning), printable(verdict_text(result))]
 
 
 def _label(result: VideoResult) -> list[str]:
@@ -84,8 +87,9 @@ def _label(result: VideoResult) -> list[str]:
         return [f"The model has random weights, so its score of {probability:.2f} is meaningless."]
     side = "at or above" if probability >= threshold else "below"
     return [
-        f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
-        f"{side} the threshold of {threshold:g}. The label is for programs; it does not change the verdict.",
+        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of "
+        f"{_number(probability, threshold)} is {side} the threshold of {threshold:g}. The label is for programs; it "
+        "does not change the verdict.",
     ]
 
 
@@ -95,16 +99,17 @@ def _faces(result: VideoResult) -> list[str]:
     decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
     rule = result.settings.get("face_aggregation", "max")
     if len(result.faces) == 1:
-        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is the score of this face."]
+        seen = "" if result.media == "image" else f", {_seen(result.faces[0])}"
+        return [f"One face was found{seen}. The score of the {media_noun(result)} is the score of this face."]
     sentences = [
-        f"{len(result.faces)} faces were found. The score of the video is {_AGGREGATIONS.get(rule, rule)}"
+        f"{len(result.faces)} faces were found. The score of the {media_noun(result)} is "
+        + _AGGREGATIONS.get(rule, rule)
         + (f", that of face {decisive.track_id + 1}." if decisive else ".")
     ]
     for face in result.faces:
         left_out = "" if _counts(face, result) else "; it does not count, because it was detected in too few frames"
-        sentences.append(
-            f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}; it was {_seen(face)}{left_out}."
-        )
+        seen = "" if result.media == "image" else f"; it was {_seen(face)}"
+        sentences.append(f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}{seen}{left_out}.")
     return sentences
 
 
@@ -115,6 +120,8 @@ def _seen(face: FaceResult) -> str:
 
 
 def _frames(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["The score is based on a single picture, the photo."]
     _, threshold = _numbers(result)
     length = f" (length {result.duration_s:.1f} s)" if result.duration_s else ""
     sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
@@ -130,6 +137,8 @@ def _frames(result: VideoResult) -> list[str]:
 
 
 def _times(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["A photo has no timeline: it shows nothing about motion and time."]
     stretches = worst_stretches(result)
     if not stretches:
         return ["No timeline was computed, so nothing is known about parts of the video; `--timeline` adds it."]
@@ -151,11 +160,19 @@ def _times(result: VideoResult) -> list[str]:
 
 
 def _not_judged(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["The surroundings of the faces."] if result.faces else []
     sentences = []
     if result.faces:
         sentences.append("The sound, the surroundings of the faces and the frames between the sampled ones.")
     else:
         sentences.append("The sound and the frames between the sampled ones.")
+    shown = result.not_judged[:_MAX_RANGES]
+    sentences += [f"{range_text(entry)}: {reason_text(entry)}." for entry in shown]
+    if more := len(result.not_judged) - len(shown):
+        sentences.append(f"{_count(more, 'more range')}, which `not_judged` in the JSON lists.")
+    if not result.timeline and any(entry.reason == "no_face" for entry in shown):
+        sentences.append("These times are as accurate as the sampled frames are dense; `--timeline` samples more.")
     if result.face_coverage is not None and result.face_coverage < 1.0:
         sentences.append(f"No face was found in {1.0 - result.face_coverage:.0%} of the sampled frames.")
     known = {face.track_id for face in result.faces}
@@ -174,8 +191,10 @@ def _changes(result: VideoResult) -> list[str]:
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
     sentences = [
-        "The verdict follows from the fake probability and the conditions named above, not from the threshold. A copy "
-        "closer to the original, with less compression or larger faces, may give another one.",
+        "No score gives a photo another verdict, because the verdict bands were measured on videos."
+        if result.media == "image"
+        else "The verdict follows from the fake probability and the conditions named above, not from the threshold. A "
+        "copy closer to the original, with less compression or larger faces, may give another one.",
         f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)

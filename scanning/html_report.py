@@ -15,9 +15,10 @@ from ..common.files import write_atomically
 from ..common.text import printable
 from .evidence import Evidence
 from .naming import short_names
+from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
-from .texts import Texts, verdict_key
+from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
 
@@ -132,6 +133,8 @@ def render_report(
         "clock": clock,
         "face": lambda track_id: _face_name(track_id, texts),
         "printable": printable,
+        "range": range_text,
+        "reason": reason_text,
         "span": lambda part: clock_range(part.start_s, part.end_s),
     }
     style, script = (_read_asset(name) for name in ("report.css", "report.js"))
@@ -189,7 +192,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         evidence=evidence or Evidence(),
         tone=_tone(result) if is_trained else "unknown",
         verdict=texts(f"verdict.{verdict}"),
-        meaning=f"band.{verdict}",
+        meaning=meaning_key(result),
         stretches=stretches,
         exceeds=exceeds,
         charts=_charts(result),

@@ -81,4 +81,14 @@ def verdict_key(result: VideoResult) -> str:
     return "failed" if result.status != "ok" else (result.verdict or "undecided").replace(" ", "_")
 
 
-__all__ = ["Texts", "verdict_key"]
+def meaning_key(result: VideoResult) -> str:
+    """
+    The key of the text that says what a verdict means.
+
+    Args:
+        result: The result of a video or photo.
+    """
+    return f"{'photo' if result.media == 'image' else 'band'}.{verdict_key(result)}"
+
+
+__all__ = ["Texts", "meaning_key", "verdict_key"]

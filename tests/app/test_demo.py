@@ -15,6 +15,7 @@ from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
+from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.texts import Texts
 from drawn_faces import redness_detector, write_people
 
@@ -66,9 +67,9 @@ def test_what_cannot_be_judged_has_a_report_without_a_score(folder, gradio):
     assert "Could not be scored" in shown.value
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "notes.txt", "missing.mp4"])
+@pytest.mark.parametrize("name", ["picture.bmp", "notes.txt", "missing.mp4"])
 def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio):
-    if name == "photo.jpg":
+    if name == "picture.bmp":
         Image.new("RGB", (64, 64), "red").save(folder / name)
     elif name == "notes.txt":
         (folder / name).write_text("no video")
@@ -76,6 +77,15 @@ def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio)
     assert shown.value.startswith(f'<p role="status">{name}: ')
     assert "choose" in shown.value
     assert not report.visible
+
+
+def test_a_photo_has_a_report_without_a_timeline(folder, gradio):
+    Image.fromarray(draw_face(0.3)).save(folder / "photo.png")
+    examination = redness_detector(timeline=True).examine(folder / "photo.png", with_evidence=True)
+    shown, _ = app.describe(examination, folder / "report.html", Texts.read())
+    assert "the photo may be real or manipulated" in shown.value
+    assert "As the model sees it" in shown.value
+    assert "0:00" not in html.unescape(shown.value).replace(examination.result.created, "")
 
 
 def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
@@ -152,7 +162,7 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
     with open_tab(address, size=size) as tab:
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("text=edited")
-        tab.page.click("text=Check video")
+        tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
         report.locator("text=Why this score").wait_for(timeout=90_000)
         tab.page.wait_for_timeout(1500)
@@ -209,7 +219,7 @@ def test_the_page_says_what_is_wrong_with_a_file(folder, address):
     with open_tab(address, size=PHONE) as tab:
         tab.page.set_input_files("input[type=file]", folder / "broken.mp4")
         tab.page.wait_for_timeout(1000)
-        tab.page.click("text=Check video")
+        tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
         report.locator(".verdict >> text=Could not be scored").wait_for(timeout=90_000)
         assert report.locator("text=There is no score").is_visible()

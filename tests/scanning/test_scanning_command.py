@@ -76,6 +76,7 @@ def test_every_result_follows_the_schema(folder, model, capsys):
         {"fake_probability": None},
         {"status": "no_face"},
         {"status": "perhaps"},
+        {"media": None},
         {"surplus": 1},
         {"timeline": [{"start_s": 0}]},
     ],
@@ -84,6 +85,7 @@ def test_every_result_follows_the_schema(folder, model, capsys):
 def test_the_schema_refuses_what_is_no_result(wrong):
     right = VideoResult(
         path="x",
+        media="video",
         status="ok",
         verdict="undecided",
         verdict_reason="no verdict bands were calibrated for this checkpoint",

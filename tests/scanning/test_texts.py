@@ -47,7 +47,8 @@ def test_no_word_of_a_page_is_outside_the_file():
 
 
 def test_no_text_of_the_file_is_unused():
-    names = ("scanning/report.html.jinja", "scanning/html_report.py", "scanning/texts.py", "app.py")
+    templates = (f"scanning/report{part}.html.jinja" for part in ("", "_photo", "_not_judged"))
+    names = (*templates, "scanning/html_report.py", "scanning/texts.py", "app.py")
     code = "".join((ROOT / name).read_text(encoding="utf-8") for name in names)
     # A key is written out, or its last part is appended to the others.
     unused = [key for key in ENGLISH.entries if f'"{key}"' not in code and f'"{key.split(".")[0]}.' not in code]
