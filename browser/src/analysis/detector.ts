@@ -17,6 +17,7 @@ import { decide, decideAfterTimeline, findRule } from "../verdict/rule";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
+import { findNotJudged } from "./not_judged";
 import type { FaceResult, FrameRule, FrameScore, VideoResult } from "./result";
 import type { Window } from "./timeline";
 import { makeTimeline } from "./timeline";
@@ -79,6 +80,7 @@ export class Detector {
     const coverage = tracks && coverageOf(tracks, searched);
     const result: VideoResult = {
       ...this.emptyResult(path),
+      media: "video",
       status: "ok",
       verdict: verdict.verdict,
       verdict_reason: verdict.reason,
@@ -110,7 +112,9 @@ export class Detector {
       const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
       const timeline = windows.map((window) => window.entry);
       const highest = Math.max(0, ...timeline.map((entry) => entry.fake_probability));
-      return { result: { ...result, ...decideAfterTimeline(this.rule, result, highest), timeline }, windows };
+      const not_judged = findNotJudged(source, timeline);
+      const decided = decideAfterTimeline(this.rule, result, highest);
+      return { result: { ...result, ...decided, timeline, not_judged }, windows };
     } catch (error) {
       if (!(error instanceof VideoError)) throw error;
       const warnings = [...result.warnings, texts.warnings.noTimeline(error.message)];
@@ -137,6 +141,7 @@ export class Detector {
   private emptyResult(path: string): VideoResult {
     return {
       path,
+      media: null,
       status: "decode_error",
       verdict: null,
       verdict_reason: null,
@@ -155,6 +160,7 @@ export class Detector {
       frames: [],
       frame_rules: [],
       timeline: [],
+      not_judged: [],
       schema_version: constants.schemaVersion,
       version: constants.version,
       created: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
@@ -162,6 +168,7 @@ export class Detector {
       model: { id: constants.modelId, revision: null, weights_sha256: this.checkpoint.weightsSha256 },
       sha256: null,
       provenance: null,
+      fetched: null,
     };
   }
 

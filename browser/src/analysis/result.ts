@@ -36,8 +36,17 @@ export interface TimelineEntry {
   track_id: number | null;
 }
 
+/** A range of time that was not judged. */
+export interface NotJudged {
+  start_s: number;
+  end_s: number;
+  reason: "no_face" | "no_new_picture";
+  stream: null;
+}
+
 export interface VideoResult {
   path: string;
+  media: "video" | null;
   status: "ok" | FailureReason;
   verdict: VerdictName | null;
   verdict_reason: string | null;
@@ -56,6 +65,7 @@ export interface VideoResult {
   frames: FrameScore[];
   frame_rules: FrameRule[];
   timeline: TimelineEntry[];
+  not_judged: NotJudged[];
   schema_version: number;
   version: string;
   created: string;
@@ -63,6 +73,7 @@ export interface VideoResult {
   model: { id: string; revision: string | null; weights_sha256: string | null };
   sha256: string | null;
   provenance: null;
+  fetched: null;
 }
 
 /** The text of the JSON file of results. */
