@@ -75,7 +75,10 @@ EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-vide
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
     parser.description = "Start a local web page for uploading and scoring videos."
-    parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
+    parser.epilog = (
+        "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000\n"
+        "  deepfake-video demo --local-page"
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
@@ -87,12 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
     )
+    parser.add_argument(
+        "--local-page",
+        action="store_true",
+        help="serve the page that scores videos inside the browser instead; --host and --port hold for it too",
+    )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted."""
+    if arguments.local_page:
+        return _serve_local_page(arguments)
     from .common.errors import UsageError
     from .common.interrupts import unfinished
     from .scanning.command import use_threads
@@ -122,6 +132,20 @@ def run(arguments: argparse.Namespace) -> int:
                 time.sleep(1)
         finally:
             demo.close(verbose=False)
+
+
+def _serve_local_page(arguments: argparse.Namespace) -> int:
+    from .common.errors import UsageError
+    from .common.interrupts import unfinished
+    from .common.local_page import make_page_server
+
+    if arguments.model or arguments.device != "auto" or arguments.threads is not None:
+        raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
+    with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
+        address = f"http://{arguments.host or 'localhost'}:{server.server_port}/"
+        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+    return 0
 
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
