@@ -494,7 +494,7 @@ def test_a_configuration_of_giants_reserves_no_memory(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_size": 8192, "num_hidden_layers": 16, "bidirectional": True}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelLoadError, match=r"do not match config\.json, missing keys"):
+    with pytest.raises(ModelLoadError, match=r"do not match config\.json; missing keys"):
         load_model(str(folder))
 
 

@@ -176,7 +176,7 @@ def test_results_of_another_version_are_not_gone_on_with(folder, model, tmp_path
     assert main([*arguments, "--no-timeline"]) == 0
     monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
     assert main([*arguments, "--no-timeline"]) == 2
-    assert "another version of the results (" in capsys.readouterr().err
+    assert "a different version of the results (" in capsys.readouterr().err
 
 
 def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):
