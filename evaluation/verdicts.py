@@ -45,6 +45,8 @@ FACE_COUNTS = (1, 2, 3, 5)
 FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 # Share of the measured videos that may be smaller or more compressed than the limits that are stored.
 RANGE_LEVEL = 0.01
+# What the videos of a list decided; those of the third list, "calibration", decided temperature and bias only.
+CHOSE_WEIGHTS = ("training", "validation")
 _WEIGHTS = "model.safetensors"
 
 
@@ -96,10 +98,11 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     """
     Calibrate the verdict bands, and measure their error rates, on the scores of one or several evaluations.
 
-    Videos that the checkpoint was trained, validated or calibrated on are left out with everyone they show. A source
-    is a data set, or a value of the column `dataset` in a CSV file. At most 1 in 50 real people are called likely fake
-    and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few people is
-    not used.
+    Videos that the checkpoint was trained or validated on are left out with everyone they show. Those that it was
+    calibrated on are kept: temperature and bias do not change the order of the scores, on which the bands rest. A
+    source is a data set, or a value of the column `dataset` in a CSV file. At most 1 in 50 real people are called
+    likely fake and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few
+    people is not used.
 
     Args:
         runs: Results of [`evaluate`], or the folders that it wrote, all for one checkpoint and the same settings.
@@ -325,14 +328,22 @@ def _notes(
 def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     """Scores of people that the checkpoint has not seen, in videos that may get a verdict, and what was left out."""
     scored = [score for score in scores if score.fake_probability is not None]
-    known = {(score.dataset, name) for score in scored if score.seen for name in score.identities or (score.key,)}
+    known = {
+        (score.dataset, name)
+        for score in scored
+        if score.seen in CHOSE_WEIGHTS
+        for name in score.identities or (score.key,)
+    }
     unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
     if len(unseen) < len(scored):
         seen = len(scored) - len(unseen)
         noun = "video" if seen == 1 else "videos"
-        notes.append(f"{seen} {noun} left out, because the checkpoint was trained or calibrated on the people shown")
+        notes.append(f"{seen} {noun} left out, because the checkpoint was trained or validated on the people shown")
+    if calibrated := sum(score.seen == "calibration" for score in kept):
+        noun = "video" if calibrated == 1 else "videos"
+        notes.append(f"{calibrated} {noun} also served to fit temperature and bias, which do not reorder the scores")
     if len(kept) < len(unseen):
         noun = "video" if len(unseen) - len(kept) == 1 else "videos"
         notes.append(f"{len(unseen) - len(kept)} {noun} left out, because a face was found in too few frames")

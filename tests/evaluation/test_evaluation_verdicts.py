@@ -150,6 +150,13 @@ def test_a_slowly_falling_tail_of_scores_divides_the_odds_by_more_than_the_numbe
     assert all(row.rate <= 0.02 for row in slow.by_faces)
 
 
+def test_videos_that_only_fitted_the_calibration_count():
+    bands = measure_verdicts(result_of(draw(60, seen="calibration")))
+    alone = measure_verdicts(result_of(draw(60)))
+    assert (bands.people, bands.low, bands.high) == (60, alone.low, alone.high)
+    assert any("fit temperature and bias" in note for note in bands.notes)
+
+
 def test_people_that_were_seen_in_training_are_left_out_with_all_their_videos():
     scores = draw(120)
     seen = score("seen", 0.9, source="a", identities=("False0",), seen="training")
