@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The demo in the browser: upload a video; see its label, timeline, faces and heat maps, by the same code as `predict`.
+Browser demo: upload a video and see its verdict, timeline, faces and heat maps, computed by the same code as in
+`predict`.
 
 It runs as the command `deepfake-video demo`, as the module `python -m deepfake_video.app`, and as the entry of a
 Hugging Face Space, `python app.py`, which uses the installed package.
@@ -37,8 +38,8 @@ Upload a video that shows a face. A neural network scores it and shows when, whi
 **A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
 compression, and does not check the sound."""
 WHAT_TO_DO = {
-    "unsupported": "This is not a video that can be read; choose a video file such as MP4, MOV or WebM.",
-    "not_found": "There is no video at this place; choose another one.",
+    "unsupported": "This file cannot be read as a video; choose a video file such as MP4, MOV or WebM.",
+    "not_found": "No video was found at this address; try another one.",
 }
 # Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
 FIT_REPORT = """
@@ -68,7 +69,7 @@ EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-vide
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
-    parser.description = "Serve a page in the browser on which a video is uploaded and scored."
+    parser.description = "Start a local web page for uploading and scoring videos."
     parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
@@ -118,10 +119,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
     """
-    Serve the page: one video at a time, with a short queue, and without resources from other servers.
+    Serve the page. It scores one video at a time, queues a few more, and loads nothing from other servers.
 
     Args:
-        demo: What [`build_demo`] returned.
+        demo: Page built by [`build_demo`].
         host: Address to listen on; this machine only by default.
         port: Port; the first free one from 7860 by default.
         options: Further options of `gradio.Blocks.launch`.
@@ -185,7 +186,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
 
 
 class ServedFiles:
-    """Upload and report of each visitor, removed when the next video is scored or the page is left."""
+    """The upload and the report of each visitor, deleted when the visitor scores another video or leaves the page."""
 
     def __init__(self) -> None:
         from gradio.utils import get_upload_folder
@@ -199,7 +200,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            upload: Path of the video, if there is one; not removed if it is the example, which is shared.
+            upload: Path of the uploaded video, if any. The shared example is never removed.
             report: Path of the report.
         """
         files = [report]
@@ -214,7 +215,7 @@ class ServedFiles:
 
         Args:
             visitor: Hash of the session.
-            but: A file to keep, because it is needed again.
+            but: File to keep.
         """
         files = self._of.pop(visitor, [])
         # If two visitors upload the same video, it is stored once.
@@ -263,7 +264,7 @@ def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callabl
 
 def describe_nothing(message: str) -> list[Any]:
     """
-    The outputs of the page if there is only a message.
+    Return the page outputs that show only a message.
 
     Args:
         message: One sentence.
@@ -275,7 +276,7 @@ def describe_nothing(message: str) -> list[Any]:
 
 def without_paths(result: "VideoResult") -> "VideoResult":
     """
-    Replace paths on the server by the names of files and folders.
+    Replace paths on the server with file and folder names.
 
     Args:
         result: The result of a video.

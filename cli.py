@@ -22,12 +22,12 @@ _COMMANDS = {
     "push": ("publish a model folder on the Hugging Face Hub", "hub.commands", "add_push_arguments", "run_push"),
     "export": ("write a model as ONNX", "hub.commands", "add_export_arguments", "run_export"),
     "checkpoint": (
-        "copy the packaged checkpoint into a folder of its own",
+        "copy the packaged checkpoint into a self-contained folder",
         "hub.commands",
         "add_checkpoint_arguments",
         "run_checkpoint",
     ),
-    "completion": ("print a script for completion in a shell", "common.completion", "add_arguments", "runner"),
+    "completion": ("print a shell completion script", "common.completion", "add_arguments", "runner"),
 }
 
 
@@ -63,10 +63,10 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    from .common.console import use_replacements
+    from .common.console import replace_unencodable
     from .common.exit_codes import run_command
 
-    use_replacements()
+    replace_unencodable()
     return run_command(lambda: _parse_and_run(argv))
 
 

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Sample frames from an open video and crop them to clips: the part of the preprocessing that needs only numpy."""
+"""Sample frames from an open video and crop them into clips. This part of the preprocessing needs only numpy."""
 
 import functools
 import logging
@@ -48,7 +48,7 @@ class ClipSampler:
     """
     Select the frames of a video to score and crop its clips, with the settings of a subclass.
 
-    The settings have the names of those of [`DeepfakeVideoProcessor`], which is one of the subclasses.
+    The settings have the same names as in [`DeepfakeVideoProcessor`], which is one of the subclasses.
     """
 
     num_frames: int
@@ -79,7 +79,7 @@ class ClipSampler:
         num_frames, fps = kwargs.get("num_frames"), kwargs.get("fps")
         if fps is not None:
             if num_frames is not None:
-                raise ValueError("`num_frames` and `fps` exclude each other: give one of them.")
+                raise ValueError("`num_frames` and `fps` are mutually exclusive: give only one of them.")
             if video_fps is None:
                 raise ValueError("Sampling by `fps` needs the clip's own rate: give `video_metadata` with `fps`.")
             num_frames = max(1, int(total / video_fps * fps))
@@ -145,7 +145,7 @@ class ClipSampler:
             clip_length (`int`):
                 Number of frames per clip; if a face is detected in fewer frames, some are repeated.
             kwargs:
-                Choices in place of the processor's own.
+                Settings that replace those of the processor.
         """
 
         def resize(frame: np.ndarray) -> np.ndarray:
@@ -206,7 +206,7 @@ def _warn_of_detector(detector: str, own: str) -> None:
 def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
     """Return a clip of `length` frames; if there are fewer, frames are repeated as evenly as possible."""
     if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("The size of the frames changes inside the video: set do_resize with a height and a width.")
+        raise ValueError("The frame size changes within the video: set do_resize with a height and a width.")
     kept = np.arange(length) * len(frames) // length if len(frames) < length else np.arange(length)
     return Clip(np.stack(frames)[kept], np.asarray(shown)[kept], track)
 

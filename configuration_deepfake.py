@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Configuration of the deepfake video classifiers: everything that determines the function of the network."""
+"""Configuration of the deepfake video classifiers: all settings that determine the network and its output."""
 
 import difflib
 import functools
@@ -298,14 +298,16 @@ class DeepfakeConfig(PreTrainedConfig):
         elif self.backbone not in BACKBONE_FEATURES:
             raise ValueError(
                 f"backbone {_shorten(self.backbone)} is unknown{_nearest(self.backbone, BACKBONE_FEATURES)}; "
-                f"choose from {', '.join(BACKBONE_FEATURES)}, or {TIMM_PREFIX!r} and the name of a network of timm."
+                f"choose from {', '.join(BACKBONE_FEATURES)}, or {TIMM_PREFIX!r} followed by the name of a timm "
+                "network."
             )
         elif self.drop_path_rate:
-            raise ValueError(f"drop_path_rate is a choice of timm backbones, not of {self.backbone}.")
+            raise ValueError(f"drop_path_rate is supported only by timm backbones, not by {self.backbone}.")
         is_efficientnet = self.backbone.startswith("efficientnet")
         if not is_efficientnet and (self.conv_padding != "torch" or self.stem_padding != "default"):
             raise ValueError(
-                f"conv_padding and stem_padding are choices of torchvision's EfficientNets, not of {self.backbone}."
+                f"conv_padding and stem_padding are supported only by torchvision's EfficientNets, not by "
+                f"{self.backbone}."
             )
         if self.conv_padding_image_size is not None and self.conv_padding != "same":
             raise ValueError('conv_padding_image_size requires conv_padding="same".')
@@ -316,20 +318,18 @@ class DeepfakeConfig(PreTrainedConfig):
             chosen = (self.num_hidden_layers, self.bidirectional, self.recurrence, self.rnn_input)
             if chosen != (0, False, "sequence", "features"):
                 raise ValueError(
-                    'rnn_type="none" goes with num_hidden_layers=0, bidirectional=False, recurrence="sequence" and '
+                    'rnn_type="none" requires num_hidden_layers=0, bidirectional=False, recurrence="sequence" and '
                     f'rnn_input="features"; got {", ".join(map(repr, chosen))}.'
                 )
             if self.hidden_size != self.num_features:
                 raise ValueError(
-                    f'With rnn_type="none" hidden_size is the width of the features of {self.backbone}, '
+                    f'With rnn_type="none" hidden_size must equal the feature width of {self.backbone}, '
                     f"{self.num_features}, got {self.hidden_size}."
                 )
         elif self.num_hidden_layers < 1:
             raise ValueError(f"rnn_type={self.rnn_type!r} needs at least one hidden layer, got num_hidden_layers=0.")
         elif self.num_hidden_layers == 1 and self.rnn_dropout:
-            raise ValueError(
-                "rnn_dropout acts between the layers of the RNN and needs num_hidden_layers of 2 or more."
-            )
+            raise ValueError("rnn_dropout acts between the layers of the RNN and requires num_hidden_layers >= 2.")
 
     def validate_labels(self) -> None:
         """Check that there are two or more distinct labels, numbered from 0."""

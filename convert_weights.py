@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The command `deepfake-video convert`: a legacy checkpoint in, a model folder for the Hugging Face Hub out.
+The command `deepfake-video convert`: convert a legacy checkpoint to a model folder for the Hugging Face Hub.
 
 `python -m deepfake_video.convert_weights` and `python convert_weights.py` run the same command; the latter runs the
 installed package.
@@ -47,7 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the result as JSON")
     _add_weight_options(parser.add_argument_group("weights"))
     _add_function_options(parser.add_argument_group("network"))
-    _add_preprocessing_options(parser.add_argument_group("preprocessing (defaults depend on the type, see --inspect)"))
+    _add_preprocessing_options(
+        parser.add_argument_group("preprocessing (defaults depend on the detected architecture, see --inspect)")
+    )
     _add_card_options(parser.add_argument_group("model card"))
     _add_push_options(parser.add_argument_group("Hugging Face Hub"))
 
@@ -57,14 +59,17 @@ def _add_weight_options(group: argparse._ArgumentGroup) -> None:
 
     group.add_argument("--preset", choices=PRESETS, help="published system that the file belongs to")
     group.add_argument(
-        "--key", metavar="NAME", help="set of weights, if the file contains several (such as an average over training)"
+        "--key",
+        metavar="NAME",
+        help="which set of weights to convert, if the file contains several (such as an exponential moving average)",
     )
     group.add_argument("--backbone", metavar="timm/NAME", help="timm network of the file, if it is not detected")
     group.add_argument(
         "--head-order",
         type=lambda text: tuple(name.strip() for name in text.split(",")),
         metavar="A,B,...",
-        help="linear layers of the head, first to last, if neither shapes nor file determine their order",
+        help="names of the head's linear layers, first to last; required if neither their shapes nor the file "
+        "determines their order",
     )
 
 
@@ -102,7 +107,7 @@ def _add_function_options(group: argparse._ArgumentGroup) -> None:
         "--padding-image-size",
         type=int,
         metavar="N",
-        help="image size in pixels that fixes --padding same (default: the size of each frame)",
+        help="image size in pixels from which --padding same is computed (default: the size of each frame)",
     )
     group.add_argument(
         "--frame-aggregation",
@@ -119,7 +124,7 @@ def _add_preprocessing_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--image-size", type=int, metavar="N", help="height and width of the frames in pixels")
     group.add_argument("--num-frames", type=int, metavar="N", help="frames per video")
     group.add_argument("--frame-sampling", choices=get_args(plan.FrameSampling), help="how the frames are selected")
-    group.add_argument("--channel-order", choices=get_args(plan.ChannelOrder), help="order of the color channels")
+    group.add_argument("--channel-order", choices=get_args(plan.ChannelOrder), help="order of the colour channels")
     for name, statistic in (("mean", "mean"), ("std", "standard deviation")):
         group.add_argument(
             f"--image-{name}",
@@ -140,7 +145,7 @@ def _add_card_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--base-model", metavar="ID", help="Hub model that the weights were trained from")
     group.add_argument(
-        "--dataset", action="append", default=[], metavar="ID", help="Hub data set of the training; repeatable"
+        "--dataset", action="append", default=[], metavar="ID", help="training data set on the Hub; repeatable"
     )
 
 
@@ -233,10 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from .common.console import use_replacements
+    from .common.console import replace_unencodable
     from .common.exit_codes import EXIT_CODES_HELP, run_command
 
-    use_replacements()
+    replace_unencodable()
     parser = argparse.ArgumentParser(prog="convert_weights")
     add_arguments(parser)
     parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES_HELP}"

@@ -139,14 +139,14 @@ def check_available() -> None:
 _model_folders: list[Path] = []
 
 
-def search_graph_in(folder: Path) -> None:
-    """Name a model folder that may hold the graph; it is used only where the package is not installed."""
+def register_graph_folder(folder: Path) -> None:
+    """Register a model folder in which to look for the graph if the package is not installed."""
     if folder not in _model_folders:
         _model_folders.append(folder)
 
 
 def has_graph() -> bool:
-    """Whether the graph is installed or in a model folder that was named."""
+    """Return whether the graph is installed or in a registered model folder, see [`register_graph_folder`]."""
     try:
         return _find_graph().is_file()
     except ImportError:

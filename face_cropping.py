@@ -118,9 +118,9 @@ def crop_face(
 ) -> np.ndarray:
     """Crop a face from `frame`, (H, W, 3) uint8, and rotate it counterclockwise by `quarter_turns` times 90 degrees.
 
-    The crop is centred on `box` (x0, y0, x1, y1 in pixels). A square one has the side max(w, h) * margin, another one
-    (h * margin, w * margin), both rounded, at least one pixel and at most twice the frame's longer side. The box may
-    extend beyond the frame: pixels outside are its reflection (as by `numpy.pad`) or zeros.
+    The crop is centred on `box` (x0, y0, x1, y1 in pixels). A square crop has the side max(w, h) * margin, a
+    non-square crop the size (h * margin, w * margin), both rounded, at least one pixel and at most twice the frame's
+    longer side. The box may extend beyond the frame: pixels outside are its reflection (as by `numpy.pad`) or zeros.
 
     Returns a new (h, w, 3) uint8 array. Raises `ValueError` for a box that is not four finite numbers.
     """

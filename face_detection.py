@@ -53,7 +53,7 @@ class FaceDetector(Protocol):
 
 @runtime_checkable
 class FollowingDetector(FaceDetector, Protocol):
-    """A detector that can also follow a face from frame to frame and find smaller faces, as those of this package."""
+    """A detector that can also follow a face between frames and find smaller faces, like those of this package."""
 
     def scaled(self, frame: np.ndarray) -> np.ndarray:
         """Return the frame, (H, W, 3) uint8, downscaled as far as `detect` still returns the same faces."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Linking the faces of single frames into tracks, one track a face, ended by every cut."""
+"""Link the faces of single frames into tracks: one track per face, ended by every cut."""
 
 from __future__ import annotations
 
@@ -15,12 +15,13 @@ from .face_detection import FaceDetection
 NOMINAL_FPS = 25.0
 
 # Two detections may be the same face if their boxes overlap by more than MIN_IOU, or if it moved no further than a
-# walking person does: so many of its own sizes a second, at most so many in all, and grew or shrank by MAX_GROWTH.
+# walking person does: by at most SIZES_PER_SECOND face sizes per second, MAX_SIZES face sizes in total, and a change
+# of size by a factor of at most MAX_GROWTH.
 MIN_IOU = 0.3
 SIZES_PER_SECOND = 5.0
 MAX_SIZES = 1.5
 MAX_GROWTH = 2.0
-# Where a face was between two detections further apart than this is not known, so nothing is interpolated.
+# The position of a face between two detections further apart than this is unknown, so it is not interpolated.
 MAX_INTERPOLATED_S = 1.0
 
 # A cut: frames at most DENSE_S apart whose thumbnails differ by CUT_LEVEL of 255 and CUT_RATIO times as much as the
@@ -30,7 +31,8 @@ DENSE_S = 0.2
 CUT_LEVEL = 4.0
 CUT_RATIO = 4.0
 _LONE_CUT_LEVEL = 20.0
-# Sizes are rounded to whole pixels, or to blocks of 16: so much less or more width counts as the same shape.
+# Sizes are rounded to whole pixels or to blocks of 16, so aspect ratios that differ by up to this share count as
+# equal.
 MAX_ASPECT_CHANGE = 0.05
 
 
@@ -39,14 +41,14 @@ class FaceTrack:
     """One face followed through the frames of one video.
 
     Args:
-        track_id: Number among the tracks of the video; 0 is the main face.
+        track_id: Index of the track in the video; 0 is the main face.
         frame_indices: (T,) int64, ascending.
-        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of a displayed picture of `size`.
+        boxes: (T, 4) float64 x0, y0, x1, y1 in pixels of the displayed image, see `size`.
         scores: (T,) float64 detector scores; NaN where the box is interpolated.
         interpolated: (T,) bool, True where the face was not detected but lies between two detections.
         quarter_turns: Turns of 90 degrees counterclockwise after which the face is upright.
-        size: Width and height of the picture that the boxes refer to; `None` means those of each frame. A video may
-            change its picture size: `rescale_box` finds a box in a frame of another size.
+        size: Width and height of the image that the boxes refer to; `None` for those of each frame. The frame size may
+            change within a video; `rescale_box` maps a box to a frame of a different size.
     """
 
     track_id: int
@@ -59,7 +61,7 @@ class FaceTrack:
 
     @property
     def num_detected(self) -> int:
-        """Frames in which the face was detected."""
+        """Number of frames in which the face was detected."""
         return int(np.count_nonzero(~self.interpolated))
 
     @property
@@ -73,23 +75,23 @@ class FaceTrack:
         return min(1.0, self.num_detected / num_sampled) if num_sampled > 0 else 0.0
 
     def boxes_in(self, size: tuple[int, int] | None) -> np.ndarray:
-        """The boxes, (T, 4), in pixels of a picture of another width and height."""
+        """Return the boxes, (T, 4), in pixels of an image of the given width and height."""
         if size is None or self.size in (None, size):
             return self.boxes
         return np.stack([rescale_box(box, self.size, size) for box in self.boxes])
 
     def on_frames(self, indices: np.ndarray) -> FaceTrack:
-        """The part of the track on these frames of the video, which may be none."""
+        """Return the track restricted to these frames of the video; it may be empty."""
         kept = np.isin(self.frame_indices, indices)
         parts = {name: getattr(self, name)[kept] for name in ("frame_indices", "boxes", "scores", "interpolated")}
         return replace(self, **parts)
 
 
 def rescale_box(box: np.ndarray, old: tuple[int, int] | None, new: tuple[int, int]) -> np.ndarray:
-    """A box, (4,) x0, y0, x1, y1, of a picture of one width and height in a picture of another.
+    """Map a box, (4,) x0, y0, x1, y1, from an image of size `old` to one of size `new` (width, height).
 
-    Both pictures are centred on one screen and scaled to the same longer side. That is exact for a change of
-    resolution, for bars above and below a wide picture that come or go, and for a camera that is turned.
+    The images are assumed to share their centre and are scaled to the same longer side. This is exact for a change of
+    resolution, for letterbox bars that appear or disappear, and for a camera that is rotated by 90 degrees.
     """
     if old is None or old == new:
         return box
@@ -101,7 +103,7 @@ def rescale_box(box: np.ndarray, old: tuple[int, int] | None, new: tuple[int, in
 
 @dataclass(eq=False)
 class _Chain:
-    """Detections taken for one face so far, with their positions among the sampled frames."""
+    """Detections linked to one face so far, with their positions among the sampled frames."""
 
     positions: list[int] = field(default_factory=list)
     faces: list[FaceDetection] = field(default_factory=list)
@@ -119,18 +121,18 @@ def link_detections(
     """Link the faces of single frames into tracks; the order of the faces within a frame doesn't matter.
 
     Neighbours in time are linked one to one, closest first, if their boxes overlap (IoU > 0.3) or, for frames further
-    apart in time, if place and size fit what a person can do meanwhile. A track ends when the face is missing in more
-    than `max_gap` of the sampled frames, and at a cut. Gaps of up to a second are interpolated, and left out where
-    that place belongs to another face. Of two faces that follow each other at the same place in frames seconds apart,
-    geometry cannot tell whether they are one: they become one track.
+    apart in time, if position and size could have changed that much in between. A track ends at a cut, or when the
+    face is missing in more than `max_gap` consecutive sampled frames. Gaps of up to a second are interpolated, unless
+    another face occupies that position. Two faces that appear one after the other at the same position in frames
+    seconds apart cannot be told apart by geometry and become one track.
 
     Args:
         frame_indices: (T,) ascending indices of the sampled frames.
-        detections: For each of them the faces found.
-        timestamps_s: (T,) seconds; 25 frames a second are assumed without.
+        detections: Faces detected in each of these frames.
+        timestamps_s: (T,) times in seconds; by default, 25 frames per second are assumed.
         cuts: Frame indices that start a new scene.
-        max_gap: Most sampled frames in a row that a face may be missing in.
-        size: Width and height of the picture that all boxes refer to, where frames differ in size.
+        max_gap: Maximum number of consecutive sampled frames in which a face may be missing.
+        size: Width and height of the image that all boxes refer to, if the frames differ in size.
 
     Returns:
         The tracks, the main face first, numbered in this order.
@@ -138,7 +140,10 @@ def link_detections(
     indices = np.asarray(frame_indices, dtype=np.int64)
     times = indices / NOMINAL_FPS if timestamps_s is None else np.asarray(timestamps_s, dtype=np.float64)
     if not len(indices) == len(detections) == len(times):
-        raise ValueError(f"{len(indices)} frames, {len(detections)} lists of faces and {len(times)} timestamps differ")
+        raise ValueError(
+            f"frame_indices, detections and timestamps_s must have the same length, got {len(indices)}, "
+            f"{len(detections)} and {len(times)}"
+        )
     chains: list[_Chain] = []
     alive: list[_Chain] = []
     for position, found in enumerate(detections):
@@ -163,22 +168,22 @@ def link_detections(
 
 
 def main_face(tracks: Sequence[FaceTrack]) -> FaceTrack:
-    """The track with the largest product of detected frames and median area; the first of equals."""
+    """Return the track with the largest product of detected frames and median area; the first one in case of a tie."""
     if not tracks:
-        raise ValueError("there is no main face among no tracks")
+        raise ValueError("at least one track is required")
     return max(tracks, key=_prominence)
 
 
 def track_from_boxes(boxes: np.ndarray, frame_indices: Sequence[int] | np.ndarray) -> FaceTrack:
-    """A track of boxes that the caller knows: (T, 4) one a frame, or (4,) the same one for all, in
-    pixels of the displayed picture.
+    """Create a track from known boxes, (T, 4) with one box per frame or (4,) with one box for all frames, in pixels of
+    the displayed frame.
 
-    Raises `ValueError` for boxes that are not finite or have no area, and for indices that do not ascend.
+    Raises `ValueError` if a box is not finite or has no area, or if the indices are not strictly increasing.
     """
     indices = np.asarray(frame_indices, dtype=np.int64)
     boxes = np.asarray(boxes, dtype=np.float64)
     if indices.ndim != 1 or indices.size == 0 or (np.diff(indices) <= 0).any():
-        raise ValueError("frame_indices must be one ascending list of frames, each once")
+        raise ValueError("frame_indices must be one list of strictly increasing indices")
     if boxes.shape not in ((4,), (len(indices), 4)):
         raise ValueError(f"boxes must have the shape (4,) or ({len(indices)}, 4), got {boxes.shape}")
     if not np.isfinite(boxes).all() or (boxes[..., 2:] <= boxes[..., :2]).any():
@@ -262,12 +267,13 @@ def find_cuts(
     *,
     aspects: Sequence[float] | None = None,
 ) -> set[int]:
-    """Frame indices that start a new scene, judged by frames at most 0.2 s apart.
+    """Find the frames that start a new scene, by comparing frames at most 0.2 s apart.
 
-    A frame starts one when it differs from the frame before far more than the frames around do among themselves, so
-    that neither a still camera nor a moving one is cut up. Frames further apart are never called cut: there a gesture
-    changes the picture as much. Neither are two frames of different shape, whose thumbnails cannot be compared.
-    `thumbnails` are (T, h, w, 3), `timestamps_s` (T,), and `aspects` (T,) the width over the height of each frame.
+    A frame starts a scene if it differs from the previous frame far more than the surrounding frames differ from each
+    other, so that neither a still nor a moving camera produces cuts. Frames further apart never count as a cut,
+    because a gesture can change the image just as much. Nor do two frames of different shape, whose thumbnails cannot
+    be compared. `thumbnails` are (T, h, w, 3), `timestamps_s` (T,), and `aspects` (T,) the width over the height of
+    each frame.
     """
     if len(frame_indices) < 2:
         return set()
@@ -287,10 +293,10 @@ def find_cuts(
 
 
 def smooth_boxes(track: FaceTrack) -> FaceTrack:
-    """Average each box with its neighbours, two on both sides, wherever the frames are consecutive.
+    """Average each box with its two neighbours on each side, wherever the frames are consecutive.
 
-    This takes the jitter of a detector's box widths from 5-10 % to 1-2 %. Towards the ends of a run the window shrinks
-    evenly, so that a moving box doesn't lag.
+    This reduces the jitter of a detector's box widths from 5-10 % to 1-2 %. Towards the ends of a run, the window
+    shrinks symmetrically, so that a moving box does not lag.
     """
     boxes = track.boxes.copy()
     run_ends = np.flatnonzero(np.diff(track.frame_indices) != 1) + 1

@@ -39,7 +39,7 @@ from transformers.video_utils import (
 from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
-from .face_centerface import GRAPH_NAME, copy_graph, has_graph, search_graph_in
+from .face_centerface import GRAPH_NAME, copy_graph, has_graph, register_graph_folder
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
 
@@ -111,7 +111,7 @@ PRESET_CHOICES: dict[str, dict[str, Any]] = {
 
 
 class DeepfakeProcessorDefaults:
-    """Default settings of both processors, which those stored in a checkpoint folder replace, and their validation."""
+    """Default settings of both processors, and their validation; settings of a checkpoint folder take precedence."""
 
     resample = PILImageResampling.BILINEAR
     image_mean = [0.485, 0.456, 0.406]
@@ -146,7 +146,7 @@ class DeepfakeProcessorDefaults:
         return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
 
     def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
-        """Write the choices and, if they name it, the face detector's graph, so that the folder needs no package."""
+        """Write the settings and, for CenterFace, its graph, so that the folder works without this package."""
         written: list[str] = super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if self.do_crop_faces and self.face_detector == "centerface" and has_graph():
             copy_graph(Path(save_directory))
@@ -154,8 +154,10 @@ class DeepfakeProcessorDefaults:
 
     def check_choices(self) -> None:
         """
+        Check all settings.
+
         Raises:
-            ValueError: In one sentence, if a choice is of the wrong type or out of range.
+            ValueError: If a setting has the wrong type or is out of range.
         """
         try:
             validate_typed_dict(self.valid_kwargs, self.choices())
@@ -168,7 +170,7 @@ class DeepfakeProcessorDefaults:
                     raise ValueError(f"{name} must lie between 2 and 4096 pixels, got {side}.")
         size = dict(self.size or {})
         if self.do_pad and not (size.get("height") and size.get("width")):
-            raise ValueError(f"do_pad fits a frame into a size with height and width, got {size}.")
+            raise ValueError(f"do_pad requires a size with height and width, got {size}.")
         for flag, needed in _NEEDED.items():
             if getattr(self, flag) and any(getattr(self, name) is None for name in needed):
                 raise ValueError(f"{flag} requires {' and '.join(needed)}.")
@@ -201,14 +203,14 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     def get_video_processor_dict(
         cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The stored choices; without the package, the face detector's graph is looked up beside them."""
+        """Load the stored settings, and find the face detector's graph in the same folder if the package lacks it."""
         wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         choices, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
         if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_graph():
             quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
             graph = cached_file(pretrained_model_name_or_path, GRAPH_NAME, **wanted, **quietly)
             if graph is not None:
-                search_graph_in(Path(graph).parent)
+                register_graph_folder(Path(graph).parent)
         return choices, unused
 
     @classmethod
@@ -233,10 +235,10 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
             name (`str`):
                 As in [`DeepfakeConfig.from_preset`].
             kwargs:
-                Choices to change.
+                Settings to change.
 
         Raises:
-            ValueError: If there is no preset of that name, or a choice is wrong.
+            ValueError: If there is no preset of that name, or a setting is invalid.
         """
         return cls.from_config(DeepfakeConfig.from_preset(name), **{**PRESET_CHOICES.get(name, {}), **kwargs})
 

@@ -229,7 +229,8 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         cls, config: DeepfakeConfig, weights: str = "DEFAULT", progress: bool = True
     ) -> "DeepfakePreTrainedModel":
         """
-        Create a model with the backbone weights that torchvision or timm publishes and new weights elsewhere.
+        Create a model with the backbone weights that torchvision or timm publishes and randomly initialised weights
+        elsewhere.
 
         Args:
             config ([`DeepfakeConfig`]):
@@ -308,7 +309,7 @@ class DeepfakeModel(DeepfakePreTrainedModel):
     ) -> BaseModelOutputWithPooling:
         r"""
         frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
-            True where a frame is real. Masked frames never influence the output.
+            True for valid frames. Masked frames never influence the output.
         """
         frame_features = self.get_frame_features(pixel_values_videos, frame_mask)
         return self.encode_features(frame_features, frame_mask, **kwargs)
@@ -366,7 +367,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         model = loaded[0] if isinstance(loaded, tuple) else loaded
         if not model.config.is_trained:
             logger.warning(
-                f"{model.config.name_or_path}: random weights (is_trained is false), scores are meaningless."
+                f"{model.config.name_or_path}: random weights (is_trained is false); scores are meaningless."
             )
         return loaded
 
@@ -387,7 +388,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
     ) -> DeepfakeVideoClassifierOutput:
         r"""
         frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
-            True where a frame is real. Masked frames never influence the output.
+            True for valid frames. Masked frames never influence the output.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
             Class of each clip: 0 is real, 1 is fake.
         """
@@ -408,7 +409,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             frame_features (`torch.Tensor` of shape `(batch_size, num_frames, num_features)`):
                 Result of [`get_frame_features`], or a window of it.
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
-                True where a frame is real.
+                True for valid frames.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
                 Class of each clip, for the loss.
 

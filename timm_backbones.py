@@ -59,8 +59,10 @@ def is_timm(backbone: str) -> bool:
 
 def check_timm_name(backbone: str) -> None:
     """
+    Check that timm has a network of this name.
+
     Raises:
-        ValueError: In one sentence, if timm is not installed, or has no network of this name.
+        ValueError: If timm is not installed, or has no network of this name.
     """
     name = backbone.removeprefix(PREFIX)
     if not _NAME.fullmatch(name):

@@ -4,7 +4,7 @@
 HDR (PQ or HLG, ITU-R BT.2100) is decoded to display light, with the system gamma of 1.2 for HLG at its nominal peak of
 1,000 cd/m2. The EETF of ITU-R BT.2390 maps it to the 100 cd/m2 of an SDR reference display: light below about
 30 cd/m2 keeps its level and highlights are compressed. The curve is applied to the largest of R, G and B, which keeps
-the hue. Then the primaries are converted, what lies outside of BT.709 is clipped, and the result is encoded for a
+the hue. Then the primaries are converted, colours outside BT.709 are clipped, and the result is encoded for a
 BT.1886 display. Wide-gamut SDR takes only the last three steps.
 
 All other frames are converted by the matrix and range that the stream declares, as BT.601 and limited range where it

@@ -79,7 +79,7 @@ class Stopwatch:
         self._started_s = None
 
     def is_over(self) -> bool:
-        """Whether more time was spent than is allowed for the frames requested so far."""
+        """Return whether the time limit for the frames requested so far is exceeded."""
         running_s = 0.0 if self._started_s is None else time.monotonic() - self._started_s
         return self._spent_s + running_s > self._limits.read_allowance_s(self.num_frames)
 
@@ -89,7 +89,7 @@ class Stopwatch:
             allowed_s = self._limits.read_allowance_s(self.num_frames)
             raise VideoTimeoutError(
                 self._source,
-                f"reading took longer than {allowed_s:g} s; shorten it or raise DEEPFAKE_VIDEO_MAX_READ_S",
+                f"reading took longer than {allowed_s:g} s; shorten the video or raise DEEPFAKE_VIDEO_MAX_READ_S",
             )
 
 
@@ -194,7 +194,7 @@ def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -
 
 
 class PlanError(Exception):
-    """The decoder returned other frames than the packets announced, so the whole file must be decoded."""
+    """The decoded frames differ from those that the packets announced, so the whole file must be decoded."""
 
 
 @dataclass(frozen=True)

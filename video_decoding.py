@@ -90,8 +90,8 @@ class VideoReader:
             first frame is at 2.0 s. See `video_timestamps`.
         fps: Average frames per second without the gaps.
         duration_s: End of the last frame in seconds on that clock.
-        gaps: For each frame that is followed by a gap, its index and the time in seconds at which it ends if it lasts
-            for the median interval.
+        gaps: Index of each frame that is followed by a gap, and the time in seconds at which the frame would end if it
+            lasted for the median interval.
         warnings: Sentences about problems of the file that did not stop the reading.
 
     Raises:
@@ -163,9 +163,9 @@ class VideoReader:
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: later calls may return them again. Where the resolution changes inside a file,
-        each frame has its own size. `warnings` tells of frames that cannot be decoded. Only the latest iteration can
-        be continued.
+        Do not write into the frames: later calls may return them again. If the resolution changes within a file, each
+        frame keeps its own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be
+        continued.
 
         Raises:
             IndexError: If an index is outside 0 to num_frames - 1.
@@ -203,7 +203,9 @@ class VideoReader:
             num_found += 1
             yield index, image
         if wanted and not num_found:
-            raise VideoDecodeError(self._source, "no frame can be decoded; the file is damaged, copy it again")
+            raise VideoDecodeError(
+                self._source, "no frame can be decoded, because the file is damaged; copy or download it again"
+            )
 
     def _decode(self, missing: list[int], wanted: set[int]) -> Iterator[tuple[int, np.ndarray]]:
         """Decode frames by the plan, and decode the whole file if the plan fails."""

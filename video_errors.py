@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors and limits of all video reading, and how sources are named in messages."""
+"""Errors and limits of video reading, and the names of sources in messages."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ def is_url(source: object) -> bool:
 
 
 def printable_name(source: object) -> str:
-    """Return a name for messages: one printable line, and of a URL neither user name, password nor query."""
+    """Return a printable one-line name for messages; user name, password and query of a URL are omitted."""
     text = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else str(source)
     if is_url(text):
         try:

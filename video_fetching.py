@@ -96,13 +96,16 @@ def _connect(address: str, url: str, limits: VideoLimits, deadline: float) -> ht
     if parts.scheme not in ("http", "https") or not host:
         raise UnsupportedVideoError(url, f"the URL scheme {parts.scheme!r} is not supported; use http(s)")
     if has_credentials:
-        raise UnsupportedVideoError(url, "addresses with a user name or password are not fetched; download it first")
+        raise UnsupportedVideoError(
+            url, "addresses with a user name or password are not fetched; download the file first"
+        )
     sock = None
     try:
         found = _resolve(host, port, deadline)
         if not limits.allow_private_addresses and not all(is_public_address(str(entry[4][0])) for entry in found):
             raise VideoUnreadableError(
-                url, "it leads to a private address; set DEEPFAKE_VIDEO_ALLOW_PRIVATE_ADDRESSES=1 to allow that"
+                url,
+                "the URL resolves to a private address; set DEEPFAKE_VIDEO_ALLOW_PRIVATE_ADDRESSES=1 to allow that",
             )
         sock = _connect_socket([entry[4] for entry in found], deadline)
         if parts.scheme == "http":
@@ -138,7 +141,7 @@ def _resolve(host: str, port: int, deadline: float) -> list[Any]:
     try:
         answer = answers.get(timeout=max(deadline - time.monotonic(), 0))
     except queue.Empty:
-        raise TimeoutError(errno.ETIMEDOUT, "the name of the host was not resolved in time") from None
+        raise TimeoutError(errno.ETIMEDOUT, "the host name was not resolved in time") from None
     asking.join()
     if isinstance(answer, Exception):
         raise answer

@@ -92,7 +92,7 @@ def describe_other_streams(container: InputContainer, stream: VideoStream) -> st
 
 
 def frame_rate(container: InputContainer, stream: VideoStream) -> float | None:
-    """Return the declared frames per second; for an elementary stream those of its codec."""
+    """Return the declared frames per second; for an elementary stream, the frame rate declared by its codec."""
     if container.format.name in ELEMENTARY:
         return float(stream.guessed_rate or 0) or None
     return float(stream.average_rate or stream.guessed_rate or 0) or None
@@ -148,7 +148,7 @@ def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
     """Explain why no frame of an open file can be decoded."""
     if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
         return _missing_media(source)
-    return VideoDecodeError(source, "no frame can be decoded; the file is damaged, copy it again")
+    return VideoDecodeError(source, "no frame can be decoded, because the file is damaged; copy or download it again")
 
 
 def _is_init_segment(file: IO[bytes], kinds: set[bytes]) -> bool:

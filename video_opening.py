@@ -33,7 +33,7 @@ _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> IO[bytes]:
     """Open a video as an unbuffered binary file at position 0, which the caller closes.
 
-    A path that exists is always opened as a file, also if its name looks like a URL.
+    A path that exists is always opened as a file, even if its name looks like a URL.
 
     Args:
         source: Path, or http(s) URL.
@@ -41,7 +41,7 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
 
     Raises:
         VideoNotFoundError: If the file does not exist.
-        UnsupportedVideoError: If it is not a regular file, is empty, or begins like a text or a still picture.
+        UnsupportedVideoError: If it is not a regular file, is empty, or begins like text or a still picture.
         VideoUnreadableError: If it cannot be read or fetched.
         VideoTooLargeError: If a download exceeds `limits.max_download_bytes`.
         VideoTimeoutError: If a download exceeds `limits.max_download_s`.
@@ -77,12 +77,12 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
     try:
         descriptor = os.open(source, flags)
     except FileNotFoundError:
-        raise VideoNotFoundError(source, "there is no such file") from None
+        raise VideoNotFoundError(source, "no such file") from None
     except (OSError, ValueError) as error:
         if os.path.isdir(source):  # what Windows calls a permission error
             raise UnsupportedVideoError(source, "this is a directory; give the path of a video file") from None
         if isinstance(error, (NotADirectoryError, ValueError)) or error.errno in _NO_SUCH_NAME:
-            raise VideoNotFoundError(source, "there is no such file") from None
+            raise VideoNotFoundError(source, "no such file") from None
         raise VideoUnreadableError(source, f"it cannot be opened ({error.strerror or error})") from None
     try:
         status = os.fstat(descriptor)

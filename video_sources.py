@@ -116,7 +116,7 @@ class FrameArray:
         self._frames = frames
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
-        """See [`FrameSource.frames`]; all frames are in memory, whatever `keep` says."""
+        """See [`FrameSource.frames`]; `keep` has no effect, because all frames are in memory."""
         wanted = sorted({int(index) for index in indices})
         if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
             raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timestamps as a player shows them: one clock, broken values repaired and reported, gaps kept and reported.
+"""Timestamps as a player shows them, on one clock: invalid values are repaired, gaps are kept, and both are reported.
 
 The clock of a video is the clock of its container, counted from the container's start time: a picture that begins
 two seconds after the sound begins at 2.0 s, and an MPEG transport stream whose clock starts at three hours begins
@@ -72,7 +72,7 @@ class FrameTimes:
         seconds: (T,) float64, increasing, on the clock described in this module.
         interval_s: Median seconds from one frame to the next.
         fps: Average frames per second, gaps left out.
-        end_s: When the last frame ends.
+        end_s: End of the last frame.
         gaps: (G,) int64, indices of the frames that are followed by a gap.
         warnings: Sentences about what was repaired or is unusual.
     """

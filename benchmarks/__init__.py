@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Speed beside the peers, in one interleaved run: `python -m benchmarks`."""
+"""Speed compared with other tools, in one interleaved run: `python -m benchmarks`."""

@@ -71,7 +71,7 @@ def _forward_rows(preset: str, network: Any, by_onnx: OnnxModel | None, goal: st
         ways["eager, frame after frame"] = partial(plain_forward, network, pixels, stepwise=True)
     if by_onnx is not None:
         array = pixels.numpy()
-        ways["onnx"] = lambda: torch.from_numpy(by_onnx.judge(array).logits)
+        ways["onnx"] = lambda: torch.from_numpy(by_onnx.compute_logits(array).logits)
     if all(map(is_installed, ENGINES["OpenVINO"])):
         with torch.inference_mode(False), torch.no_grad():
             backbone = copy.deepcopy(network.deepfake.frame_encoder.backbone)
@@ -136,7 +136,7 @@ def gpu(bench: Bench) -> Iterator[Row]:
         folder, network = bench.model(preset) if is_here else ("", None)
         for dtype in ("float32", "bfloat16"):
             for num_clips in (1, CLIPS_PER_PASS):
-                what = f"{preset}, {dtype}, {num_clips} clips ÷ eager on the CPU"
+                what = f"{preset}, {dtype}, {num_clips} clip{'s' if num_clips > 1 else ''} ÷ eager on the CPU"
                 yield _gpu_forward(what, network, dtype, num_clips, bench.rounds) if is_here else _no_gpu(what)
         for peer in ("a scan on the CPU", "decoding alone"):
             what = f"{preset}, a scan of 720p without faces ÷ {peer}"

@@ -34,10 +34,13 @@ def write(rows: Sequence[Row], about: dict[str, str], command: str, folder: Path
     """RESULTS.md and results.json in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     lines = [
-        "# Speed beside the peers",
+        "# Speed compared with other tools",
         "",
-        f"The output of `{command}`: medians of interleaved rounds, below 1 is faster than the peer.",
-        "Empty goal: for information. " + ", ".join(f"{name} {value}" for name, value in about.items()) + ".",
+        f"The output of `{command}`: medians of interleaved rounds. A ratio below 1 means that this package is faster "
+        "than the other tool.",
+        "Rows without a goal are for information only. Environment: "
+        + ", ".join(f"{name} {value}" for name, value in about.items())
+        + ".",
         "",
         "| group | what | figure | goal | met | ours | peer | exactness |",
         "|---|---|---|---|---|---|---|---|",

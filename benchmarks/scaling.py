@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scan costs against the length, the resolution, the number of frames and of processes."""
+"""Time per scanned video by length, resolution, number of frames and number of processes."""
 
 import statistics
 import time
@@ -33,9 +33,9 @@ def write_curves(bench: Bench, about: dict[str, str], command: str, output: Path
     """SCALING.md in the folder."""
     model, _ = bench.model("efficientnet-b0-bilstm")
     lines = [
-        "# What a scan costs",
+        "# Time per scanned video",
         "",
-        f"The output of `{command}`, EfficientNet-B0 + Bi-LSTM with random weights; seconds a video, medians.",
+        f"The output of `{command}`, EfficientNet-B0 + Bi-LSTM with random weights; median seconds per video.",
         ", ".join(f"{name} {value}" for name, value in about.items()) + ".",
         "",
         "| what | seconds |",
@@ -63,7 +63,8 @@ def write_curves(bench: Bench, about: dict[str, str], command: str, output: Path
         for processes in (1, 2):
             job = ["scanning", model, *[str(short)] * (num_videos // processes)]
             seconds = run_together([job] * processes) / num_videos
-            lines.append(f"| a video of {num_videos}, {processes} processes of 1 thread | {seconds:.2f} |")
+            noun = "process" if processes == 1 else "processes"
+            lines.append(f"| {num_videos} videos, {processes} {noun} of 1 thread | {seconds:.2f} |")
             print(lines[-1], flush=True)
     output.mkdir(parents=True, exist_ok=True)
     (output / "SCALING.md").write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -7,8 +7,8 @@ import re
 import sys
 
 
-def use_replacements() -> None:
-    """Replace characters that the encoding of standard output or standard error lacks instead of raising an error."""
+def replace_unencodable() -> None:
+    """Replace characters that standard output or standard error cannot encode, instead of raising an error."""
     for stream, errors in ((sys.stdout, "replace"), (sys.stderr, "backslashreplace")):
         # A stream that was replaced may have another type.
         if reconfigure := getattr(stream, "reconfigure", None):

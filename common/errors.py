@@ -12,7 +12,7 @@ class UsageError(ValueError):
 
 class WorkError(ValueError):
     """
-    The work failed although the request was valid: the disk is full, the Hub refuses, a worker died.
+    The work failed although the request was valid: the disk is full, the Hub refuses the request, or a worker died.
 
     A command ends with exit code 1.
     """

@@ -7,7 +7,7 @@ Exit codes of every command, and the one place where errors are turned into them
 | 0         | The work is done.                                              |                                      |
 | 1         | The work failed, or a part of it: a full disk, an invalid video | [`WorkError`], any `OSError`         |
 | 2         | The request is invalid: arguments, model folder, recipe        | [`UsageError`], `argparse`           |
-| 130       | Interrupted.                                                   | `KeyboardInterrupt`, with a sentence |
+| 130       | Interrupted.                                                   | `KeyboardInterrupt`, with a message  |
 
 Any other exception is a bug in this package and ends with its traceback.
 """
@@ -23,7 +23,7 @@ from .text import printable
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # Ends the help text of every command.
-EXIT_CODES_HELP = "exit codes: 0 success; 1 the work failed, entirely or in part; 2 invalid request; 130 interrupted"
+EXIT_CODES_HELP = "exit codes: 0 success; 1 failure, complete or partial; 2 invalid request; 130 interrupted"
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -31,7 +31,7 @@ def run_command(command: Callable[[], int]) -> int:
     Run a command and turn the error that ends it into one line on standard error and an exit code.
 
     Args:
-        command: Returns the exit code of work that ended without an error.
+        command: Function that does the work and returns the exit code if no error is raised.
 
     Returns:
         The exit code.

@@ -26,7 +26,7 @@ class OutputError(WorkError):
 
 
 class TargetError(UsageError):
-    """An output path is invalid, which is checked before the work starts; the message names it and the reason."""
+    """An output path is invalid, found before the work starts; the message states the path and the reason."""
 
     reason = "output"
 
@@ -45,7 +45,7 @@ def check_file_target(path: str | Path) -> None:
     if path.is_dir():
         raise TargetError(path, "it is a folder; give the name of a file")
     if not path.parent.is_dir():
-        raise TargetError(path, f"there is no folder {path.parent}")
+        raise TargetError(path, f"the folder {path.parent} does not exist")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise TargetError(path, f"no permission to write to {path.parent}")
 
@@ -159,8 +159,8 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
 
     Args:
         folder: The folder of a run.
-        rank: Rank of this process among those of the run, each of which locks the folder for itself.
-        work: What the other run does, for the message.
+        rank: Rank of this process within the run. Each process takes its own lock.
+        work: Kind of run that may hold the lock, for the error message.
 
     Returns:
         A context manager with a method `close`; either releases the lock, as does the end of the process.
@@ -190,19 +190,19 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
     return held
 
 
-def harmless(cell: object) -> object:
+def escape_formula(cell: object) -> object:
     """
     Return a table cell that spreadsheets do not interpret as a formula; such text is prefixed by an apostrophe.
 
     Example:
 
-        >>> from deepfake_video.common.files import harmless
-        >>> harmless("=1+1"), harmless(-1)
+        >>> from deepfake_video.common.files import escape_formula
+        >>> escape_formula("=1+1"), escape_formula(-1)
         ("'=1+1", -1)
     """
     return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
 
 
-def as_written(cell: str) -> str:
-    """Return the text of a cell that [`harmless`] wrote."""
+def unescape_formula(cell: str) -> str:
+    """Return the text of a cell that [`escape_formula`] wrote."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell

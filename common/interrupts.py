@@ -57,8 +57,8 @@ def run_interruptible(command: Callable[[], int]) -> int:
     """
     Run the command of this process.
 
-    Until the process ends, a further interrupt ends it at once. Only for entry points: the handlers of the process
-    are not restored.
+    After the first interrupt, a second one ends the process immediately. Only for entry points: the handlers of the
+    process are not restored.
 
     Args:
         command: Returns the exit code.

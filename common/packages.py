@@ -11,7 +11,7 @@ class MissingPackageError(UsageError):
 
 
 def missing_packages(*names: str) -> list[str]:
-    """Return those of the named top-level packages that are not installed; none of them is imported."""
+    """Return those of the given top-level packages that are not installed, without importing any of them."""
     return [name for name in names if importlib.util.find_spec(name) is None]
 
 
@@ -20,7 +20,7 @@ def require_packages(feature: str, *names: str, extra: str) -> None:
     Check that the packages of a feature are installed.
 
     Args:
-        feature: What needs them, as the subject of the message.
+        feature: Name of the feature, used as the subject of the error message.
         names: Top-level packages.
         extra: The extra of this package that installs them.
 

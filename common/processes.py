@@ -59,7 +59,7 @@ class ProcessGroup:
         if self._state is not None:
             self._state.wait_for_everyone()
 
-    def first_alone(self) -> AbstractContextManager[Any]:
+    def main_process_first(self) -> AbstractContextManager[Any]:
         """Let the first process run the block before the others, which can use the files it wrote."""
         return nullcontext() if self._state is None else self._state.main_process_first()
 
@@ -73,16 +73,16 @@ class ProcessGroup:
         return gathered
 
     def close(self) -> None:
-        """Leave the group, without which torch gives a warning."""
+        """Leave the group; otherwise torch gives a warning."""
         if self._state is not None:
             self._state.destroy_process_group()
 
 
-def start_tracker() -> None:
+def start_resource_tracker() -> None:
     """
     Start the resource tracker of `multiprocessing`, if the system has one.
 
-    Its start unblocks interrupts, so it must not happen within [`deferred`], in which workers are started.
+    Starting it unblocks interrupts, so call this before entering [`deferred`], in which workers are started.
     """
     if os.name == "posix":
         from multiprocessing import resource_tracker
@@ -111,7 +111,7 @@ def worker_pool(
         initializer: Called in each process as it starts.
         arguments: Arguments of the initializer.
     """
-    start_tracker()
+    start_resource_tracker()
     with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
         try:
             yield pool

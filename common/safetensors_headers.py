@@ -17,17 +17,17 @@ class _RepeatedKeyError(ValueError):
 
 
 def looks_like_safetensors(head: bytes, num_bytes: int) -> bool:
-    """Return whether a file of this size can be safetensors, by its beginning: a valid length, then a JSON object."""
+    """Return whether a file may be a safetensors file, by its size and its first bytes (header length, then JSON)."""
     return len(head) > 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= num_bytes - 8
 
 
 def check_header(path: Path) -> None:
     """
-    Raise an error with the cause where the library would raise one without it.
+    Check the header, and raise an error that states the cause, which the library's own error does not.
 
     Raises:
-        ValueError: If the header contains a key twice, or a tensor of an unsupported type; the message follows
-            the name of the file.
+        ValueError: If the header contains a key twice, or a tensor of an unsupported type; the message is meant to be
+            appended to the file name.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:

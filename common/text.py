@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text from untrusted sources (file names, keys, configurations, servers) as one safe line for people."""
+"""Text from untrusted sources (file names, keys, configurations, servers) as one safe, readable line."""
 
 
 def printable(value: object, limit: int | None = None) -> str:
     """
-    Return a text as one line without control characters, which could manipulate a terminal or a page.
+    Return a string as one line without control characters, which could manipulate a terminal or a page.
 
     Args:
-        value: A text, or an object whose `str` is shown.
-        limit: Maximum number of characters; a longer text is cut and ends in an ellipsis.
+        value: A string, or an object whose `str` is shown.
+        limit: Maximum number of characters; a longer string is truncated and ends in an ellipsis.
 
     Example:
 
@@ -45,8 +45,8 @@ def one_line(error: object, limit: int = 300) -> str:
     Return the message of an error with its lines joined by spaces.
 
     Args:
-        error: An error, or a text.
-        limit: Maximum number of characters; a longer message is cut and ends in an ellipsis.
+        error: An exception, or a string.
+        limit: Maximum number of characters; a longer message is truncated and ends in an ellipsis.
     """
     text = " ".join(str(error).split())
     return text if len(text) <= limit else f"{text[:limit]}…"

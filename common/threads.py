@@ -23,7 +23,7 @@ def wanted_threads(asked: int | None = None) -> int:
     Return the number of threads that compute at the same time.
 
     Args:
-        asked: Number given by the user; by default `OMP_NUM_THREADS`, or 1 if it is not set.
+        asked: Number requested by the user; by default `OMP_NUM_THREADS`, or 1 if it is not set.
 
     Raises:
         ValueError: If the number is not positive or implausibly large.
@@ -43,7 +43,7 @@ def wanted_threads(asked: int | None = None) -> int:
 
 def limit_threads(count: int) -> None:
     """
-    Limit the threads of libraries that are imported later or in child processes, and let them wait without spinning.
+    Limit the threads of libraries that are imported later or in child processes, and make them wait without spinning.
 
     Settings in the environment take precedence. If torch is imported already, its number of threads is set too.
 

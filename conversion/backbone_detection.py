@@ -44,7 +44,8 @@ _UNSUPPORTED = (
     (r"conv_exp|fused", "EfficientNetV2"),
 )
 _SUPPORTED = (
-    "supported are ResNeXt, EfficientNet b0 to b7, EfficientNet-Lite and Xception, and every timm network given by "
+    "supported networks are ResNeXt, EfficientNet b0 to b7, EfficientNet-Lite and Xception, and every timm network "
+    "given by "
     f"--backbone {TIMM_PREFIX}NAME, with or without an LSTM or GRU"
 )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that contradict a checkpoint are refused."""
+"""Refuses options that contradict a checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -54,7 +54,7 @@ def check_options(
     Args:
         layout: The detected layout.
         given: Options set by the user.
-        settled: Values of all settled choices.
+        settled: Final values of all settings.
         published: Values according to keys, layout and preset.
         file: Name of the file, for messages.
 

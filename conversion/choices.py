@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Settles what weights do not determine: by an option, the keys, the layout, a preset or a default."""
+"""Determines the settings that the weights leave open, from an option, the keys, the layout, a preset or a default."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -61,11 +61,11 @@ class Choices:
     Everything that keys and shapes leave open.
 
     Attributes:
-        settled: Each choice by name.
+        settled: Value of each setting by name.
         missing: Options that are required for the conversion, with the values of published programs.
         ignored: Options that have no meaning for this layout.
         as_sequence: Run a per-frame RNN as a sequence model, which is a different function.
-        preset: A preset that would settle some of the missing options.
+        preset: A preset that would supply some of the missing options.
     """
 
     settled: Mapping[str, Choice]
@@ -84,7 +84,8 @@ class Choices:
 
 def settle(layout: Layout, options: Mapping[str, Any], *, file: str) -> Choices:
     """
-    Settle every choice of a layout: options come before keys, layout, preset and defaults, in this order.
+    Determine the value of every setting of a layout. Options take precedence over keys, layout, preset and defaults,
+    in this order.
 
     Args:
         layout: The detected layout.
@@ -131,7 +132,7 @@ def settle(layout: Layout, options: Mapping[str, Any], *, file: str) -> Choices:
 
 
 def preset_options(preset: str) -> str:
-    """Return the options that a preset stands for."""
+    """Return the options that a preset sets."""
     return ", ".join(f"{option(name)} {value}" for name, value in PRESET_FACTS[preset].items())
 
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from ..common.safetensors_headers import check_header, looks_like_safetensors
 from ..common.text import quoted
-from .errors import ConversionError, first_repeated
+from .errors import ConversionError, first_duplicate
 from .unwrapping import SAVE_AGAIN
 
 
@@ -137,7 +137,7 @@ def _check_names(names: list[str], path: Path) -> None:
                 f"{quoted(path)} contains an entry {quoted(name)} that points outside the archive; do not use it.",
                 reason="unsafe",
             )
-    if (repeated := first_repeated(names)) is not None:
+    if (repeated := first_duplicate(names)) is not None:
         raise ConversionError(
             f"{quoted(path)} contains the entry {quoted(repeated)} twice, which is ambiguous; save it again.",
             reason="unsafe",

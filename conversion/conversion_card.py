@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The model card of a converted folder: origin of the weights, what they compute, and how this was checked."""
+"""The model card of a converted folder: origin of the weights, the function they compute, and the parity check."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ def write_conversion_card(folder: Path, inspection: Inspection, parity: Parity, 
 
     Args:
         folder: The model folder.
-        inspection: What was converted.
+        inspection: Inspection of the converted checkpoint.
         parity: Result of the comparison.
         plan: Name, license, base model and data sets, which only the user knows; none of them is guessed.
     """
@@ -39,7 +39,7 @@ def write_conversion_card(folder: Path, inspection: Inspection, parity: Parity, 
         _intro(choices, layout),
         f"## Use\n\n{snippet(plan.repo_id or '<this folder or its Hub id>')}",
         "## What these weights compute\n\n" + "\n".join(f"- {sentence}" for sentence in inspection.diagnosis),
-        "## How they are run\n\nThe weights do not determine these choices; the last column shows the source of each "
+        "## Settings\n\nThe weights do not determine these choices; the last column shows the source of each "
         f"value.\n\n| choice | value | source |\n|---|---|---|\n{rows}",
         "## Origin\n\n"
         f"- Source file: {checkpoint.num_bytes} bytes, sha256 `{checkpoint.sha256}`\n"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The conversion: inspect the checkpoint, map its keys, write the folder, prove parity, write the model card."""
+"""The conversion: inspect the checkpoint, map its keys, write the folder, check parity, write the model card."""
 
 import gc
 import os
@@ -52,11 +52,11 @@ class ConversionResult:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What the weights compute, in sentences."""
+        """Sentences that describe the function of the weights."""
         return tuple(self.inspection.diagnosis)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the result as values of JSON."""
+        """Return the result as JSON-serialisable values."""
         return {
             **self.inspection.to_dict(),
             "parity": {"logits": self.parity.logits, "features": self.parity.features},
@@ -70,7 +70,7 @@ def convert(plan: ConversionPlan) -> ConversionResult:
     Convert a legacy checkpoint to a model folder that `pipeline` loads, and compare both.
 
     The same clips run through the network of the file and through that of the folder, at batch sizes 1 and 4. The
-    folder appears only if both agree, and at once. It costs about twice the memory of the file.
+    folder is created only if both agree, and as a whole. The conversion needs about twice the memory of the file.
 
     Args:
         plan: The file, the output and the choices that the weights do not determine.
@@ -81,7 +81,7 @@ def convert(plan: ConversionPlan) -> ConversionResult:
     Raises:
         ConversionError: If the file is unreadable, unsafe, incomplete or not supported, or if the networks differ.
         OutputError: If the folder cannot be written.
-        UsageError: If options are missing or contradict the file, or the output must not be replaced.
+        UsageError: If options are missing or contradict the file, or the output exists and may not be replaced.
 
     Example:
 
@@ -184,7 +184,7 @@ def _prove_parity(folder: Path, expected: Outputs, inspection: Inspection) -> Pa
     parity = compare(folder, expected, size, file=file, dtype=torch.float64)
     if not parity.holds:
         raise ConversionError(
-            f"The converted network computes something else than {quoted(file)} ({parity.line()}); nothing was "
+            f"The converted network computes something different from {quoted(file)} ({parity.line()}); nothing was "
             "written. Please report this.",
             reason="parity",
         )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Describes in plain words what legacy weights compute."""
+"""Describes the function of legacy weights in plain words."""
 
 from .choices import Choices
 from .layout import Layout
@@ -77,7 +77,7 @@ def _undetermined(layout: Layout, choices: Choices) -> list[str]:
     if layout.rnn and layout.rnn.bidirectional and choices.get("pooling") == "last":
         notes.append(
             "Pooling last uses both directions at the last frame, as output[:, -1]; a program that concatenates the "
-            "final state of each direction (h_n) computes something else, which cannot be converted."
+            "final state of each direction (h_n) computes a different function, which cannot be converted."
         )
     if layout.head.order in ("file", "flag"):
         origin = "that of the file" if layout.head.order == "file" else "set by --head-order"
@@ -106,11 +106,11 @@ def _preprocessing(choices: Choices) -> list[str]:
     notes = []
     if choices["channel_order"] == "bgr":
         notes.append(
-            "The input is BGR (the channel order of OpenCV), and the normalization applies to the channels in this "
+            "The input is BGR (the channel order of OpenCV), and the normalisation applies to the channels in this "
             "order."
         )
     if (tuple(choices["image_mean"]), tuple(choices["image_std"])) == ((0.0,) * 3, (1.0,) * 3):
-        notes.append("Frames are not normalized: pixel values are only divided by 255.")
+        notes.append("Frames are not normalised; pixel values are only divided by 255.")
     if choices["faces"] == "auto" and not choices["face_square"] and not choices["do_pad"]:
         size = choices["image_size"]
         notes.append(

@@ -18,7 +18,7 @@ class ConversionError(WorkError):
     Args:
         message: One sentence that names the file, the key and the remedy.
         reason: `"file"` (unreadable), `"unsafe"`, `"weights"` (incomplete, of a wrong shape or not finite),
-            `"layout"` (not supported) or `"parity"` (the converted network computes something else).
+            `"layout"` (not supported) or `"parity"` (the outputs of the converted network differ).
     """
 
     def __init__(self, message: str, *, reason: Reason) -> None:
@@ -40,7 +40,7 @@ class ConversionOptionError(UsageError):
         super().__init__(" ".join(message.split()))
 
 
-def first_repeated(names: Iterable[str]) -> str | None:
+def first_duplicate(names: Iterable[str]) -> str | None:
     """Return the first name that occurs a second time, if any."""
     seen: set[str] = set()
     for name in names:
@@ -51,6 +51,6 @@ def first_repeated(names: Iterable[str]) -> str | None:
 
 
 def listed(names: Sequence[str], limit: int = 3) -> str:
-    """Quote the first names and count the others."""
+    """Format a list of names: quote the first ones and give the number of the others."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(quoted(name) for name in names[:limit]) + more

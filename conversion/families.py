@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Published systems, identified by exactly their keys."""
+"""Published systems, identified by an exact match of their keys."""
 
 from .backbones import Naming
 from .heads import Head
@@ -76,7 +76,7 @@ def find_timm_family(
         prefix: Full prefix of its keys.
         rnn: The RNN, if any.
         head: The linear layers.
-        has_adjustment: The file contains the second head of DeepfakeBench.
+        has_adjustment: Whether the file contains the second head of DeepfakeBench.
     """
     if rnn is not None:
         return "assorted"

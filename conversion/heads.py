@@ -29,7 +29,7 @@ class Head:
     Attributes:
         modules: Names of the layers in the file.
         sizes: Output width of each layer; the last is 1 or 2.
-        order: What determines their order: `"shapes"` (only one order fits), `"file"` (order of the keys), `"numbers"`
+        order: Source of their order: `"shapes"` (only one order fits), `"file"` (order of the keys), `"numbers"`
             (those of a Sequential), `"flag"` (an option), or `"open"` (an option is required).
     """
 
@@ -88,11 +88,11 @@ def find_head(
     order of the file decides if it has one, then the numbers of a Sequential; otherwise the order stays open.
 
     Args:
-        rest: Shapes of the keys that belong to nothing else.
+        rest: Shapes of the keys that have not been assigned to any other part.
         width: Width of the input of the head.
         file: Name of the file, for messages.
         key_prefix: Prefix that was stripped from all keys, for messages.
-        has_order: The keys are in the order in which the layers were created.
+        has_order: Whether the keys are in the order in which the layers were created.
         given: Names of the layers in order, if set by the user; other layers are left out.
 
     Returns:

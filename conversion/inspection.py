@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a checkpoint contains: load it, detect its layout, settle the choices."""
+"""Inspect a checkpoint: load it, detect its layout, determine its settings."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ _ORDERS: dict[Order, str] = {
     "file": "in the order of the file",
     "numbers": "in the order of their numbers",
     "flag": "in the order of --head-order",
-    "open": "the order is OPEN",
+    "open": "the order is UNDETERMINED",
 }
 
 
@@ -34,8 +34,8 @@ class Inspection:
     Attributes:
         checkpoint: The file.
         layout: Its network.
-        choices: What is settled, and which options are required.
-        diagnosis: What the weights compute, in sentences.
+        choices: Settings that are determined, and options that are still required.
+        diagnosis: Sentences that describe the function of the weights.
     """
 
     checkpoint: Checkpoint
@@ -44,7 +44,7 @@ class Inspection:
     diagnosis: list[str]
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the inspection as values of JSON."""
+        """Return the inspection as JSON-serialisable values."""
         layout, checkpoint = self.layout, self.checkpoint
         return {
             "file": str(checkpoint.path),
@@ -131,11 +131,11 @@ def inspect_checkpoint(plan: ConversionPlan) -> Inspection:
 
 def load(path: Path, key: str | None) -> Checkpoint:
     """
-    Read a checkpoint whose kernels all have four axes.
+    Read a checkpoint; 1x1 kernels stored as matrices are restored to four axes.
 
     Args:
         path: The file.
-        key: Which of several sets of weights to take.
+        key: Set of weights to read, if the file contains several.
 
     Raises:
         ConversionError: If the file cannot be read safely.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What keys and shapes of a checkpoint determine."""
+"""The network layout, as determined by the keys and shapes of a checkpoint."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -2,7 +2,7 @@
 """
 Runs the network of a legacy file on the keys of the file.
 
-The parity check compares it with the converted network, so it shares nothing with the conversion: no key is mapped and
+The parity check compares it with the converted network, so it shares no code with the conversion: no key is mapped and
 no tensor is changed. Kernel sizes, widths and groups come from the shapes of the weights, strides from the papers (Xie
 et al., 2017; Tan and Le, 2019).
 """

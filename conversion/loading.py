@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Reads untrusted checkpoint files: the result is tensors or one clear sentence, and no code is executed."""
+"""Reads untrusted checkpoint files: returns tensors or raises an error of one sentence, and never executes code."""
 
 import hashlib
 import json
@@ -21,7 +21,7 @@ from .containers import Container, find_container
 from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
 from .tensor_checks import check_tensors
-from .unwrapping import SAVE_AGAIN, find_state_dict, split_bystanders
+from .unwrapping import SAVE_AGAIN, find_state_dict, split_unused_keys
 
 
 # What torch and its unpickler raise on damaged or malicious bytes.
@@ -95,7 +95,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
 
     Args:
         path: The file.
-        key: Which of several sets of weights to take, see [`find_state_dict`].
+        key: Set of weights to read, if the file contains several; see [`find_state_dict`].
 
     Returns:
         Its tensors: plain, finite and no larger than the file.
@@ -112,7 +112,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         else:
             content = _read_pickle(path, container)
         state_dict, wrappers = find_state_dict(content, path, key)
-        state_dict, set_aside = split_bystanders(state_dict)
+        state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)
     except OSError as error:
@@ -155,8 +155,8 @@ def _read_pickle(path: Path, container: Container) -> Any:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
         what = f"the object {quoted(found[1])}" if found else "something that is not a tensor, or is damaged"
         raise ConversionError(
-            f"{quoted(path)} was refused without executing anything in it, because it contains {what}: a whole "
-            f"pickled module, or settings beside the weights; {SAVE_AGAIN}.",
+            f"{quoted(path)} was refused without executing anything in it, because it contains {what}, such as a "
+            f"whole pickled module, or settings stored with the weights; {SAVE_AGAIN}.",
             reason="unsafe",
         ) from error
     except _BROKEN as error:

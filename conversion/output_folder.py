@@ -17,7 +17,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
     Args:
         output: Does not exist, or is an empty folder, or with `overwrite` a model folder without other files.
-        overwrite: Allow to replace a model folder.
+        overwrite: Whether a model folder may be replaced.
 
     Raises:
         TargetError: If anything else exists there, or the place is not writable.

@@ -2,7 +2,7 @@
 """
 Counts the memory that a pickled checkpoint claims, before torch reads it.
 
-The old stream format reserves the memory that a file claims before it reads the file, so a file of a kilobyte can
+With the old stream format, torch allocates the claimed memory before it reads the data, so a one-kilobyte file can
 claim gigabytes. Here the pickle is read with inert placeholders for all classes and functions, and only counted.
 """
 
@@ -103,7 +103,7 @@ def _check_view(storage: _Storage, offset: Any, size: Any, stride: Any) -> None:
 
 def check_sizes(path: Path, container: str, num_bytes: int) -> None:
     """
-    Count the memory that a checkpoint claims, without executing or reserving anything.
+    Count the memory that a checkpoint claims, without executing or allocating anything.
 
     Args:
         path: The file.

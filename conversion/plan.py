@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The plan of a conversion: which file, where to, and what its weights do not determine."""
+"""The plan of a conversion: the input file, the output folder, and the settings that the weights do not determine."""
 
 import math
 from dataclasses import dataclass
@@ -46,7 +46,7 @@ _CHOICES = (*_ALLOWED, *_RANGES, "image_mean", "image_std")
 @dataclass(frozen=True, kw_only=True)
 class ConversionPlan:
     """
-    What [`convert`] does.
+    The plan of a conversion, for [`convert`].
 
     `None` leaves a choice to the keys of the checkpoint, the preset, and the defaults, in this order.
 
@@ -57,7 +57,8 @@ class ConversionPlan:
         dry_run: Convert and compare without writing.
         key: Set of weights to convert if the file contains several, such as an average over training.
         backbone: timm network of the file, as `"timm/NAME"`, if it is not detected.
-        head_order: Linear layers of the head, first to last, if neither shapes nor file determine their order.
+        head_order: Names of the head's linear layers, first to last; required if neither their shapes nor the file
+            determines their order.
         preset: Published system that the file belongs to; one of `deepfake_video.conversion.published.PRESETS`.
         recurrence: `"sequence"` if the RNN runs over the frames; `"per-frame"` if it starts anew at each frame, as it
             does if the program forgot `batch_first`.
@@ -71,7 +72,7 @@ class ConversionPlan:
         image_size: Height and width of the frames in pixels.
         num_frames: Frames per video.
         frame_sampling: How these frames are selected.
-        channel_order: Order of the color channels.
+        channel_order: Order of the colour channels.
         image_mean: Mean per channel, in this order, of pixel values from 0 to 1.
         image_std: Standard deviation per channel, likewise.
         faces: `"auto"` crops each frame to the face, `"none"` uses whole frames.

@@ -31,7 +31,7 @@ def recognise(
         shapes: Shape of each tensor by key.
         file: Name of the file, for messages.
         key_prefix: Prefix that was stripped from all keys, for messages and to detect FaceForensics++.
-        has_order: The keys are in the order in which the layers were created.
+        has_order: Whether the keys are in the order in which the layers were created.
         head_order: Names of the head's layers, if set by the user.
         backbone: timm network of the file, if set by the user.
 

@@ -25,8 +25,8 @@ class RecurrentLayout:
         input_size: Width of the input.
         hidden_size: Width of the hidden state of each direction.
         num_layers: Number of layers.
-        bidirectional: It also runs backwards.
-        has_bias: It has biases.
+        bidirectional: Whether it also runs backwards.
+        has_bias: Whether it has biases.
     """
 
     prefix: str
@@ -75,7 +75,7 @@ def find_rnn(
     shapes: Mapping[str, tuple[int, ...]], num_features: int, file: str, key_prefix: str
 ) -> RecurrentLayout | None:
     """
-    Detect the RNN among the weights beside the backbone.
+    Detect the RNN among the weights that do not belong to the backbone.
 
     Args:
         shapes: Shape of each tensor by key.

@@ -35,8 +35,8 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
         Its tensors by key.
 
     Raises:
-        ConversionError: If it has too many keys, or a value is not a plain and finite tensor, or all are larger than
-            the file.
+        ConversionError: If it has too many keys, if a value is not a plain, finite tensor, or if the tensors together
+            are larger than the file.
     """
     if len(state_dict) > MAX_KEYS:
         raise ConversionError(
@@ -49,7 +49,7 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
         if not isinstance(key, str) or not isinstance(value, torch.Tensor):
             raise ConversionError(
                 f"{quoted(path)} contains a {type(value).__name__} under the key {quoted(key)} where only tensors are "
-                "allowed; save the state dict alone, or in a dictionary beside other values.",
+                "allowed; save the state dict alone, or under a key of its own in a dictionary.",
                 reason="weights",
             )
         total += value.numel() * value.element_size()

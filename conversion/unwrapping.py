@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Finds the state dict in the content of a checkpoint file, and sets aside what does not belong to the network."""
+"""Finds the state dict in a checkpoint file, and sets aside entries that do not belong to the network."""
 
 import re
 from collections.abc import Mapping
@@ -35,7 +35,7 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     Args:
         content: Content of the file.
         path: The file, for messages.
-        key: Which of several dictionaries to take, as its names joined by dots; or the prefix of the keys to keep.
+        key: Dictionary to read, given by its nested names joined by dots, or the prefix of the keys to keep.
 
     Returns:
         The state dict, and the names that lead to it.
@@ -105,9 +105,9 @@ def _keep_prefix(state_dict: Mapping[Any, Any], prefix: str, path: Path) -> dict
     return kept
 
 
-def split_bystanders(state_dict: Mapping[Any, Any]) -> tuple[dict[Any, Any], tuple[str, ...]]:
+def split_unused_keys(state_dict: Mapping[Any, Any]) -> tuple[dict[Any, Any], tuple[str, ...]]:
     """
-    Split off what does not affect the output: weights of losses, states of metrics, counters of averages.
+    Split off entries that do not affect the output: weights of losses, states of metrics, counters of averages.
 
     Args:
         state_dict: Content of the file.

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Evaluation: benchmarks in the layout of their download, metrics with intervals, corruptions and calibration."""
+"""Evaluation: benchmarks in their original layout, metrics with intervals, corruptions and calibration."""

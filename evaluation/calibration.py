@@ -17,7 +17,7 @@ from ..hub.folder import save_hub_folder
 from ..hub.terms import copy_terms, find_card
 from ..scanning.models import load_stored_model
 from ..scanning.scoring_model import ScoringModel
-from .judge import PROBABILITY_EPSILON
+from .frame_scorer import PROBABILITY_EPSILON
 from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
@@ -65,7 +65,7 @@ class Calibration:
             return None
         return (
             f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
-            "either class, temperature and bias may be far off on other videos"
+            "either class, temperature and bias may generalise poorly to other videos"
         )
 
 
@@ -101,7 +101,8 @@ def hold_out(
     if shared := people_in_common(held_out, chosen) or [s.key for s in chosen if s.key in keys]:
         raise EvaluationError(
             f"{benchmark.root}: {shared[0]} is in the data to calibrate on and in the data to evaluate; choose "
-            "another --split or --calibration-split, so that no video is evaluated by what was fitted to it."
+            "another --split or --calibration-split, so that no video is evaluated with a calibration that was "
+            "fitted to it."
         )
     for samples in (held_out, chosen):
         if len({sample.is_fake for sample in samples}) < 2:
@@ -155,7 +156,7 @@ def fit_calibration(probabilities: np.ndarray, is_fake: np.ndarray, before: floa
         before: Temperature that the logits were already divided by, see [`fit_temperature`].
 
     Returns:
-        The factor that divides the logits of these probabilities, and the bias that is added to them afterwards.
+        The factor by which the logits of these probabilities are divided, and the bias that is then added to them.
     """
     cut = float(logit(fit_threshold(probabilities, is_fake), PROBABILITY_EPSILON))
     factor = fit_temperature(sigmoid(logit(probabilities, PROBABILITY_EPSILON) - cut), is_fake, before)
@@ -169,7 +170,8 @@ def apply_calibration(probabilities: np.ndarray, factor: float, bias: float = 0.
 
 def fit_threshold(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     """
-    Find the threshold with the highest balanced accuracy, midway between two scores; of several, that nearest to 0.5.
+    Find the threshold with the highest balanced accuracy, midway between two scores; if there are several, the one
+    nearest to 0.5.
 
     Args:
         probabilities: Fake probability of each video, (N,).
@@ -252,7 +254,7 @@ def check_new_folder(folder: Path) -> None:
         EvaluationError: If it exists.
     """
     if folder.exists():
-        raise EvaluationError(f"{folder}: already exists; a calibrated checkpoint needs a new folder.")
+        raise EvaluationError(f"{folder}: the folder already exists; give a new folder for the calibrated checkpoint.")
 
 
 def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
@@ -273,7 +275,7 @@ def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dic
 
 
 def _copy_companions(source: Path, target: Path, calibration: Calibration) -> None:
-    """Copy what belongs to the weights: their terms, the record of their training, and the card with a new section."""
+    """Copy the files that belong to the weights: terms, training record, and the card with a new section."""
     copy_terms(source, target)
     if (source / TRAINING_NAME).is_file():
         shutil.copyfile(source / TRAINING_NAME, target / TRAINING_NAME)

@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 # Scores of the second model of a comparison, within the folder of a run.
 COMPARED = "compared"
 DESCRIPTION = (
-    "Evaluate a model on a data set in the folder layout of its download: AUC and other metrics per video, with "
-    "95 % intervals. Several data sets give one table."
+    "Evaluate a model on a data set in its original folder layout: AUC and other metrics per video, with "
+    "95 % confidence intervals. Several data sets are reported in one table."
 )
 EXAMPLES = """\
 examples:
   deepfake-video evaluate FaceForensics++ --model FOLDER --output run1
   deepfake-video evaluate ff=FaceForensics++ celeb=Celeb-DF-v2 --model FOLDER    one table of several data sets
   deepfake-video evaluate Celeb-DF-v2 --model FOLDER --model USER/REPO --ensemble logits
-  deepfake-video evaluate Celeb-DF-v2 --model FOLDER --compare USER/REPO         paired difference of AUC
+  deepfake-video evaluate Celeb-DF-v2 --model FOLDER --compare USER/REPO         paired AUC difference
   deepfake-video evaluate my_videos.csv --output run2 --robustness               columns path,label[,group]
   deepfake-video evaluate FaceForensics++ --model FOLDER --calibrate CALIBRATED
   deepfake-video evaluate --scores run1 --threshold 0.7                          from saved scores; reads no video
-  deepfake-video evaluate --scores run1 run2 --verdict FOLDER                    measure the bands of the verdicts
+  deepfake-video evaluate --scores run1 run2 --verdict FOLDER                    calibrate the verdict bands
   deepfake-video evaluate --average seed1 seed2 seed3                            mean and deviation over seeds
   accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs, or on CPUs:
   torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run3
@@ -76,11 +76,15 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
         "--scores", nargs="+", type=Path, metavar="PATH", help="saved scores instead of videos: folders or CSV files"
     )
     group.add_argument(
-        "--average", nargs="+", type=Path, metavar="RUN", help="mean and deviation over the runs of several seeds"
+        "--average",
+        nargs="+",
+        type=Path,
+        metavar="RUN",
+        help="report mean and standard deviation over the saved runs of several seeds",
     )
     group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="dataset layout (default: detected)")
     group.add_argument(
-        "--split", choices=SPLIT_NAMES, help="part to evaluate (default: test, or all if there are no splits)"
+        "--split", choices=SPLIT_NAMES, help="split to evaluate (default: test, or all if there are no splits)"
     )
     group.add_argument("--limit", type=int, metavar="N", help="evaluate at most N randomly drawn videos per class")
 
@@ -99,7 +103,7 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         dest="num_frames",
         type=int,
         metavar="N",
-        help="number of frames per video (default: as the model was trained)",
+        help="number of frames per video (default: the number the model was trained with)",
     )
     add_face_arguments(group)
     group.add_argument(
@@ -117,18 +121,19 @@ def _add_metrics(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--deepfakebench",
         action="store_true",
-        help=f"add rows by the protocol of DeepfakeBench: mean probability of {DEEPFAKEBENCH_FRAMES} frames, its EER",
+        help=f"add rows by the protocol of DeepfakeBench: mean probability of {DEEPFAKEBENCH_FRAMES} frames, and "
+        "DeepfakeBench's definition of the EER",
     )
     group.add_argument(
         "--compare",
         metavar="ID",
-        help="paired difference of AUC to another model; with --scores, to its saved scores",
+        help="paired AUC difference from another model; with --scores, from its saved scores",
     )
     group.add_argument(
         "--robustness", action="store_true", help="also score corrupted videos: seven kinds at five levels"
     )
     group.add_argument(
-        "--kind", action="append", default=[], choices=KIND_NAMES, help="only this kind of corruption; repeat it"
+        "--kind", action="append", default=[], choices=KIND_NAMES, help="only this kind of corruption; repeatable"
     )
     group.add_argument(
         "--group-by",
@@ -153,8 +158,8 @@ def _add_calibration(group: "argparse._ArgumentGroup") -> None:
         "--verdict",
         type=Path,
         metavar="FOLDER",
-        help="measure the bands of the three verdicts on these scores and write them to verdict.json and the card in "
-        "this model folder; each data set is a source that is left out in turn",
+        help="calibrate the verdict bands on these scores, measure their error rates, and write both to verdict.json "
+        "and the model card in this folder; each data set is one source and is left out in turn",
     )
 
 
@@ -206,7 +211,7 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
     if arguments.verdict is not None and arguments.calibrate is not None:
         raise UsageError(
-            "--verdict and --calibrate do not go together: calibrate first, then evaluate the new folder."
+            "--verdict and --calibrate cannot be combined: calibrate first, then evaluate the new folder."
         )
     if arguments.output is not None:
         check_folder_target(arguments.output)
@@ -221,7 +226,7 @@ def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> Evalua
     from ..scanning.settings import ScanSettings
 
     if arguments.calibrate is not None and arguments.compare is not None:
-        raise UsageError("--calibrate and --compare do not go together: evaluate twice.")
+        raise UsageError("--calibrate and --compare cannot be combined; run evaluate twice.")
     settings = ScanSettings(
         num_frames=arguments.num_frames,
         faces=arguments.faces,
@@ -354,7 +359,7 @@ def _data(words: list[str]) -> str | list[str] | dict[str, str]:
     for word in words:
         name = _name_of(word) or Path(word).resolve().stem
         if name in named:
-            raise UsageError(f"two data sets are named {name}; give each a name of its own.")
+            raise UsageError(f"two data sets are named {name}; give each a different name.")
         named[name] = word.removeprefix(f"{name}=") if _name_of(word) else word
     return named
 

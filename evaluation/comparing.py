@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two models on the same videos, and one recipe over several seeds."""
+"""Compare two models on the same videos, or one recipe over several seeds."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,9 +23,9 @@ class Comparison:
     Attributes:
         first: Name of the first model.
         second: Name of the second model.
-        num_videos: Videos with a score by both; no other counts.
-        num_clusters: Clusters that the bootstrap drew.
-        interval_unit: What the bootstrap drew.
+        num_videos: Number of videos scored by both models; others are ignored.
+        num_clusters: Number of clusters that were resampled.
+        interval_unit: Resampling unit of the bootstrap.
         first_auc: AUC of the first model.
         second_auc: AUC of the second model.
         difference: `second_auc - first_auc`.
@@ -68,8 +68,8 @@ class SeedRow:
 
     Attributes:
         name: Name of the data set, method or compression.
-        kind: What the name refers to, see [`Row`].
-        level: What a score belongs to, see [`Row`].
+        kind: Kind of group, see [`Row`].
+        level: Unit of evaluation, see [`Row`].
         estimates: Metrics by name; those that are undefined for a run are left out.
     """
 
@@ -83,16 +83,16 @@ def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPl
     """
     Compare the AUC of two models on the same videos, with a paired bootstrap.
 
-    Every draw takes the same videos for both models, so that the interval is that of the difference and not of the two
-    AUCs. If the interval does not contain 0, the difference is significant at the level of 5 %.
+    Each resample uses the same videos for both models, so the interval is one for the difference rather than for the
+    two AUCs. If it does not contain 0, the difference is significant at the 5 % level.
 
     Args:
         first: Result of the first model.
         second: Result of the second model.
-        plan: What the bootstrap draws (`group_by`, `resamples`, `seed`).
+        plan: Settings of the bootstrap (`group_by`, `resamples`, `seed`).
 
     Raises:
-        EvaluationError: If the labels of a video differ, or no real or no fake video has a score by both.
+        EvaluationError: If the labels of a video differ, or if no real or no fake video was scored by both models.
 
     Example:
         >>> from deepfake_video import rescore
@@ -106,7 +106,7 @@ def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPl
     scores = [score for score in first.clean_scores if score.fake_probability is not None and score.key in others]
     for score in scores:
         if others[score.key].is_fake != score.is_fake:
-            raise EvaluationError(f"{score.key}: is real in one of the two runs and fake in the other.")
+            raise EvaluationError(f"{score.key}: labelled real in one of the two runs and fake in the other.")
     is_fake = np.array([score.is_fake for score in scores], bool)
     if not len(scores) or is_fake.all() or not is_fake.any():
         raise EvaluationError("the two runs cannot be compared: no real or no fake video has a score in both.")
@@ -162,8 +162,8 @@ def average_seeds(results: Sequence[EvaluationData]) -> list[SeedRow]:
     for other in videos[1:]:
         if difference := videos[0] ^ other:
             raise EvaluationError(
-                f"{min(difference)[0]}: is not in all runs with the same label; a mean over seeds needs runs on the "
-                "same videos."
+                f"{min(difference)[0]}: missing from a run, or labelled differently; a mean over seeds needs runs on "
+                "the same videos."
             )
     rows = []
     for matching in zip(*(result.rows for result in results), strict=True):

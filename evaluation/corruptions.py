@@ -80,7 +80,7 @@ def corrupt(
     frames: Iterable[tuple[int, np.ndarray]], corruption: Corruption, *, video: str, seed: int = 0
 ) -> Iterator[tuple[int, np.ndarray]]:
     """
-    Corrupt frames one after the other.
+    Corrupt frames lazily, in order.
 
     Args:
         frames: Index and frame, `(H, W, 3)` uint8 RGB, in order; they are not modified.

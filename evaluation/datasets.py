@@ -31,7 +31,7 @@ class Layout:
 
 # The first that matches is used, so the more specific layouts come first.
 LAYOUTS: dict[str, Layout] = {
-    "csv": Layout(is_csv, read_csv, "a file path,label[,group]"),
+    "csv": Layout(is_csv, read_csv, "a CSV file with the columns path,label[,group]"),
     "faceforensics": Layout(is_faceforensics, read_faceforensics, "original_sequences/, manipulated_sequences/"),
     "celeb-df": Layout(is_celeb_df, read_celeb_df, "Celeb-real/, YouTube-real/, Celeb-synthesis/"),
     "dfdc-preview": Layout(is_dfdc_preview, read_dfdc_preview, "dataset.json"),
@@ -43,7 +43,7 @@ LAYOUTS: dict[str, Layout] = {
 
 def open_benchmark(root: str | Path, layout: str | None = None) -> Benchmark:
     """
-    Read a data set in the layout of its download.
+    Read a data set in its original layout.
 
     Args:
         root: Folder, or CSV or JSON file.

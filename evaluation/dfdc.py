@@ -2,7 +2,7 @@
 """The Deepfake Detection Challenge: training parts, test sets, and the preview.
 
 Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, original}}. Test: `labels.csv`,
-`filename,label` with 1 for fake, beside the videos or beside the folder that holds them. Preview: `dataset.json`,
+`filename,label` with 1 for fake, in the folder of the videos or in its parent. Preview: `dataset.json`,
 {path: {label, set, target_id, swapped_id}}.
 """
 

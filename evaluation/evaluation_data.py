@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What an evaluation found: scores, rows of metrics, warnings, and what was calibrated or compared."""
+"""The data of an evaluation: scores, rows of metrics, warnings, calibration and comparison."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -24,23 +24,23 @@ MIN_REALS_FOR_FPR = 100
 @dataclass(frozen=True, kw_only=True)
 class EvaluationData:
     """
-    The data of an evaluation; [`EvaluationResult`] adds what is printed and written.
+    The data of an evaluation; [`EvaluationResult`] adds printing and saving.
 
     Attributes:
-        dataset: Name of the data set, or of several.
-        split: Part that was evaluated.
+        dataset: Name of the data set; several names are joined.
+        split: Split that was evaluated.
         threshold: Fake probability at or above which a video is called fake.
-        run: What decided the scores: models, frames, faces, seed.
-        rows: Rows of the tables: by video first, then by the rule of DeepfakeBench if asked for, then by frame.
-        interval_unit: What the bootstrap of the intervals drew: "identities", "videos", or both.
+        run: Settings that determined the scores: models, frames, faces, seed.
+        rows: Rows of the tables: per video, then by the DeepfakeBench protocol if requested, then per frame.
+        interval_unit: Resampling unit of the bootstrap: "identities", "videos", or both.
         robustness: AUC by corruption; empty without corruptions.
         unscored: Key and reason of each video without a score.
-        warnings: What to know before using the numbers.
-        calibration: What was fitted, if a calibrated checkpoint was written.
+        warnings: Caveats about the metrics.
+        calibration: Fitted calibration, if a calibrated checkpoint was written.
         verdicts: Bands of the verdicts and their error rates, if they were measured.
-        comparison: Difference to another model on the same videos, if one was compared.
+        comparison: Difference from another model on the same videos, if one was compared.
         scores: Score of each video, corrupted ones too; not part of the JSON.
-        notes: Those of the warnings that come from the model and the data set, not from the scores.
+        notes: Warnings about the model and the data set, as opposed to the scores.
     """
 
     dataset: str
@@ -134,7 +134,7 @@ def list_unscored(scores: Iterable[Score]) -> list[dict[str, str | None]]:
 
 
 def make_warnings(rows: Sequence[Row]) -> list[str]:
-    """Say what the numbers in the rows cannot show."""
+    """Return warnings about the limitations of the metrics in the rows."""
     warnings = []
     whole = rows[0]
     for row in rows:
@@ -143,10 +143,12 @@ def make_warnings(rows: Sequence[Row]) -> list[str]:
     missing = whole.num_real + whole.num_fake - whole.num_scored
     if missing:
         videos = "1 video" if missing == 1 else f"{missing} videos"
-        warnings.append(f"{videos} could not be scored: counted in the coverage, left out of all other numbers")
+        warnings.append(
+            f"{videos} could not be scored: they count in the coverage but are left out of all other metrics"
+        )
     if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
         number = "1 real video" if whole.num_real == 1 else f"{whole.num_real} real videos"
-        warnings.append(f"with only {number}, TPR at 1 % FPR is the TPR without any false alarm")
+        warnings.append(f"with only {number}, TPR at 1 % FPR equals the TPR without any false alarm")
     return warnings
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`evaluate`: from a model and a data set, or several, to tables of metrics."""
+"""`evaluate`: score one or several data sets with a model, and compute tables of metrics."""
 
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ from .corruptions import Corruption, grid
 from .datasets import open_benchmark
 from .evaluation_data import list_unscored, make_warnings, seen_warnings
 from .evaluation_result import EvaluationResult
-from .judge import Judge
+from .frame_scorer import FrameScorer
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
 from .progress import Listener
@@ -48,9 +48,9 @@ class _Part:
         whole: The data set.
         split: Name of the part that is evaluated.
         evaluated: Videos to evaluate.
-        held_out: Videos to calibrate on; nobody is in both.
+        held_out: Videos to calibrate on; no person is in both parts.
         held_out_name: Name of the part to calibrate on.
-        notes: What to know before using the numbers.
+        notes: Caveats about the metrics.
     """
 
     name: str
@@ -73,22 +73,23 @@ def evaluate(
     listener: Listener | None = None,
 ) -> EvaluationResult:
     """
-    Score a data set with a model and compute the field's metrics with 95 % intervals.
+    Score a data set with a model and compute the standard metrics with 95 % confidence intervals.
 
-    It reads every video once, so that it takes as long as scanning them; the intervals of 1000 videos take seconds.
-    Under `accelerate launch` or `torchrun` the processes share the videos, and each returns the same result.
+    Every video is read once, so an evaluation takes about as long as a scan; the intervals for 1000 videos take
+    seconds. Under `accelerate launch` or `torchrun` the processes share the videos, and each returns the same result.
 
     Args:
         model: Folder or Hub id; several are an ensemble, `None` is the packaged checkpoint.
-        data: Folder as it was downloaded, CSV file or DeepfakeBench JSON file; several of them, alone or by name, give
-            one table of all data sets.
-        group_by: What the bootstrap of the intervals draws: "identity", all videos of a person or source video, or
-            "video"; by default that of the plan.
-        output: Folder that keeps the score of each video, so that an evaluation that was killed continues; each of
-            several data sets has a folder of its name in it. [`EvaluationResult.save`] adds tables and plots.
+        data: Original folder, CSV file or DeepfakeBench JSON file. Several, as a list or as a mapping from name to
+            path, are reported in one table.
+        group_by: Resampling unit of the bootstrap: "identity" (all videos of a person or source video) or "video";
+            that of the plan by default.
+        output: Folder in which the score of each video is stored, so that an interrupted evaluation can be resumed.
+            With several data sets, each has a subfolder with its name. [`EvaluationResult.save`] adds tables and
+            plots.
         plan: All other choices.
-        processes: Processes that share the work, if the caller has formed the group.
-        listener: Receives what the data sets hold and the progress.
+        processes: Process group that shares the work, if the caller has created one.
+        listener: Receives descriptions of the data sets, and the progress.
 
     Returns:
         The result; a video that cannot be scored lowers the coverage and is listed in it.
@@ -132,20 +133,20 @@ def _evaluate_parts(
     for part in parts:
         _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
     folders = [] if folder is None else [folder, *(folder / part.name for part in parts)]
-    judge = _load(models, plan, processes, folders)
+    scorer = _load(models, plan, processes, folders)
     with ExitStack() as stack:
         stack.enter_context(unfinished())
         if folder is None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="deepfake-video-")))
         stack.callback(lock_folder(folder, processes.rank, work="evaluation").close)
         if len(parts) == 1:
-            return _evaluate_part(parts[0], judge, folder, plan, processes, listener)
+            return _evaluate_part(parts[0], scorer, folder, plan, processes, listener)
         # The intervals are those of the joined table.
         single = replace(plan, resamples=0)
         results = {}
         for part in parts:
             with lock_folder(folder / part.name, processes.rank, work="evaluation"):
-                results[part.name] = _evaluate_part(part, judge, folder / part.name, single, processes, listener)
+                results[part.name] = _evaluate_part(part, scorer, folder / part.name, single, processes, listener)
         return join_results(results, plan)
 
 
@@ -155,7 +156,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
 
     Args:
         results: Result of each data set by its name.
-        plan: How the rows are computed.
+        plan: Settings for computing the rows.
 
     Raises:
         EvaluationError: If the scores were made by different models.
@@ -203,13 +204,13 @@ def make_result(
 
     Args:
         scores: Scores of the evaluated videos, corrupted ones too.
-        plan: How the rows are computed.
+        plan: Settings for computing the rows.
         split: Name of the part that was evaluated.
         threshold: Fake probability at or above which a video is called fake.
-        run: What decided the scores.
+        run: Settings that determined the scores.
         notes: Warnings about the model and the data set.
-        held_out: Scores of the videos that calibrated.
-        calibration: What was fitted.
+        held_out: Scores of the calibration videos.
+        calibration: Fitted calibration.
     """
     clean = [score for score in scores if score.corruption is None]
     options = RowOptions(
@@ -250,7 +251,7 @@ def _check_targets(
 ) -> None:
     """
     Raises:
-        UsageError: If a folder cannot be written to, or what would be calibrated has no checkpoint of its own.
+        UsageError: If a folder cannot be written to, or the models to calibrate have no single checkpoint.
     """
     if output is not None:
         check_folder_target(output)
@@ -259,7 +260,7 @@ def _check_targets(
     check_new_folder(plan.calibrated_folder)
     check_folder_target(plan.calibrated_folder)
     if len(models) > 1:
-        raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; give one model.")
+        raise EvaluationError("an ensemble cannot be calibrated: it has no single checkpoint; give one model.")
     if len(roots) > 1:
         raise EvaluationError("a checkpoint is calibrated on one data set, but several were given.")
 
@@ -322,11 +323,13 @@ def _announce(part: _Part, folder: Path | None, listener: Listener, processes: P
     where = f"{part.whole.root}: {part.whole.layout}, split {part.split}"
     lines = [f"{where}: {reals} real and {len(samples) - reals} fake videos", *part.notes]
     if part.held_out:
-        lines.append(f"{len(part.held_out)} of them calibrate ({part.held_out_name}), the others are evaluated")
+        lines.append(
+            f"{len(part.held_out)} of them are used for calibration ({part.held_out_name}); the others are evaluated"
+        )
     named = {sample.key for sample in samples}
     missing = [key for key in part.whole.missing if key in named]
     if missing:
-        lines.append(f"{len(missing)} of them are missing; they count as not scored:")
+        lines.append(f"{len(missing)} of them are missing; they are counted as not scored:")
         lines += [f"  {key}" for key in missing[:MAX_LISTED]]
         if len(missing) > MAX_LISTED:
             rest = f"{len(missing) - MAX_LISTED} more"
@@ -337,32 +340,34 @@ def _announce(part: _Part, folder: Path | None, listener: Listener, processes: P
     listener.announce(lines)
 
 
-def _load(models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]) -> Judge:
+def _load(
+    models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]
+) -> FrameScorer:
     logging.disable_progress_bar()
     device = processes.device or plan.device
     settings = with_engine_of(plan.settings, folders, device)
-    judge = Judge(models, device=device, settings=settings, ensemble=plan.ensemble)
-    for processor in judge.processors:
+    scorer = FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
+    for processor in scorer.processors:
         try:
             # A number of frames that the sampling does not support is refused here, not at the first video.
             processor.frame_indices(1, num_frames=plan.settings.num_frames)
         except ValueError as error:
             raise EvaluationError(str(error)) from error
-    return judge
+    return scorer
 
 
 def _evaluate_part(
-    part: _Part, judge: Judge, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
+    part: _Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
 ) -> EvaluationResult:
-    run = describe(judge, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
+    run = describe(scorer, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}
     held_out: list[Score] = []
     if part.held_out:
         work = Work(samples=part.held_out, whole=part.whole.samples)
-        held_out = score_samples(judge, work, folder=folder / HELD_OUT, listener=listener, **options)
+        held_out = score_samples(scorer, work, folder=folder / HELD_OUT, listener=listener, **options)
     corruptions: list[Corruption] = grid(plan.corruptions)
     work = Work(samples=part.evaluated, whole=part.whole.samples, corruptions=corruptions, seed=plan.seed)
-    scores = score_samples(judge, work, folder=folder, listener=listener, **options)
+    scores = score_samples(scorer, work, folder=folder, listener=listener, **options)
     calibration: dict[str, Any] | None = None
     few: list[str] = []
     if plan.calibrated_folder is not None and processes.is_first:
@@ -370,7 +375,7 @@ def _evaluate_part(
         fitted = write_calibration(
             held_out,
             {"the evaluated videos": clean},
-            model=judge.models[0],
+            model=scorer.models[0],
             dataset=", ".join(sorted({score.dataset for score in clean})),
             split=part.held_out_name,
             folder=plan.calibrated_folder,
@@ -381,9 +386,9 @@ def _evaluate_part(
         scores,
         plan,
         split=part.split,
-        threshold=judge.threshold,
+        threshold=scorer.threshold,
         run=run,
-        notes=[*judge.warnings, *part.notes, *few],
+        notes=[*scorer.warnings, *part.notes, *few],
         held_out=held_out,
         calibration=calibration,
     )

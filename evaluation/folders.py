@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Private data sets: a folder with `real/` and `fake/`, or a table `path,label[,group]`."""
+"""Private data sets: a folder with `real/` and `fake/`, or a table with the columns `path,label[,group]`."""
 
 import os
 from collections.abc import Iterator

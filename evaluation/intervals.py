@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""95 % intervals: a bootstrap that draws whole clusters, and closed forms for the cases in which it says nothing."""
+"""95 % confidence intervals: a bootstrap over clusters, and closed forms where the bootstrap is uninformative."""
 
 import math
 from collections.abc import Iterator
@@ -88,7 +88,7 @@ def percentile_interval(drawn: list[float]) -> Interval | None:
 
 def wilson_interval(rate: float, number: int) -> Interval:
     """
-    Score interval of a proportion (Wilson, 1927); it does not collapse at 0 and 1.
+    Score interval of a proportion (Wilson, 1927); its width does not become zero at 0 and 1.
 
     Args:
         rate: Observed proportion.
@@ -106,10 +106,11 @@ def wilson_interval(rate: float, number: int) -> Interval:
 
 def clopper_pearson_interval(count: int, number: int) -> Interval:
     """
-    Exact interval of a proportion (Clopper and Pearson, 1934); it holds at least 95 % whatever the proportion is.
+    Exact interval of a proportion (Clopper and Pearson, 1934); its coverage is at least 95 % for every true
+    proportion.
 
     Args:
-        count: How many of the observations.
+        count: Number of observations with the property.
         number: Number of independent observations.
 
     Example:

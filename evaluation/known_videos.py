@@ -52,7 +52,7 @@ def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> dict[str, An
 
 
 def merge_lists(lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Merge lists, such as those of earlier trainings; a video may be in several."""
+    """Merge lists, such as those of earlier training runs; a video may be in several lists."""
     keys = set().union(*(_split(part.get("keys")) for part in lists))
     contents = set().union(*(_split(part.get("contents")) for part in lists))
     return {"count": max(len(keys), len(contents)), "keys": _join(keys), "contents": _join(contents)}

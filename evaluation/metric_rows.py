@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From scores to the rows of a table: all videos, each data set, method and compression; and the corruptions."""
+"""Compute the rows of a table from scores: all videos, each data set, method and compression, and the corruptions."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -32,14 +32,14 @@ class Row:
 
     Attributes:
         name: Name of the data set, method or compression.
-        kind: What the name refers to.
-        level: What a score belongs to: "video" by the rule of this package, "deepfakebench" a video by the mean of
-            its frames, or "frame" a single frame.
+        kind: Kind of group.
+        level: Unit of evaluation: "video" (video score of this package), "deepfakebench" (mean over the frames of a
+            video) or "frame".
         num_real: Real videos, scored or not.
         num_fake: Fake videos, scored or not.
         num_scored: Videos of both classes with a score.
         num_judged: Number of values that the metrics are computed from: scored videos, or their frames.
-        num_clusters: Clusters that the bootstrap draws: identities, or videos.
+        num_clusters: Number of clusters that are resampled (identities or videos).
         estimates: Metrics by name.
     """
 
@@ -60,13 +60,13 @@ class Row:
 
     @property
     def undefined(self) -> str | None:
-        """Why there is no AUC, if there is none."""
+        """Reason why the AUC is undefined; `None` if it is defined."""
         if self.estimates["auc"].value is not None:
             return None
         if not self.num_scored:
             return "AUC undefined: no video could be scored"
         if self.kind == "mean":
-            return "AUC undefined: it is undefined for one of the data sets"
+            return "AUC undefined for at least one of the data sets"
         present = "fake" if self.estimates["sensitivity"].value is not None else "real"
         return f"AUC undefined: all scored videos are {present}"
 
@@ -78,7 +78,7 @@ class RowOptions:
 
     Attributes:
         threshold: Fake probability at or above which a video is called fake.
-        group_by: What the bootstrap draws.
+        group_by: Resampling unit of the bootstrap.
         deepfakebench: Whether to add rows by the rule of DeepfakeBench.
         resamples: Bootstrap draws.
         seed: Seed of the bootstrap.
@@ -100,7 +100,7 @@ def make_rows(scores: Sequence[Score], options: RowOptions) -> list[Row]:
 
     Args:
         scores: Scores of uncorrupted videos, including those that could not be scored.
-        options: How rows are computed.
+        options: Settings for computing the rows.
     """
     groups = list(group_scores(scores))
     levels: tuple[Level, ...] = ("video", "deepfakebench", "frame") if options.deepfakebench else ("video", "frame")
@@ -166,7 +166,7 @@ def cluster_numbers(scores: Sequence[Score], group_by: GroupBy) -> np.ndarray:
 
 
 def interval_unit(scores: Sequence[Score], group_by: GroupBy) -> str:
-    """Name what the bootstrap draws from these scores: "identities", "videos", or both."""
+    """Return the name of the resampling unit for these scores: "identities", "videos", or both."""
     known = {group_by == "identity" and bool(score.identities) for score in scores}
     if known == {True, False}:
         return "identities, and single videos without a known identity"

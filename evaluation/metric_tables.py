@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The result of an evaluation as tables for people."""
+"""The result of an evaluation as human-readable tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -36,11 +36,11 @@ Parts = Sequence[Table | Text]
 
 def print_parts(parts: Parts, console: Console | None = None) -> None:
     """
-    Print tables and lines, at a width that holds them if the output is not a terminal.
+    Print tables and lines; if the output is not a terminal, they are not wrapped.
 
     Args:
-        parts: What [`result_parts`] or [`seed_parts`] made.
-        console: Where to print; standard output by default.
+        parts: Result of [`result_parts`] or [`seed_parts`].
+        console: Console to print to; standard output by default.
     """
     console = console or Console()
     if not console.is_terminal:
@@ -71,9 +71,11 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     parts: list[Table | Text] = [Text(title, style="bold"), _metric_table(rows["video"], VIDEO_METRICS)]
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit
-        parts.append(Text(f"below each number: 95 % interval, bootstrap over {unit}", style="dim"))
+        parts.append(Text(f"below each number: 95 % confidence interval, bootstrap over {unit}", style="dim"))
     if rows["deepfakebench"]:
-        rule = "\nby the rule of DeepfakeBench: mean fake probability of the frames of a video, its EER"
+        rule = (
+            "\nby the rule of DeepfakeBench: mean fake probability of the frames of a video, its definition of the EER"
+        )
         parts += [Text(rule, style="bold"), _metric_table(rows["deepfakebench"], FRAME_METRICS)]
     if rows["frame"]:
         parts += [Text("\nsingle frames", style="bold"), _metric_table(rows["frame"], FRAME_METRICS)]
@@ -189,7 +191,7 @@ def _lines(result: EvaluationData, whole: Row) -> list[str]:
 
 def comparison_line(comparison: dict[str, Any]) -> str:
     """
-    Say how two models differ.
+    Format the comparison of two models as a line of text.
 
     Args:
         comparison: A [`Comparison`] as a dictionary.
@@ -197,7 +199,7 @@ def comparison_line(comparison: dict[str, Any]) -> str:
     interval = ""
     if comparison["low"] is not None:
         interval = (
-            f" [{comparison['low']:+.3f} to {comparison['high']:+.3f}], 95 % paired bootstrap over "
+            f" [{comparison['low']:+.3f} to {comparison['high']:+.3f}], 95 % paired bootstrap interval over "
             f"{comparison['interval_unit']}"
         )
     return (
@@ -209,7 +211,7 @@ def comparison_line(comparison: dict[str, Any]) -> str:
 
 def calibration_lines(calibration: dict[str, Any]) -> list[str]:
     """
-    Say what was fitted, on which data, and what it changed.
+    Format a calibration as lines of text: the fitted values, the data and the effect.
 
     Args:
         calibration: A [`Calibration`] as a dictionary.

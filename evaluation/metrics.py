@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The field's metrics on fake probabilities, computed by torchmetrics, with bootstrap intervals.
+"""Standard metrics on fake probabilities, computed with torchmetrics, with bootstrap intervals.
 
 torchmetrics applies a sigmoid to values outside [0, 1], counts a score equal to the threshold as real, and returns an
 AUC of 0 for a single class. Here values outside [0, 1] are an error, a score equal to the threshold is fake as in
@@ -121,7 +121,7 @@ def measure(
         probabilities: Fake probability of each video, (N,) in [0, 1].
         is_fake: Label of each video, (N,) bool.
         threshold: Fake probability at or above which a video is called fake.
-        eer: Equal error rate of a ROC curve; [`equal_error_rate`] if not given.
+        eer: Function that computes the equal error rate from a ROC curve; [`equal_error_rate`] by default.
 
     Returns:
         The metrics in `VIDEO_METRICS` by name; `None` where a metric needs a class that is missing.
@@ -137,9 +137,11 @@ def measure(
     probabilities = np.asarray(probabilities, np.float64)
     is_fake = np.asarray(is_fake, bool)
     if probabilities.shape != is_fake.shape or probabilities.ndim != 1:
-        raise ValueError(f"as many labels as probabilities are needed, got {is_fake.shape}, {probabilities.shape}.")
+        raise ValueError(
+            f"the numbers of labels and probabilities must agree, got shapes {is_fake.shape}, {probabilities.shape}."
+        )
     if not ((probabilities >= 0) & (probabilities <= 1)).all():
-        raise ValueError("metrics are computed on probabilities, got a number outside [0, 1]: is it a logit?")
+        raise ValueError("metrics are computed on probabilities, got a value outside [0, 1]; are these logits?")
     values: dict[str, float | None] = dict.fromkeys(VIDEO_METRICS)
     if not len(is_fake):
         return values
@@ -251,10 +253,11 @@ def estimate(
         probabilities: Fake probability of each video, or of each frame, (N,).
         is_fake: Label of each video or frame, (N,) bool.
         threshold: Fake probability at or above which a video is called fake.
-        clusters: Cluster of each number, such as its identity or video, (N,) int; by default each is its own.
+        clusters: Cluster of each value, such as its identity or video, (N,) int; by default, each value is its own
+            cluster.
         resamples: Number of draws; 0 leaves the intervals out.
         seed: Seed of the bootstrap.
-        eer: Equal error rate of a ROC curve; [`equal_error_rate`] if not given.
+        eer: Function that computes the equal error rate from a ROC curve; [`equal_error_rate`] by default.
 
     Example:
         >>> found = estimate(np.array([0.1, 0.2, 0.8, 0.9]), np.array([False, False, True, True]), 0.5, resamples=20)

@@ -20,7 +20,7 @@ _CARD_METRICS = {
 
 def model_index(result: EvaluationData, model_name: str) -> str:
     """
-    Write what was measured as the YAML block `model-index`.
+    Format the metrics as the YAML block `model-index`.
 
     Args:
         result: Its rows of data sets are listed, or the row of all videos if there is one data set.

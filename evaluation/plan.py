@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The choices of an evaluation; nothing here imports torch."""
+"""The settings of an evaluation; nothing here imports torch."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,29 +25,31 @@ DEEPFAKEBENCH_FRAMES = 32
 @dataclass(frozen=True, kw_only=True)
 class EvaluationPlan:
     """
-    The choices of an evaluation.
+    The settings of an evaluation.
 
     Attributes:
         layout: Layout of the data set; detected from its files if not given.
         split: Part of the data set to evaluate; "test" if the data set has splits, else "all".
-        limit: Most videos of each class, drawn by the seed; `None` takes all. A larger limit adds to a smaller one.
-        group_by: What the bootstrap draws: all videos of an identity (those of the target person or source video;
-            videos without a known identity are drawn alone), or single videos.
+        limit: Maximum number of videos per class, drawn with the seed; `None` uses all. A larger limit extends the
+            sample of a smaller one.
+        group_by: Resampling unit of the bootstrap: all videos of an identity (those of the target person or source
+            video; videos without a known identity are drawn alone), or single videos.
         deepfakebench: Whether to add rows by the rule of DeepfakeBench: 32 frames, the mean of their fake
             probabilities, and its EER.
-        settings: How videos are scored; the threshold too.
-        ensemble: What is averaged over several models.
+        settings: Scoring settings, including the threshold.
+        ensemble: Quantity averaged over several models, probabilities or logits.
         device: "auto", "cpu", "cuda" or "mps".
-        workers: Processes that read videos for each process that scores; 0 reads and scores in turns, `None` decides
-            by the number of cores.
+        workers: Number of reader processes per scoring process; 0 reads and scores alternately in one process, `None`
+            chooses by the number of cores.
         corruptions: Kinds of corruption to score each video with, at five levels each.
-        calibrated_folder: Where to write a calibrated checkpoint, fitted on held-out identities; must not exist.
+        calibrated_folder: Folder for a calibrated checkpoint, fitted on held-out identities; must not exist.
         calibration_split: Split to calibrate on; "val" if there is one, else half of the identities.
         resamples: Bootstrap draws; 0 leaves the intervals out.
-        seed: Seed of the bootstrap, of the limit, of the corruptions and of the halves.
+        seed: Seed of the bootstrap, of the draw for `limit`, of the corruptions and of the split into calibration and
+            evaluation halves.
 
     Raises:
-        UsageError: If a choice is invalid, or two contradict each other.
+        UsageError: If a setting is invalid, or two settings contradict each other.
 
     Example:
         >>> EvaluationPlan(limit=100, corruptions=("blur",)).limit
@@ -98,6 +100,8 @@ class EvaluationPlan:
                 "the number of frames out."
             )
         if self.calibrated_folder is not None and self.settings.face_aggregation == "mean":
-            raise UsageError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
+            raise UsageError(
+                "a mean over faces cannot be calibrated, because no model outputs it; choose max or main."
+            )
         if self.calibration_split is not None and self.calibrated_folder is None:
             raise UsageError("a calibration split needs a folder for the calibrated checkpoint.")

@@ -133,7 +133,7 @@ def _draw_reliability(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarr
         axes.annotate(str(count), (x, y), xytext=(0, 9), textcoords="offset points", ha="center", fontsize=8)
     ece = measure(probabilities, is_fake, 0.5)["ece"]
     axes.set(
-        xlabel=f"mean fake probability per bin (with the number of videos; ECE {ece:.3f})",
+        xlabel=f"mean fake probability per bin (labels: number of videos; ECE {ece:.3f})",
         ylabel="share of fake videos per bin",
         xlim=(-0.02, 1.02),
         ylim=(-0.05, 1.1),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How far an evaluation is: what the scoring reports, and how a terminal or a log shows it."""
+"""Progress of an evaluation: the listener interface, and its display in a terminal or a log."""
 
 import sys
 import time
@@ -31,7 +31,7 @@ class Listener:
         Called before anything is computed, once for each data set.
 
         Args:
-            lines: What will be evaluated, and which files are missing.
+            lines: Description of the data to evaluate and of missing files.
         """
 
     def start(self, total: int, label: str) -> None:
@@ -40,14 +40,14 @@ class Listener:
 
         Args:
             total: Number of videos and corrupted videos that this process will score.
-            label: What is counted.
+            label: Label of the progress bar.
         """
 
     def advance(self) -> None:
-        """Called after each of them."""
+        """Called after each video."""
 
     def finish(self) -> None:
-        """Called when they are scored, or when an error ends the scoring."""
+        """Called after the last video, or when an error ends the scoring."""
 
 
 class _Rate(ProgressColumn):
@@ -63,7 +63,7 @@ class TerminalListener(Listener):
     Shows progress on standard error: a bar in a terminal, a line every half minute in a log.
 
     Args:
-        quiet: Show what is announced, but no progress.
+        quiet: Show announcements, but no progress.
     """
 
     def __init__(self, *, quiet: bool = False) -> None:

@@ -18,8 +18,8 @@ def calibrate(
     """
     Fit temperature and bias on the scores of an evaluation, and write a calibrated copy of its checkpoint.
 
-    Evaluate on identities that the calibrated checkpoint will not be judged by, such as the validation split. No video
-    is read again.
+    Use scores of identities on which the calibrated checkpoint will not be evaluated, such as those of the validation
+    split. No video is read again.
 
     Args:
         run: Result of [`evaluate`], or the folder that it wrote.
@@ -47,16 +47,21 @@ def calibrate(
     check_new_folder(folder)
     described = result.run
     if not {"models", "weights_sha256", "temperatures", "fake_biases", "face_aggregation"} <= described.keys():
-        raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing or old.")
+        raise EvaluationError(
+            f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing or was "
+            "written by an earlier version."
+        )
     if len(described["temperatures"]) > 1:
-        raise EvaluationError("an ensemble cannot be calibrated: it has no checkpoint of its own; evaluate one model.")
+        raise EvaluationError("an ensemble cannot be calibrated: it has no single checkpoint; evaluate one model.")
     if described["face_aggregation"] == "mean":
-        raise EvaluationError("a mean over faces cannot be calibrated: no model outputs it; choose max or main.")
+        raise EvaluationError(
+            "a mean over faces cannot be calibrated, because no model outputs it; choose max or main."
+        )
     name = str(model or described["models"])
     loaded = load_model(name)
     found = loaded.description
     made_by = (described["weights_sha256"], described["temperatures"][0], described["fake_biases"][0])
     if made_by != (loaded.identity.weights_sha256, float(found.temperature), float(found.fake_bias)):
-        raise EvaluationError(f"{name}: is not the checkpoint that made the scores; evaluate it first.")
+        raise EvaluationError(f"{name}: not the checkpoint that produced the scores; evaluate it first.")
     scores = result.clean_scores
     return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)

@@ -18,7 +18,7 @@ from .samples import EvaluationError
 from .scores import CSV_NAME, LINES_PATTERN, read_scores
 
 
-_NO_RUN = "no run.json says which checkpoint made these scores"
+_NO_RUN = "there is no run.json that names the checkpoint of these scores"
 
 
 def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan | None = None) -> EvaluationResult:
@@ -27,8 +27,8 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
 
     Args:
         scores: Folder that [`evaluate`] wrote, its `scores.csv`, or a CSV file with the columns `key` (or `path`),
-            `label` and `fake_probability`. Several must be of one model, and each is a data set.
-        plan: How the rows are computed; of the settings, only the threshold is used.
+            `label` and `fake_probability`. Several must come from the same model; each is treated as one data set.
+        plan: Settings for computing the rows; of the scoring settings, only the threshold is used.
 
     Raises:
         EvaluationError: If there are no scores, they are damaged, or several are of different models.
@@ -54,7 +54,7 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
 
 def check_output(output: Path, scores: Sequence[Path]) -> None:
     """
-    Check that tables of saved scores do not go beside the scores of another run.
+    Check that tables of saved scores are not written into the folder of a different run.
 
     Args:
         output: Folder to write the tables to.
@@ -66,7 +66,8 @@ def check_output(output: Path, scores: Sequence[Path]) -> None:
     is_own = len(scores) == 1 and output.resolve() == scores[0].resolve()
     if (output / RUN_NAME).is_file() and not is_own:
         raise RunMismatchError(
-            f"{output}: holds the scores of another run than {scores[0]}; choose another --output for its tables."
+            f"{output}: contains the scores of a different run from {scores[0]}; choose another --output for its "
+            "tables."
         )
 
 
@@ -83,7 +84,7 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
         if not scores:
             raise EvaluationError(f"{path}: no score belongs to the split {plan.split!r}.")
     if all(score.corruption is not None for score in scores):
-        raise EvaluationError(f"{path}: has scores of corrupted videos only.")
+        raise EvaluationError(f"{path}: contains only scores of corrupted videos.")
     threshold, run = _saved_run(path)
     chosen = plan.settings.threshold
     notes = [] if run.get("is_trained", True) else [UNTRAINED_WARNING]
@@ -111,4 +112,4 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
         check_threshold(threshold)
         return threshold, run
     except (ValueError, TypeError, KeyError) as error:
-        raise EvaluationError(f"{file}: is damaged ({error}).") from error
+        raise EvaluationError(f"{file}: damaged ({error}).") from error

@@ -9,9 +9,9 @@ from typing import Any
 from ..common.files import write_atomically
 from ..common.processes import ProcessGroup
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.fingerprint import check_files, claim_folder, describe_function
+from ..scanning.fingerprint import check_files, claim_folder, describe_setup
 from ..scanning.store import PASSING_FAILURES
-from .judge import Judge
+from .frame_scorer import FrameScorer
 from .samples import Sample
 from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 
@@ -21,45 +21,46 @@ Task = tuple[str, str | None]
 _DECISIVE = ("dataset", "layout", "ensemble", "seed", "function")
 
 
-def describe(judge: Judge, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
+def describe(scorer: FrameScorer, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
     """
-    Describe a run: what decides its scores, for [`take_up`], and what the tables say about it.
+    Describe a run: the settings that determine its scores, for [`load_valid_scores`], and the information shown in the
+    tables.
 
     Args:
-        judge: The loaded models.
+        scorer: The loaded models.
         root: Folder or file of the data set.
         layout: Layout of the data set.
         seed: Seed of the corruptions.
     """
-    described = [model.description for model in judge.models]
+    described = [model.description for model in scorer.models]
     return {
         "dataset": str(root.resolve()),
         "layout": layout,
-        "models": judge.identity.id,
-        "weights_sha256": judge.identity.weights_sha256,
+        "models": scorer.identity.id,
+        "weights_sha256": scorer.identity.weights_sha256,
         "is_trained": all(model.is_trained for model in described),
         "temperatures": [float(model.temperature) for model in described],
         "fake_biases": [float(model.fake_bias) for model in described],
         "threshold": DECISION_THRESHOLD,
-        "frame_sampling": [processor.frame_sampling for processor in judge.processors],
-        "num_frames": [judge.settings.num_frames or processor.num_frames for processor in judge.processors],
-        "faces": judge.settings.faces,
-        "face_aggregation": judge.settings.face_aggregation,
-        "ensemble": judge.ensemble,
-        "dtype": judge.settings.dtype,
-        "engine": judge.settings.engine,
+        "frame_sampling": [processor.frame_sampling for processor in scorer.processors],
+        "num_frames": [scorer.settings.num_frames or processor.num_frames for processor in scorer.processors],
+        "faces": scorer.settings.faces,
+        "face_aggregation": scorer.settings.face_aggregation,
+        "ensemble": scorer.ensemble,
+        "dtype": scorer.settings.dtype,
+        "engine": scorer.settings.engine,
         "seed": seed,
-        "function": describe_function(judge.models, judge.settings),
+        "function": describe_setup(scorer.models, scorer.settings),
     }
 
 
-def take_up(
+def load_valid_scores(
     folder: Path,
     samples: Iterable[Sample],
     wanted: set[Task],
     description: Mapping[str, Any],
     *,
-    judge: Judge,
+    scorer: FrameScorer,
     processes: ProcessGroup,
 ) -> list[Score]:
     """
@@ -70,10 +71,10 @@ def take_up(
 
     Args:
         folder: Folder of the run; locked by the caller.
-        samples: All videos of the data set: scores of parts that are not evaluated now stay in the folder.
+        samples: All videos of the data set: scores of splits that are not evaluated now stay in the folder.
         wanted: Tasks to score.
         description: Result of [`describe`].
-        judge: The loaded models, which know the videos they were trained on.
+        scorer: The loaded models, which know the videos they were trained on.
         processes: Processes that share the work.
 
     Raises:
@@ -86,7 +87,9 @@ def take_up(
     claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), wait=processes.wait)
     known = {sample.key: sample for sample in samples}
     earlier = [
-        refresh(score, known[score.key], judge) for score in unique(processes.gather(own)) if score.key in known
+        update_metadata(score, known[score.key], scorer)
+        for score in unique(processes.gather(own))
+        if score.key in known
     ]
     holding = unique(processes.gather(_holding(processes.share(earlier), known)))
     processes.wait()
@@ -96,17 +99,17 @@ def take_up(
     return [score for score in holding if score.task in wanted]
 
 
-def refresh(score: Score, sample: Sample, judge: Judge) -> Score:
+def update_metadata(score: Score, sample: Sample, scorer: FrameScorer) -> Score:
     """
-    Update a score with what the data set and the records of the models now say about its video.
+    Update a score with the current labels of the data set and the current training records of the models.
 
     Args:
         score: The score.
         sample: The video.
-        judge: The loaded models, which know the videos they were trained on.
+        scorer: The loaded models, which know the videos they were trained on.
     """
     found = {field.name: getattr(score, field.name) for field in fields(Score) if field.name not in OF_SAMPLE}
-    return Score.of(sample, **{**found, "seen": judge.known_videos.seen(sample, score.sha256)})
+    return Score.of(sample, **{**found, "seen": scorer.known_videos.seen(sample, score.sha256)})
 
 
 def _holding(scores: Sequence[Score], known: Mapping[str, Sample]) -> list[Score]:

@@ -2,8 +2,8 @@
 """Score the videos of a data set: workers read while the network computes, on one process or several.
 
 Under `accelerate launch` or `torchrun` each process takes every n-th of the unfinished tasks and appends what it
-finishes to a file of its own. There is no padding, so there are no duplicates to remove; a task that an earlier run
-finished is found in whichever file it is, also if that run had another number of processes.
+finishes to a separate file. There is no padding, so there are no duplicates to remove. A task finished by an earlier
+run is found in any of the files, even if that run used a different number of processes.
 """
 
 import multiprocessing
@@ -19,15 +19,15 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
-from ..common.processes import ProcessGroup, start_tracker, worker_pool
+from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
 from .corruptions import Corruption
-from .judge import Judge
+from .frame_scorer import FrameScorer
 from .progress import Listener
-from .run_folder import take_up
+from .run_folder import load_valid_scores
 from .sample_reading import read_corrupted, read_sample
 from .samples import Sample
 from .scores import Score, ScoreLog, unique
@@ -70,7 +70,8 @@ class Work:
 
     Attributes:
         samples: The videos.
-        whole: All videos of the data set; scores of other parts stay in the folder. Empty if it is `samples`.
+        whole: All videos of the data set, so that scores of other splits stay in the folder. Empty if `samples` is the
+            whole data set.
         corruptions: Corruptions to score each video with, besides the video as it is.
         seed: Seed of the corruptions.
     """
@@ -139,7 +140,7 @@ class _Reading(IterableDataset[Item]):
 
 
 def score_samples(
-    judge: Judge,
+    scorer: FrameScorer,
     work: Work,
     *,
     processes: ProcessGroup,
@@ -152,12 +153,13 @@ def score_samples(
     Score the videos that have no score yet, and return all scores, the same on every process.
 
     Args:
-        judge: The loaded models.
+        scorer: The loaded models.
         work: Videos to score.
         processes: Processes that share the work.
-        folder: Where the scores are kept; a run that was killed continues from there. Locked by the caller.
-        description: What decides the scores, see [`describe`]; a folder with other scores is refused.
-        workers: Reading processes for each scoring one; 0 reads and scores in turns.
+        folder: Folder of the scores, from which an interrupted run is resumed. Locked by the caller.
+        description: Settings that determine the scores, see [`describe`]; a folder with a different description is
+            refused.
+        workers: Number of reader processes per scoring process; 0 reads and scores alternately in one process.
         listener: Receives the progress.
 
     Raises:
@@ -169,11 +171,11 @@ def score_samples(
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {task for sample in work.samples for task in work.tasks_of(sample)}
     whole = work.whole or work.samples
-    before = take_up(folder, whole, wanted, description, judge=judge, processes=processes)
+    before = load_valid_scores(folder, whole, wanted, description, scorer=scorer, processes=processes)
     finished = frozenset(score.task for score in before)
     pending = [sample for sample in work.samples if not finished.issuperset(work.tasks_of(sample))]
     own = replace(work, samples=processes.share(pending))
-    reading = _Reading(replace(own, whole=()), judge.processors, judge.settings, finished)
+    reading = _Reading(replace(own, whole=()), scorer.processors, scorer.settings, finished)
     total = sum(task not in finished for sample in own.samples for task in own.tasks_of(sample))
     scores: list[Score] = []
     label = "scoring" if processes.size == 1 else f"scoring, process {processes.rank + 1} of {processes.size}"
@@ -181,7 +183,7 @@ def score_samples(
         listener.start(total, label)
         try:
             for item in _read_ahead(reading, workers):
-                scores.append(_score(judge, item))
+                scores.append(_score(scorer, item))
                 log.append(scores[-1])
                 listener.advance()
         finally:
@@ -189,30 +191,30 @@ def score_samples(
     return unique(processes.gather([*before, *scores]))
 
 
-def _score(judge: Judge, item: Item) -> Score:
+def _score(scorer: FrameScorer, item: Item) -> Score:
     corruption = None if item.corruption is None else str(item.corruption)
     known: dict[str, Any] = {"sha256": item.sha256, "stamp": item.stamp}
-    known["seen"] = judge.known_videos.seen(item.sample, item.sha256)
+    known["seen"] = scorer.known_videos.seen(item.sample, item.sha256)
     try:
         if isinstance(item.video, VideoError):
             raise item.video
-        judgement = judge.judge_frames(item.video)
+        scored = scorer.score_frames(item.video)
     except ValueError as error:
         failure = as_video_error(item.sample.path, error)
         return Score.of(item.sample, corruption, status=failure.reason, message=str(failure), **known)
-    result = judgement.result
+    result = scored.result
     sizes = {face.track_id: face.size_px for face in result.faces}
     return Score.of(
         item.sample,
         corruption,
         fake_probability=result.fake_probability,
         face_coverage=result.face_coverage,
-        num_faces=len(judge.counted_faces(result.faces)) or None,
+        num_faces=len(scorer.counted_faces(result.faces)) or None,
         face_px=sizes.get(result.decisive_track_id or 0),
         bits_per_pixel=result.bits_per_pixel,
-        frame_indices=tuple(judgement.frame_indices),
-        frame_probabilities=tuple(judgement.frame_probabilities),
-        frame_weights=tuple(judgement.frame_weights),
+        frame_indices=tuple(scored.frame_indices),
+        frame_probabilities=tuple(scored.frame_probabilities),
+        frame_weights=tuple(scored.frame_weights),
         **known,
     )
 
@@ -267,7 +269,7 @@ def _read_by_workers(reading: _Reading, workers: int, context: Any) -> Iterator[
         collate_fn=_unchanged,
         multiprocessing_context=context,
     )
-    start_tracker()
+    start_resource_tracker()
     with deferred():
         items = iter(loader)
     yield from items

@@ -55,12 +55,12 @@ class ImageSequence:
 
     @property
     def width(self) -> int:
-        """Of the first image, in pixels."""
+        """Width of the first image in pixels."""
         return int(self._open(0).shape[1])
 
     @property
     def height(self) -> int:
-        """Of the first image, in pixels."""
+        """Height of the first image in pixels."""
         return int(self._open(0).shape[0])
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
@@ -95,10 +95,10 @@ def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: Sca
     Args:
         sample: The sample.
         processors: Processor of each model.
-        settings: How videos are scored.
+        settings: Scoring settings.
 
     Raises:
-        VideoError: If it cannot be scored; `reason` is the status.
+        VideoError: If the sample cannot be scored; `reason` is the status.
     """
     if not sample.images:
         return read_video(sample.path, processors, settings)
@@ -138,7 +138,7 @@ def read_corrupted(
         sample: The sample.
         clean: Result of [`read_sample`].
         processors: Processor of each model.
-        settings: How videos are scored.
+        settings: Scoring settings.
         corruptions: The corruptions.
         seed: Seed of the random corruptions.
 

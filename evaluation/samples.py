@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Labelled videos, each with what tables, splits and calibration need to know about it."""
+"""Labelled videos, with the information that tables, splits and calibration need."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -32,7 +32,8 @@ class Sample:
         method: Manipulation method; `None` for a real video.
         compression: Compression such as "c23", if the layout has it.
         split: "train", "val" or "test", if the layout has it.
-        identities: Persons or source videos that are shown or were borrowed from; the target comes first.
+        identities: People (or source videos) that appear in the video or whose face was used in it; the target person
+            comes first.
         original: Real video that a fake was made from.
         images: Face images in order, for data sets of images; empty for a video file.
     """
@@ -69,7 +70,7 @@ class Benchmark:
         root: Its folder or file.
         samples: Labelled videos, including those whose file is missing.
         missing: Keys of samples that the data set lists but whose file is missing.
-        notes: What to know before using the numbers.
+        notes: Caveats about the data set.
         has_splits: True if the publishers of the data set define the splits.
     """
 
@@ -90,7 +91,7 @@ class Benchmark:
         keys = [sample.key for sample in self.samples]
         if len(set(keys)) != len(keys):
             twice = next(key for i, key in enumerate(keys) if key in keys[:i])
-            raise EvaluationError(f"{self.root}: {twice} is listed twice; leave one of them out.")
+            raise EvaluationError(f"{self.root}: {twice} is listed twice; remove one of the entries.")
 
     def select(self, split: str | None) -> "Benchmark":
         """
@@ -109,8 +110,8 @@ class Benchmark:
         if not chosen:
             known = sorted({sample.split for sample in self.samples if sample.split}) or ["none"]
             raise EvaluationError(
-                f"{self.root}: no video belongs to the split {split!r} (known here: {', '.join(known)}); "
-                "put the official split files beside the data, or choose --split all."
+                f"{self.root}: no video belongs to the split {split!r} (available: {', '.join(known)}); put the "
+                "official split files next to the data, or choose --split all."
             )
         keys = {sample.key for sample in chosen}
         return replace(self, samples=chosen, missing=[key for key in self.missing if key in keys])
@@ -122,7 +123,7 @@ def limit_classes(samples: Sequence[Sample], limit: int, *, seed: int) -> list[S
 
     Args:
         samples: Samples of one data set.
-        limit: Most samples of each class.
+        limit: Maximum number of samples per class.
         seed: Seed of the draw.
 
     Returns:

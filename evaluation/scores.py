@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import as_written, harmless, write_atomically
+from ..common.files import escape_formula, unescape_formula, write_atomically
 from .samples import EvaluationError, Sample
 
 
@@ -37,11 +37,11 @@ class Score:
         method: Manipulation method.
         compression: Compression such as "c23".
         split: Split of the sample.
-        identities: Persons or source videos in it; the target comes first.
+        identities: People (or source videos) in the video; the target person comes first.
         original: Real video that a fake was made from.
         status: "ok", or the reason why there is no score.
         fake_probability: In [0, 1]; `None` unless the status is "ok".
-        message: Explanation of the reason.
+        message: Reason why there is no score, in one sentence.
         face_coverage: Share of the sampled frames with a detected face.
         num_faces: Faces that count for the score; `None` for whole frames.
         face_px: Side of the box of the decisive face, in pixels of the video.
@@ -90,7 +90,9 @@ class Score:
         if self.label not in ("real", "fake"):
             raise ValueError(f"{self.key}: the label must be real or fake, got {self.label!r}.")
         if (self.status == "ok") != (self.fake_probability is not None):
-            raise ValueError(f"{self.key}: has a fake probability if and only if it is ok, got {self.status!r}.")
+            raise ValueError(
+                f"{self.key}: there must be a fake probability if and only if the status is ok, got {self.status!r}."
+            )
         for probability in (self.fake_probability, *self.frame_probabilities):
             if probability is not None and not 0.0 <= probability <= 1.0:
                 raise ValueError(f"{self.key}: a probability must lie in [0, 1], got {probability}; is it a logit?")
@@ -113,7 +115,7 @@ class Score:
         Args:
             sample: The sample.
             corruption: Name of the corruption.
-            **found: The fields that come from scoring it.
+            **found: Fields that result from scoring.
         """
         return cls(
             **{name: getattr(sample, name) for name in OF_SAMPLE},
@@ -260,7 +262,7 @@ def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
     writer.writeheader()
     for score in scores:
         row = {**asdict(score), "identities": " ".join(score.identities)}
-        writer.writerow({name: harmless(value) for name, value in row.items()})
+        writer.writerow({name: escape_formula(value) for name, value in row.items()})
     write_atomically(file, stream.getvalue().encode("utf-8", "surrogateescape"))
 
 
@@ -281,7 +283,9 @@ def read_csv_scores(file: Path) -> list[Score]:
         raise EvaluationError(f"{file}: cannot be read as CSV in UTF-8 with commas ({error}).") from error
     scores = []
     for number, row in enumerate(rows, 2):
-        values: dict[str, Any] = {name: as_written(value) if value else None for name, value in row.items() if name}
+        values: dict[str, Any] = {
+            name: unescape_formula(value) if value else None for name, value in row.items() if name
+        }
         try:
             probability = values.get("fake_probability")
             values["fake_probability"] = None if probability is None else float(probability)

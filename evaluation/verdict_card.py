@@ -16,19 +16,23 @@ def card_section(bands: VerdictBands) -> str:
     Args:
         bands: The measured bands.
     """
-    low = "never" if bands.low is None else f"below a fake probability of {bands.low:.3g}"
-    high = "never" if bands.high is None else f"above a fake probability of {bands.high:.3g}"
+    low, high = (
+        f"No video is called {name}."
+        if bound is None
+        else f"A video is called {name} {side} a fake probability of {bound:.3g}."
+        for name, side, bound in (("likely real", "below", bands.low), ("likely fake", "above", bands.high))
+    )
     exponent = "" if bands.face_exponent == 1 else f" to the power of {bands.face_exponent:g}"
     lines = [
         f"{CARD_HEADING}\n",
-        f"A video is called likely real {low}, likely fake {high}, and undecided otherwise. With k faces, the odds "
-        f"are divided by k{exponent} before the comparison with the upper band. {bands.sentence}\n",
-        f"Measured on {bands.people} real people and {bands.fakes} fakes (person and method) of {len(bands.sources)} "
-        f"sources, each left out in turn: {', '.join(bands.sources)}.\n",
+        f"{low} {high} All other videos are undecided. With k faces, the odds are "
+        f"divided by k{exponent} before they are compared with the upper band. {bands.sentence}\n",
+        f"Measured on {bands.people} real people and {bands.fakes} fakes (combinations of person and method) from "
+        f"{len(bands.sources)} sources, each left out in turn: {', '.join(bands.sources)}.\n",
         *(f"- {note}" for note in bands.notes),
     ]
     if bands.by_faces:
-        lines += ["", "| faces | real videos called likely fake | without the division |", "|---|---|---|"]
+        lines += ["", "| faces | real videos called likely fake | uncorrected |", "|---|---|---|"]
         lines += [f"| {row.num_faces} | {row.rate:.1%} | {row.uncorrected:.1%} |" for row in bands.by_faces]
     return "\n".join(lines) + "\n"
 

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Measure the bands of the verdicts on the scores of people and sources that a checkpoint has not seen.
+Calibrate the verdict bands on scores of people and sources that a checkpoint has not seen.
 
 Split conformal prediction by class (Vovk, Gammerman and Shafer, 2005): among n exchangeable scores and a new one, the
-new one exceeds that of rank ceil((n + 1) (1 - a)) with a probability of at most a. It is one order statistic, for
-which no library is needed. Exchangeable are people, not videos, and sources of videos differ; so people count once,
-and the bands are widened until they hold for each source that they were not fitted to.
+new one exceeds that of rank ceil((n + 1) (1 - a)) with a probability of at most a. This is a single order statistic,
+so no library is needed. People, not videos, are exchangeable, and sources of videos differ. Therefore each person
+counts once, and the bands are widened until they are valid for each source to which they were not fitted.
 """
 
 import math
@@ -30,8 +30,8 @@ from ..scanning.verdict_bands import (
     write_bands,
 )
 from .evaluation_result import EvaluationResult
+from .frame_scorer import PROBABILITY_EPSILON
 from .intervals import clopper_pearson_interval
-from .judge import PROBABILITY_EPSILON
 from .plan import EvaluationPlan
 from .rescoring import rescore
 from .samples import EvaluationError
@@ -49,14 +49,15 @@ _WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Judged:
+class PersonScore:
     """
     One real person, or one person in the fakes of one method.
 
     Attributes:
         source: Name of the source of the videos.
-        logit: Logit of the fake probability of a video; of several, the one nearest to the error.
-        corrected: The same with the logarithm of the number of faces subtracted.
+        logit: Logit of the fake probability of the video; if there are several videos, that of the video closest to
+            being misclassified.
+        corrected: The logit minus the logarithm of the number of faces.
     """
 
     source: str
@@ -66,7 +67,7 @@ class Judged:
 
 @dataclass(frozen=True)
 class _Bounds:
-    """Logits of the two bands; infinite where nothing is called."""
+    """Logits of the limits of the two bands; infinite for a band that is not used."""
 
     low: float
     high: float
@@ -93,15 +94,15 @@ def conformal_bound(scores: Sequence[float], level: float) -> float:
 
 def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationResult | str | Path]") -> VerdictBands:
     """
-    Measure the bands of the verdicts, and their error rates, on the scores of one or several evaluations.
+    Calibrate the verdict bands, and measure their error rates, on the scores of one or several evaluations.
 
     Videos that the checkpoint was trained, validated or calibrated on are left out with everyone they show. A source
-    is a data set, as the column `dataset` of a CSV file names it. At most 1 in 50 real people are called likely fake
+    is a data set, or a value of the column `dataset` in a CSV file. At most 1 in 50 real people are called likely fake
     and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few people is
-    never used.
+    not used.
 
     Args:
-        runs: Results of [`evaluate`], or the folders that it wrote, of one checkpoint and the same settings.
+        runs: Results of [`evaluate`], or the folders that it wrote, all for one checkpoint and the same settings.
 
     Raises:
         EvaluationError: If the scores are those of several checkpoints, of an ensemble or of random weights, or come
@@ -125,12 +126,12 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
     common = _common_run(results)
     scores, notes = _usable(score for result in results for score in result.clean_scores)
-    reals, fakes = judge_people(scores, is_fake=False), judge_people(scores, is_fake=True)
+    reals, fakes = reduce_to_people(scores, is_fake=False), reduce_to_people(scores, is_fake=True)
     sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
     if len(sources) < 2:
         raise EvaluationError(
-            f"the verdicts need people of at least two sources, of which each is left out in turn; got "
-            f"{', '.join(sources) or 'none'}. A source is a data set, or the column dataset of a CSV file."
+            f"verdict bands require people from at least two sources, because each source is left out in turn; got "
+            f"{', '.join(sources) or 'none'}. A source is a data set, or a value of the column dataset in a CSV file."
         )
     return _measure(reals, fakes, sources, common=common, notes=notes, limits=_limits(scores))
 
@@ -151,11 +152,13 @@ def write_verdicts(
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise EvaluationError(f"{folder}: is not a model folder.")
+        raise EvaluationError(f"{folder}: not a model folder.")
     bands = measure_verdicts(runs)
     weights = folder / _WEIGHTS
     if weights.is_file() and hash_files([weights]) != bands.weights_sha256:
-        raise EvaluationError(f"{folder}: holds other weights than those that made the scores; evaluate it first.")
+        raise EvaluationError(
+            f"{folder}: its weights are not those that produced the scores; evaluate this folder first."
+        )
     write_bands(bands, folder)
     card = find_card(folder)
     if card is not None:
@@ -163,7 +166,7 @@ def write_verdicts(
     return bands
 
 
-def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
+def reduce_to_people(scores: Iterable[Score], *, is_fake: bool) -> list[PersonScore]:
     """
     Reduce scores to people: the highest score of each real person, the lowest of each person in fakes of one method.
 
@@ -178,14 +181,14 @@ def judge_people(scores: Iterable[Score], *, is_fake: bool) -> list[Judged]:
             grouped[(score.dataset, _person(score), *method)].append(score)
     worst: Callable[[Iterable[float]], float] = min if is_fake else max
     return [
-        Judged(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
+        PersonScore(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
         for group in grouped.values()
     ]
 
 
 def _measure(
-    reals: Sequence[Judged],
-    fakes: Sequence[Judged],
+    reals: Sequence[PersonScore],
+    fakes: Sequence[PersonScore],
     sources: Sequence[str],
     *,
     common: dict[str, Any],
@@ -210,7 +213,10 @@ def _measure(
     notes = [*notes, *_notes(reals, fakes, has_low, has_high, lowered, raised)]
     if has_high and len(of_reals) < len(reals):
         few = len(reals) - len(of_reals)
-        notes.append(f"{few} real people are not in the rates: without their source, too few people remain for a band")
+        notes.append(
+            f"{few} real people are not included in the rates, because too few people remain for a band "
+            "when their source is left out"
+        )
     return VerdictBands(
         **common,
         low=float(sigmoid(bounds.low)) if has_low else None,
@@ -230,14 +236,14 @@ def _measure(
     )
 
 
-def _fit(reals: Sequence[Judged], fakes: Sequence[Judged]) -> _Bounds:
+def _fit(reals: Sequence[PersonScore], fakes: Sequence[PersonScore]) -> _Bounds:
     return _Bounds(
         -conformal_bound([-unit.logit for unit in fakes], MAX_MISSES),
         conformal_bound([unit.corrected for unit in reals], MAX_FALSE_ALARMS),
     )
 
 
-def _without(units: Sequence[Judged], source: str) -> list[Judged]:
+def _without(units: Sequence[PersonScore], source: str) -> list[PersonScore]:
     return [unit for unit in units if unit.source != source]
 
 
@@ -251,7 +257,7 @@ def _margin(excesses: Sequence[float], level: float) -> float:
     return ordered[allowed] + 1e-9
 
 
-def _is_undecided(unit: Judged, fold: _Bounds) -> bool:
+def _is_undecided(unit: PersonScore, fold: _Bounds) -> bool:
     return not (unit.corrected > fold.high or unit.logit < fold.low)
 
 
@@ -288,7 +294,12 @@ def _of_faces(excesses: Sequence[float], num_faces: int, exponent: float) -> Fac
 
 
 def _notes(
-    reals: Sequence[Judged], fakes: Sequence[Judged], has_low: bool, has_high: bool, lowered: float, raised: float
+    reals: Sequence[PersonScore],
+    fakes: Sequence[PersonScore],
+    has_low: bool,
+    has_high: bool,
+    lowered: float,
+    raised: float,
 ) -> list[str]:
     notes = []
     for has_band, units, level, name in (
@@ -297,15 +308,16 @@ def _notes(
     ):
         if not has_band:
             needed = round(1 / level) - 1
+            noun = "real people" if name == "likely fake" else "fakes"
             notes.append(
-                f"no video is called {name}: that needs {needed} of them, also without any one source, and there are "
-                f"{len(units)} {'real people' if name == 'likely fake' else 'fakes'}"
+                f"no video is called {name}, because there are only {len(units)} {noun}; at least {needed} are "
+                "needed, even when any one source is left out"
             )
     for name, margin in (("likely fake", raised if has_high else 0.0), ("likely real", lowered if has_low else 0.0)):
         if margin > 0:
             notes.append(
-                f"the band of {name} was widened by {margin:.2f} on the scale of logits, chosen on the same people, "
-                "so that it holds for the sources that were left out"
+                f"the band {name} was widened by {margin:.2f} logits, chosen on the same people, so that it is valid "
+                "for left-out sources"
             )
     return notes
 
@@ -319,13 +331,15 @@ def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     notes = []
     if len(unseen) < len(scored):
         seen = len(scored) - len(unseen)
-        notes.append(f"{seen} videos were left out: they show people that the checkpoint was trained or calibrated on")
+        noun = "video" if seen == 1 else "videos"
+        notes.append(f"{seen} {noun} left out, because the checkpoint was trained or calibrated on the people shown")
     if len(kept) < len(unseen):
-        notes.append(f"{len(unseen) - len(kept)} videos with a face in too few frames were left out")
+        noun = "video" if len(unseen) - len(kept) == 1 else "videos"
+        notes.append(f"{len(unseen) - len(kept)} {noun} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
-        notes.append(f"{nameless} videos do not name their person: each counts as a person of its own")
+        notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
     if any(score.num_faces is None for score in kept):
-        notes.append("the number of faces is not known for all videos: one is assumed there")
+        notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes
 
 
@@ -345,12 +359,14 @@ def _common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
     found = []
     for result in results:
         if not set(needed) <= result.run.keys():
-            raise EvaluationError(f"the run does not say which checkpoint made its scores: {RUN_NAME} is missing.")
+            raise EvaluationError(f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing.")
         found.append({name: result.run[name] for name in needed})
         if len(found[-1]["temperatures"]) > 1:
-            raise EvaluationError("an ensemble has no folder for measured bands; evaluate one model.")
+            raise EvaluationError(
+                "verdict bands cannot be stored for an ensemble, which has no single model folder; evaluate one model."
+            )
         if not result.run.get("is_trained", True) or result.run["weights_sha256"] is None:
-            raise EvaluationError("random weights have no verdicts; evaluate a trained model.")
+            raise EvaluationError("verdict bands cannot be calibrated for random weights; evaluate a trained model.")
     if not found or any(run != found[0] for run in found):
         raise EvaluationError("the scores were made with different weights or settings; give runs of one checkpoint.")
     run = found[0]
@@ -374,4 +390,4 @@ def _corrected(score: Score) -> float:
     return _logit(score) - math.log(score.num_faces or 1)
 
 
-__all__ = ["conformal_bound", "judge_people", "measure_verdicts", "write_verdicts"]
+__all__ = ["conformal_bound", "measure_verdicts", "reduce_to_people", "write_verdicts"]

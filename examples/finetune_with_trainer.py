@@ -3,7 +3,8 @@
 Fine-tune a detector with `transformers.Trainer`: `python examples/finetune_with_trainer.py DATA OUTPUT`.
 
 DATA is a data set that `deepfake-video evaluate` reads and that names its people, such as FaceForensics++ or a CSV
-file path,label,group. A share of the people is held out for validation. `pipeline` loads OUTPUT/model.
+file with the columns path,label,group. Some of the people are held out for validation. `pipeline` loads
+OUTPUT/model.
 """
 
 import argparse
@@ -29,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     parser.add_argument("--preset", default="efficientnet-b0-frames")
-    parser.add_argument("--num-frames", type=int, default=8, help="frames of a clip (default: 8)")
+    parser.add_argument("--num-frames", type=int, default=8, help="frames per clip (default: 8)")
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--random-weights", action="store_true", help="do not download ImageNet weights")
     parser.add_argument("--cpu", action="store_true")

@@ -102,7 +102,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", nargs="+", type=Path, help="data sets; half of the people are held out for the test")
     parser.add_argument("--output", required=True, type=Path, help="folder of the logs and test clips")
-    parser.add_argument("--cache", type=Path, help="folder of the face crops (default: OUTPUT/crops)")
+    parser.add_argument("--cache", type=Path, help="folder for cached face crops (default: OUTPUT/crops)")
     parser.add_argument("--steps", type=int, default=_BASE.steps, help=f"training steps (default: {_BASE.steps})")
     parser.add_argument(
         "--initial",

@@ -10,9 +10,9 @@ LIMITS = (
     "A score is a reason to look closer, not proof; it must never be the only basis of a decision about a person.",
     "Detectors lose accuracy on strong compression, on small or turned faces, and on generators that are not in their "
     "training data.",
-    "Audio is not analyzed.",
+    "Audio is not analysed.",
     "`pipeline` scores the main face of a video only. `deepfake-video predict` returns the highest score of all faces "
-    "that are visible in at least a quarter of the frames; for a video of one person both agree.",
+    "that are visible in at least a quarter of the frames; for a video that shows one person, both agree.",
 )
 
 
@@ -29,7 +29,7 @@ def snippet(name: str) -> str:
         f'detector = pipeline("video-classification", model="{name}", trust_remote_code=True)\n'
         'detector("clip.mp4")  # a list with one score for "fake" and one for "real"\n'
         "```\n\n"
-        "It requires `pip install transformers torch torchvision timm av facenet-pytorch==2.5.3`."
+        "Requirements: `pip install transformers torch torchvision timm av facenet-pytorch==2.5.3`."
     )
 
 

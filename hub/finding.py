@@ -12,7 +12,7 @@ LEGACY_EXTENSIONS = {".pt", ".pth", ".bin", ".ckpt", ".tar"}
 
 
 class ModelLoadError(UsageError):
-    """A checkpoint cannot be used; the message names it, the reason and the way out."""
+    """A checkpoint cannot be used; the message names the checkpoint, the reason and a remedy."""
 
     reason = "model"
 
@@ -40,7 +40,7 @@ def find_model_folder(name: str, revision: str | None = None) -> tuple[Path, str
     if path.is_dir():
         return path, None
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
-        raise ModelLoadError(f"{name}: is not a model folder; give a model folder or the id of a Hub repository.")
+        raise ModelLoadError(f"{name}: not a model folder; give a model folder or the id of a Hub repository.")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
@@ -49,7 +49,7 @@ def find_model_folder(name: str, revision: str | None = None) -> tuple[Path, str
         snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
-            f"{name}: there is no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
+            f"{name}: no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
         ) from error
     return Path(snapshot), Path(snapshot).name
 

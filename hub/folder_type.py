@@ -12,7 +12,7 @@ _MAX_CHARACTERS = 80
 
 def describe_other_model(config: Any) -> str | None:
     """
-    Say which other kind of model a `config.json` describes, and what to do with it.
+    Describe a `config.json` that belongs to another kind of model, and say what to do with it.
 
     Args:
         config: Content of the file.
@@ -30,14 +30,14 @@ def describe_other_model(config: Any) -> str | None:
     model_type = content.get("model_type")
     if model_type == MODEL_TYPE:
         return None
-    wanted = f"give a folder of the type {MODEL_TYPE!r}, as deepfake-video convert and train write it"
+    wanted = f"give a model folder of the type {MODEL_TYPE}, such as one written by deepfake-video convert or train"
     if model_type is not None:
         names = content.get("architectures")
         first = names[0] if isinstance(names, list) and names else None
         classes = f" ({_shown(first)})" if isinstance(first, str) else ""
         return (
             f"holds a Transformers model of the type {_shown(model_type)!r}{classes}, which this package cannot run; "
-            f"run it with Transformers' own pipeline, or {wanted}."
+            f"use the pipeline of Transformers, or {wanted}."
         )
     if "pretrained_cfg" in content:
         return (

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Names of the files that make up a model folder, and which of them a folder holds."""
+"""Names of the files that make up a model folder, and a check of which of them are present."""
 
 import json
 import re
@@ -25,15 +25,15 @@ _DATA_NAMES |= {*TERMS_NAMES, *DETECTOR_NAMES}
 
 
 class ModelFolderError(UsageError):
-    """A folder is not a complete model folder; the message names it and what is wrong."""
+    """A folder is not a complete model folder; the message states the folder and the problem."""
 
 
 def model_files(folder: Path) -> dict[str, int]:
     """
-    List the files of a model folder. Whatever else lies in the folder belongs to its owner alone.
+    List the files of a model folder. Any other files in the folder are ignored.
 
     Args:
-        folder: What `convert`, `train` or `save_pretrained` wrote.
+        folder: Folder written by `convert`, `train` or `save_pretrained`.
 
     Returns:
         Name and size in bytes of each file: weights, JSON, card, licence, and the code that the JSON files refer to.

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
+import contextlib
 import os
 import secrets
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,13 +30,13 @@ _EXAMPLE = (2, 4)
 
 
 class ExportError(WorkError):
-    """The exported graph does not compute what the model computes."""
+    """The outputs of the exported graph differ from those of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportPlan:
     """
-    What to export and where.
+    The folder to export and the file to write.
 
     Args:
         folder: A model folder.
@@ -86,7 +87,7 @@ def export(plan: ExportPlan) -> ExportResult:
     `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake.
 
     Args:
-        plan: What to export and where.
+        plan: Folder to export, and output file.
 
     Returns:
         The file and how far its logits differ from PyTorch's.
@@ -132,8 +133,8 @@ def export(plan: ExportPlan) -> ExportResult:
 def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     import torch
 
-    class Logits(torch.nn.Module):
-        """The graph returns a tensor, not an output class."""
+    class LogitsWrapper(torch.nn.Module):
+        """A model that returns its logits alone, because a graph returns tensors and not an output class."""
 
         def __init__(self) -> None:
             super().__init__()
@@ -146,7 +147,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
     size = model.config.image_size
     example = torch.zeros(*_EXAMPLE, 3, size, size)
     names = ("pixel_values_videos", "logits")
-    write_graph(Logits(), example, path, names=names, free=("batch", "frames", None, None, None))
+    write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
 
 
 def _store_terms(folder: Path, path: Path) -> None:
@@ -173,12 +174,12 @@ def write_graph(
         example: Input that is traced; its dynamic axes must be longer than 1.
         path: The file to write.
         names: Names of the input and the output of the graph.
-        free: For each axis of the input the name of its dynamic size, or `None` for the size of the example.
+        free: Name of each dynamic axis of the input, in order; `None` for an axis with the fixed size of the example.
     """
     import torch
 
     dims = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(free) if name is not None}
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), _fresh_recurrent_kernels():
         warnings.simplefilter("ignore")
         torch.onnx.export(
             module,
@@ -191,6 +192,27 @@ def write_graph(
             external_data=False,
             verbose=False,
         )
+
+
+@contextlib.contextmanager
+def _fresh_recurrent_kernels() -> Iterator[None]:
+    """
+    Forget which implementation of LSTM and GRU torch has chosen, before an export and after it.
+
+    While it exports, torch replaces these implementations by ones for any number of frames, but does not clear the
+    cache of the choice (seen in torch 2.14). Without this, the second export of a process fixes the number of frames.
+    """
+    import torch
+
+    def clear() -> None:
+        for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
+            operator._dispatch_cache.clear()
+
+    clear()
+    try:
+        yield
+    finally:
+        clear()
 
 
 def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[int, int], float]:

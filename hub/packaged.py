@@ -20,8 +20,8 @@ def default_checkpoint() -> Path:
     """
     Return the folder of the packaged checkpoint.
 
-    `pipeline` and the Auto classes load it with `trust_remote_code=True`, or after [`register`] without. Its code is
-    this package; [`write_default_checkpoint`] writes a self-contained copy.
+    `pipeline` and the Auto classes load it with `trust_remote_code=True`, or without it after [`register`]. It uses
+    the code of the installed package; [`write_default_checkpoint`] writes a self-contained copy.
 
     Example:
 

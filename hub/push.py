@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Publish a model folder on the Hugging Face Hub: one commit with the files that belong there, or nothing."""
+"""Publish a model folder on the Hugging Face Hub: all files in one commit, or nothing."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ class PushError(WorkError):
 @dataclass(frozen=True, kw_only=True)
 class PushPlan:
     """
-    What to publish and where. The access token comes from `HF_TOKEN` or from `hf auth login`.
+    The folder to publish and the target repository. The access token comes from `HF_TOKEN` or from `hf auth login`.
 
     Args:
         folder: A model folder, as `convert`, `train` or `save_pretrained` write it.
@@ -73,7 +73,7 @@ def push(plan: PushPlan) -> PushResult:
     All files go into one commit, so an interrupted push leaves the repository as it was.
 
     Args:
-        plan: What to publish and where.
+        plan: Folder to publish, and target repository.
 
     Returns:
         The published files and the page of the commit.

@@ -19,7 +19,7 @@ def register() -> None:
     Register the classes of this package with the Auto classes; calling it again changes nothing.
 
     Afterwards `AutoModel.from_pretrained` and `pipeline` load a folder of this model type without
-    `trust_remote_code`, also one that holds weights and JSON only.
+    `trust_remote_code`, even if it contains only weights and JSON.
     """
     AutoConfig.register(DeepfakeConfig.model_type, DeepfakeConfig, exist_ok=True)
     AutoModel.register(DeepfakeConfig, DeepfakeModel, exist_ok=True)

@@ -37,7 +37,7 @@ def find_card(folder: Path) -> Path | None:
     Find the model card in the folder of a model, if there is one.
 
     Raises:
-        TermsError: If it is no ordinary text file of this folder.
+        TermsError: If it is not a regular text file in this folder.
     """
     return _find(folder, CARD_NAME)
 
@@ -93,7 +93,7 @@ def _find(folder: Path, name: str) -> Path | None:
     root = folder.resolve()
     roots = (root, root.parent.parent) if root.parent.name == "snapshots" else (root,)
     if not any(file.resolve().is_relative_to(allowed) for allowed in roots):
-        raise TermsError(f"{file}: is a link that leads out of the model folder; replace it by a copy of the file.")
+        raise TermsError(f"{file}: this link points outside the model folder; replace it with a copy of the file.")
     if file.stat().st_size > _MAX_BYTES:
-        raise TermsError(f"{file}: is longer than 1 MiB, too long for a licence or model card.")
+        raise TermsError(f"{file}: larger than 1 MiB, which is too large for a licence or model card.")
     return file

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Read safetensors files once, into memory that the network keeps, and hash them meanwhile."""
+"""Read safetensors files once, into memory that the network keeps, hashing them at the same time."""
 
 import hashlib
 import json
@@ -40,16 +40,16 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = set(json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values())
     except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
-        raise ValueError(f"{INDEX_NAME} holds no weight_map from keys to files.") from error
+        raise ValueError(f"{INDEX_NAME} contains no weight_map from keys to files.") from error
     for shard in names:
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
             raise ValueError(
                 f"{INDEX_NAME} names {str(shard)[:80]!r}, which is not a safetensors file of this folder."
             )
         if not (folder / shard).is_file():
-            raise ValueError(f"{INDEX_NAME} names {shard}, which is missing.")
+            raise ValueError(f"{INDEX_NAME} lists {shard}, which is missing.")
     if not names:
-        raise ValueError(f"{INDEX_NAME} names no file.")
+        raise ValueError(f"{INDEX_NAME} lists no files.")
     return [folder / shard for shard in sorted(names)]
 
 
@@ -64,7 +64,7 @@ def read_weights(
 
     Args:
         files: The files, sorted by name.
-        check: Called with tensors of the same names, types and shapes when only the headers have been read.
+        check: Called before the data are read, with placeholder tensors of the same names, types and shapes.
 
     Returns:
         The tensors, and the SHA-256 of one file, or of the concatenation of several.
@@ -72,8 +72,8 @@ def read_weights(
     Raises:
         SafetensorError: If a file is damaged.
         OSError: If a file cannot be read.
-        ValueError: If a key occurs twice, a tensor has an unsupported type, or a file changes meanwhile; also errors
-            of `check`.
+        ValueError: If a key occurs twice, a tensor has an unsupported type, or a file changes while it is read; or an
+            error raised by `check`.
     """
     for file in files:
         try:
@@ -109,7 +109,7 @@ def _read(file: Path, follow: Callable[[memoryview], object]) -> mmap.mmap:
         for start in range(0, len(whole), _CHUNK):
             part = whole[start : start + _CHUNK]
             if stream.readinto(part) != len(part):
-                raise ValueError(f"{file.name} became shorter while it was read.")
+                raise ValueError(f"{file.name} was truncated while it was being read.")
             follow(part)
     return content
 

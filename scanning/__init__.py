@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score many videos: find the faces, score them, and say which videos could not be scored and why."""
+"""Score many videos: find and score faces, and report which videos could not be scored, and why."""
 
 import importlib
 from typing import TYPE_CHECKING, Any

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Score many videos: one after the other or in worker processes, and store the results if asked to."""
+"""Score many videos: one after the other or in worker processes, and optionally store the results."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -26,11 +26,11 @@ def examine_all(
     """
     Score videos and yield each one when it is done; stored results of an earlier run come first.
 
-    If no video can be opened at all, no model is loaded, which would take seconds.
+    If no video can be opened, the models are not loaded, which saves seconds.
 
     Args:
         plan: The plan of the scan.
-        paths: The videos that its sources name, each once.
+        paths: Distinct videos found in the sources.
         group: The processes that share the videos. Each process yields its own share.
         on_progress: Called with the position of the timeline in the current video, in seconds. Not called with
             several workers.
@@ -39,7 +39,7 @@ def examine_all(
         ModelLoadError: If a model cannot be loaded.
         RunMismatchError: If the output folder holds results of another scan.
         OutputError: If the output folder cannot be written.
-        WorkerError: If not even a single worker process can be started.
+        WorkerError: If no worker process can be started.
         UsageError: If the device does not exist.
     """
     if plan.output is None and (failed := _fail_all(plan, paths)):

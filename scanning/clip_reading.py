@@ -28,8 +28,8 @@ class SeenFace:
     Attributes:
         track: Position of the face in each frame.
         coverage: Share of the sampled frames in which it was detected.
-        first_s: When it is first seen, in seconds from the start of the container.
-        last_s: When it is last seen, in seconds from the start of the container.
+        first_s: Time at which it is first seen, in seconds from the start of the container.
+        last_s: Time at which it is last seen, in seconds from the start of the container.
         size_px: Typical side of its box in pixels of the displayed picture.
     """
 
@@ -47,15 +47,15 @@ class ReadVideo:
 
     Attributes:
         path: The path or URL as it was given.
-        duration_s: When the last frame ends, in seconds from the start of the container.
+        duration_s: End of the last frame, in seconds from the start of the container.
         sha256: SHA-256 of the file.
-        warnings: What a reader of the score should know.
+        warnings: Warnings that affect the interpretation of the score.
         face_coverage: Share of the sampled frames with a detected face, for an ensemble the minimum over its models.
             `None` without face cropping.
         faces: For each model the faces that it scores, the main face first; an empty list if it scores whole frames.
             A person has the same `track_id` for all models.
         clips: For each model one clip per face, or a single clip of whole frames.
-        times_s: When each frame of the clips is shown, in seconds, by its index in the video.
+        times_s: Display time of each frame of the clips in seconds, by its index in the video.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
     """
 
@@ -81,7 +81,7 @@ class ReadVideo:
 
 def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """
-    Open a video and read the clips of each model. Each model gets the same clips as if it were alone.
+    Open a video and read the clips of each model. Each model gets the same clips that it would get on its own.
 
     Args:
         path: Path or http(s) URL.
@@ -132,7 +132,7 @@ def read_open_video(
         few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} of the model"
         warnings.append(f"{few}; some were scored more than once")
     if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
-        warnings.append(f"faces were scored with the picture turned by {90 * turns} degrees counterclockwise")
+        warnings.append(f"the picture was rotated by {90 * turns} degrees counterclockwise before scoring")
     coverage = min((_coverage(found, np.unique(indices)) for found, indices in cropped), default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
@@ -153,7 +153,7 @@ def read_open_video(
 
 
 def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[int, float]:
-    """When each frame of the clips is shown, in seconds, by its index in the video."""
+    """Return the display time of each frame of the clips in seconds, by its index in the video."""
     indices = np.unique(np.concatenate([clip.frame_indices for of_model in clips for clip in of_model]))
     return dict(zip(indices.tolist(), timestamps_s[indices].tolist(), strict=True))
 
@@ -165,7 +165,7 @@ def _find_faces_for_each(
     settings: ScanSettings,
 ) -> list[list[FaceTrack] | None]:
     """
-    The face tracks of each model, as if it were alone; `None` for a model that scores whole frames.
+    Find the face tracks for each model, as if it were the only one; `None` for a model that scores whole frames.
 
     Models that search the same frames with the same settings share one search.
     """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face clips of a video as a model receives them, for research and for models of one's own."""
+"""The face clips of a video as a model receives them, for research and for your own models."""
 
 from dataclasses import dataclass
 from pathlib import Path

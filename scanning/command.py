@@ -62,7 +62,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     add_model_arguments(group)
     group.add_argument(
-        "--num-frames", type=int, metavar="N", help="frames to score per video (default: as the model was trained)"
+        "--num-frames",
+        type=int,
+        metavar="N",
+        help="number of frames to score per video (default: the number the model was trained with)",
     )
     add_face_arguments(group)
     group.add_argument(
@@ -82,7 +85,7 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
 
 
 def add_model_arguments(group: "argparse._ActionsContainer") -> None:
-    """Add the arguments on which models score and where, which all commands that score videos share."""
+    """Add the arguments that select the models and the device; all commands that score videos share them."""
     group.add_argument(
         "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
     )
@@ -90,7 +93,7 @@ def add_model_arguments(group: "argparse._ActionsContainer") -> None:
 
 
 def add_face_arguments(group: "argparse._ActionsContainer") -> None:
-    """Add the arguments on faces, which all commands that score videos share."""
+    """Add the arguments for face handling; all commands that score videos share them."""
     group.add_argument(
         "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
     )
@@ -103,7 +106,7 @@ def add_face_arguments(group: "argparse._ActionsContainer") -> None:
 
 
 def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
-    """Add the arguments on how models compute, which all commands that run models share."""
+    """Add the arguments for precision, engine and threads; all commands that run models share them."""
     group.add_argument(
         "--dtype",
         choices=["float32", "bfloat16"],
@@ -115,16 +118,16 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--engine",
         choices=["auto", "torch", "onnx"],
         default="auto",
-        help="library that computes the networks; onnx: onnxruntime on the CPU, which needs graphs: the packaged "
-        "model has them, those of others are written once (needs pip install 'deepfake-video[export]'); auto: onnx on "
-        "a CPU if the graphs of all models exist, else torch (default: auto)",
+        help="inference engine; onnx: onnxruntime on the CPU, with ONNX graphs that the packaged model includes and "
+        "that other models export once (requires pip install 'deepfake-video[export]'); auto: onnx on a CPU if all "
+        "models have graphs, otherwise torch (default: auto)",
     )
     group.add_argument(
         "--threads",
         type=int,
         metavar="N",
-        help="threads of each process, for the networks and for the decoder (default: one for the networks, or "
-        f"{THREADS_VARIABLE}; for the decoder one per core, divided among the processes)",
+        help=f"threads per process for inference and for decoding (default: {THREADS_VARIABLE} or 1 for inference; "
+        "for decoding, one per core, divided among the processes)",
     )
 
 
@@ -185,7 +188,7 @@ def run(arguments: argparse.Namespace) -> int:
         except KeyboardInterrupt:
             if printer.result is None:
                 raise
-            done = f"{len(printer.result)} of {printer.result.num_videos} videos are done"
+            done = f"{len(printer.result)} of {printer.result.num_videos} videos done"
             hint = "; run the same command to resume" if arguments.output else ""
             raise KeyboardInterrupt(f"{done}{hint}.") from None
         return FAILED if result.failed else OK

@@ -6,7 +6,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..common.files import harmless, write_atomically
+from ..common.files import escape_formula, write_atomically
 from .results import VideoResult
 from .stretches import worst_stretches
 
@@ -45,7 +45,7 @@ def to_csv(results: Sequence[VideoResult]) -> str:
             "model_revision": result.model.revision,
             "weights_sha256": result.model.weights_sha256,
         }
-        writer.writerow({name: harmless(value) for name, value in values.items()})
+        writer.writerow({name: escape_formula(value) for name, value in values.items()})
     return stream.getvalue()
 
 

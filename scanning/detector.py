@@ -16,9 +16,9 @@ from ..video_decoding import VideoError, VideoReader
 from ..video_errors import is_url
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
-from .ensemble import Opinion, ensemble_timeline
+from .ensemble import ModelPrediction, ensemble_timeline
 from .evidence import Examination
-from .fingerprint import describe_function
+from .fingerprint import describe_setup
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence
 from .provenance import Provenance, read_provenance
@@ -39,7 +39,7 @@ class Detector:
     One or several loaded models that score videos. Load it once for many videos.
 
     The score of an ensemble is the mean of the calibrated probabilities of its models. Each model uses its own
-    preprocessing and face search, and the label is "fake" from 0.5.
+    preprocessing and face search, and the label is "fake" at 0.5 or above.
 
     Args:
         models: Model folders or Hub ids; empty for the packaged checkpoint.
@@ -109,7 +109,7 @@ class Detector:
         Args:
             path: Path or http(s) URL.
             with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
-            on_progress: Called with the position of the timeline in the video, in seconds.
+            on_progress: Function called with the current position in the video, in seconds.
         """
         try:
             with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
@@ -127,7 +127,7 @@ class Detector:
             # With its hash and length, a scan that is resumed does not read the file again.
             known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
             return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
-        examination = Examination(result=self.judge(video))
+        examination = Examination(result=self.score_clips(video))
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
         return examination
@@ -158,7 +158,7 @@ class Detector:
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
-        The result of a video that could not be scored.
+        Return the result of a video that could not be scored.
 
         Args:
             path: Path or URL of the video.
@@ -169,22 +169,22 @@ class Detector:
         return VideoResult(path=str(path), status=error.reason, message=str(error), **common)
 
     def describe(self) -> dict[str, Any]:
-        """Everything that determines a score, as plain values; an output folder holds results of one description."""
-        described = {**describe_function(self.models, self.settings), "threshold": self.threshold}
+        """Return everything that determines a score, as plain values; all results of an output folder share these."""
+        described = {**describe_setup(self.models, self.settings), "threshold": self.threshold}
         return {**described, "verdict_bands": self.rule.describe()}
 
-    def judge(self, video: ReadVideo) -> VideoResult:
+    def score_clips(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
-        return self.join(video, self.opinions(video))
+        return self.combine(video, self.predictions(video))
 
-    def opinions(self, video: ReadVideo) -> list[Opinion]:
-        """The opinion of each model on a video whose clips were read."""
+    def predictions(self, video: ReadVideo) -> list[ModelPrediction]:
+        """The prediction of each model on a video whose clips were read."""
         return [
-            self._opinion(model, self.judge_clips(model, clips), faces)
+            self._prediction(model, self.clip_logits(model, clips), faces)
             for model, clips, faces in zip(self.models, video.clips, video.faces, strict=True)
         ]
 
-    def _opinion(self, model: ScoringModel, said: ClipLogits, seen: Sequence[SeenFace]) -> Opinion:
+    def _prediction(self, model: ScoringModel, said: ClipLogits, seen: Sequence[SeenFace]) -> ModelPrediction:
         clip_margins = fake_margin(said.logits, model.fake_index)
         probabilities: list[float] = sigmoid(clip_margins).tolist()
         faces = [
@@ -200,7 +200,7 @@ class Detector:
         ]
         probability, decisive = self._aggregate(faces) if faces else (probabilities[0], 0)
         is_mean = bool(faces) and self.settings.face_aggregation == "mean"
-        return Opinion(
+        return ModelPrediction(
             faces=faces,
             probabilities=probabilities,
             clip_margins=clip_margins,
@@ -211,28 +211,30 @@ class Detector:
             is_mean=is_mean,
         )
 
-    def join(self, video: ReadVideo, opinions: Sequence[Opinion]) -> VideoResult:
-        """Combine the opinions of the models on a video into its result."""
-        probability = self.average([(m, None, opinion.fake_probability) for m, opinion in enumerate(opinions)])
+    def combine(self, video: ReadVideo, predictions: Sequence[ModelPrediction]) -> VideoResult:
+        """Combine the predictions of the models on a video into its result."""
+        probability = self.average(
+            [(m, None, prediction.fake_probability) for m, prediction in enumerate(predictions)]
+        )
         faces, warnings = [], [*self.warnings, *video.warnings]
         for person in video.people:
             said = [
                 (m, i, face)
-                for m, opinion in enumerate(opinions)
-                for i, face in enumerate(opinion.faces)
+                for m, prediction in enumerate(predictions)
+                for i, face in enumerate(prediction.faces)
                 if face.track_id == person.track.track_id
             ]
             mean = self.average([(m, i, face.fake_probability) for m, i, face in said])
             faces.append(replace(said[0][2], fake_probability=mean))
-            if len(said) < sum(bool(opinion.faces) for opinion in opinions):
+            if len(said) < sum(bool(prediction.faces) for prediction in predictions):
                 warnings.append(
-                    f"face {person.track.track_id} was detected by {len(said)} of {len(opinions)} models: its score "
-                    "is not comparable with that of the video"
+                    f"face {person.track.track_id + 1} was detected by {len(said)} of {len(predictions)} models: its "
+                    "score is not comparable with the score of the video"
                 )
         analyzed = [
             clips[i].frame_indices
-            for clips, opinion in zip(video.clips, opinions, strict=True)
-            for i in opinion.counted
+            for clips, prediction in zip(video.clips, predictions, strict=True)
+            for i in prediction.counted
         ]
         verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
         return VideoResult(
@@ -248,8 +250,8 @@ class Detector:
             face_coverage=video.face_coverage,
             bits_per_pixel=video.bits_per_pixel,
             faces=faces,
-            decisive_track_id=_decisive_track_id(opinions),
-            frames=_frames(video, opinions),
+            decisive_track_id=_decisive_track_id(predictions),
+            frames=_frames(video, predictions),
             frame_rules=[model.description.frame_rule for model in self.models],
             sha256=video.sha256,
             **self._common(warnings),
@@ -268,16 +270,18 @@ class Detector:
     def clip_probabilities(self, model: ScoringModel, clips: Sequence[Clip]) -> list[float]:
         """Fake probability of each clip, the same as that of `pipeline`."""
         probabilities: list[float] = sigmoid(
-            fake_margin(self.judge_clips(model, clips).logits, model.fake_index)
+            fake_margin(self.clip_logits(model, clips).logits, model.fake_index)
         ).tolist()
         return probabilities
 
-    def judge_clips(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
+    def clip_logits(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
         """The logits of clips of the same length."""
         # Batches are not faster on a CPU.
         size = 1 if model.device == "cpu" else CLIPS_PER_PASS
         parts = [
-            model.judge(np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]]))
+            model.compute_logits(
+                np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
+            )
             for first in range(0, len(clips), size)
         ]
         return ClipLogits(
@@ -334,21 +338,21 @@ def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | 
         yield wait
 
 
-def _decisive_track_id(opinions: Sequence[Opinion]) -> int | None:
+def _decisive_track_id(predictions: Sequence[ModelPrediction]) -> int | None:
     """The face that decided, if it is the same one for all models."""
     decided = {
-        opinion.faces[opinion.decisive].track_id if opinion.faces and len(opinion.counted) == 1 else None
-        for opinion in opinions
+        prediction.faces[prediction.decisive].track_id if prediction.faces and len(prediction.counted) == 1 else None
+        for prediction in predictions
     }
     return decided.pop() if len(decided) == 1 else None
 
 
-def _frames(video: ReadVideo, opinions: Sequence[Opinion]) -> list[FrameScore]:
+def _frames(video: ReadVideo, predictions: Sequence[ModelPrediction]) -> list[FrameScore]:
     """Every scored frame, by model and face."""
     frames = []
-    for model, (clips, opinion) in enumerate(zip(video.clips, opinions, strict=True)):
-        tracks: Sequence[int | None] = [face.track_id for face in opinion.faces] or [None]
-        for track_id, clip, margins in zip(tracks, clips, opinion.margins, strict=True):
+    for model, (clips, prediction) in enumerate(zip(video.clips, predictions, strict=True)):
+        tracks: Sequence[int | None] = [face.track_id for face in prediction.faces] or [None]
+        for track_id, clip, margins in zip(tracks, clips, prediction.margins, strict=True):
             frames += list_frames(model, track_id, clip.frame_indices, margins, video.times_s)
     return frames
 

@@ -38,7 +38,7 @@ def print_table(
 
     Args:
         results: At least one.
-        console: Where to print; standard output by default.
+        console: Console to print to; standard output by default.
         kept: Paths of the results that an earlier run stored.
     """
     console = console or Console()
@@ -244,7 +244,7 @@ class ScanProgress:
 
     Args:
         total: Number of videos.
-        is_quiet: Whether to show nothing. Nothing is shown either if standard error is not a terminal.
+        is_quiet: Whether to hide the bars. They are also hidden if standard error is not a terminal.
     """
 
     def __init__(self, total: int, *, is_quiet: bool = False) -> None:
@@ -266,7 +266,7 @@ class ScanProgress:
         self._progress.start()
 
     def video_kept(self) -> None:
-        """Leave out a video that was scored earlier, which says nothing about the remaining time."""
+        """Exclude a video that was scored earlier, because it says nothing about the remaining time."""
         self._total -= 1
         self._progress.reset(self._videos, total=self._total, visible=self._total > 1)
 

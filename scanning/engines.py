@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Choose the device and the library that compute the models of a scan; torch is imported only if it is needed."""
+"""Choose the device and the inference library for the models of a scan; torch is imported only if it is needed."""
 
 import ctypes
 import importlib.metadata
@@ -67,7 +67,7 @@ def _load_with_onnx(name: str | None, *, may_write: bool) -> "OnnxModel":
         return load_with_cached_graphs(folder, identity, threads=wanted_threads())
     cached = find_cached_graphs(folder)
     if cached is None:
-        raise GraphsError("there is no cache of graphs.")
+        raise GraphsError("no usable graph cache was found.")
     return load_onnx_model(folder, identity, graphs=cached, threads=wanted_threads())
 
 
@@ -95,10 +95,10 @@ def resolve_device(name: str) -> str:
 
 def may_have_gpu() -> bool:
     """
-    Tell without importing torch, which takes seconds, whether it could find a GPU.
+    Return whether torch might find a GPU, without importing torch, which takes seconds.
 
-    Torch could on macOS, where it supports Apple's GPUs, and where it is built for AMD's GPUs. Elsewhere it could if
-    NVIDIA's driver library can be loaded, without which no build of torch for NVIDIA's GPUs works.
+    It might on macOS, which has Apple GPUs, and with a ROCm build. Otherwise it might only if the NVIDIA driver
+    library can be loaded, which CUDA builds of torch require.
     """
     try:
         build = importlib.metadata.version("torch").partition("+")[2]

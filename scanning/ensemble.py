@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The opinions of several models on one video, and their common timeline."""
+"""The predictions of several models on one video, and their common timeline."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +16,7 @@ from .timeline import Window, make_timeline
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opinion:
+class ModelPrediction:
     """
     How one model scores a video.
 
@@ -26,9 +26,9 @@ class Opinion:
         clip_margins: Array with the margin of the fake logit of each clip, see `framewise.fake_margin`.
         margins: For each clip an array of shape (T,): margin of the fake logit per frame.
         fake_probability: Fake probability of the video.
-        decisive: Index of the clip that decides it, 0 for a mean.
-        counted: Indices of the clips from which it follows.
-        is_mean: Whether it is the mean of several clips.
+        decisive: Index of the clip that determines the score; 0 for a mean.
+        counted: Indices of the clips that contribute to the score.
+        is_mean: Whether the score is the mean of several clips.
     """
 
     faces: list[FaceResult]
@@ -52,7 +52,7 @@ def ensemble_timeline(
     Compute the timeline of a video. With several models, each window is the mean over the models.
 
     If some models score faces and others whole frames, the windows are those of the faces, and a whole-frame model
-    contributes its score at the same time.
+    contributes its score for the same time interval.
 
     Args:
         reader: The open video.

@@ -17,7 +17,7 @@ class Thumbnail:
     A picture of a face or of a whole frame.
 
     Attributes:
-        time_s: When it is shown, in seconds from the start of the container.
+        time_s: Display time, in seconds from the start of the container.
         track_id: Number of the face; `None` for a whole frame.
         jpeg: JPEG in base64.
     """
@@ -35,7 +35,7 @@ class Heatmap:
     Attributes:
         start_s: Start of the window, in seconds from the start of the container.
         end_s: End of the window.
-        time_s: When the frame is shown.
+        time_s: Display time of the frame.
         track_id: Number of the face; `None` for a whole frame.
         fake_probability: Fake probability of the window.
         model_id: The model that is explained, of an ensemble the first one.
@@ -59,7 +59,7 @@ class Still:
     An original frame in which the faces are boxed and numbered from 1, as everywhere in a report.
 
     Attributes:
-        time_s: When it is shown, in seconds from the start of the container.
+        time_s: Display time, in seconds from the start of the container.
         track_ids: Numbers of the boxed faces, from 0.
         width: Width of the picture in pixels.
         height: Height of the picture in pixels.
@@ -87,7 +87,7 @@ class Evidence:
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Evidence":
-        """Create the pictures from what [`to_dict`] returned."""
+        """Create the pictures from the result of [`to_dict`]."""
         return cls(
             thumbnails=[Thumbnail(**entry) for entry in content["thumbnails"]],
             heatmaps=[Heatmap(**entry) for entry in content["heatmaps"]],

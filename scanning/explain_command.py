@@ -28,8 +28,8 @@ examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video explain` to a parser."""
     parser.description = (
-        "Explain stored results in plain sentences: which face, when, how many frames, what was not judged, and what "
-        "would change the result. No model is loaded and no video is read."
+        "Explain stored results in plain sentences: which face, when, how many frames, what was not examined, and "
+        "what would change the result. No model is loaded and no video is read."
     )
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.video is not None:
         results = [result for result in results if result.path.endswith(arguments.video)]
         if not results:
-            raise UsageError(f"{arguments.file}: holds no result of a video {arguments.video!r}.")
+            raise UsageError(f"{arguments.file}: contains no result for a video {arguments.video!r}.")
     print("\n\n".join("\n".join(_lines(result)) for result in results))
     return OK
 
@@ -65,13 +65,13 @@ def read_results(path: str) -> list[VideoResult]:
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
-        raise UsageError(f"{path}: is not a text file; give the output of predict --json or --jsonl.") from error
+        raise UsageError(f"{path}: not a text file; give the output of predict --json or --jsonl.") from error
     try:
         results = [VideoResult.from_dict(content) for content in _objects(text)]
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: is not the output of predict --json or --jsonl ({printable(error)}).") from error
+        raise UsageError(f"{path}: not the output of predict --json or --jsonl ({printable(error)}).") from error
     if not results:
-        raise UsageError(f"{path}: holds no result.")
+        raise UsageError(f"{path}: contains no results.")
     return results
 
 

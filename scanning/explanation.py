@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Why a video has its result, in plain sentences: which face, when, how many frames, and what was not judged."""
+"""Explain the result of a video in plain sentences: which face, when, how many frames, and what was not examined."""
 
 from collections.abc import Sequence
 
@@ -18,14 +18,14 @@ from .verdict import verdict_text
 _EPSILON = 1e-12
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
 _WAY_OUT = {
-    "no_face": "A version of the video with a larger or sharper face might be scored. `--faces none` scores whole "
+    "no_face": "A version of the video with a larger or sharper face might be scorable. `--faces none` scores whole "
     "frames, if the model was trained on them.",
-    "decode_error": "An undamaged copy of the file, from as close to its source as possible, might be scored.",
-    "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scored.",
+    "decode_error": "An undamaged copy of the file, as close to the original source as possible, might be scorable.",
+    "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scorable.",
     "too_large": "A shorter or smaller copy, or a higher limit, would allow a score.",
-    "not_found": "The right path would allow a score.",
+    "not_found": "A corrected path would allow a score.",
     "unreadable": "Access to the file, or more free memory, would allow a score.",
-    "timeout": "A shorter copy, a faster machine or a higher limit of time would allow a score.",
+    "timeout": "A shorter copy, a faster machine or a higher time limit would allow a score.",
 }
 
 
@@ -55,7 +55,7 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         missing = "There is no score. This does not show that the video is real or fake."
         sections = [
             ("Result", [f"{message}.", missing]),
-            ("What would change it", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
+            ("What would change the result", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
         ]
     else:
         sections = [
@@ -64,8 +64,8 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
             ("Which face", _faces(result)),
             ("Which frames", _frames(result)),
             ("When", _times(result)),
-            ("What was not judged", _not_judged(result)),
-            ("What would change it", _changes(result)),
+            ("What was not examined", _not_judged(result)),
+            ("What would change the result", _changes(result)),
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
@@ -93,14 +93,16 @@ def _faces(result: VideoResult) -> list[str]:
     decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
     rule = result.settings.get("face_aggregation", "max")
     if len(result.faces) == 1:
-        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is its score."]
+        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is the score of this face."]
     sentences = [
         f"{len(result.faces)} faces were found. The score of the video is {_AGGREGATIONS.get(rule, rule)}"
         + (f", that of face {decisive.track_id + 1}." if decisive else ".")
     ]
     for face in result.faces:
-        left_out = "" if _counts(face, result) else "; it does not count, because it was detected too rarely"
-        sentences.append(f"{face_name(face.track_id)} has {face.fake_probability:.2f}, {_seen(face)}{left_out}.")
+        left_out = "" if _counts(face, result) else "; it does not count, because it was detected in too few frames"
+        sentences.append(
+            f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}; it was {_seen(face)}{left_out}."
+        )
     return sentences
 
 
@@ -113,7 +115,7 @@ def _seen(face: FaceResult) -> str:
 
 def _frames(result: VideoResult) -> list[str]:
     _, threshold = _numbers(result)
-    length = f" of {clock(result.duration_s)}" if result.duration_s else ""
+    length = f" (length {clock(result.duration_s)})" if result.duration_s else ""
     sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
     own = _decisive_frames(result)
     if own and len(result.frame_rules) == 1:
@@ -159,7 +161,7 @@ def _not_judged(result: VideoResult) -> list[str]:
     extra = sorted({entry.track_id for entry in result.timeline if entry.track_id is not None} - known)
     if extra:
         names = ", ".join(face_name(track_id).lower() for track_id in extra)
-        sentences.append(f"Only the timeline found {names}, so the score of the video does not include them.")
+        sentences.append(f"The score of the video does not include {names}, found only by the timeline.")
     return sentences
 
 
@@ -170,11 +172,12 @@ def _changes(result: VideoResult) -> list[str]:
     is_fake = probability >= threshold
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
-    sentences = [f"At a threshold {bound} {_number(probability, threshold)} the label would be {other}."]
+    sentences = [f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}."]
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
-            f"Without its {_count(needed, 'highest frame')} the decisive face would fall below the threshold."
+            f"Without its {'' if needed == 1 else f'{needed} '}highest-scoring frame{'' if needed == 1 else 's'}, the "
+            "decisive face would fall below the threshold."
         )
     sentences.append("Another model, or a copy of the video with another compression, may give another score.")
     return sentences

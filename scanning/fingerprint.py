@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Fingerprints: which function made the stored results of a folder, and from which file content each result was made.
+Fingerprints of the scoring setup that produced the results in a folder, and of the files that they were computed from.
 
-An output folder holds results of one function only. `run.json` describes it: weights, configuration, preprocessing,
-labels and settings of every model, and the result version of this package. It leaves out what cannot change a score:
-the name of a model, the device, the batch size and the limits on reading.
+An output folder holds results of one scoring setup only. `run.json` describes it: weights, configuration,
+preprocessing, labels and settings of every model, and the result version of this package. It omits everything that
+cannot change a score: the name of a model, the device, the batch size and the limits on reading.
 
 A file is identified by its SHA-256. Hashing a million files to find that none has changed takes hours, so a result
 also has a stamp: size, times of modification and of status change, and inode of the file. A file with the stored stamp
 is not read again. Anybody can set the time of modification, but not the time of status change, so a file that was
-replaced by another one of the same size and time is noticed on every file system that keeps that time: all but those
-of Windows and FAT. If the stamp differs, the hash decides.
+replaced by another one of the same size and modification time is detected on every file system that records status
+changes, that is, all except FAT and those of Windows. If the stamp differs, the hash decides.
 """
 
 import hashlib
@@ -43,10 +43,10 @@ _MAX_DIFFERENCES, _MAX_SHOWN = 3, 60
 
 
 class RunMismatchError(UsageError):
-    """An output folder holds results of another function; the message names the folder and the difference."""
+    """An output folder holds results of a different scoring setup; the message names the folder and the difference."""
 
 
-def describe_function(models: Sequence["ScoringModel"], settings: ScanSettings) -> dict[str, Any]:
+def describe_setup(models: Sequence["ScoringModel"], settings: ScanSettings) -> dict[str, Any]:
     """
     Describe everything that determines a score, as plain values for JSON.
 
@@ -85,7 +85,7 @@ def with_engine_of(settings: ScanSettings, folders: Sequence[Path], device: str)
 
     Args:
         settings: The settings of the new scan.
-        folders: The output folder, or several that belong together; the first with a description counts.
+        folders: The output folder, or several that belong together; the first one with a description is used.
         device: Device as it was given; the engine "onnx" runs on the CPU only.
     """
     if settings.engine != "auto":
@@ -111,19 +111,19 @@ def claim_folder(
     wait: Callable[[], None] = lambda: None,
 ) -> None:
     """
-    Store the description of the function in an output folder, or check that the stored one is the same.
+    Store the description of the scoring setup in an output folder, or check that it matches the stored one.
 
     The folder must be locked, see [`lock_folder`].
 
     Args:
         folder: The output folder.
-        description: The description, see [`describe_function`].
+        description: The description, see [`describe_setup`].
         has_results: Whether the folder already holds results.
         compared: Entries of the description to compare; all by default.
         wait: Returns when every process of the run has called it.
 
     Raises:
-        RunMismatchError: If the folder holds results of another or an unknown function.
+        RunMismatchError: If the folder holds results of a different or an unknown scoring setup.
         OutputError: If the description cannot be written.
     """
     _claim(folder, description, has_results, compared)
@@ -150,11 +150,11 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
         write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
         return
     except (OSError, ValueError, AttributeError) as error:
-        raise RunMismatchError(f"{file}: is damaged ({error}); choose another --output.") from error
+        raise RunMismatchError(f"{file}: damaged ({error}); choose another --output.") from error
     if differences:
         more = len(differences) - _MAX_DIFFERENCES
         listed = ", ".join(differences[:_MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
-        raise RunMismatchError(f"{folder} was made with another {listed}; choose another --output.")
+        raise RunMismatchError(f"{folder} was made with a different {listed}; choose another --output.")
 
 
 def _differences(known: Any, wanted: Any, name: str = "", model: str = "") -> Iterator[str]:
@@ -212,10 +212,10 @@ def stamp_files(paths: Sequence[str | Path], *, began_ns: int | None = None) -> 
 
     Args:
         paths: The files.
-        began_ns: When the run that reads them began, in nanoseconds since the epoch; now by default.
+        began_ns: Start of the run that reads the files, in nanoseconds since the epoch; the current time by default.
 
     Returns:
-        The stamp, or `None` if a file is missing, or changed so recently that another content may have been read.
+        The stamp, or `None` if a file is missing, or changed so recently that different content may have been read.
     """
     latest = (time.time_ns() if began_ns is None else began_ns) - _STAMP_MARGIN_NS
     parts = []
@@ -237,7 +237,7 @@ def check_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | No
     Args:
         paths: The files of one video.
         sha256: Hash of the content that was read, if it is known.
-        stamp: What [`stamp_files`] returned then.
+        stamp: Result of [`stamp_files`] at that time.
 
     Returns:
         Whether the content is the same, and the current stamp.

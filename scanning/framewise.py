@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The scored frames of a video, listed such that the score can be recomputed from them."""
+"""The scored frames of a video, listed so that the score can be recomputed from them."""
 
 from collections.abc import Mapping
 
@@ -37,7 +37,7 @@ def list_frames(
         track_id: Number of the face; `None` for whole frames.
         frame_indices: Array of shape (T,): index in the video of each frame of the clip.
         margins: Array of shape (T,): margin of the fake logit in each frame, see [`fake_margin`].
-        times_s: When each frame is shown, in seconds, by its index.
+        times_s: Display time of each frame in seconds, by its index.
     """
     indices, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
     # A recurrent model scores a repeated frame differently each time.

@@ -48,7 +48,7 @@ def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, thread
 
     Args:
         checkpoint: The folder of the checkpoint.
-        identity: Name of the checkpoint in results; its hash is added.
+        identity: Identity of the checkpoint in results, to which the hash is added.
         threads: Number of frames that are computed at the same time.
 
     Raises:

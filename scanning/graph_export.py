@@ -120,7 +120,7 @@ def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: 
     size = network.config.image_size
     for clips, frames in _COMPARED:
         pixels = torch.randn(clips, frames, network.config.num_channels, size, size, generator=generator)
-        expected, found = network(pixels), model.judge(pixels.numpy())
+        expected, found = network(pixels), model.compute_logits(pixels.numpy())
         for name in ("logits", "frame_logits"):
             wanted = getattr(expected, name)
             difference = (torch.from_numpy(getattr(found, name)) - wanted).abs().max() / wanted.abs().max().clamp(1.0)

@@ -24,7 +24,7 @@ MAX_STRETCHES = 5
 CHART_WIDTH, CHART_HEIGHT = 1000, 100
 STATUS_WORDS = {
     "no_face": "no face found",
-    "decode_error": "damaged",
+    "decode_error": "damaged file",
     "unsupported": "not supported",
     "too_large": "too large",
     "not_found": "not found",
@@ -80,7 +80,7 @@ def render_report(
     Args:
         results: At least one result. The index begins with the highest fake probability.
         evidence: The pictures of each result, or `None`.
-        with_script: Whether the page has its script, which sorts the index and opens the video that a link names.
+        with_script: Whether to include the script that sorts the index and opens the section of a linked video.
 
     Returns:
         The HTML page.

@@ -12,7 +12,7 @@ from .evidence import Evidence, Heatmap, Thumbnail
 from .jpeg import to_jpeg
 from .scoring_model import ScoringModel
 from .stills import draw_still
-from .timeline import Window, crop_for, worst_windows
+from .timeline import Window, crop_for, top_windows
 
 
 NUM_THUMBNAILS = 5
@@ -38,14 +38,14 @@ def gather_evidence(
         reader: The open video.
         video: The clips read from it.
         windows: Its timeline.
-        models: The models that scored it. A heat map explains the first one whose input, faces or whole frames, is
-            that of the window.
+        models: The models that scored it. Each heat map explains the first model that takes the same kind of input as
+            the window (faces or whole frames).
         threshold: Windows below it get no heat map, except for the one with the highest fake probability.
 
     Raises:
         VideoError: If a frame that was read before cannot be read again.
     """
-    worst = worst_windows(windows, NUM_HEATMAPS)
+    worst = top_windows(windows, NUM_HEATMAPS)
     explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
     return Evidence(
         still=draw_still(reader, windows),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Optimise a loaded network for inference: it computes the same function, and is no longer saved."""
+"""Optimise a loaded network for inference: the result computes the same function but can no longer be saved."""
 
 from collections import Counter
 
@@ -87,7 +87,7 @@ def _followed_convolutions(module: nn.Module, example: torch.Tensor) -> dict[nn.
 
 
 class _CastFrameEncoder(nn.Module):
-    """A frame encoder that computes in a shorter data type and returns float32."""
+    """A frame encoder that computes in a lower precision and returns float32."""
 
     def __init__(self, backbone: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expand files, folders, patterns, URLs and lists of them to a list of videos."""
+"""Expand files, folders, patterns, URLs and lists of these into a list of videos."""
 
 import glob
 import os
@@ -22,7 +22,7 @@ VIDEO_EXTENSIONS = frozenset({
 @dataclass
 class Inputs:
     """
-    The videos that sources name.
+    The videos found in the sources.
 
     Attributes:
         paths: Paths and URLs in the order of the sources, each once.
@@ -47,7 +47,7 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
         lists: Text files with one source per line, or CSV files with a column of paths.
 
     Raises:
-        InputError: If no source names a video, a pattern matches nothing, or a list cannot be read.
+        InputError: If the sources contain no video, a pattern matches nothing, or a list cannot be read.
     """
     inputs = Inputs()
     found: list[str] = []
@@ -56,7 +56,7 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     for name in lists:
         listed = read_paths(name)
         if not listed:
-            raise InputError(f"{name}: lists no video.")
+            raise InputError(f"{name}: the list contains no videos.")
         for source in listed:
             if is_clutter(source):
                 inputs.num_others += 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError
-from ..common.files import as_written
+from ..common.files import unescape_formula
 
 
 TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})
@@ -49,7 +49,7 @@ _CLUTTER_FOLDER = "__MACOSX"
 
 
 class InputError(UsageError):
-    """Videos cannot be found as they were given or listed; the message names the file, the line and the reason."""
+    """A source or a list of videos is invalid; the message names the file, the line and the reason."""
 
 
 @dataclass(frozen=True)
@@ -212,12 +212,12 @@ def read_text(file: Path) -> str:
     """
     try:
         if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"{file}: is larger than {MAX_BYTES >> 20} MiB, the limit for a list of videos.")
+            raise InputError(f"{file}: larger than {MAX_BYTES >> 20} MiB, the limit for a list of videos.")
         content = file.read_bytes()
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
     if content.startswith(b"PK\x03\x04"):
-        raise InputError(f"{file}: is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
+        raise InputError(f"{file}: this is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
         text = content.decode(encoding)
@@ -226,7 +226,7 @@ def read_text(file: Path) -> str:
         where = f"line {line} is" if encoding.startswith("utf-8") else "it is"
         raise InputError(f"{file}: {where} not {encoding[:6].upper()} text; save the file as UTF-8.") from error
     if "\0" in text:
-        raise InputError(f"{file}: is UTF-16 without a byte order mark, or not a text file; save it as UTF-8.")
+        raise InputError(f"{file}: this is UTF-16 without a byte order mark, or not a text file; save it as UTF-8.")
     return text
 
 
@@ -236,7 +236,7 @@ def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
     delimiters = [delimiter] if delimiter else list(DELIMITERS)
     firsts = {delimiter: _first_row(text, delimiter) for delimiter in delimiters}
     if not text.strip("".join([*DELIMITERS, " \r\n"])):
-        raise InputError(f"{file}: lists no video.")
+        raise InputError(f"{file}: the table contains no videos.")
     if not any(firsts.values()):
         raise InputError(f"{file}: the first row cannot be read, because a double quote in it is not closed.")
     for delimiter, names in firsts.items():
@@ -311,7 +311,7 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
 
 def _as_listed(file: Path, path: str) -> str:
     """The path of a cell, without the apostrophe that protects it from being interpreted as a formula."""
-    return path if os.path.lexists(file.parent / path) else as_written(path)
+    return path if os.path.lexists(file.parent / path) else unescape_formula(path)
 
 
 def _first_row(text: str, delimiter: str) -> list[str]:

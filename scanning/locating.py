@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From the name of a model to its folder and its name in results."""
+"""Resolve the name of a model to its folder and to its identity in results."""
 
 from pathlib import Path
 
@@ -20,8 +20,8 @@ def locate_model(name: str | None, revision: str | None = None) -> tuple[Path, M
         revision: Branch, tag or commit of a Hub repository.
 
     Returns:
-        The folder, and the identity in results, whose hash is still open. `None` if the packaged checkpoint is wanted
-        and there is none.
+        The folder, and the identity in results, whose hash is not set yet. `None` if the packaged checkpoint is
+        requested but not installed.
 
     Raises:
         ModelLoadError: If it cannot be found or downloaded.

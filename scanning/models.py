@@ -34,7 +34,7 @@ UNTRAINED_SEED = 0
 @dataclass(frozen=True)
 class LoadedModel:
     """
-    A network in evaluation mode with its preprocessing: the [`ScoringModel`] that torch computes.
+    A network in evaluation mode with its preprocessing: the [`ScoringModel`] that runs in torch.
 
     Attributes:
         network: The network.
@@ -51,12 +51,12 @@ class LoadedModel:
 
     @property
     def engine(self) -> str:
-        """Library that computes."""
+        """Inference library."""
         return "torch"
 
     @property
     def device(self) -> str:
-        """Kind of the device of the network."""
+        """Device type of the network."""
         return str(self.network.device.type)
 
     @property
@@ -86,8 +86,8 @@ class LoadedModel:
         return _logits(self.network.classify_features(self._on_device(features), kept))
 
     @torch.inference_mode()
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
-        """See [`ScoringModel.judge`]."""
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
+        """See [`ScoringModel.compute_logits`]."""
         return _logits(self.network(self._on_device(pixel_values)))
 
     def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
@@ -109,7 +109,7 @@ def _logits(outputs: Any) -> ClipLogits:
 
 def describe(config: DeepfakeConfig, processor: DeepfakeVideoProcessor) -> ScoringDescription:
     """
-    Describe what scoring needs to know of a checkpoint beside its weights.
+    Describe what scoring requires in addition to the weights of a checkpoint.
 
     Args:
         config: Its configuration.
@@ -180,7 +180,7 @@ def load_model(
 
 def load_stored_model(model: ScoringModel) -> LoadedModel:
     """
-    Load a model again as it is stored, on the CPU, so that it can be saved under another name.
+    Reload a model as it is stored, on the CPU, so that it can be saved under another name.
 
     Args:
         model: The model, optimised for inference.
@@ -193,7 +193,7 @@ def load_stored_model(model: ScoringModel) -> LoadedModel:
 
 def load_with_torch(model: ScoringModel) -> LoadedModel:
     """
-    Load a model that onnxruntime computes again with torch, for what needs gradients.
+    Reload in torch a model that runs in onnxruntime, for operations that need gradients.
 
     Args:
         model: The model.

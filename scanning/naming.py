@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Short names of videos and faces for people."""
+"""Short display names of videos and faces."""
 
 import os
 from collections import Counter

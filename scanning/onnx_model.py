@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A checkpoint that onnxruntime computes, by the graphs beside it: neither torch nor Transformers is imported."""
+"""A checkpoint that runs in onnxruntime, with the graphs stored next to it, without torch and Transformers."""
 
 import functools
 import importlib.util
@@ -37,15 +37,15 @@ FRAMES_PER_PASS = 4
 
 class OnnxModel:
     """
-    A checkpoint that is ready to score, the [`ScoringModel`] that onnxruntime computes; several threads can use it.
+    A checkpoint that is ready to score: the [`ScoringModel`] that runs in onnxruntime. Several threads can share it.
 
     Args:
-        description: What scoring needs to know of it.
+        description: Settings that scoring requires in addition to the weights.
         encoder: Session of the frame encoder.
-        head: Session of the part behind it.
-        identity: Which weights these are.
+        head: Session of the part after the frame encoder.
+        identity: Name and hash of the weights.
         folder: The folder of the checkpoint.
-        threads: Frames that are computed at the same time, each by one thread.
+        threads: Number of frames that are processed at the same time, one thread each.
 
     Raises:
         UnsupportedChoiceError: If the preprocessing needs torch.
@@ -70,26 +70,26 @@ class OnnxModel:
 
     @property
     def engine(self) -> str:
-        """Library that computes."""
+        """Inference library."""
         return "onnx"
 
     @property
     def device(self) -> str:
-        """Kind of the device that computes."""
+        """Device type."""
         return "cpu"
 
     @property
     def fake_index(self) -> int:
-        """Which logit means fake."""
+        """Index of the fake logit."""
         return self.description.fake_index
 
     def pixel_values(self, crops: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
-        """Pictures `(h, w, 3)` uint8, cut out and sampled before, as one clip `(1, T, C, H, W)` for the network."""
+        """Preprocess one clip: frames `(h, w, 3)` uint8, already sampled and cropped, to `(1, T, C, H, W)`."""
         return self.processor.pixel_values(crops)
 
     def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
         """
-        Features of each frame, computed once; windows of a timeline slide over them.
+        Compute the features of each frame, over which the windows of a timeline slide.
 
         Args:
             pixel_values: Array of shape (B, T, C, H, W), float32.
@@ -105,20 +105,20 @@ class OnnxModel:
 
     def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
         """
-        The part after [`frame_features`].
+        Compute the logits of clips from the features of their frames.
 
         Args:
             features: Array of shape (B, T, D), float32.
-            mask: Array of shape (B, T), bool: True where a frame is real; all of them if not given.
+            mask: Array of shape (B, T), bool: True for valid frames; all frames are valid by default.
 
         Raises:
-            ValueError: If a clip has no real frame.
+            ValueError: If a clip has no valid frame.
         """
         if mask is None or mask.all():
             return ClipLogits(*self._head.run(["logits", "frame_logits"], {"features": features}))
         counts = mask.sum(1)
         if not counts.all():
-            raise ValueError("the mask hides every frame of a clip: there is nothing to judge.")
+            raise ValueError("mask excludes every frame of a clip; at least one frame must be valid.")
         num_labels = len(self.description.labels)
         logits = np.zeros((len(features), num_labels), np.float32)
         frame_logits = np.zeros((*mask.shape, num_labels), np.float32)
@@ -131,8 +131,8 @@ class OnnxModel:
             frame_logits[mask & (counts == count)[:, None]] = part.frame_logits.reshape(-1, num_labels)
         return ClipLogits(logits, frame_logits)
 
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
-        """What the whole network says of clips `(B, T, C, H, W)` float32."""
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
+        """Compute the logits of clips `(B, T, C, H, W)` float32."""
         return self.classify_features(self.frame_features(pixel_values))
 
     def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
@@ -154,16 +154,17 @@ def load_onnx_model(
     checkpoint: Path, identity: ModelIdentity, *, graphs: Path | None = None, threads: int = 1
 ) -> OnnxModel:
     """
-    Load a checkpoint with its graphs; whoever can write those decides what they compute, so they must be one's own.
+    Load a checkpoint with its graphs. A graph can compute anything, so load only graphs that this package wrote.
 
     Args:
         checkpoint: The folder of the checkpoint.
-        identity: Name of the checkpoint in results; its hash is added.
-        graphs: The folder of the graphs; `onnx` in that of the checkpoint if not given.
-        threads: Frames that are computed at the same time.
+        identity: Identity of the checkpoint in results, to which the hash is added.
+        graphs: The folder of the graphs; `onnx` in the checkpoint folder by default.
+        threads: Number of frames that are processed at the same time.
 
     Raises:
-        GraphsError: If onnxruntime is missing, there are no graphs, or a file is not the one they were made of.
+        GraphsError: If onnxruntime is missing, there are no graphs, or a file has changed since the graphs were
+            written.
         UnsupportedChoiceError: If the preprocessing needs torch.
     """
     if importlib.util.find_spec("onnxruntime") is None:
@@ -185,11 +186,11 @@ def load_onnx_model(
 
 def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:
     """
-    A session of onnxruntime on the CPU that computes in the thread of its caller and never waits by spinning.
+    Open an onnxruntime session on the CPU that runs in the calling thread and does not spin while waiting.
 
     Args:
         graph: An ONNX file.
-        weights: The tensors that it leaves to others; floating-point ones are given to it in float32.
+        weights: Tensors that the graph does not contain; floating-point tensors are passed in float32.
     """
     import onnxruntime  # type: ignore[import-untyped]
 

@@ -17,20 +17,22 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
 
     Args:
         plan: The plan of the scan.
-        paths: The videos that its sources name.
+        paths: The videos found in the sources.
 
     Raises:
         UsageError: If a file cannot be written there, is an input, or is named twice.
     """
     if plan.annotate is not None and len(paths) != 1:
-        raise UsageError(f"--annotate is for a single video, and the sources name {len(paths)}.")
+        raise UsageError(f"--annotate requires a single video, but the sources contain {len(paths)}.")
     used = {os.path.realpath(path) for path in (*paths, *plan.lists)}
     for option, target in (("report", plan.report), ("csv", plan.csv), ("annotate", plan.annotate)):
         if target is None:
             continue
         check_file_target(target)
         if os.path.realpath(target) in used:
-            raise UsageError(f"--{option} {target}: is also an input or another output; choose another name.")
+            raise UsageError(
+                f"--{option} {target}: this file is also an input or another output; choose another name."
+            )
         used.add(os.path.realpath(target))
     for folder in (plan.output, plan.heatmaps):
         if folder is not None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A scan from the outside: the plan that describes it, the observer that follows it and the result it returns."""
+"""The public interface of a scan: its plan, its observer and its result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -32,7 +32,7 @@ class ScanPlan:
         report: HTML file with the results, the timelines and the pictures.
         csv: CSV file with one row per video.
         heatmaps: Folder for Grad-CAM pictures (PNG) of the frames with the highest fake probability.
-        annotate: MP4 file, a copy of the only video with face boxes and scores drawn into it.
+        annotate: MP4 file, a copy of the video with face boxes and scores drawn into it; requires a single video.
 
     `report`, `heatmaps` and `annotate` show where a video looks manipulated only if `settings.timeline` is set.
 
@@ -66,7 +66,7 @@ class ScanPlan:
         if not 1 <= self.workers <= MAX_WORKERS:
             raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
         if self.annotate is not None and self.output is not None:
-            raise UsageError("--annotate is for a single video and cannot be combined with --output.")
+            raise UsageError("--annotate requires a single video and cannot be combined with --output.")
 
     @property
     def model_names(self) -> list[str]:
@@ -86,7 +86,7 @@ class ScanResult(Sequence[VideoResult]):
 
     Args:
         results: One result per video, whether it could be scored or not.
-        num_videos: Number of videos that the sources name. It is larger than `len(results)` if the scan was
+        num_videos: Number of videos found in the sources. It is larger than `len(results)` if the scan was
             interrupted.
         num_skipped: Number of files in the source folders that were skipped because they are not videos.
         kept: Paths of the results that an earlier run stored in the output folder.
@@ -149,7 +149,7 @@ class ScanObserver:
         Called once, before the first video.
 
         Args:
-            inputs: The videos that the sources name, and notes about files and folders that were skipped.
+            inputs: The videos found in the sources, and notes about skipped files and folders.
             num_videos: Number of videos that this process will report to [`video_done`].
         """
 

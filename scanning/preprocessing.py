@@ -37,11 +37,11 @@ class Preprocessing(ClipSampler):
     Settings of a `DeepfakeVideoProcessor` that resizes to a fixed size with antialiasing and normalises.
 
     Attributes:
-        height: Of the network's input, in pixels.
-        width: Of the network's input, in pixels.
+        height: Height of the network input in pixels.
+        width: Width of the network input in pixels.
         image_mean: Mean of the channels, of values from 0 to 1.
         image_std: Standard deviation of the channels, of values from 0 to 1.
-        rescale_factor: Factor of the pixel levels.
+        rescale_factor: Factor by which pixel values are multiplied.
         channel_order: "rgb", or "bgr" for checkpoints that were trained on OpenCV's frames.
         num_frames: Number of frames per clip.
         frame_sampling: How the frames are selected from the video.

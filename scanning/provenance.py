@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Content Credentials (C2PA): what a file states about its origin, read beside the score and never mixed into it."""
+"""Content Credentials (C2PA): what a file states about its origin. It never influences the score."""
 
 import importlib.util
 import json
@@ -38,21 +38,21 @@ class Provenance:
     """
     What the Content Credentials of a file state, and whether that can be relied on.
 
-    All texts come from the file: they are made printable and cut, but anyone may have chosen them.
+    All strings come from the file. They are made printable and truncated, but their content is untrusted.
 
     Args:
         state: "valid" if the file is unchanged since it was signed and the signer is on the trust list; "untrusted" if
             it is unchanged but the signer is not on the trust list; "invalid" if the file or the credentials were
-            changed after signing, or the certificate does not count; "absent" if there are none, which says nothing;
-            "unreadable" if they are damaged; "not checked" if they could not be looked for.
+            changed after signing, or the certificate is not valid for signing; "absent" if there are none, which says
+            nothing; "unreadable" if they are damaged; "not checked" if the file could not be examined.
         summary: The state and the statements in plain English, one or two sentences.
         signer: Name and organisation in the signing certificate.
         tool: Software that wrote the credentials, with its version.
-        actions: What was done, as C2PA action names such as "c2pa.created" and "c2pa.edited", in order.
+        actions: Recorded actions, as C2PA action names such as "c2pa.created" and "c2pa.edited", in order.
         ai_generation: "whole" if the credentials declare that the video was created by generative AI, "part" if they
             declare that for parts of it; `None` if they do not say so.
         signed_at: Time of signing by a time-stamping authority, in ISO 8601.
-        validation_codes: C2PA codes of everything that did not hold, such as "assertion.bmffHash.mismatch".
+        validation_codes: C2PA codes of all failed checks, such as "assertion.bmffHash.mismatch".
 
     Raises:
         ValueError: If `state` or `ai_generation` is not one of those listed.
@@ -83,13 +83,13 @@ class Provenance:
         return self.state not in ("absent", "not checked")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries, lists and strings, as they stand in the JSON."""
+        """Return plain dictionaries, lists and strings, as stored in JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "Provenance":
         """
-        Read what [`to_dict`] returned.
+        Create a result from the output of [`to_dict`].
 
         Raises:
             TypeError: If a key is missing or unknown.
@@ -110,14 +110,14 @@ def read_provenance(
     """
     Read and validate the Content Credentials of a file, without any network access.
 
-    A process of its own reads the file, which takes about 0.3 s and, for a large file with credentials, the time to
-    hash it. Nothing that the file contains raises an error.
+    The file is read in a separate process, which takes about 0.3 s, plus the time to hash a large file with
+    credentials. Nothing that the file contains raises an error.
 
     Args:
         source: Path of the file, or an open binary file; it is read from its start, and its position is
-            restored. Nothing else may read it meanwhile.
-        trust_anchors: PEM file of the root certificates whose signers are trusted. Without it no signer is trusted.
-        max_s: Seconds after which the reading is given up.
+            restored. No other code may read it during the call.
+        trust_anchors: PEM file of the root certificates whose signers are trusted. Without it, no signer is trusted.
+        max_s: Time limit in seconds.
 
     Returns:
         The result; its state is "not checked" if c2pa-python is not installed.
@@ -189,7 +189,7 @@ def _from_answer(answer: dict[str, Any], *, has_anchors: bool) -> Provenance:
     problem = answer.get("problem")
     detail = printable(answer.get("detail") or "")
     if problem == "absent":
-        summary = "No Content Credentials: origin unknown, which says nothing about whether the video is real."
+        summary = "The file has no Content Credentials, which says nothing about whether the video is real."
         return Provenance(state="absent", summary=summary)
     if problem in _NOT_CHECKED:
         return _not_checked(_NOT_CHECKED[problem] + (f" ({detail})." if problem == "library" else ""))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The script that reads one file with the C2PA library; [`read_provenance`] runs it in a process of its own.
+The script that reads one file with the C2PA library; [`read_provenance`] runs it in a separate process.
 
 The library is native code that reads untrusted files. In its own process it can neither end a scan by aborting, nor
-use more memory than its limit, nor go on after its time is up. This file is run as a script and therefore imports
+use more memory than its limit, nor run longer than its time limit. This file is run as a script and therefore imports
 nothing from the package. The video is the standard input; the answer is one JSON object on the standard output.
 """
 
@@ -27,14 +27,14 @@ _SETTINGS: dict[str, Any] = {
 
 def describe(store: dict[str, Any]) -> dict[str, Any]:
     """
-    The facts that are reported, from the manifest store as the C2PA library gives it.
+    Extract the reported facts from the manifest store returned by the C2PA library.
 
     Args:
         store: The parsed JSON of `c2pa.Reader.json()`.
 
     Returns:
         A dictionary with the keys `validation_state`, `signer`, `tool`, `actions`, `ai_generation`, `signed_at` and
-        `validation_codes`. Texts are cut to `MAX_TEXT` characters, lists to `MAX_ITEMS`.
+        `validation_codes`. Strings are truncated to `MAX_TEXT` characters, lists to `MAX_ITEMS` items.
     """
     manifests = store.get("manifests") or {}
     active = manifests.get(store.get("active_manifest")) or {}

@@ -1,5 +1,5 @@
 "use strict";
-// Sorts the index by the column whose heading is pressed; what has no value stays last.
+// Sorts the index by the column whose heading is clicked; rows without a value stay last.
 for (const button of document.querySelectorAll(".index button")) {
   button.addEventListener("click", () => {
     const heading = button.closest("th");
@@ -17,7 +17,7 @@ for (const button of document.querySelectorAll(".index button")) {
     body.append(...[...body.rows].sort((a, b) => compare(value(a), value(b))));
   });
 }
-// A link of the index opens the video it leads to, and a printed page shows all of them.
+// A link in the index opens the section of its video, and printing opens all sections.
 const openTarget = () => {
   const target = location.hash && document.getElementById(location.hash.slice(1));
   if (target instanceof HTMLDetailsElement) {

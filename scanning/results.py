@@ -18,7 +18,7 @@ RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
 # Name of the packaged checkpoint.
 DEFAULT_ID = "default"
-DEFAULT_TERMS = "default weights: for research use only, unlike the code; see checkpoints/default/LICENSE"
+DEFAULT_TERMS = "default weights: for research use only (the code is Apache-2.0); see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
 VerdictName = Literal["likely fake", "undecided", "likely real"]
@@ -42,8 +42,8 @@ class FaceResult:
         track_id: Number of the face; 0 is the main face.
         fake_probability: Fake probability of the clip of this face.
         coverage: Share of the sampled frames in which this face was detected.
-        first_s: When it is first seen, in seconds from the start of the container.
-        last_s: When it is last seen, in seconds from the start of the container.
+        first_s: Time at which it is first seen, in seconds from the start of the container.
+        last_s: Time at which it is last seen, in seconds from the start of the container.
         size_px: Typical side of its box in pixels of the displayed picture; `None` if unknown.
     """
 
@@ -64,7 +64,7 @@ class FrameScore:
         model: Index of the model in `frame_rules`.
         track_id: Number of the face; `None` for whole frames.
         index: Index of the frame in the video, from 0.
-        time_s: When it is shown, in seconds from the start of the container.
+        time_s: Display time, in seconds from the start of the container.
         fake_probability: Fake probability of this frame. See [`FrameRule`] for its calibration.
         weight: Share of the frame in the clip. The weights of a face and model add up to 1. They are equal unless the
             face was detected in fewer frames than a clip has; some frames are then repeated.
@@ -103,8 +103,8 @@ class TimelineEntry:
     The score of one window of the timeline. The windows of a face overlap.
 
     Attributes:
-        start_s: When its first frame is shown, in seconds from the start of the container.
-        end_s: When its last frame ends, in seconds from the start of the container.
+        start_s: Display time of its first frame, in seconds from the start of the container.
+        end_s: End of its last frame, in seconds from the start of the container.
         fake_probability: Fake probability of the frames of this window.
         track_id: Number of the face; `None` for whole frames. A number that is not among `faces` is a face that only
             the denser sampling of the timeline found.
@@ -132,11 +132,11 @@ class VideoResult:
         verdict_rates: Measured error rates of the verdicts of this model, in words; `None` if none were measured.
         label: `"real"` or `"fake"`; `None` unless the status is ok.
         fake_probability: Score in [0, 1]; `None` unless the status is ok.
-        threshold: Fake probability from which the label is "fake"; `None` if no model was loaded.
-        message: Why the video could not be scored, in one sentence; `None` if the status is ok.
-        warnings: What a reader of the score should know.
-        duration_s: When the last frame ends, in seconds; `None` if the video could not be opened.
-        frames_analyzed: Number of distinct frames behind the score.
+        threshold: Fake probability at or above which the label is "fake"; `None` if no model was loaded.
+        message: Reason why the video could not be scored, in one sentence; `None` if the status is ok.
+        warnings: Warnings that affect the interpretation of the score.
+        duration_s: End of the last frame, in seconds; `None` if the video could not be opened.
+        frames_analyzed: Number of distinct frames used for the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
         faces: The faces, the main face first; empty without face cropping.
@@ -145,17 +145,17 @@ class VideoResult:
         frame_rules: For each model, how the score of a face follows from its frames. The score of an ensemble is the
             mean over its models.
         timeline: The windows in order of time; empty unless a timeline was requested.
-        schema_version: Version of these keys.
+        schema_version: Version of the result schema.
         version: Version of this package.
         created: UTC time of the result.
         settings: The settings that determine the score.
-        model: The weights.
+        model: Name, revision and hash of the weights.
         sha256: SHA-256 of the video file; `None` if it could not be read.
-        provenance: The Content Credentials of the file, which never change the score; `None` if it is no local file
+        provenance: The Content Credentials of the file, which never change the score; `None` if it is not a local file
             or could not be opened.
 
     Raises:
-        ValueError: If a result without a score is ok, or if one with a score is not.
+        ValueError: If the status is ok but there is no score, or if there is a score but the status is not ok.
 
     Example:
 
@@ -194,7 +194,9 @@ class VideoResult:
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
-            raise ValueError(f"A result has a fake probability if and only if it is ok, got {self.status!r}.")
+            raise ValueError(
+                f"A result must have a fake probability if and only if its status is ok, got {self.status!r}."
+            )
         if self.status != "ok" and self.verdict is not None:
             raise ValueError(f"A video that could not be scored has no verdict, got {self.verdict!r}.")
         if self.fake_probability is not None and not 0.0 <= self.fake_probability <= 1.0:
@@ -217,7 +219,7 @@ class VideoResult:
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> "VideoResult":
         """
-        Create a result from what [`to_dict`] returned.
+        Create a result from the output of [`to_dict`].
 
         Args:
             content: The dictionary.

@@ -48,8 +48,8 @@ def scan(
     call with a path loads the model again; use a plan for several videos.
 
     Args:
-        source: Path or http(s) URL of one video, or a [`ScanPlan`]. The other arguments but `observer` belong to a
-            single video; a plan has its own.
+        source: Path or http(s) URL of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
+            single video; a plan contains its own settings.
         model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How the video is scored.
@@ -60,10 +60,10 @@ def scan(
     Returns:
         A [`VideoResult`] for a path, a [`ScanResult`] for a plan. `to_dict()` and `to_json()` of a video's result have
         the keys of `scanning/result.schema.json`. If several processes scan a plan together (`accelerate launch`,
-        `torchrun`), the first one returns all results and the others none.
+        `torchrun`), the first process returns all results and the others return an empty result.
 
     Raises:
-        UsageError: If the request is invalid: sources that name no video, a model that cannot be loaded
+        UsageError: If the request is invalid: sources that contain no video, a model that cannot be loaded
             ([`ModelLoadError`]), a device that does not exist, an `output` folder of another scan.
         WorkError: If the work fails: a file cannot be written ([`OutputError`]), worker processes do not start.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a scan needs of a model, whichever library computes it: numpy arrays in, numpy arrays out."""
+"""The interface of a scoring model, independent of the inference library: numpy arrays in, numpy arrays out."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class ClipLogits:
     """
-    What a model says of some clips of the same length.
+    Logits of clips of the same length.
 
     Attributes:
         logits: Array of shape (B, L), float32: calibrated logits of each clip.
@@ -32,15 +32,15 @@ class ClipLogits:
 
 
 class ScoringModel(Protocol):
-    """A loaded model that scores clips: [`LoadedModel`] computes with torch, [`OnnxModel`] with onnxruntime."""
+    """A loaded model that scores clips: [`LoadedModel`] runs in torch, [`OnnxModel`] in onnxruntime."""
 
     @property
     def engine(self) -> str:
-        """Library that computes: "torch" or "onnx"."""
+        """Inference library: "torch" or "onnx"."""
 
     @property
     def device(self) -> str:
-        """Kind of the device that computes, such as "cpu" or "cuda"."""
+        """Device type, such as "cpu" or "cuda"."""
 
     @property
     def identity(self) -> ModelIdentity:
@@ -52,7 +52,7 @@ class ScoringModel(Protocol):
 
     @property
     def processor(self) -> ClipSampler:
-        """The preprocessing: which frames are judged, and how faces are cut out."""
+        """The preprocessing: sampling of the frames and cropping of the faces."""
 
     @property
     def description(self) -> ScoringDescription:
@@ -90,13 +90,13 @@ class ScoringModel(Protocol):
 
         Args:
             features: Array of shape (B, T, D), float32.
-            mask: Array of shape (B, T), bool: True where a frame is real; all of them by default.
+            mask: Array of shape (B, T), bool: True for valid frames; all frames are valid by default.
 
         Raises:
-            ValueError: If a clip has no real frame.
+            ValueError: If a clip has no valid frame.
         """
 
-    def judge(self, pixel_values: np.ndarray) -> ClipLogits:
+    def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
         """
         Compute the logits of clips: [`frame_features`], then [`classify_features`].
 

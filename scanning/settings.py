@@ -42,16 +42,17 @@ class ScanSettings:
         faces: `"auto"` crops faces if the model was trained on face crops, `"none"` scores whole frames.
         face_aggregation: How the score of a video follows from the faces that were detected in at least a quarter of
             the sampled frames: their maximum, their mean, or the score of the main face.
-        threshold: Fake probability from which a video is labelled fake. `None` for 0.5, which includes the calibration
-            of the model.
+        threshold: Fake probability at or above which a video is labelled fake. `None` for 0.5, which includes the
+            calibration of the model.
         timeline: Whether to also score short windows of the video. It does not change the score of the video.
-        batch_size: Number of frames per batch for the timeline, which bounds the memory. `None` for 8 on a CPU, where
-            larger batches are not faster, and for 32 elsewhere.
+        batch_size: Number of frames per batch for the timeline, which limits the memory use. `None` for 8 on a CPU,
+            where larger batches are not faster, and for 32 elsewhere.
         dtype: Precision of the frame encoder. `"bfloat16"` changes scores in the second or third digit and is faster
             on processors that support it.
-        engine: Library that computes the networks: `"torch"`, or `"onnx"` for onnxruntime on the CPU, which loads in a
+        engine: Inference library: `"torch"`, or `"onnx"` for onnxruntime on the CPU, which loads in a
             tenth of the time. `"auto"` chooses onnxruntime on a CPU if graphs of all models exist: the packaged
-            checkpoint has them, and `"onnx"` writes those of other models once. Results hold the engine that ran.
+            checkpoint has them, and `"onnx"` writes those of other models once. Results record the engine that was
+            used.
         limits: Limits on what is read. `None` for the defaults and the environment variables.
 
     Raises:
@@ -96,6 +97,6 @@ class ScanSettings:
         return replace(self, limits=replace(limits, decode_threads=threads))
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings that a result lists: those that change its score. The threshold has a key of its own."""
+        """Return the settings that affect a score, as a result lists them. The threshold has its own key."""
         left_out = ("limits", "threshold", "batch_size")
         return {name: value for name, value in asdict(self).items() if name not in left_out}

@@ -22,12 +22,12 @@ def draw_box(
     draw: ImageDraw.ImageDraw, box: np.ndarray, text: str, colour: tuple[int, int, int], font_size: int
 ) -> None:
     """
-    Draw a box with a text above it.
+    Draw a box with a label above it.
 
     Args:
-        draw: Where to draw.
+        draw: Drawing context of the image.
         box: Array of shape (4,): x0, y0, x1, y1 in pixels.
-        text: The text, in white on `colour`.
+        text: Label, in white on `colour`.
         colour: Red, green and blue.
         font_size: Height of the text in pixels.
     """
@@ -41,14 +41,15 @@ def draw_box(
 
 def draw_still(reader: VideoReader, windows: Sequence[Window]) -> Still | None:
     """
-    Draw the middle frame of the window with the highest fake probability, with every face of that moment.
+    Draw the middle frame of the window with the highest fake probability, with every face that is visible at that
+    time.
 
     Args:
         reader: The open video.
         windows: Its timeline.
 
     Returns:
-        The still; `None` if no face was searched.
+        The still; `None` if faces were not searched for.
 
     Raises:
         VideoError: If the frame cannot be read again.

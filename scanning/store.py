@@ -4,8 +4,8 @@ The output folder of a scan, which can be killed and resumed.
 
     results.jsonl        one line per video
     results-<n>.jsonl    the lines of the n-th process while several scan together; merged at the end
-    run.json             the function that made the results; results of another function are refused
-    files-<n>.jsonl      stamps of the files, by which an unchanged file is not read again
+    run.json             the scoring setup that produced the results; results of a different setup are refused
+    files-<n>.jsonl      stamps of the files, so that unchanged files are not read again
     pictures/            the pictures of the report, one file per video
 
 A line is appended, with its line end, when a video is done. A resumed scan keeps the lines that are still valid and
@@ -42,7 +42,7 @@ class ResultStore:
 
     Args:
         folder: The folder; created if it does not exist.
-        function: The description of the function that makes the results, see [`describe_function`].
+        function: Description of the scoring setup, see [`describe_setup`].
         needs_pictures: Whether a result without its pictures counts as unfinished.
         rank: Index of this process; process 0 merges the results in [`finish`].
 
@@ -69,7 +69,8 @@ class ResultStore:
 
     def begin(self, paths: Sequence[str], wait: Callable[[], None] = lambda: None) -> dict[str, VideoResult]:
         """
-        Find the results of an earlier run that are still valid for these paths. The others of them are removed.
+        Find the results of an earlier run for these paths. Those that are still valid are kept; the others are
+        removed.
 
         Args:
             paths: The videos of all processes together.
@@ -79,7 +80,7 @@ class ResultStore:
             The valid results by path.
 
         Raises:
-            RunMismatchError: If the folder holds results of another function.
+            RunMismatchError: If the folder holds results of a different scoring setup.
         """
         wanted = set(paths)
         earlier = {result.path: result for result in self._read_all()}
@@ -235,5 +236,5 @@ def _as_kept(result: VideoResult) -> VideoResult:
     """The same result, with a warning if it is that of a URL, which is not downloaded again."""
     if not is_url(result.path):
         return result
-    said = f"this is the result of {result.created}; the URL was not downloaded again"
+    said = f"this result is from {result.created}; the URL was not downloaded again"
     return replace(result, warnings=[*result.warnings, said])

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Join the overlapping windows of a timeline to stretches: from when to when, and which face."""
+"""Merge the overlapping windows of a timeline into stretches, each with a start, an end and a face."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,8 +29,8 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
     """
     The stretches of a timeline, the one with the highest fake probability first; an empty list without a timeline.
 
-    If no window reaches the threshold, the highest one is a stretch of its own. The decisive face always has a
-    stretch, at least its highest window.
+    If no window reaches the threshold, the window with the highest score forms a stretch by itself. The decisive face
+    always has a stretch, at least its highest window.
 
     Args:
         result: The result of a video.

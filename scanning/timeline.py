@@ -60,13 +60,13 @@ def make_timeline(
     """
     Score a video window by window, in order of time and face.
 
-    No window extends across a gap, where the video shows no new frame for long. Each face of `seen` has at least one
-    window: if it is never detected in half of the frames of a regular window, the frames in which it is detected form
-    windows of their own.
+    No window extends across a gap, where the video shows no new frame for a long time. Each face of `seen` has at
+    least one window: if it is never detected in half of the frames of a regular window, the frames in which it is
+    detected form separate windows.
 
     Args:
         reader: The open video.
-        seen: The faces of the score, whose numbers the windows use. A face that only this denser pass finds gets a
+        seen: The faces that were scored; the windows use their numbers. A face that only this denser pass finds gets a
             new number.
         models: One or several models; their probabilities are averaged.
         settings: The settings of the scan.
@@ -101,7 +101,7 @@ def make_timeline(
         chosen = [window for window in regular if present[window].mean() >= 0.5]
         if not chosen and track is not None and track.track_id < len(seen):
             chosen = spans.windows(np.flatnonzero(present), longest_s=WINDOW_FRAMES * DENSE_INTERVAL_S)
-        for positions, probability in zip(chosen, features.judge(i, chosen), strict=True):
+        for positions, probability in zip(chosen, features.fake_probabilities(i, chosen), strict=True):
             kept = indices[positions[present[positions]]]
             of_face = None if track is None else np.stack([boxes[i][int(index)] for index in kept])
             windows.append(_window(spans.span_s(positions), probability, track, kept, of_face))
@@ -144,7 +144,7 @@ def _find_dense_tracks(
 
 class _Spans:
     """
-    Forms windows from the frames of a video, and tells their times.
+    Forms windows from the frames of a video, and computes their times.
 
     Args:
         reader: The open video.
@@ -192,14 +192,14 @@ def window_bounds(num_frames: int) -> list[tuple[int, int]]:
 
 def number_tracks(found: Sequence[FaceTrack], seen: Sequence[FaceTrack]) -> list[FaceTrack]:
     """
-    Give the tracks of the denser pass the numbers of the faces they show, and join those of the same face.
+    Assign to the tracks of the denser pass the numbers of the faces they show, and join tracks of the same face.
 
     A cut ends a dense track, but frames that are seconds apart are linked across it, so several dense tracks may
     belong to one face.
 
     Args:
         found: The tracks of the denser pass.
-        seen: The faces of the score.
+        seen: The faces that were scored.
 
     Returns:
         One track per face, in order of their numbers.
@@ -335,7 +335,7 @@ class _FrameFeatures:
             self.present[track][position] = True
         self._pending.clear()
 
-    def judge(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
+    def fake_probabilities(self, track: int, windows: Sequence[np.ndarray]) -> list[float]:
         """The fake probability of each window of a track, given as positions of frames in the pass."""
         probabilities: list[float] = []
         for _, alike in itertools.groupby(windows, key=len):
@@ -354,7 +354,7 @@ class _FrameFeatures:
         return sigmoid(fake_margin(said.logits, model.fake_index))
 
 
-def worst_windows(windows: Sequence[Window], count: int) -> list[Window]:
+def top_windows(windows: Sequence[Window], count: int) -> list[Window]:
     """The windows with the highest fake probabilities that do not overlap, the highest first."""
     chosen: list[Window] = []
     for window in sorted(windows, key=lambda window: -window.entry.fake_probability):
@@ -369,4 +369,4 @@ def _overlap(a: TimelineEntry, b: TimelineEntry) -> bool:
     return a.start_s < b.end_s and b.start_s < a.end_s and a.track_id == b.track_id
 
 
-__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "window_bounds", "worst_windows"]
+__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "top_windows", "window_bounds"]

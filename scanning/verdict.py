@@ -2,9 +2,9 @@
 """
 The verdict on a video: "likely fake", "undecided" or "likely real".
 
-It follows from the score and the measured bands of the checkpoint, see [`VerdictBands`]. They hold for the weights,
-the calibration and the settings they were measured with; otherwise every video is undecided, and the reason says why.
-Nothing here needs torch.
+It follows from the score and the calibrated bands of the checkpoint, see [`VerdictBands`]. The bands are valid only
+for the weights, the calibration and the settings they were measured with; with any others, every video is undecided,
+and `reason` says why. Nothing here needs torch.
 """
 
 import math
@@ -19,7 +19,7 @@ from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
 
-NO_BANDS = "no measured bands for this checkpoint"
+NO_BANDS = "no verdict bands were calibrated for this checkpoint"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Verdict:
 
     Attributes:
         verdict: One of the three.
-        reason: Why, in one sentence.
+        reason: Reason for the verdict, in one sentence.
         rates: The measured error rates of the checkpoint, in words; `None` without bands.
     """
 
@@ -45,7 +45,7 @@ class VerdictRule:
 
     Attributes:
         bands: The measured bands of the checkpoint, if there are any.
-        absence: Why there are none.
+        absence: Reason why there are no bands.
 
     Example:
 
@@ -61,21 +61,21 @@ class VerdictRule:
         self, fake_probability: float, faces: Sequence[FaceResult] = (), *, bits_per_pixel: float | None = None
     ) -> Verdict:
         """
-        Decide about one video. The label and its threshold have no part in it: the bands concern the probability.
+        Decide the verdict for one video. It depends on the probability only, not on the label or its threshold.
 
         The score of a video is the highest of its faces, and the highest of k real faces exceeds a bound more often
         than one does. Hence the odds are divided by k before they are compared with the upper band. The odds of a
         calibrated classifier are proportional to the likelihood ratio of fake to real, whose mean over real faces is
-        1, so that at most 1 in t of them exceeds t (Markov). Where the tail falls as fast as this bound, each of k
-        faces exceeds k times the odds at most 1 / k as often, and all of them together no more often than one face
-        exceeds the band. Where groups of the measured people show a slower fall, the odds are divided by a higher
-        power of k, see `face_exponent` and `by_faces` of the bands. The alternative without an assumption, a conformal
-        bound at 1 / k of the error rate, needs k times as many people: 49 for one face, 249 for five. The lower band
-        needs no correction: further faces only raise the score of a fake video.
+        1, so that at most 1 in t of them exceeds t (Markov). If the tail falls as fast as this bound, each of k faces
+        exceeds k times the odds at most 1 / k as often, so a video with k faces exceeds the band no more often than a
+        single face does. If the measured people show a heavier tail, the odds are divided by a higher power of k, see
+        `face_exponent` and `by_faces` of the bands. The alternative without an assumption, a conformal bound at 1 / k
+        of the error rate, needs k times as many people: 49 for one face, 249 for five. The lower band needs no
+        correction: further faces only raise the score of a fake video.
 
         Args:
             fake_probability: Score of the video.
-            faces: The faces that count for the score; none for whole frames.
+            faces: Faces that count for the score; empty for whole frames.
             bits_per_pixel: Bits of the video stream per pixel, if known.
         """
         bands = self.bands
@@ -95,7 +95,7 @@ class VerdictRule:
             verdict, reason = "likely real", f"{shown} is below {bands.low:.3g}"
             seen = list(faces)
         else:
-            reason = f"{shown} lies between the two bands: {_bounds(bands.low, high, of_faces)}"
+            reason = f"{shown} is in the undecided range: {_bounds(bands.low, high, of_faces)}"
             return Verdict(verdict="undecided", reason=reason, rates=bands.sentence)
         if problem := _out_of_range(seen, bits_per_pixel, bands):
             return Verdict(verdict="undecided", reason=problem, rates=bands.sentence)
@@ -115,10 +115,11 @@ class VerdictRule:
         bound = 0.5 if self.bands is None or self.bands.high is None else self.bands.high
         if verdict != "likely real" or highest <= bound:
             return verdict, reason
-        return "undecided", f"the whole has a low fake probability, but a part of the video has one of {highest:.3g}"
+        reason = f"the video as a whole has a low fake probability, but a part of it has one of {highest:.3g}"
+        return "undecided", reason
 
     def describe(self) -> dict[str, Any] | None:
-        """What decides the verdicts, as plain values for the description of a run; `None` without bands."""
+        """Return the bands as plain values for the description of a run; `None` without bands."""
         bands = self.bands
         return (
             None
@@ -138,10 +139,10 @@ def find_rule(
     num_models: int = 1,
 ) -> VerdictRule:
     """
-    Find the rule of a scan: the bands beside the weights, if they belong to them and to the settings.
+    Find the rule of a scan: the bands stored with the weights, if they match the weights and the settings.
 
-    A threshold of the user's own and the engine change no verdict: the bands concern the probability, which both leave
-    as it is.
+    A custom threshold and the engine do not affect verdicts, because the bands apply to the probability, which neither
+    changes.
 
     Args:
         folder: Folder of the checkpoint.
@@ -150,7 +151,7 @@ def find_rule(
         fake_bias: Fake bias of the loaded configuration.
         settings: The settings of the scan, with its number of frames.
         is_trained: Whether the weights are trained.
-        num_models: Number of models. The mean of several is another score, for which no rate is measured.
+        num_models: Number of models. No error rates are measured for the mean of several models.
 
     Raises:
         VerdictFileError: If the file is damaged.
@@ -158,13 +159,15 @@ def find_rule(
     if not is_trained:
         return VerdictRule(bands=None, absence="the weights are random")
     if num_models != 1:
-        return VerdictRule(bands=None, absence="no measured bands for an ensemble")
+        return VerdictRule(bands=None, absence="verdict bands are not available for an ensemble")
     bands = None if folder is None else read_bands(folder)
     if bands is None:
         return VerdictRule(bands=None)
     calibration = (float(temperature), float(fake_bias))
     if bands.weights_sha256 != weights_sha256 or calibration != (float(bands.temperature), float(bands.fake_bias)):
-        return VerdictRule(bands=None, absence="the measured bands belong to other weights or another calibration")
+        return VerdictRule(
+            bands=None, absence="the verdict bands belong to different weights or a different calibration"
+        )
     for name in BOUND_SETTINGS:
         if settings.get(name) != bands.settings[name]:
             now, then = settings.get(name), bands.settings[name]
@@ -175,7 +178,7 @@ def find_rule(
 
 def verdict_text(result: VideoResult) -> str:
     """
-    The reason of a verdict and the measured error rates behind it, as whole sentences.
+    Return the reason for a verdict and the error rates of the checkpoint, as complete sentences.
 
     Args:
         result: The result of a video that could be scored.
@@ -192,20 +195,21 @@ def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, ban
     smallest = min((face.size_px for face in faces if face.size_px is not None), default=None)
     if smallest is not None and bands.min_face_px is not None and smallest < bands.min_face_px:
         return (
-            f"a face is only {smallest:.0f} pixels wide: the error rates are measured from {bands.min_face_px:.0f} on"
+            f"a face is only {smallest:.0f} pixels wide; the error rates were measured only for faces of at least "
+            f"{bands.min_face_px:.0f} pixels"
         )
     least = bands.min_bits_per_pixel
     if bits_per_pixel is not None and least is not None and bits_per_pixel < least:
         return (
-            f"the video is compressed to {bits_per_pixel:.2g} bits per pixel: the error rates are measured from "
-            f"{least:.2g} on"
+            f"the video is compressed to {bits_per_pixel:.2g} bits per pixel; the error rates were measured only for "
+            f"at least {least:.2g}"
         )
     return None
 
 
 def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
-    below = "nothing is likely real" if low is None else f"likely real below {low:.3g}"
-    above = "nothing is likely fake" if high is None else f"likely fake above {high:.3g}{of_faces}"
+    below = "likely real is never reported" if low is None else f"likely real below {low:.3g}"
+    above = "likely fake is never reported" if high is None else f"likely fake above {high:.3g}{of_faces}"
     return f"{below}, {above}"
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The bands of the verdicts of one checkpoint, with their measured error rates, and the file that holds them."""
+"""The verdict bands of a checkpoint, their measured error rates, and the file that stores them."""
 
 import json
 import math
@@ -17,22 +17,22 @@ from ..hub.model_files import VERDICT_NAME
 MAX_FALSE_ALARMS, MAX_MISSES = 0.02, 0.1
 # Settings that change a score and with it the meaning of the bands.
 BOUND_SETTINGS = ("num_frames", "faces", "face_aggregation", "dtype")
-NOT_COVERED = "Likely real does not cover lip-sync, wholly generated scenes or the sound."
+NOT_COVERED = "Likely real says nothing about lip-sync manipulation, fully generated scenes or audio."
 _FORMAT, _MAX_BYTES = 1, 1 << 18
 
 
 class VerdictFileError(UsageError):
-    """`verdict.json` is damaged; the message names the file and the way out."""
+    """`verdict.json` is damaged; the message names the file and a remedy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rate:
     """
-    How many of a number of people or fakes, with an exact 95 % interval (Clopper and Pearson, 1934).
+    A proportion of people or fakes, with an exact 95 % confidence interval (Clopper and Pearson, 1934).
 
     Attributes:
-        count: How many.
-        number: Of how many.
+        count: Number of people or fakes counted.
+        number: Total number of people or fakes.
         low: Lower end of the interval of the share.
         high: Upper end of the interval of the share.
 
@@ -47,9 +47,11 @@ class Rate:
 
     def __post_init__(self) -> None:
         if not (_is_count(self.count) and _is_count(self.number) and 0 <= self.count <= self.number > 0):
-            raise ValueError(f"a rate must be a part of a number, got {self.count!r} of {self.number!r}")
+            raise ValueError(f"count must lie between 0 and number, got {self.count!r} of {self.number!r}")
         if not (_is_share(self.low) and _is_share(self.high) and self.low <= self.count / self.number <= self.high):
-            raise ValueError(f"the interval {self.low!r} to {self.high!r} must hold {self.count} of {self.number}")
+            raise ValueError(
+                f"the interval {self.low!r} to {self.high!r} must contain the proportion {self.count}/{self.number}"
+            )
 
     @property
     def interval(self) -> str:
@@ -64,8 +66,8 @@ class FaceCountRate:
 
     Attributes:
         num_faces: Number of people in the video.
-        rate: With the correction for the number of faces.
-        uncorrected: Without it.
+        rate: That share with the correction for the number of faces.
+        uncorrected: That share without the correction.
     """
 
     num_faces: int
@@ -74,7 +76,7 @@ class FaceCountRate:
 
     def __post_init__(self) -> None:
         if not (_is_count(self.num_faces) and self.num_faces and _is_share(self.rate) and _is_share(self.uncorrected)):
-            raise ValueError("a rate by the number of faces must have a positive number and two shares")
+            raise ValueError("num_faces must be positive, and rate and uncorrected must lie between 0 and 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,17 +84,18 @@ class VerdictBands:
     """
     The bands of one checkpoint and what was measured with them.
 
-    Each rate is measured with each source of videos left out in turn: its people are judged by bands of the others.
+    Each rate is measured with each source of videos left out in turn: its people are evaluated with bands fitted to
+    the other sources.
 
     Attributes:
         weights_sha256: SHA-256 of the weights.
         temperature: Temperature of their calibration.
         fake_bias: Fake bias of their calibration.
         settings: The settings of `BOUND_SETTINGS` that the scores were made with.
-        low: Likely real is below this fake probability; `None` if nothing may be called likely real.
-        high: Likely fake is above this fake probability; `None` if nothing may be called likely fake.
-        false_alarms: Real people called likely fake; `None` if `high` is.
-        misses: Fakes called likely real; `None` if `low` is.
+        low: Fake probability below which a video is called likely real; `None` if no video may be called likely real.
+        high: Fake probability above which a video is called likely fake; `None` if no video may be called likely fake.
+        false_alarms: Real people called likely fake; `None` if `high` is `None`.
+        misses: Fakes called likely real; `None` if `low` is `None`.
         undecided_real: Real people left undecided.
         undecided_fake: Fakes left undecided.
         face_exponent: With k faces, the odds of a video are divided by k to the power of this before they are compared
@@ -103,7 +106,7 @@ class VerdictBands:
         sources: Names of the sources of videos.
         min_face_px: Smallest face that was measured: side of its box in pixels of the video.
         min_bits_per_pixel: Strongest compression that was measured: bits of the video stream per pixel.
-        notes: What a reader of the rates should know.
+        notes: Remarks on how to interpret the rates.
 
     Raises:
         ValueError: If a value is invalid.
@@ -133,7 +136,7 @@ class VerdictBands:
         if len(self.weights_sha256) != 64 or not digits <= set("0123456789abcdef"):
             raise ValueError("weights_sha256 must be 64 hexadecimal digits")
         if not (_is_number(self.temperature) and self.temperature > 0 and _is_number(self.fake_bias)):
-            raise ValueError("temperature and fake_bias must be numbers, the former above 0")
+            raise ValueError("temperature must be a positive number, and fake_bias a number")
         if not (_is_number(self.face_exponent) and 1 <= self.face_exponent <= 10):
             raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
         if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
@@ -143,19 +146,19 @@ class VerdictBands:
             if bound is not None and not (_is_share(bound) and 0 < bound < 1):
                 raise ValueError(f"{name} must lie between 0 and 1, got {bound!r}")
             if (bound is None) != (getattr(self, rate) is None):
-                raise ValueError(f"{name} needs {rate}: a band without a measured rate is not used")
+                raise ValueError(f"{name} requires {rate}, because a band without a measured error rate is not used")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
         for name in ("min_face_px", "min_bits_per_pixel"):
             value = getattr(self, name)
             if value is not None and not (_is_number(value) and value >= 0):
-                raise ValueError(f"{name} must be a number of 0 or more")
+                raise ValueError(f"{name} must be a non-negative number")
         if not (_is_count(self.people) and _is_count(self.fakes)):
-            raise ValueError("people and fakes must be counts")
+            raise ValueError("people and fakes must be non-negative integers")
         for name in ("sources", "notes"):
             texts = getattr(self, name)
             if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise ValueError(f"{name} must be a list of texts")
+                raise ValueError(f"{name} must be a list of strings")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -164,7 +167,7 @@ class VerdictBands:
     @classmethod
     def from_dict(cls, content: Any) -> "VerdictBands":
         """
-        Make bands from what [`to_dict`] returned.
+        Create the bands from the result of [`to_dict`].
 
         Raises:
             ValueError: If a value is missing, unknown or invalid.
@@ -193,18 +196,24 @@ class VerdictBands:
             parts.append(f"Of {_people(rate.number)} not seen in training, {rate.count} {_were(rate.count)} called "
                          f"likely fake ({rate.interval})")  # fmt: skip
         else:
-            parts.append(f"Nothing is called likely fake: {self.people} real people are too few to limit the errors")
+            parts.append(
+                f"This checkpoint never reports likely fake, because {self.people} real people are too few "
+                "to bound the false-alarm rate"
+            )
         if self.misses is not None:
             rate = self.misses
             fakes = f"{rate.number} fake" + ("s" if rate.number != 1 else "")
             parts.append(f"of {fakes}, {rate.count} {_were(rate.count)} called likely real ({rate.interval})")
         else:
-            parts.append(f"nothing is called likely real: {self.fakes} fakes are too few to limit the errors")
+            parts.append(
+                f"this checkpoint never reports likely real, because {self.fakes} fakes are too few to "
+                "bound the miss rate"
+            )
         text = "; ".join(parts) + "."
         shares = [f"{100 * rate.count / rate.number:.0f} % of the {name}"
                   for name, rate in (("real people", self.undecided_real), ("fakes", self.undecided_fake))
                   if rate is not None]  # fmt: skip
-        text += f" Left undecided: {' and '.join(shares)}." if shares else ""
+        text += f" Undecided: {' and '.join(shares)}." if shares else ""
         return f"{text} {NOT_COVERED}" if self.low is not None else text
 
 
@@ -238,7 +247,7 @@ def read_bands(folder: Path) -> VerdictBands | None:
 
 def write_bands(bands: VerdictBands, folder: Path) -> Path:
     """
-    Write the bands beside the weights.
+    Write the bands into the folder of the weights.
 
     Args:
         bands: The bands.

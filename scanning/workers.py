@@ -21,7 +21,7 @@ from .settings import ScanSettings
 
 
 class WorkerError(WorkError):
-    """Worker processes end before they read any video; the message says what to do."""
+    """Worker processes exit before they read any video; the message says what to do."""
 
     reason = "worker"
 
@@ -30,8 +30,8 @@ def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str])
     """
     Score videos in several processes and yield each one when it is done.
 
-    If a worker dies, the videos that were being scored are scored again, each in a process of its own. A video whose
-    own process dies gets the status "unreadable".
+    If a worker dies, the videos that were being scored are scored again, each in a separate process. A video whose
+    process dies gets the status "unreadable".
 
     Args:
         plan: The plan of the scan.
@@ -39,7 +39,7 @@ def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str])
         paths: The videos.
 
     Raises:
-        WorkerError: If not even a single worker process can be started.
+        WorkerError: If no worker process can be started.
     """
     plan = replace(plan, workers=min(plan.workers, len(paths)))
     waiting = deque(paths)

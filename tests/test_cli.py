@@ -45,7 +45,7 @@ COMMANDS = {
 }
 ERRORS = [
     (UsageError("wrong."), 2, "wrong."),
-    (TargetError("x/y", "there is no folder x"), 2, "x/y: cannot be written (there is no folder x)."),
+    (TargetError("x/y", "the folder x does not exist"), 2, "x/y: cannot be written (the folder x does not exist)."),
     (WorkError("failed."), 1, "failed."),
     (OutputError("y", OSError(errno.ENOSPC, "No space left on device")), 1, "y: cannot be written (No space left"),
     (OSError(errno.ENOSPC, "No space left on device", "y"), 1, "y: No space left on device."),
@@ -268,7 +268,7 @@ def test_a_folder_of_another_architecture_is_called_what_it_is(command, tmp_path
     error = capsys.readouterr().err.splitlines()[-1]
     assert "holds a Transformers model of the type 'vit' (ViTForImageClassification)" in error
     assert str(other) in error
-    assert "deepfake-video convert and train" in error
+    assert "deepfake-video convert or train" in error
 
 
 HOSTILE = "caf\u00e9 \u4e2d \U0001f3ac" + os.fsdecode(b"\xff") + ".mp4"
@@ -364,7 +364,7 @@ def test_targets_are_checked_by_what_is_there(tmp_path, monkeypatch):
     check_folder_target(tmp_path / "new/deep")
     with pytest.raises(TargetError, match="it is a folder"):
         check_file_target(tmp_path)
-    with pytest.raises(TargetError, match=r"there is no folder .*missing"):
+    with pytest.raises(TargetError, match=r"the folder .*missing does not exist"):
         check_file_target(tmp_path / "missing/new")
     for path in (tmp_path / "file", tmp_path / "file/new"):
         with pytest.raises(TargetError, match="file is not a folder"):

@@ -14,7 +14,7 @@ From top to bottom, each module imports only modules below it:
     features, regions, batch_sources, pixels    parts of the modes
     batches          pairs of a real and a fake clip
     data             from data sets to training and validation videos
-    recipe           every choice except the data
+    recipe           every setting except the data
     crops, copies    face crops and re-encoded copies on disk
-    fakes, faults, blending, augmentation, colors    what is drawn at random
+    fakes, faults, blending, augmentation, colors    random draws for the training data
 """

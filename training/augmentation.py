@@ -31,7 +31,7 @@ class Framing:
 @dataclass(frozen=True, kw_only=True)
 class Degradation:
     """
-    A loss of quality, such as that of a shared video; the clips of a pair get the same one or one each.
+    A loss of quality, such as that of a shared video; the clips of a pair get the same degradation or different ones.
 
     Attributes:
         scale: Scale to which the clip is reduced before it is enlarged again; 1 for none.
@@ -59,7 +59,7 @@ def draw_framing(random: np.random.Generator, crop_size: int, face_share: float,
     Args:
         random: Random generator.
         crop_size: Side of the cached crops in pixels.
-        face_share: Side of the view over the side of the cached crop, without jitter.
+        face_share: Side of the view divided by the side of the cached crop, without jitter.
         jitter: Whether the view is shifted, scaled, rotated and mirrored at random.
     """
     side, center = crop_size * face_share, np.full(2, crop_size / 2)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the batches of a training come from: a data loader, or anything else that can start at a given step."""
+"""Sources of training batches: a data loader, or anything else that can start at a given step."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from .recipe import Recipe
 
 
 class BatchSource(Protocol):
-    """The batches of a training. A batch depends on its index only, so that a training can be resumed."""
+    """The batches of a training run. A batch depends only on its index, so that a run can be resumed."""
 
     def batches(self, first_step: int) -> Iterator[torch.Tensor]:
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Pairs of a real and a fake clip; a pair depends only on its index and the seed, so a training can be resumed."""
+"""Pairs of a real and a fake clip; a pair depends only on its index and the seed, so a training run can be resumed."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +27,7 @@ AFTER_ENCODING = 0.3
 
 class TrainingPairs(Dataset[torch.Tensor]):
     """
-    Pair i of a training: `(2, T, H, W, 3)` uint8, the real clip first.
+    Pair i of a training run: `(2, T, H, W, 3)` uint8, the real clip first.
 
     If the recipe has a `region_weight`, pixels have a fourth channel: how much of each pixel was altered.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The state of a training on disk: where it stands, so that it can be resumed, and the best weights so far."""
+"""The state of a training run on disk, from which it can be resumed, and the best weights so far."""
 
 import hashlib
 import json
@@ -26,13 +26,13 @@ STATE_NAME, BEST_NAME, PROGRESS_NAME = "state", "best.safetensors", "progress.js
 @dataclass
 class Progress:
     """
-    How far a training has come.
+    Progress of a training run.
 
     Attributes:
-        step: Optimiser steps that are done.
+        step: Number of optimiser steps completed.
         best: Highest validation AUC so far.
-        best_step: Step at which it was reached.
-        validations_since: Validations since then.
+        best_step: Step at which the best AUC was reached.
+        validations_since: Number of validations since the best step.
         seconds: Training time in seconds, without validation.
         finished: Whether the recipe requires no further step.
     """
@@ -47,7 +47,7 @@ class Progress:
 
 class Checkpoints:
     """
-    Stores and restores the state of a training in its folder.
+    Stores and restores the state of a training run in its folder.
 
     A state is replaced as a whole: an interruption leaves the previous one.
 
@@ -92,7 +92,7 @@ class Checkpoints:
             Progress of the restored training, or of a new one if the folder contains no state.
 
         Raises:
-            TrainingError: If the state belongs to another recipe, other data, or other initial weights.
+            TrainingError: If the state belongs to a different recipe, different data, or different initial weights.
         """
         state = self._replaced if not self._state.exists() and self._replaced.exists() else self._state
         if not (state / PROGRESS_NAME).is_file():
@@ -103,19 +103,20 @@ class Checkpoints:
         changed = [name for name in wanted if stored[name] != wanted[name] and name not in CHANGEABLE]
         if changed:
             raise TrainingError(
-                f"{self.folder}: contains a training with another recipe (different: {', '.join(changed)}); choose "
+                f"{self.folder}: contains a training run with a different recipe ({', '.join(changed)} differ); "
+                "choose "
                 "another folder."
             )
         if record.get("data", self._data) != self._data:
             raise TrainingError(
-                f"{self.folder}: contains a training on other videos, on another split of them, or on crops made by "
-                "another version of this package; choose another folder."
+                f"{self.folder}: contains a training run on different videos, a different split, or crops made by a "
+                "different version of this package; choose another folder."
             )
         if record.get("initial", self._initial) != self._initial:
             source = self._recipe.initial or "the seed"
             raise TrainingError(
-                f"{self.folder}: contains a training with other initial weights, because {source} now gives different "
-                "ones; choose another folder."
+                f"{self.folder}: contains a training run with different initial weights; {source} has changed since "
+                "it was started; choose another folder."
             )
         self._accelerator.load_state(str(state))
         return Progress(**record["progress"])
@@ -134,7 +135,7 @@ class Checkpoints:
 
 
 def read_progress(folder: Path) -> Progress:
-    """Read the progress of the training whose state is in a folder; raises `OSError` if there is none."""
+    """Read the progress of the training run stored in a folder; raises `OSError` if there is none."""
     record = json.loads((folder / STATE_NAME / PROGRESS_NAME).read_text(encoding="utf-8"))
     return Progress(**record["progress"])
 

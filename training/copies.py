@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-encoded copies of a video: rescaled and compressed like videos on social media, before faces are cut out.
 
-A codec that predicts frames from one another removes other traces than JPEG does, so a detector must see its output in
-training. Each copy of a real video also contains a self-blended version that was blended before it was encoded, as the
-fakes of a data set are.
+A codec that predicts frames from one another does not remove the same traces as JPEG compression, so a detector must
+see its output in training. Each copy of a real video also contains a self-blended version that was blended before it
+was encoded, as the fakes of a data set are.
 """
 
 import zlib
@@ -34,7 +34,7 @@ class Encoding:
 
     Attributes:
         codec: A key of [`~evaluation.encoding.CODECS`].
-        crf: Constant rate factor in the scale of the codec.
+        crf: Constant rate factor on the scale of the codec.
         scale: Scale of the encoded frames relative to the original ones.
     """
 
@@ -99,8 +99,8 @@ def make_copies(
     """
     Make copies of the main face of a video.
 
-    Copy 0 is always H.264 at CRF 40; the others are drawn at random. An original and its fakes get the same moments
-    and encodings, so that they differ by the manipulation only.
+    Copy 0 is always H.264 at CRF 40; the others are drawn at random. An original and its fakes are cut at the same
+    times and get the same encodings, so that they differ only in the manipulation.
 
     Args:
         source: Video.
@@ -109,7 +109,7 @@ def make_copies(
         landmarks: Landmarks (T, 5, 2) in pixels of the video on the frames of the track; NaN where unknown.
         count: Number of copies.
         size: Side of a crop in pixels.
-        margin: Side of a crop over the longer side of the face box.
+        margin: Side of a crop divided by the longer side of the face box.
 
     Returns:
         `copies` (count, KEPT, size, size, 3) uint8, `copy_landmarks` (count, KEPT, 5, 2) float32 in pixels of the

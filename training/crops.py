@@ -46,7 +46,8 @@ class CropSettings:
 
     Attributes:
         size: Side of a crop in pixels.
-        margin: Side of a crop over the side of the face box; larger than that of a network if the view is augmented.
+        margin: Side of a crop divided by the side of the face box; larger than that of a network if the view is
+            augmented.
         num_frames: Number of frames of each video.
         burst_length: Number of consecutive frames among them; 1 spaces all of them evenly.
         search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
@@ -120,7 +121,7 @@ def cache_crops(
     Args:
         samples: Videos or face images.
         settings: Settings of the crops.
-        folder: Folder of the cache; several trainings may share it.
+        folder: Folder of the cache; several training runs may share it.
         workers: Processes that decode videos and detect faces.
 
     Yields:

@@ -43,7 +43,7 @@ def open_data(
         validation_roots: Data sets for validation. If there are any, nothing is held out of `roots`.
         share: Share of the identity groups that is held out.
         seed: Seed of the choice of the held-out groups.
-        on_note: Called with a sentence for each kind of files that are skipped or missing.
+        on_note: Called with a sentence for each kind of file that is skipped or missing.
 
     Returns:
         Training samples and validation samples.
@@ -69,8 +69,8 @@ def open_data(
     if shared := people_in_common(train, validation):
         listed = ", ".join(shared[:MAX_LISTED])
         raise TrainingError(
-            f"{len(shared)} identities are in both training and validation ({listed}), so the validation would "
-            "measure how well faces are memorised. Use data sets, splits or validation data that separate them."
+            f"{len(shared)} identities are in both training and validation ({listed}), so validation would measure "
+            "how well the model memorises faces. Use data sets, splits or validation data that separate them."
         )
     if {sample.is_fake for sample in validation} != {False, True}:
         raise TrainingError("the validation needs both real and fake videos; add some with --validation-data.")
@@ -82,7 +82,7 @@ def open_data(
 def _missing_note(benchmark: Benchmark) -> list[str]:
     if not benchmark.missing:
         return []
-    return [f"{len(benchmark.missing)} of the listed videos are missing, the first is {benchmark.missing[0]}"]
+    return [f"missing files: {len(benchmark.missing)} of the listed videos, for example {benchmark.missing[0]}"]
 
 
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
@@ -95,9 +95,9 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
         return samples, []
     if unknown := [sample for sample in samples if not sample.identities]:
         raise TrainingError(
-            f"{benchmark.root}: gives no identity for {len(unknown)} of its {len(samples)} videos, so no person can "
-            "be held out. Give other data with --validation-data, or list the videos in a CSV file path,label,group "
-            "with the person as the group."
+            f"{benchmark.root}: no identity is known for {len(unknown)} of the {len(samples)} videos, so no person "
+            "can be held out. Give other data with --validation-data, or list the videos in a CSV file with the "
+            "columns path,label,group, where group identifies the person."
         )
     groups = identity_groups(samples)
     if len(groups) < 2:
@@ -144,5 +144,5 @@ def load_videos(
             f"{len(failures)} of {len(samples)} videos have no face crops; the first: {failures[0]}"
         )
     if {video.sample.is_fake for video in videos} != {sample.is_fake for sample in samples}:
-        raise TrainingFailedError(f"no video of one label has face crops; the first without: {failures[0]}")
+        raise TrainingFailedError(f"all videos of one label lack face crops; the first one: {failures[0]}")
     return videos

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors of a training: the request is not possible, or the training failed after it had started."""
+"""Errors in training: the request is not possible, or the training run failed after it had started."""
 
 from ..common.errors import UsageError, WorkError
 
@@ -9,4 +9,4 @@ class TrainingError(UsageError):
 
 
 class TrainingFailedError(WorkError):
-    """A training has started and cannot continue. The message states the reason and what to change."""
+    """A training run has started and cannot continue. The message states the reason and what to change."""

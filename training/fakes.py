@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The kinds of fakes that a recipe can ask for, and how those that are made from real clips are made."""
+"""The kinds of fakes that a recipe can request, and the functions that make fakes from real clips."""
 
 from collections.abc import Callable
 from typing import TypeAlias
@@ -36,5 +36,5 @@ FAKE_MAKERS: dict[str, FakeMaker] = {SELF_BLENDED: _self_blend, FAULTY: _add_fau
 
 
 def fake_kinds() -> tuple[str, ...]:
-    """The names that `fakes` of a recipe accepts: the kinds that are made, and the fakes of the data set."""
+    """Return the names that the recipe field `fakes` accepts: the generated kinds, and the fakes of the data set."""
     return (MANIPULATED, *FAKE_MAKERS)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Temporal faults, the traces that manipulations leave over time, applied to real clips."""
+"""Temporal artifacts, as manipulations leave them over time, applied to real clips."""
 
 from dataclasses import replace
 
@@ -42,7 +42,8 @@ def stall(
     Args:
         frames: Frames (T, S, S, 3) uint8.
         random: Random generator.
-        skips: Drop the span, and repeat the last frame at the end of the clip; otherwise the span is frozen.
+        skips: Whether to drop the span and repeat the last frame at the end of the clip; otherwise, the span is
+            frozen.
         shares: Smallest and largest share of the clip.
 
     Returns:

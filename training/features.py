@@ -27,7 +27,7 @@ FEATURES_NAME = "features.safetensors"
 
 class FeaturePairs(Dataset[torch.Tensor]):
     """
-    Pair i of a training as frame features: `(2, T, num_features)` float32, the real clip first.
+    Pair i of a training run as frame features: `(2, T, num_features)` float32, the real clip first.
 
     There are `recipe.feature_pairs` different pairs. Each epoch uses all of them, in a new order and with new jitter.
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The training loop: optimise, average the weights, validate, keep the best, and resume where it was stopped."""
+"""The training loop: optimise, average the weights, validate, keep the best, and resume from the last stored state."""
 
 import math
 import time
@@ -31,13 +31,13 @@ _MAX_GRADIENT_NORM = 5.0
 
 
 @dataclass(frozen=True)
-class Outcome:
+class TrainingOutcome:
     """
-    The result of a finished training.
+    The result of a finished training run.
 
     Attributes:
         network: Network with the best weights, on the CPU.
-        progress: How the training went.
+        progress: Final progress of the training run.
         probabilities: Fake probabilities (N,) of the validation videos, followed by those of their re-encoded copies
             if the recipe makes any.
         is_fake: Labels (N,) bool.
@@ -61,9 +61,9 @@ def train_network(
     workers: int = 1,
     stop_after: int | None = None,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
-) -> Outcome | None:
+) -> TrainingOutcome | None:
     """
-    Train a network, or resume the training whose state is in `folder`.
+    Train a network, or resume the training run whose state is in `folder`.
 
     Args:
         network: Network with its initial weights.
@@ -81,7 +81,8 @@ def train_network(
         The outcome, or `None` if `stop_after` ended the training early.
 
     Raises:
-        TrainingError: If the folder contains another training, or `batch_pairs` does not fit the number of processes.
+        TrainingError: If the folder contains a different training run, or `batch_pairs` does not fit the number of
+            processes.
         TrainingFailedError: If the loss is not finite.
     """
     accelerator = Accelerator(
@@ -104,7 +105,7 @@ def train_network(
 
 class TrainingLoop:
     """
-    A training as [`train_network`] runs it.
+    The training loop that [`train_network`] runs.
 
     Args:
         accelerator: Accelerator of the training.
@@ -154,7 +155,7 @@ class TrainingLoop:
         Restore the state in the folder of the training, if there is one.
 
         Raises:
-            TrainingError: If it belongs to another training.
+            TrainingError: If the state belongs to a different training run.
         """
         self.progress = self.checkpoints.restore()
         if self.progress.step:
@@ -164,9 +165,9 @@ class TrainingLoop:
 
     def run(
         self, source: BatchSource, validation_videos: Sequence[Video], *, stop_after: int | None = None
-    ) -> Outcome | None:
+    ) -> TrainingOutcome | None:
         """
-        Train until the recipe is done.
+        Train for the number of steps in the recipe, or until early stopping.
 
         Args:
             source: Source of the batches.
@@ -267,11 +268,11 @@ class TrainingLoop:
         network, device = self.averaged_network, self.accelerator.device
         return score_with_copies(network, videos, self.recipe, self.mode.processor, device, known=self._known)
 
-    def _finish(self, videos: Sequence[Video]) -> Outcome:
+    def _finish(self, videos: Sequence[Video]) -> TrainingOutcome:
         network, weights = self.averaged_network, self.checkpoints.load_best()
         for name, initial in self._initial.items():
             if initial.is_floating_point():
                 weights[name] = torch.lerp(weights[name], initial, self.recipe.initial_share)
         network.load_state_dict(weights)
         probabilities, is_fake = join(self._score(videos))
-        return Outcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)
+        return TrainingOutcome(network.eval().to("cpu"), self.progress, probabilities, is_fake)

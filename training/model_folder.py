@@ -21,21 +21,21 @@ from ..hub.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
 from ..version import __version__
 from .data import Video
-from .loop import Outcome
+from .loop import TrainingOutcome
 from .recipe import Recipe
 from .trained_card import write_model_card
 
 
 def save_model(
-    outcome: Outcome, recipe: Recipe, sides: Sequence[Sequence[Video]], folder: Path
+    outcome: TrainingOutcome, recipe: Recipe, sides: Sequence[Sequence[Video]], folder: Path
 ) -> dict[str, Estimate]:
     """
     Calibrate a network on the validation videos and write its model folder.
 
     Args:
-        outcome: Outcome of the training.
+        outcome: TrainingOutcome of the training.
         recipe: Recipe of the training.
-        sides: Training videos and validation videos.
+        sides: Training videos and validation videos, in this order.
         folder: Model folder; an existing one is replaced as a whole.
 
     Returns:
@@ -64,7 +64,7 @@ def count_groups(videos: Sequence[Video]) -> Counter[str]:
 
 
 def _make_record(
-    outcome: Outcome,
+    outcome: TrainingOutcome,
     recipe: Recipe,
     sides: Sequence[Sequence[Video]],
     estimates: dict[str, Estimate],

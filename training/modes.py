@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-The training modes: what a network is trained on, and its loss.
+The training modes, which determine the inputs of a network and its loss.
 
 | mode            | chosen by       | batch                          | loss                                        |
 |-----------------|-----------------|--------------------------------|---------------------------------------------|
@@ -94,7 +94,7 @@ class ClipMode:
         Compute the loss.
 
         Args:
-            module: What `wrap` returned, as accelerate prepared it.
+            module: Module returned by `wrap`, after preparation by accelerate.
             inputs: Inputs of one batch.
         """
         return self._classification_loss(module(inputs.values).logits, inputs.labels)

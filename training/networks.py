@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The network at the start of a training, with its initial weights."""
+"""Create the network with its initial weights."""
 
 import json
 from collections.abc import Mapping
@@ -43,8 +43,8 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
             is_whole = _load_initial(network, Path(recipe.initial))
     if recipe.initial_share and not is_whole:
         raise TrainingError(
-            f"{recipe.initial}: contains a part of this network only, but initial_share requires the whole network, "
-            "because the remaining weights are random."
+            f"{recipe.initial}: contains only part of this network, but initial_share requires all weights, because "
+            "the missing ones would be random."
         )
     if recipe.trains == "head":
         reads_scores = isinstance(network.base_model.temporal_encoder.frame_classifier, nn.Linear)
@@ -68,7 +68,7 @@ def set_training_mode(network: DeepfakeForVideoClassification, recipe: Recipe) -
 
 
 def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
-    """Load the initial weights; returns whether they are those of the whole network, and not of its backbone only."""
+    """Load the initial weights; return True if they cover the whole network, False if only its backbone."""
     if not path.is_dir():
         _load_backbone(network, read_checkpoint(path).tensors, path)
         return False
@@ -100,7 +100,7 @@ def _load_frame_classifier(scorer: nn.Linear, weights: Mapping[str, torch.Tensor
     taken = {name: weights.get(f"classifier.out_proj.{name}") for name in ("weight", "bias")}
     if any(tensor is None or tensor.shape != getattr(scorer, name).shape for name, tensor in taken.items()):
         raise TrainingError(
-            f"{path}: is not a frame classifier with a single linear layer over {scorer.in_features} features, which "
+            f"{path}: not a frame classifier with a single linear layer over {scorer.in_features} features, which "
             "this network requires."
         )
     scorer.load_state_dict(taken)
@@ -127,7 +127,7 @@ def _load_backbone(network: DeepfakePreTrainedModel, weights: Mapping[str, torch
     wrong = [key for key, tensor in loaded.items() if tensor.shape != own[key].shape]
     if wrong:
         raise TrainingError(
-            f"{path}: contains the weights of another network: {names[wrong[0]]} has the shape "
+            f"{path}: contains the weights of a different network: {names[wrong[0]]} has the shape "
             f"{tuple(loaded[wrong[0]].shape)}, expected {tuple(own[wrong[0]].shape)}."
         )
     backbone.load_state_dict(loaded, strict=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The optimiser and learning rate schedule of a training."""
+"""The optimiser and the learning-rate schedule."""
 
 import math
 

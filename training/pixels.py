@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From uint8 clips of face crops to the input of a network, and to frame features."""
+"""Convert uint8 clips of face crops to network inputs and to frame features."""
 
 import torch
 
@@ -9,7 +9,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification
 
 def to_pixel_values(frames: torch.Tensor, processor: DeepfakeVideoProcessor) -> torch.Tensor:
     """
-    Normalise clips as a processor does, on the device on which they are.
+    Normalise clips as a processor does, on their current device.
 
     Args:
         frames: Clips (B, T, H, W, 3), uint8 RGB, of the input size of the network.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What goes into [`train`] and what comes out: the plan, the listener, and the result."""
+"""The interface of [`train`]: the plan, the listener and the result."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,11 +22,11 @@ class TrainingPlan:
 
     Attributes:
         data: Data sets for training, in any layout that `deepfake-video evaluate` reads.
-        recipe: What is trained, and how; see [`Recipe.read`].
-        output: Folder of the log, the state and, in `model`, the trained model. A training whose state is there is
-            resumed.
+        recipe: Recipe of the training run; see [`Recipe.read`].
+        output: Folder of the log, the state and, in `model`, the trained model. If the folder contains the state of a
+            training run, the run is resumed.
         validation_data: Data sets for validation. If empty, a share of the identities in `data` is held out.
-        cache: Folder of the face crops, which several trainings may share; `output/crops` by default.
+        cache: Folder of the face crops, which several training runs may share; `output/crops` by default.
         device: "auto", or "cpu" to use no GPU.
         precision: Mixed precision of accelerate.
         workers: Processes that cut out faces and draw training pairs; 0 does both in this process.
@@ -87,16 +87,16 @@ class TrainingPlan:
 
 
 class TrainingListener:
-    """Receives the messages of a training. The methods do nothing; override those that are of interest."""
+    """Receives the messages of a training run. The methods do nothing by default; override the ones you need."""
 
     def note(self, text: str) -> None:
-        """A sentence about the data, such as the number of videos."""
+        """Called with a sentence about the data, such as the number of videos."""
 
     def skipped(self, reason: str) -> None:
-        """A video is left out."""
+        """Called when a video is skipped."""
 
     def logged(self, record: Mapping[str, Any]) -> None:
-        """A record was appended to the log."""
+        """Called when a record is appended to the log."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,7 +107,7 @@ class TrainingResult:
     Attributes:
         output: Folder of the training.
         model: Folder of the trained model; `None` if `stop_after` ended the call early.
-        steps: Number of optimiser steps that are done.
+        steps: Number of optimiser steps completed.
         best_step: Step whose weights were kept.
         metrics: Metrics on the validation videos by name, with 95 % intervals; empty if the training is not finished,
             and in all processes but the first.

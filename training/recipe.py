@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The recipe of a training: every choice except the data, in one JSON file."""
+"""The recipe of a training run: every setting except the data, in one JSON file."""
 
 import difflib
 import json
@@ -37,7 +37,7 @@ _AT_LEAST_ONE = (
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
     """
-    What is trained, and how.
+    All settings of a training run except the data.
 
     Attributes:
         preset: Name of a preset of [`DeepfakeConfig`].
@@ -50,7 +50,7 @@ class Recipe:
             Equal shares often generalise better to other data than either alone (Wortsman et al., 2022,
             https://arxiv.org/abs/2109.01903).
         trains: `"all"`, or `"head"` to freeze the backbone with its batch statistics and train the remaining layers:
-            the second stage of a two-stage training, whose first stage is the frame classifier named by `initial`.
+            the second stage of two-stage training, whose first stage is the frame classifier given in `initial`.
         keeps_statistics: Freeze the running statistics of the batch norms while their weights are trained. Useful if
             batches mix still images with video frames, whose statistics differ.
         feature_pairs: Number of pairs whose frame features are computed once and reused in every epoch; requires
@@ -61,17 +61,17 @@ class Recipe:
             "faulty" (real clips with temporal faults).
         region_weight: Weight of the loss of an auxiliary head, used in training only, that predicts the altered region
             of each frame. 0 trains without it.
-        clip_frames: Frames of a training clip, taken from consecutive cached frames.
-        cached_frames: Frames that are cached of each video.
+        clip_frames: Number of frames per training clip, taken from consecutive cached frames.
+        cached_frames: Number of frames cached per video.
         burst_length: Number of consecutive video frames among the cached ones; 1 spaces all of them evenly.
         crop_size: Side of the cached crops in pixels.
         crop_margin: Side of the cached crops relative to the face box; larger than the margin of the network, so that
             augmentation can shift and scale the view.
         search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
-        copies: Number of re-encoded copies that are cached of each video.
-        copy_share: Share of the self-blended and manipulated pairs that is drawn from these copies.
+        copies: Number of re-encoded copies cached per video.
+        copy_share: Fraction of the self-blended and manipulated pairs that is drawn from these copies.
         augment: Augment the clips: framing, mirroring and degradation.
-        batch_pairs: Pairs of a real and a fake clip in a batch.
+        batch_pairs: Number of pairs (a real and a fake clip) per batch.
         accumulation: Batches per optimiser step.
         steps: Number of optimiser steps.
         learning_rate: Peak learning rate, reached after `warmup_steps` and followed by a cosine decay to 0.
@@ -83,10 +83,11 @@ class Recipe:
         patience: Number of validations without improvement after which the training stops early.
         validation_share: Share of the identity groups that is held out of data sets without a validation split.
         seed: Seed of the initial weights and of every random draw, except for the held-out groups.
-        split_seed: Seed of the choice of the held-out identity groups; two stages of one training must share it.
+        split_seed: Seed of the choice of the held-out identity groups; both stages of two-stage training must use the
+            same value.
 
     Raises:
-        TrainingError: If a value is of the wrong type or out of range, or two choices contradict each other.
+        TrainingError: If a value is of the wrong type or out of range, or two settings contradict each other.
 
     Example:
 
@@ -149,7 +150,7 @@ class Recipe:
         shares = list(self.fakes.values())
         _require(
             all(_is_number(share) and share >= 0 for share in shares) and any(shares),
-            "fakes must contain a share above 0 and no negative one.",
+            "fakes must have at least one positive value and no negative values.",
         )
         without_region = [kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION]
         _require(
@@ -170,13 +171,13 @@ class Recipe:
         _require(self.initial_share < 1, f"initial_share must be below 1, got {self.initial_share}.")
         _require(
             not self.initial_share or self.initial is not None,
-            "initial_share requires initial, the weights of which it keeps a share.",
+            "initial_share requires initial, because it averages with those weights.",
         )
 
     def _check_copies(self) -> None:
         _require(
             0 <= self.copy_share <= 1 and bool(self.copies) == bool(self.copy_share),
-            "copies and copy_share go together; copy_share must be above 0 and at most 1.",
+            "copies and copy_share must be set together; copy_share must be above 0 and at most 1.",
         )
         _require(
             not self.copies or self.clip_frames == 1,
@@ -223,7 +224,7 @@ class Recipe:
 
     def check_model(self) -> None:
         """
-        Check before the data are prepared that the network and its processor can be created.
+        Check that the network and its processor can be created, before the data are prepared.
 
         Raises:
             TrainingError: If a field of the network or processor is invalid, or the initial weights do not exist.
@@ -239,7 +240,7 @@ class Recipe:
 
     @property
     def num_pairs(self) -> int:
-        """Number of pairs in a whole training."""
+        """Total number of pairs in a training run."""
         return self.steps * self.accumulation * self.batch_pairs
 
     def make_config(self) -> DeepfakeConfig:
@@ -262,7 +263,7 @@ class Recipe:
         return self.make_processor().face_margin / self.crop_margin, self.make_config().image_size
 
     def crop_settings(self) -> CropSettings:
-        """Settings of the face crops that are cached of each video."""
+        """Settings of the face crops that are cached for each video."""
         return CropSettings(
             size=self.crop_size,
             margin=self.crop_margin,

@@ -2,7 +2,8 @@
 """An auxiliary head, used in training only, that predicts the altered region of each frame.
 
 A map per frame carries more information than one label per clip, which helps where few pairs are available. Many
-methods supervise a mask beside the label, such as Li et al. 2020, "Face X-ray", https://arxiv.org/abs/1912.13458.
+methods supervise a mask in addition to the label, such as Li et al. 2020, "Face X-ray",
+https://arxiv.org/abs/1912.13458.
 """
 
 import torch

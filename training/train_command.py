@@ -18,7 +18,7 @@ from ..hub.push import PushPlan, check_repo_id, push
 if TYPE_CHECKING:
     from .plan import TrainingListener, TrainingPlan
 
-DESCRIPTION = "Train a detector by a recipe, on data sets in their published layout or on real faces only."
+DESCRIPTION = "Train a detector from a recipe, on data sets in their original layout or on real faces only."
 EXAMPLES = """\
 examples:
   deepfake-video train FaceForensics++ --recipe frames --output run1
@@ -27,7 +27,7 @@ examples:
       --output run3
   accelerate launch -m deepfake_video train FaceForensics++ --recipe frames --output run4     several GPUs
 
-To resume a training that was stopped, run the same command again. The model folder is OUTPUT/model.
+To resume a training run that was stopped, run the same command again. The model folder is OUTPUT/model.
 """
 _HINT = "run the same command to resume from the last validation."
 
@@ -60,10 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="change a field of the recipe; the value is JSON or a plain string",
     )
     parser.add_argument(
-        "--output", required=True, type=Path, metavar="FOLDER", help="folder of the log, state and model"
+        "--output", required=True, type=Path, metavar="FOLDER", help="folder for the log, the state and the model"
     )
     parser.add_argument(
-        "--cache", type=Path, metavar="FOLDER", help="folder of the face crops (default: OUTPUT/crops)"
+        "--cache", type=Path, metavar="FOLDER", help="folder for cached face crops (default: OUTPUT/crops)"
     )
     parser.add_argument("--device", choices=["auto", "cpu"], default="auto", help="cpu: do not use a GPU")
     parser.add_argument(
@@ -131,13 +131,13 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
     Parse the values of `--set`.
 
     Args:
-        changes: Texts NAME=VALUE, whose value is JSON or a plain string.
+        changes: Strings of the form NAME=VALUE, where VALUE is JSON or a plain string.
 
     Returns:
         Values by name.
 
     Raises:
-        UsageError: If a text is not of this form.
+        UsageError: If a string does not have this form.
     """
     values: dict[str, Any] = {}
     for change in changes:
@@ -155,14 +155,14 @@ def _make_listener(*, quiet: bool) -> "TrainingListener":
     from .plan import TrainingListener
 
     class Printer(TrainingListener):
-        """Prints what happens; reasons why videos are left out are printed even if quiet."""
+        """Prints progress; the reasons why videos are skipped are printed even in quiet mode."""
 
         def note(self, text: str) -> None:
             if not quiet:
                 print(printable(text), file=sys.stderr)
 
         def skipped(self, reason: str) -> None:
-            print(f"left out: {printable(reason)}", file=sys.stderr)
+            print(f"skipped: {printable(reason)}", file=sys.stderr)
 
         def logged(self, record: Mapping[str, Any]) -> None:
             if not quiet:

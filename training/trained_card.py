@@ -49,14 +49,16 @@ def write_model_card(
         "## Data\n\n"
         + _list("Trained on", record["training_data"])
         + "\n\n"
-        + _list("Validated on, with no identity in both as far as the data name identities", record["validation_data"])
-        + "\n\nThe licence of these data applies to the weights: state it here before you publish them.",
+        + _list("Validated on (no identity is in both, as far as the data identify people)", record["validation_data"])
+        + "\n\nThe licences of these data may restrict the use of the weights; state them here before you publish "
+        "the weights.",
         *_licence(record, licence, terms),
         f"## Training\n\n{record['steps']} steps, {record['seconds']} s, best at step {record['best_step']}; the "
         f"complete recipe:\n\n```json\n{json.dumps(record['recipe'], indent=2)}\n```",
         "## Metrics\n\nMeasured on the validation videos, by which the best step and the calibration were chosen "
         f"(temperature {config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}). They are optimistic "
-        "and no estimate for other data. The intervals are 95 % bootstrap intervals over videos.\n\n"
+        "and do not estimate the performance on other data. The intervals are 95 % bootstrap confidence intervals "
+        "over videos.\n\n"
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
@@ -74,12 +76,15 @@ def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: S
     initial = record["recipe"]["initial"]
     return [
         f"## Licence\n\nThese weights were trained from those of {initial}, whose terms{said} apply to them too"
-        f"{where}. The data above may add terms of their own."
+        f"{where}. The data above may impose additional terms."
     ]
 
 
 def _list(title: str, groups: dict[str, int]) -> str:
-    return f"{title}:\n\n" + "\n".join(f"- {name}: {count} videos or images" for name, count in sorted(groups.items()))
+    return f"{title}:\n\n" + "\n".join(
+        f"- {name}: {count} {'video or image' if count == 1 else 'videos or images'}"
+        for name, count in sorted(groups.items())
+    )
 
 
 def _number(value: float | None) -> str:

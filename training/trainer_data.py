@@ -26,7 +26,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
 
     Args:
         samples: Labelled videos or face images.
-        processor: Processor of the network, which decides about frames, crops and normalisation.
+        processor: Processor of the network, which determines frames, crops and normalisation.
         cache: Folder of the face crops; several data sets may share it.
         workers: Processes that decode videos and detect faces; 0 does both in this process.
         transform: Augmentation of a clip: frames (T, S, S, 3) uint8 to frames of the same shape.

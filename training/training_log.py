@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The log of a training: one JSON object per line."""
+"""The log of a training run: one JSON object per line."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -14,7 +14,7 @@ LOG_NAME = "log.jsonl"
 
 class TrainingLog:
     """
-    Appends records to the log of a training.
+    Appends records to the log of a training run.
 
     Args:
         folder: Folder of the training.
@@ -33,7 +33,7 @@ class TrainingLog:
             self._on_record(record)
 
     def truncate(self, step: int) -> None:
-        """Remove the records after a step; a training that is resumed there writes them again."""
+        """Remove the records after a step; a run that is resumed at this step writes them again."""
         if self._is_writer and self._path.is_file():
             lines = self._path.read_text(encoding="utf-8").splitlines()
             kept = [line for line in lines if json.loads(line)["step"] <= step]
@@ -41,6 +41,6 @@ class TrainingLog:
 
 
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """Read the records of the log in the folder of a training."""
+    """Read the log records in the folder of a training run."""
     for line in (folder / LOG_NAME).read_text(encoding="utf-8").splitlines():
         yield json.loads(line)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A training from the plan to the model folder."""
+"""Run a training plan and write the model folder."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,21 +17,21 @@ from .plan import TrainingListener, TrainingPlan, TrainingResult
 
 def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> TrainingResult:
     """
-    Train a model, or resume a training, and save the calibrated model.
+    Train a model, or resume a training run, and save the calibrated model.
 
     The videos are decoded and searched for faces once; this takes most of the time of the first call. All data and
     weights are checked before that. With several processes (`accelerate launch`), each of them calls this function.
 
     Args:
-        plan: What is trained, on what, and where the result is saved.
+        plan: Recipe, data and output folder.
         listener: Receives the messages of the training.
 
     Returns:
-        The model folder and its metrics on the validation videos; or, after `plan.stop_after` steps, how far the
-        training has come.
+        The model folder and its metrics on the validation videos; or, after `plan.stop_after` steps, the progress so
+        far.
 
     Raises:
-        UsageError: If the training that was asked for is not possible: invalid initial weights, data or folders.
+        UsageError: If the requested training is not possible: invalid initial weights, data or folders.
         TrainingFailedError: If the training cannot continue, for example because its loss is not finite.
         OSError: If files cannot be read or written.
 
@@ -72,7 +72,7 @@ def _train_in(
 ) -> TrainingResult:
     settings = plan.recipe.crop_settings()
     # The first process fills the cache, and the others read it.
-    with group.first_alone():
+    with group.main_process_first():
         training_videos, validation_videos = (
             load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
         )

@@ -27,7 +27,7 @@ Scores: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | None = None) -> torch.Tensor:
     """
-    The clip on which a video is validated: frames that are evenly spaced over it, or its first bursts.
+    Return the clip of a video that is used for validation: evenly spaced frames, or its first bursts.
 
     Args:
         video: Video with its cached crops.

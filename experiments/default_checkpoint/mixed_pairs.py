@@ -44,7 +44,7 @@ def make_recipe(*, size: int, pairs: int, steps: int, **changes: object) -> Reci
 
 class MixedPairs(Dataset[torch.Tensor]):
     """
-    Pair i of a training: (2, S, S, 3) uint8, the real crop first. A pair depends only on its index and the seed.
+    Pair i of a training run: (2, S, S, 3) uint8, the real crop first. A pair depends only on its index and the seed.
 
     Args:
         videos: Training videos with their cached crops.

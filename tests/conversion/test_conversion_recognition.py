@@ -350,4 +350,4 @@ class TestDiagnosis:
         assert "A DIFFERENT FUNCTION" in self.said("A resnext50-lstm", as_sequence=True)
 
     def test_missing_normalisation_is_told(self) -> None:
-        assert "not normalized" in self.said("B with attention", fake_index=1)
+        assert "not normalised" in self.said("B with attention", fake_index=1)

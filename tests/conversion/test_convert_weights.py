@@ -140,7 +140,7 @@ class TestParityCheck:
             return tensors
 
         monkeypatch.setattr(converting, "convert_tensors", swapped)
-        with pytest.raises(ConversionError, match="computes something else") as caught:
+        with pytest.raises(ConversionError, match="computes something different") as caught:
             convert_file(files[C], tmp_path / "out", CASES[C].flags)
         assert caught.value.reason == "parity"
         assert not list(tmp_path.iterdir())

@@ -115,7 +115,7 @@ def test_without_a_validation_split_half_of_the_people_calibrate(tmp_path, seed)
 
 def test_calibrating_on_what_is_evaluated_is_refused(tmp_path):
     benchmark = open_benchmark(trees.make_faceforensics(tmp_path))
-    with pytest.raises(EvaluationError, match="no video is evaluated by what was fitted to it"):
+    with pytest.raises(EvaluationError, match="no video is evaluated with a calibration that was fitted to it"):
         hold_out(benchmark, "test", "test", seed=0)
 
 

@@ -114,7 +114,7 @@ def test_mean_and_deviation_over_seeds_are_those_of_the_values():
 
 def test_runs_on_other_videos_have_no_mean():
     is_fake, first, _ = draw()
-    with pytest.raises(EvaluationError, match="not in all runs"):
+    with pytest.raises(EvaluationError, match="missing from a run"):
         average_seeds([result(scores(is_fake, first)), result(scores(is_fake, first)[:-1])])
     with pytest.raises(EvaluationError, match="at least two"):
         average_seeds([result(scores(is_fake, first))])

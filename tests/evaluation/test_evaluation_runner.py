@@ -18,7 +18,7 @@ from PIL import Image
 from deepfake_video.cli import main
 from deepfake_video.common.processes import ProcessGroup
 from deepfake_video.evaluation import runner
-from deepfake_video.evaluation.judge import Judge
+from deepfake_video.evaluation.frame_scorer import FrameScorer
 from deepfake_video.evaluation.sample_reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
@@ -69,8 +69,8 @@ def as_sample(path: Path) -> Sample:
 def test_a_video_has_the_score_that_predict_gives_it(tmp_path):
     path = write_sample_video(tmp_path / "a.mp4", num_frames=12)
     model = trees.save_model(tmp_path / "model", 3, do_crop_faces=True)
-    judge = Judge([model], device="cpu")
-    found = judge.judge_frames(read_sample(as_sample(path), judge.processors, judge.settings)).result
+    scorer = FrameScorer([model], device="cpu")
+    found = scorer.score_frames(read_sample(as_sample(path), scorer.processors, scorer.settings)).result
     assert found.fake_probability == Detector([model], device="cpu").score(path).fake_probability
     assert found.face_coverage is not None
 
@@ -80,48 +80,48 @@ def test_scores_differ_between_videos(reference):
 
 
 def test_frames_say_what_the_network_says_of_them(data, models):
-    judge = Judge([models[0]], device="cpu")
-    video = read_video(data / "real/0.mp4", judge.processors, judge.settings)
-    judgement = judge.judge_frames(video)
-    [clip], model = video.clips[0], judge.models[0]
+    scorer = FrameScorer([models[0]], device="cpu")
+    video = read_video(data / "real/0.mp4", scorer.processors, scorer.settings)
+    scored = scorer.score_frames(video)
+    [clip], model = video.clips[0], scorer.models[0]
     inputs = model.processor(
         clip.frames, do_sample_frames=False, input_data_format="channels_last", return_tensors="pt"
     )
     with torch.inference_mode():
         expected = model.network(**inputs).frame_logits.softmax(-1)[0, :, model.fake_index]
-    assert judgement.frame_indices == clip.frame_indices.tolist()
-    np.testing.assert_allclose(judgement.frame_probabilities, expected, atol=1e-6)
+    assert scored.frame_indices == clip.frame_indices.tolist()
+    np.testing.assert_allclose(scored.frame_probabilities, expected, atol=1e-6)
 
 
 def test_frames_of_a_list_of_images_are_spread_from_the_first_to_the_last(tmp_path, models):
     images = tuple(trees.put_images(tmp_path / "frames", 11))
-    judge = Judge([models[0]], device="cpu")
+    scorer = FrameScorer([models[0]], device="cpu")
     sample = Sample(key="a", path=tmp_path, is_fake=False, dataset="d", images=images)
-    judgement = judge.judge_frames(read_sample(sample, judge.processors, judge.settings))
-    assert judgement.frame_indices == [0, 3, 6, 10]
+    scored = scorer.score_frames(read_sample(sample, scorer.processors, scorer.settings))
+    assert scored.frame_indices == [0, 3, 6, 10]
 
 
 def test_a_frame_that_fills_up_a_short_video_counts_once(tmp_path, models):
-    judge = Judge([models[0]], device="cpu")
+    scorer = FrameScorer([models[0]], device="cpu")
     sample = Sample(
         key="a", path=tmp_path, is_fake=False, dataset="d", images=tuple(trees.put_images(tmp_path / "frames", 2))
     )
-    judgement = judge.judge_frames(read_sample(sample, judge.processors, judge.settings))
-    assert (judgement.frame_indices, len(judgement.frame_probabilities)) == ([0, 1], 2)
-    assert sum(judgement.frame_weights) == pytest.approx(1)
+    scored = scorer.score_frames(read_sample(sample, scorer.processors, scorer.settings))
+    assert (scored.frame_indices, len(scored.frame_probabilities)) == ([0, 1], 2)
+    assert sum(scored.frame_weights) == pytest.approx(1)
 
 
 def test_the_score_of_a_short_video_follows_from_its_frames_and_their_weights(tmp_path):
     choices = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024, "frame_aggregation": "mean-logit"}
-    judge = Judge([save_tiny_model(tmp_path / "model", temperature=1.7, **choices)], device="cpu")
+    scorer = FrameScorer([save_tiny_model(tmp_path / "model", temperature=1.7, **choices)], device="cpu")
     images = tuple(trees.put_images(tmp_path / "frames", 3))
     sample = Sample(key="a", path=tmp_path, is_fake=False, dataset="d", images=images)
-    settings = replace(judge.settings, faces="none")
-    judgement = judge.judge_frames(read_sample(sample, judge.processors, settings))
-    p, w = np.array(judgement.frame_probabilities), np.array(judgement.frame_weights)
+    settings = replace(scorer.settings, faces="none")
+    scored = scorer.score_frames(read_sample(sample, scorer.processors, settings))
+    p, w = np.array(scored.frame_probabilities), np.array(scored.frame_weights)
     assert sorted(w) == [0.25, 0.25, 0.5]
     margin = (w * np.log(p / (1 - p))).sum()
-    assert judgement.result.fake_probability == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-6)
+    assert scored.result.fake_probability == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-6)
 
 
 def test_faces_are_not_searched_in_face_images(capsys, tmp_path):
@@ -134,13 +134,13 @@ def test_faces_are_not_searched_in_face_images(capsys, tmp_path):
 @pytest.mark.parametrize("ensemble", ["probabilities", "logits"])
 def test_an_ensemble_averages_what_it_says(data, models, ensemble):
     path = data / "fake/2.mp4"
-    judges = [Judge([model], device="cpu") for model in models]
+    scorers = [FrameScorer([model], device="cpu") for model in models]
     alone = [
-        judge.judge_frames(read_video(path, judge.processors, judge.settings)).result.fake_probability
-        for judge in judges
+        scorer.score_frames(read_video(path, scorer.processors, scorer.settings)).result.fake_probability
+        for scorer in scorers
     ]
-    both = Judge(models, device="cpu", ensemble=ensemble)
-    found = both.judge_frames(read_video(path, both.processors, both.settings)).result.fake_probability
+    both = FrameScorer(models, device="cpu", ensemble=ensemble)
+    found = both.score_frames(read_video(path, both.processors, both.settings)).result.fake_probability
     odds = np.log(np.array(alone) / (1 - np.array(alone)))
     expected = np.mean(alone) if ensemble == "probabilities" else 1 / (1 + np.exp(-odds.mean()))
     assert found == pytest.approx(expected, abs=1e-5)
@@ -170,7 +170,7 @@ def test_the_table_is_what_was_printed(capsys, data, models, tmp_path):
 
 def test_saved_scores_give_the_same_table_without_a_video_or_model(monkeypatch, data, reference, tmp_path, capsys):
     monkeypatch.setattr(runner, "read_sample", None)
-    monkeypatch.setattr("deepfake_video.evaluation.evaluator.Judge", None)
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.FrameScorer", None)
     assert (
         main(["evaluate", "--scores", str(reference), "--bootstrap", "20", "--output", str(tmp_path / "again")]) == 0
     )
@@ -181,7 +181,7 @@ def test_what_is_missing_is_named_before_any_model_is_loaded(monkeypatch, capsys
     root = trees.make_faceforensics(tmp_path / "data")
     gone = "manipulated_sequences/Face2Face/c23/videos/974_953.mp4"
     (root / gone).unlink()
-    monkeypatch.setattr("deepfake_video.evaluation.evaluator.Judge", _refuse)
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.FrameScorer", _refuse)
     assert main(["evaluate", str(root)]) == 2
     assert gone in capsys.readouterr().err
 
@@ -388,7 +388,7 @@ def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(data, 
     paths = [data / "real/0.mp4", Deadly(data / "real/1.mp4"), data / "fake/0.mp4", data / "fake/1.mp4"]
     samples = [Sample(key=str(path), path=path, is_fake=False, dataset="d") for path in paths]
     scores = runner.score_samples(
-        Judge([models[0]], device="cpu"),
+        FrameScorer([models[0]], device="cpu"),
         runner.Work(samples=samples),
         processes=ProcessGroup("cpu"),
         folder=tmp_path / "run",

@@ -16,7 +16,7 @@ from deepfake_video.evaluation.intervals import clopper_pearson_interval
 from deepfake_video.evaluation.plan import EvaluationPlan
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
-from deepfake_video.evaluation.verdicts import conformal_bound, judge_people, measure_verdicts, write_verdicts
+from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
 from deepfake_video.scanning.verdict_bands import read_bands
 
 
@@ -93,9 +93,9 @@ def test_a_person_counts_once_by_the_worst_video():
         score("4", 0.7, identities=("x",), is_fake=True, method="swap"),
         score("5", 0.8, identities=("x",), is_fake=True, method="reenact"),
     ]
-    (person,) = judge_people(scores, is_fake=False)
+    (person,) = reduce_to_people(scores, is_fake=False)
     assert (person.logit, person.corrected) == pytest.approx((math.log(1.5), math.log(0.75)))
-    fakes = judge_people(scores, is_fake=True)
+    fakes = reduce_to_people(scores, is_fake=True)
     assert sorted(fake.logit for fake in fakes) == pytest.approx([math.log(7 / 3), math.log(4)])
 
 
@@ -125,7 +125,7 @@ def test_too_few_people_are_never_called_likely_fake():
     assert bands.high is None
     assert bands.false_alarms is None
     assert bands.low is not None
-    assert any("no video is called likely fake: that needs 49" in note for note in bands.notes)
+    assert any("no video is called likely fake, because there are only" in note for note in bands.notes)
 
 
 def test_false_alarms_by_the_number_of_faces_follow_from_groups_of_people():
@@ -155,7 +155,7 @@ def test_people_that_were_seen_in_training_are_left_out_with_all_their_videos():
     seen = score("seen", 0.9, source="a", identities=("False0",), seen="training")
     bands = measure_verdicts(result_of([*scores, seen]))
     assert bands.people == 119
-    assert any("2 videos were left out" in note for note in bands.notes)
+    assert any("2 videos left out" in note for note in bands.notes)
 
 
 def test_the_limits_of_size_and_compression_are_those_of_the_videos():

@@ -249,7 +249,7 @@ def test_main_face_is_large_and_often_seen():
 
 
 def test_main_face_of_nobody_is_an_error():
-    with pytest.raises(ValueError, match="no tracks"):
+    with pytest.raises(ValueError, match="at least one track"):
         main_face([])
 
 

@@ -46,6 +46,13 @@ class TestExport:
         assert max(result.differences.values()) < 1e-5
         assert [entry.name for entry in tmp_path.iterdir() if entry.is_file()] == ["model.onnx"]
 
+    @pytest.mark.parametrize("rnn_type", ["lstm", "gru"])
+    def test_every_graph_of_a_process_has_free_frames(self, tmp_path: Path, rnn_type: str) -> None:
+        for number in range(2):
+            folder = save(tmp_path / f"model{number}", rnn_type=rnn_type)
+            result = export(ExportPlan(folder=folder, output=tmp_path / f"model{number}.onnx"))
+            assert max(result.differences.values()) < 1e-5
+
     def test_the_graph_holds_the_calibration(self, tmp_path: Path) -> None:
         """A score between one half and the stored threshold is real in the graph too."""
         import onnxruntime
@@ -77,7 +84,6 @@ class TestExport:
 @needs_onnx
 def test_the_example_in_the_documentation_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    # Without an RNN: torch sometimes fixes the number of frames when it traces one.
     save(tmp_path / "my-model", **FRAMES_ONLY, frame_aggregation="mean-logit")
     (example,) = doctest.DocTestFinder().find(export, "export", globs={})
     assert doctest.DocTestRunner().run(example).failed == 0

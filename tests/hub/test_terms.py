@@ -122,7 +122,7 @@ def test_a_link_out_of_the_model_is_not_followed(tmp_path):
     for place in (tmp_path / "model", tmp_path / "repository/snapshots/ab"):
         place.mkdir(parents=True)
         (place / "LICENSE").symlink_to(tmp_path / "secret")
-        with pytest.raises(TermsError, match="leads out of the model folder"):
+        with pytest.raises(TermsError, match="points outside the model folder"):
             copy_terms(place, tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_what_does_not_fit_is_not_read(file, monkeypatch):
 def test_a_file_that_becomes_shorter_is_refused(file, monkeypatch):
     allocate = weights._allocate
     monkeypatch.setattr(weights, "_allocate", lambda size: allocate(size + 1))
-    with pytest.raises(ValueError, match=r"model\.safetensors became shorter"):
+    with pytest.raises(ValueError, match=r"model\.safetensors was truncated"):
         read_weights([file], accept)
 
 
@@ -110,7 +110,7 @@ def test_the_shards_that_the_index_names_are_read_and_no_others(tmp_path):
         ({"a": "pytorch_model.bin"}, "not a safetensors file of this folder"),
         ({"a": 3}, "not a safetensors file of this folder"),
         ({"a": ["x"]}, "no weight_map"),
-        ({}, "names no file"),
+        ({}, "lists no files"),
         (None, "no weight_map"),
     ],
 )

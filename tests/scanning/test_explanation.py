@@ -74,13 +74,14 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     assert "3 faces were found" in text
     assert "the highest score, that of face 2." in text
     assert (
-        "Face 3 has 0.90, seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does not count" in text
+        "Face 3 has a score of 0.90; it was seen from 0:03 to 0:04 and detected in 10% of the sampled frames; it does "
+        "not count" in text
     )
 
 
 def test_it_counts_the_frames_behind_the_score():
     text = section(RESULT, "Which frames")
-    assert "4 frames sampled from the video of 1:15" in text
+    assert "4 frames sampled from the video (length 1:15)" in text
     assert "2 of 4 frames are at or above the threshold. The highest is 0.90 at 0:00." in text
 
 
@@ -92,19 +93,19 @@ def test_it_says_when():
 
 
 def test_it_says_what_was_not_judged():
-    text = section(RESULT, "What was not judged")
+    text = section(RESULT, "What was not examined")
     assert "No face was found in 10% of the sampled frames" in text
-    assert "Only the timeline found face 8" in text
+    assert "does not include face 8, found only by the timeline" in text
 
 
 def test_it_says_what_would_change_the_label():
-    text = section(RESULT, "What would change it")
-    assert "At a threshold above 0.60 the label would be real." in text
+    text = section(RESULT, "What would change the result")
+    assert "At a threshold above 0.60, the label would be real." in text
     # The mean of 0.2 and 0.6, the faces that count.
     assert "`--face-aggregation mean` would give 0.40 and the label real." in text
     assert "`--face-aggregation main` would give 0.20 and the label real." in text
     # The mean of 0.8, 0.4 and 0.3 is 0.5, still at the threshold; that of 0.4 and 0.3 is below it.
-    assert "Without its 2 highest frames" in text
+    assert "Without its 2 highest-scoring frames" in text
 
 
 def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
@@ -112,12 +113,12 @@ def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
     logits = [1 / (1 + math.exp(-value)) for value in (1.0, 1.0, -1.5)]
     rule = FrameRule(aggregation="mean-logit", temperature=2.0, fake_bias=0.3)
     result = replace(RESULT, frames=frames(1, *logits), frame_rules=[rule])
-    assert "Without its 1 highest frame the decisive face" in section(result, "What would change it")
+    assert "Without its highest-scoring frame, the decisive face" in section(result, "What would change the result")
 
 
 def test_frames_of_a_recurrent_model_are_not_claimed_to_add_up():
     rule = FrameRule(aggregation=None, temperature=1.0)
-    assert "Without its" not in section(replace(RESULT, frame_rules=[rule]), "What would change it")
+    assert "Without its" not in section(replace(RESULT, frame_rules=[rule]), "What would change the result")
 
 
 def test_a_score_just_below_the_threshold_is_not_rounded_onto_it():
@@ -141,7 +142,7 @@ def test_a_failure_says_what_would_help_and_names_no_score(status):
     )
     text = " ".join(sentence for _, sentences in explain(failed) for sentence in sentences)
     assert "There is no score" in text
-    assert dict(explain(failed))["What would change it"]
+    assert dict(explain(failed))["What would change the result"]
     assert "\x1b" not in text
 
 

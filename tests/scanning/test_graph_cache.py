@@ -50,7 +50,7 @@ def writes(made, tmp_path, monkeypatch) -> list[Path]:
 
 def test_they_are_written_once(made, writes):
     clip = np.zeros((1, 2, 3, 32, 32), np.float32)
-    first, second = (load_with_cached_graphs(made, IDENTITY).judge(clip) for _ in range(2))
+    first, second = (load_with_cached_graphs(made, IDENTITY).compute_logits(clip) for _ in range(2))
     assert writes == [find_cached_graphs(made)]
     np.testing.assert_array_equal(first.logits, second.logits)
 

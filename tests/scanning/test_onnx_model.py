@@ -53,7 +53,7 @@ from deepfake_video.scanning.results import ModelIdentity
 
 model = load_onnx_model(Path(sys.argv[1]), ModelIdentity(id="default"))
 frames = np.random.default_rng(0).integers(0, 256, (20, 300, 300, 3), dtype=np.uint8)
-answer = model.judge(model.pixel_values(frames))
+answer = model.compute_logits(model.pixel_values(frames))
 print(json.dumps({"logits": answer.logits.tolist(), "modules": sorted(sys.modules)}))
 """
 
@@ -106,13 +106,13 @@ def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, expo
 
 def test_a_clip_without_a_real_frame_is_refused(checkpoint):
     model = load_onnx_model(checkpoint, IDENTITY)
-    with pytest.raises(ValueError, match="hides every frame"):
+    with pytest.raises(ValueError, match="excludes every frame"):
         model.classify_features(np.zeros((1, 2, 256), np.float32), np.zeros((1, 2), bool))
 
 
 def test_several_threads_give_the_same_bits(checkpoint):
     pixels = np.random.default_rng(0).standard_normal((1, 11, 3, 32, 32), dtype=np.float32)
-    one, three = (load_onnx_model(checkpoint, IDENTITY, threads=threads).judge(pixels) for threads in (1, 3))
+    one, three = (load_onnx_model(checkpoint, IDENTITY, threads=threads).compute_logits(pixels) for threads in (1, 3))
     np.testing.assert_array_equal(one.logits, three.logits)
 
 
@@ -189,9 +189,9 @@ def test_a_network_of_the_size_of_the_packaged_one_can_be_exported(tmp_path):
     write_graphs(tmp_path / "model", tmp_path / "graphs")
     model = load_onnx_model(tmp_path / "model", IDENTITY, graphs=tmp_path / "graphs")
     frames = np.random.default_rng(0).integers(0, 256, (3, 240, 210, 3), dtype=np.uint8)
-    expected = load_model(str(tmp_path / "model")).judge(model.pixel_values(frames))
+    expected = load_model(str(tmp_path / "model")).compute_logits(model.pixel_values(frames))
     np.testing.assert_allclose(
-        softmax(model.judge(model.pixel_values(frames)).logits), softmax(expected.logits), atol=1e-4
+        softmax(model.compute_logits(model.pixel_values(frames)).logits), softmax(expected.logits), atol=1e-4
     )
 
 
@@ -207,7 +207,9 @@ def test_the_packaged_checkpoint_scores_as_with_torch(packaged):
     frames = np.random.default_rng(0).integers(0, 256, (20, size + 31, size - 7, 3), dtype=np.uint8)
     with torch.inference_mode():
         expected = model.network(torch.from_numpy(model.pixel_values(frames))).logits.softmax(-1).numpy()
-    np.testing.assert_allclose(softmax(packaged.judge(packaged.pixel_values(frames)).logits), expected, atol=1e-4)
+    np.testing.assert_allclose(
+        softmax(packaged.compute_logits(packaged.pixel_values(frames)).logits), expected, atol=1e-4
+    )
 
 
 def test_scoring_by_graphs_imports_neither_torch_nor_transformers():

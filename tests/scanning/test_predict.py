@@ -106,7 +106,10 @@ def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
     model = tmp_path / "model"
     save_model(model, 0)
     _, (before,) = predict_json(capsys, folder / "b.mp4", "--model", str(model))
-    assert (before["verdict"], before["verdict_reason"]) == ("undecided", "no measured bands for this checkpoint")
+    assert (before["verdict"], before["verdict_reason"]) == (
+        "undecided",
+        "no verdict bands were calibrated for this checkpoint",
+    )
     probability = before["fake_probability"]
     rate = Rate(count=0, number=60, low=0.0, high=0.06)
     bands = VerdictBands(
@@ -401,7 +404,7 @@ VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
 @pytest.mark.parametrize(
     ("config", "said"),
     [
-        (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert and train"),
+        (VIT, r"Transformers model of the type 'vit' \(ViTForImageClassification\).*deepfake-video convert or train"),
         ('{"architecture": "efficientnet_b0", "pretrained_cfg": {}}', r"timm model \(efficientnet_b0\)"),
         ("{}", "without a model type"),
         ("{", "not JSON"),

@@ -86,7 +86,7 @@ def test_the_schema_refuses_what_is_no_result(wrong):
         path="x",
         status="ok",
         verdict="undecided",
-        verdict_reason="no measured bands for this checkpoint",
+        verdict_reason="no verdict bands were calibrated for this checkpoint",
         label="real",
         fake_probability=0.5,
         threshold=0.5,
@@ -366,7 +366,7 @@ def test_an_interrupt_shows_what_is_done(folder, model, tmp_path, monkeypatch, c
     assert main(arguments) == 130
     captured = capsys.readouterr()
     assert [Path(result["path"]).name for result in json.loads(captured.out)] == ["a.mp4"]
-    assert "interrupted; 1 of 4 videos are done; run the same command to resume." in captured.err
+    assert "interrupted; 1 of 4 videos done; run the same command to resume." in captured.err
     assert [Path(result["path"]).name for result in lines(tmp_path / "run")] == ["a.mp4"]
 
 

@@ -112,8 +112,8 @@ def test_a_table_of_pandas_is_read(tmp_path, options, index):
         ("a.mp4|real\n", "neither a header"),
         ("0,a.mp4,1\n", "neither a header"),
         ('"path,label\na.mp4,real\n', "first row .* double quote"),
-        ("", "lists no video"),
-        ("\n ,\n", "lists no video"),
+        ("", "contains no videos"),
+        ("\n ,\n", "contains no videos"),
     ],
 )
 def test_a_table_that_is_not_certain_is_refused_by_its_cause(tmp_path, content, said):

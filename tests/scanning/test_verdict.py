@@ -101,8 +101,8 @@ def test_a_missing_band_is_never_used():
     bands = replace(BANDS, high=None, false_alarms=None)
     verdict = VerdictRule(bands=bands).decide(1.0, [face(1.0)])
     assert verdict.verdict == "undecided"
-    assert "nothing is likely fake" in verdict.reason
-    assert "Nothing is called likely fake: 100 real people are too few" in bands.sentence
+    assert "likely fake is never reported" in verdict.reason
+    assert "This checkpoint never reports likely fake, because 100 real people are too few" in bands.sentence
 
 
 def test_a_video_with_a_suspicious_part_is_not_likely_real():
@@ -115,8 +115,8 @@ def test_a_video_with_a_suspicious_part_is_not_likely_real():
 def test_the_sentence_has_the_rates_and_what_likely_real_does_not_cover():
     assert BANDS.sentence == (
         "Of 100 real people not seen in training, 1 was called likely fake (95 % interval 0.0 to 5.5 %); of 50 fakes, "
-        "4 were called likely real (95 % interval 2.0 to 19.0 %). Left undecided: 20 % of the real people. Likely "
-        "real does not cover lip-sync, wholly generated scenes or the sound."
+        "4 were called likely real (95 % interval 2.0 to 19.0 %). Undecided: 20 % of the real people. Likely "
+        "real says nothing about lip-sync manipulation, fully generated scenes or audio."
     )
 
 
@@ -129,8 +129,8 @@ def test_bands_are_read_as_they_were_written_and_belong_to_their_weights(tmp_pat
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"weights_sha256": "b" * 64}, "other weights"),
-        ({"temperature": 1.0}, "another calibration"),
+        ({"weights_sha256": "b" * 64}, "different weights"),
+        ({"temperature": 1.0}, "different calibration"),
         ({"is_trained": False}, "random"),
         ({"num_models": 2}, "ensemble"),
         ({"settings": {**SETTINGS, "num_frames": 10}}, "num frames 20, not with 10"),

@@ -165,5 +165,5 @@ def test_what_a_data_set_skips_or_lacks_is_said(tmp_path):
     open_data([tmp_path / "list.csv"], [tmp_path / "val.csv"], share=0.3, seed=0, on_note=notes.append)
     assert notes == [
         f"{tmp_path / 'val.csv'}: skipped 1 file without a video or image, such as ._a.mp4",
-        f"{tmp_path / 'list.csv'}: 1 of the listed videos are missing, the first is real/gone.mp4",
+        f"{tmp_path / 'list.csv'}: missing files: 1 of the listed videos, for example real/gone.mp4",
     ]

@@ -96,9 +96,9 @@ def test_a_finished_training_may_be_made_longer(videos, tmp_path):
 
 def test_other_videos_than_those_that_it_began_with_are_refused(videos, tmp_path):
     assert run(tiny_recipe(), videos, tmp_path, stop_after=2) is None
-    with pytest.raises(TrainingError, match=r"other videos.*another folder"):
+    with pytest.raises(TrainingError, match=r"different videos.*another folder"):
         run(tiny_recipe(), videos[::-1], tmp_path)
-    with pytest.raises(TrainingError, match="other videos"):
+    with pytest.raises(TrainingError, match="different videos"):
         run(tiny_recipe(), (videos[0][:-1], videos[1]), tmp_path)
     assert run(tiny_recipe(), (videos[0][::-1], videos[1]), tmp_path) is not None
 
@@ -112,7 +112,7 @@ def test_other_initial_weights_than_those_that_it_began_with_are_refused(videos,
     recipe = tiny_recipe(initial=str(tmp_path / "a.safetensors"))
     assert run(recipe, videos, tmp_path / "run", stop_after=2) is None
     write(6)
-    with pytest.raises(TrainingError, match=r"other initial weights.*a\.safetensors now gives different"):
+    with pytest.raises(TrainingError, match=r"different initial weights; .*a\.safetensors has changed"):
         run(recipe, videos, tmp_path / "run")
 
 
@@ -142,7 +142,7 @@ def test_a_share_of_the_initial_weights_can_be_kept_of_a_finished_training(video
 
 def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=1)
-    with pytest.raises(TrainingError, match="another recipe"):
+    with pytest.raises(TrainingError, match="a different recipe"):
         run(tiny_recipe(learning_rate=0.1), videos, tmp_path)
 
 

@@ -80,7 +80,7 @@ def test_weights_in_the_naming_of_efficientnet_pytorch_are_taken(tmp_path, has_g
 
 def test_no_share_is_kept_of_a_head_that_is_random(tmp_path):
     folder = save_tiny_model(tmp_path / "model", seed=5)
-    with pytest.raises(TrainingError, match="model: contains a part of this network"):
+    with pytest.raises(TrainingError, match="model: contains only part of this network"):
         make_network(tiny_recipe(initial=folder, initial_share=0.5, config={"rnn_type": "gru"}))
     make_network(tiny_recipe(initial=folder, initial_share=0.5))
 
@@ -133,7 +133,7 @@ def test_an_rnn_over_frame_scores_reads_those_of_the_frame_classifier(tmp_path):
 
 
 def test_scores_of_what_is_no_frame_classifier_are_refused(tmp_path):
-    with pytest.raises(TrainingError, match="is not a frame classifier"):
+    with pytest.raises(TrainingError, match="not a frame classifier"):
         make_network(scores_recipe(frame_classifier(tmp_path / "model", classifier_hidden_sizes=[8])))
 
 

@@ -420,7 +420,7 @@ class TestRefusals:
         with pytest.raises(VideoNotFoundError) as caught:
             VideoReader("bad\nname.mp4")
         copy = pickle.loads(pickle.dumps(caught.value))
-        assert str(copy) == str(caught.value) == r"bad\nname.mp4: there is no such file"
+        assert str(copy) == str(caught.value) == r"bad\nname.mp4: no such file"
         assert copy.reason == "not_found"
 
     @pytest.mark.skipif(os.name == "nt", reason="such names do not exist there")

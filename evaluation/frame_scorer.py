@@ -9,7 +9,7 @@ import numpy as np
 from ..common.logistic import logit, sigmoid
 from ..scanning.clip_reading import ReadVideo
 from ..scanning.detector import Detector
-from ..scanning.ensemble import Opinion
+from ..scanning.ensemble import ModelPrediction
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos
@@ -21,7 +21,7 @@ PROBABILITY_EPSILON = 1e-7
 
 
 @dataclass(frozen=True)
-class Judgement:
+class ScoredVideo:
     """
     One scored video.
 
@@ -38,15 +38,15 @@ class Judgement:
     frame_weights: list[float]
 
 
-class Judge(Detector):
+class FrameScorer(Detector):
     """
     A `Detector` that keeps the probability of each frame, and can average an ensemble by logits.
 
     Args:
         models: Folders or Hub ids; the packaged checkpoint if empty.
         device: See `Detector`.
-        settings: How videos are scored.
-        ensemble: What is averaged over several models.
+        settings: Scoring settings.
+        ensemble: Quantity averaged over several models, probabilities or logits.
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
@@ -64,12 +64,12 @@ class Judge(Detector):
         super().__init__(models, device=device, settings=settings)
         self.ensemble = ensemble
         self.known_videos = KnownVideos([model.folder for model in self.models])
-        self._opinions: list[Opinion] = []
+        self._predictions: list[ModelPrediction] = []
 
-    def judge_frames(self, video: ReadVideo) -> Judgement:
+    def score_frames(self, video: ReadVideo) -> ScoredVideo:
         """Score a video that was read; the networks run once for the score and for its frames."""
-        self._opinions = self.opinions(video)
-        return Judgement(self.join(video, self._opinions), *self._frames(video))
+        self._predictions = self.predictions(video)
+        return ScoredVideo(self.combine(video, self._predictions), *self._frames(video))
 
     def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
         """Return the mean of the probabilities, or the probability at the mean of the logits."""
@@ -79,18 +79,18 @@ class Judge(Detector):
 
     def _logit(self, model: int, clip: int | None, probability: float) -> float:
         """Logit of a clip or a video, from the network's own logits: probabilities near 1 are too coarse."""
-        opinion = self._opinions[model]
-        if clip is None and opinion.is_mean:
+        prediction = self._predictions[model]
+        if clip is None and prediction.is_mean:
             return float(logit(probability, PROBABILITY_EPSILON))
-        return float(opinion.clip_margins[opinion.decisive if clip is None else clip])
+        return float(prediction.clip_margins[prediction.decisive if clip is None else clip])
 
     def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:
         """Distinct frames of the decisive faces: index, fake probability averaged over the models that saw the frame,
         and share in the clips."""
         margins: dict[int, list[float]] = {}
         weights: dict[int, float] = {}
-        for clips, opinion in zip(video.clips, self._opinions, strict=True):
-            clip, of_clip = clips[opinion.decisive], opinion.margins[opinion.decisive]
+        for clips, prediction in zip(video.clips, self._predictions, strict=True):
+            clip, of_clip = clips[prediction.decisive], prediction.margins[prediction.decisive]
             indices, first, counts = np.unique(clip.frame_indices, return_index=True, return_counts=True)
             # A frame that is repeated to fill a short clip is one frame.
             for index, position, count in zip(indices.tolist(), first.tolist(), counts.tolist(), strict=True):
