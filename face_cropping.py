@@ -185,12 +185,12 @@ def find_face_tracks(
     """Find the faces of a video on the frames `indices` and link them into tracks, the main face first.
 
     Every fourth frame is searched as a whole. The frames in between are searched around the faces found last, or as a
-    whole if a face is lost there. A detector without this ability always receives whole frames.
+    whole if a face is lost there. A detector that cannot search around a known face always receives whole frames.
 
     If upright faces are found in less than half of the frames, some frames are rotated by 90, 180 and 270 degrees. If
     one rotation shows upright faces nearly always, the tracks are those of the rotated frames. If no face is found at
-    all, smaller faces are searched in some of the frames, then three times as many frames of the video (the tracks
-    then contain these frames). Finally, a single face in a rotated frame is accepted.
+    all, some of the frames are searched for smaller faces, and then three times as many frames of the video are
+    searched (the tracks then contain these frames). Finally, a single face in a rotated frame is accepted.
 
     Args:
         source: The video.

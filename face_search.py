@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Search a video for faces: whole frames at intervals, and the surroundings of known faces in between.
 
-If this finds too few faces, it also searches rotated frames, smaller faces and more frames.
+If this finds too few faces, it also searches rotated frames, searches for smaller faces, and searches more frames.
 """
 
 from __future__ import annotations

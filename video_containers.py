@@ -218,7 +218,7 @@ class PacketIndex:
         order: (frames,) int64, the packet of each frame.
         has_times: Whether the packet of each frame contains a distinct time.
         is_seekable: Whether decoding may start at keyframes.
-        has_droppable: Whether the decoder can tell pictures that no other picture needs.
+        has_droppable: Whether the decoder can identify pictures that no other picture depends on.
         is_cut_off: Whether the file ends before its packets do.
         num_bytes: Size of all packets.
     """

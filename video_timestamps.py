@@ -15,8 +15,8 @@ longer than `GAP_S` and `GAP_INTERVALS` median intervals, the timestamps that fo
 * They go on from another new value: the clock jumped (was reset, wrapped around, or two recordings were joined). What
   follows is moved so that no time passes between the two pictures but the median interval.
 
-A single picture at the beginning or the end that stands further off than `MAX_CLOCK_STEP_S`, and further than all
-other pictures last together, counts as a jump too, unless the sound lasts as long.
+A single picture at the beginning or the end whose distance from the others exceeds both `MAX_CLOCK_STEP_S` and the
+total duration of all other pictures also counts as a jump, unless the sound lasts as long.
 """
 
 from __future__ import annotations

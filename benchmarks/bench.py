@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all rows share: clips and models made once, and work done in processes of its own."""
+"""What all rows share: clips and models that are created once, and jobs that run in separate processes."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ NUM_FRAMES = 20
 
 @dataclass(frozen=True)
 class Bench:
-    """Where clips and models are kept, how often each way runs, and whether one case a group will do."""
+    """Settings of a benchmark run: its folder, the number of rounds, and whether one case per group is sufficient."""
 
     folder: Path
     rounds: int

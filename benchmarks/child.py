@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What has to be measured in a process of its own: memory, loading, and several processes side by side."""
+"""Measurements that need a separate process: memory, loading, and several processes at once."""
 
 import gc
 import hashlib
@@ -68,7 +68,7 @@ def loading(folder: str) -> dict[str, float]:
 
 
 def loading_plain(folder: str) -> dict[str, float]:
-    """The same by `from_pretrained`."""
+    """The same as [`loading`], with Transformers' `from_pretrained`."""
     from deepfake_video import DeepfakeForVideoClassification, DeepfakeVideoProcessor
 
     def load(folder: str) -> None:
@@ -90,7 +90,7 @@ def _measure_load(folder: str, load: Callable[[str], Any]) -> dict[str, float]:
 
 
 def scanning(folder: str, *clips: str) -> dict[str, float]:
-    """Seconds for some clips with one thread, from the moment that a line comes in."""
+    """Seconds to scan some clips with one thread, counted from the moment when a line arrives on standard input."""
     from deepfake_video.scanning.detector import Detector
     from deepfake_video.scanning.settings import ScanSettings
 
@@ -101,13 +101,13 @@ def scanning(folder: str, *clips: str) -> dict[str, float]:
 
 
 def hashing() -> dict[str, float]:
-    """Seconds of a computation that fits the first cache, without vectors."""
+    """Seconds of a computation that fits into the first-level cache and uses no vector instructions."""
     content = bytes(16 << 10)
     return _measure_when_told(lambda: [hashlib.blake2b(content).digest() for _ in range(100_000)])
 
 
 def multiplying() -> dict[str, float]:
-    """Seconds of one that keeps the vector units busy, in one thread."""
+    """Seconds of a computation that keeps the vector units busy, in one thread."""
     torch.set_num_threads(1)
     matrix = torch.randn(256, 256)
     return _measure_when_told(lambda: [matrix @ matrix for _ in range(5000)])

@@ -62,7 +62,7 @@ def _encode(path: Path, pictures: Any, codec: str, size: tuple[int, int], keyfra
 
 
 def repeat_clip(path: Path, source: Path, times: int) -> Path:
-    """The packets of a clip several times one after the other: a long clip without encoding one."""
+    """Write a long clip that repeats the packets of a short one, without encoding it again."""
     with av.open(str(path), "w") as output:
         with av.open(str(source)) as first:
             stream: Any = output.add_stream_from_template(first.streams.video[0])

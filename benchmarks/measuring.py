@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Timing several ways of doing one thing in turns, so that what disturbs one disturbs all."""
+"""Time several implementations of one task in turns, so that a disturbance affects all of them."""
 
 import statistics
 import time
@@ -20,7 +20,7 @@ class Row:
         goal: As the table shows it, with "≤" or "≥"; empty without one.
         ours: Our median, with its unit.
         peer: The peer's median, with its unit.
-        exactness: What the answers have in common; or why there is no figure.
+        exactness: How far the outputs agree, or why there is no value.
     """
 
     group: str
@@ -53,7 +53,7 @@ class Times:
 
 
 def interleave(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[str, Times], dict[str, Any]]:
-    """Each way once to warm up, then once a round in rotating order; times, and the answers of the warm-up."""
+    """Run each way once to warm up, then once per round in rotating order; return the times and the first outputs."""
     answers = {name: way() for name, way in ways.items()}
     times = {name: Times() for name in ways}
     names = list(ways)

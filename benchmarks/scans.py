@@ -77,7 +77,7 @@ def whole(bench: Bench) -> Iterator[Row]:
 
 
 def folder(bench: Bench) -> Iterator[Row]:
-    """Throughput of two processes of one thread against one, and what processes reach here that only compute."""
+    """Throughput of two processes of one thread against one, compared with processes that only compute."""
     model, _ = bench.model("efficientnet-b0-bilstm")
     videos = [str(bench.plain_clip())] * (2 if bench.quick else 4)
     jobs = {"scan": ["scanning", model, *videos], "hashing": ["hashing"], "multiplying matrices": ["multiplying"]}

@@ -16,7 +16,7 @@ MEAN, STD = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1), torch.tensor([0.2
 
 @torch.no_grad()
 def plain_forward(network: Any, pixels: torch.Tensor, *, stepwise: bool = False) -> torch.Tensor:
-    """The network as eager torch runs it: convolutions, norms and activations each for itself, channels first."""
+    """The network as eager torch runs it: convolutions, norms and activations one by one, channels first."""
     features = network.deepfake.frame_encoder.backbone(pixels.flatten(0, 1))[None]
     if stepwise:  # one frame after the other through the recurrent network
         rnn = network.deepfake.temporal_encoder.rnn

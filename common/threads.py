@@ -26,7 +26,7 @@ def wanted_threads(asked: int | None = None) -> int:
         asked: Number requested by the user; by default `OMP_NUM_THREADS`, or 1 if it is not set.
 
     Raises:
-        ValueError: If the number is not positive or implausibly large.
+        ValueError: If the number is not positive, or is implausibly large.
 
     Example:
         >>> wanted_threads(2)

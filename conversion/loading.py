@@ -74,7 +74,7 @@ class Checkpoint:
         """
         Whether the tensors are in the order in which the program created its layers.
 
-        safetensors sorts them by name. So does a file converted from it: there a bias precedes its weight, which is
+        safetensors sorts them by name. A file converted from it keeps this order: a bias precedes its weight, which is
         the case in no layer of PyTorch.
         """
         places = {key: place for place, key in enumerate(self.tensors)}
@@ -153,10 +153,10 @@ def _read_pickle(path: Path, container: Container) -> Any:
         ) from error
     except pickle.UnpicklingError as error:
         found = re.search(r"GLOBAL ([\w.]+)", str(error))
-        what = f"the object {quoted(found[1])}" if found else "something that is not a tensor, or is damaged"
+        what = f"the object {quoted(found[1])}" if found else "damaged data or something that is not a tensor"
         raise ConversionError(
-            f"{quoted(path)} was refused without executing anything in it, because it contains {what}, such as a "
-            f"whole pickled module, or settings stored with the weights; {SAVE_AGAIN}.",
+            f"{quoted(path)} was refused without executing anything in it, because it contains {what} (for example a "
+            f"whole pickled module, or settings stored with the weights); {SAVE_AGAIN}.",
             reason="unsafe",
         ) from error
     except _BROKEN as error:

@@ -81,7 +81,7 @@ def hold_out(
         benchmark: The whole data set.
         split: Part to evaluate.
         calibration_split: Split to calibrate on in place of the validation split.
-        seed: Seed of the halves.
+        seed: Seed for choosing the half of the identities.
 
     Returns:
         The samples to calibrate on, the samples to evaluate, and the name of the former.

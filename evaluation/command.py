@@ -113,7 +113,10 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         help="label a video fake at this probability or above (default: 0.5, or that of the saved scores)",
     )
     group.add_argument(
-        "--workers", type=int, metavar="N", help="processes that read videos; 0 reads and scores in the same process"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that read videos; 0 reads and scores in the same process (default: by the number of cores)",
     )
 
 

@@ -42,8 +42,8 @@ def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> dict[str, An
         videos: Samples or scores, each with the SHA-256 of its files in hexadecimal if it is known.
 
     Returns:
-        The number of videos, and the sorted first 6 bytes of the SHA-256 of each content, and of each `dataset: key`
-        that identifies a video, joined and in base64.
+        The number of videos (`count`) and, of each content (`contents`) and of each `dataset: key` that identifies a
+        video (`keys`), the first 6 bytes of the SHA-256, sorted, joined and encoded in base64.
     """
     listed = list(videos)
     keys = {_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256}

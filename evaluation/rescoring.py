@@ -48,7 +48,7 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
     single = replace(plan, resamples=0)
     results = {_name(path): _rescore(path, single) for path in paths}
     if len(results) < len(paths) or not paths:
-        raise EvaluationError("give the scores of several data sets in folders or files of different names.")
+        raise EvaluationError("the saved scores of several data sets must be in folders or files of different names.")
     return join_results(results, plan)
 
 

@@ -5,8 +5,8 @@ Test whether a Bi-LSTM over the features of a frame classifier finds more manipu
 `python experiments/recurrent_head.py DATA --output FOLDER` computes the frame features of bursts of consecutive frames
 of each video once, trains three heads on the people of the training part with several seeds, and prints the area under
 the ROC curve on held-out people. `features/` in FOLDER keeps the features. The heads are a linear layer on the mean of
-the features, a Bi-LSTM over the features, and a Bi-LSTM over the frame logits; the frame classifier as it is stands
-beside them.
+the features, a Bi-LSTM over the features, and a Bi-LSTM over the frame logits. The unchanged frame classifier is
+listed too.
 """
 
 import argparse

@@ -29,7 +29,8 @@ def snippet(name: str) -> str:
         f'detector = pipeline("video-classification", model="{name}", trust_remote_code=True)\n'
         'detector("clip.mp4")  # a list with one score for "fake" and one for "real"\n'
         "```\n\n"
-        "Requirements: `pip install transformers torch torchvision timm av facenet-pytorch==2.5.3`."
+        "Requirements: `pip install transformers torch torchvision timm av onnxruntime facenet-pytorch==2.5.3` "
+        "(facenet-pytorch only for the face detector MTCNN)."
     )
 
 

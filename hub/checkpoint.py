@@ -72,7 +72,7 @@ def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideo
     try:
         return config, DeepfakeVideoProcessor.from_pretrained(folder)
     except (*_WRONG_VALUES, OSError) as error:
-        raise ModelLoadError(f"{name}: the video processor's file cannot be used, {one_line(error)}") from error
+        raise ModelLoadError(f"{name}: the video processor's file cannot be used: {one_line(error)}") from error
 
 
 def _read_config(name: str, folder: Path) -> DeepfakeConfig:
@@ -110,7 +110,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
         for problem, keys in problems.items():
             if keys:
                 listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-                raise ModelLoadError(f"{name}: the weights do not match config.json, {problem} keys: {listed}.")
+                raise ModelLoadError(f"{name}: the weights do not match config.json; {problem} keys: {listed}.")
 
     try:
         with init.no_init_weights(), torch.device("meta"):
@@ -120,7 +120,7 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
     except ModelLoadError:
         raise
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
-        raise ModelLoadError(f"{name}: the weights cannot be loaded, {one_line(error)}") from error
+        raise ModelLoadError(f"{name}: the weights cannot be loaded: {one_line(error)}") from error
     for key, tensor in weights.items():
         # Minimum and maximum reveal non-finite values, and unlike a mask need no memory.
         if not torch.isfinite(torch.stack(tensor.aminmax())).all():

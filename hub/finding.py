@@ -34,7 +34,7 @@ def find_model_folder(name: str, revision: str | None = None) -> tuple[Path, str
     path = Path(name)
     if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
         raise ModelLoadError(
-            f"{name}: legacy checkpoints cannot be loaded directly; convert it first: "
+            f"{name}: a legacy checkpoint cannot be loaded directly; convert it first: "
             f"deepfake-video convert {name} --output FOLDER"
         )
     if path.is_dir():

@@ -111,7 +111,7 @@ def export(plan: ExportPlan) -> ExportResult:
     require_packages("The export", "onnx", "onnxscript", "onnxruntime", extra="export")
     folder, output = Path(plan.folder), Path(plan.output)
     if os.path.lexists(output) and not (plan.overwrite and output.is_file()):
-        raise TargetError(output, "it exists; choose another --output, or replace a file with --overwrite")
+        raise TargetError(output, "it exists; choose another --output, or use --overwrite to replace a file")
     from .checkpoint import read_checkpoint
 
     model = read_checkpoint(folder).network
@@ -234,14 +234,14 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
         except Exception as error:  # the errors of onnxruntime have no common class
             raise ExportError(
                 f"The exported graph fails on {clips} clips of {frames} frames ({one_line(error)}); nothing was "
-                "written, please report this."
+                "written. Please report this."
             ) from error
         differences[clips, frames] = relative_difference(torch.from_numpy(logits), expected)
     worst = max(differences.values())
     if not worst <= TOLERANCE:
         raise ExportError(
             f"The exported graph disagrees with PyTorch (relative difference {worst:.1e}, allowed {TOLERANCE:.0e}); "
-            "nothing was written, please report this."
+            "nothing was written. Please report this."
         )
     return differences
 

@@ -37,8 +37,8 @@ examples:
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
   torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
-A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest of the
-faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
+A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest among
+the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
 """
 
 
@@ -118,9 +118,9 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--engine",
         choices=["auto", "torch", "onnx"],
         default="auto",
-        help="inference engine; onnx: onnxruntime on the CPU, with ONNX graphs that the packaged model includes and "
-        "that other models export once (requires pip install 'deepfake-video[export]'); auto: onnx on a CPU if all "
-        "models have graphs, otherwise torch (default: auto)",
+        help="inference engine; onnx: onnxruntime on the CPU, with ONNX graphs, which the packaged model includes and "
+        "which are exported once for any other model (requires pip install 'deepfake-video[export]'); auto: onnx on a "
+        "CPU if all models have graphs, otherwise torch (default: auto)",
     )
     group.add_argument(
         "--threads",

@@ -54,7 +54,7 @@ def load_models(names: Sequence[str | None], *, device: str, settings: ScanSetti
 def _load_with_onnx(name: str | None, *, may_write: bool) -> "OnnxModel":
     located = locate_model(name)
     if located is None:
-        raise GraphsError("random weights have no graphs; use --engine torch.")
+        raise GraphsError("no ONNX graphs are written for random weights; use --engine torch.")
     folder, identity = located
     from .onnx_model import load_onnx_model
 

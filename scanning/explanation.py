@@ -22,10 +22,10 @@ _WAY_OUT = {
     "frames, if the model was trained on them.",
     "decode_error": "An undamaged copy of the file, as close to the original source as possible, might be scorable.",
     "unsupported": "A copy in a common video format, such as H.264 in MP4, might be scorable.",
-    "too_large": "A shorter or smaller copy, or a higher limit, would allow a score.",
-    "not_found": "A corrected path would allow a score.",
-    "unreadable": "Access to the file, or more free memory, would allow a score.",
-    "timeout": "A shorter copy, a faster machine or a higher time limit would allow a score.",
+    "too_large": "A shorter or smaller copy could be scored, or this file under a higher limit.",
+    "not_found": "The video might be scorable once the path is corrected.",
+    "unreadable": "The video might be scorable once the file is accessible, or with more free memory.",
+    "timeout": "A shorter copy might be scorable, or this file on a faster machine or under a higher time limit.",
 }
 
 

@@ -72,4 +72,4 @@ def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
         try:
             annotate_video(plan.annotate, results[0], examinations[0].windows)
         except VideoError as error:
-            raise WorkError(f"{error}; it changed during the scan.") from error
+            raise WorkError(f"{error}; the video changed during the scan.") from error

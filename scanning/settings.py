@@ -42,8 +42,8 @@ class ScanSettings:
         faces: `"auto"` crops faces if the model was trained on face crops, `"none"` scores whole frames.
         face_aggregation: How the score of a video follows from the faces that were detected in at least a quarter of
             the sampled frames: their maximum, their mean, or the score of the main face.
-        threshold: Fake probability at or above which a video is labelled fake. `None` for 0.5, which includes the
-            calibration of the model.
+        threshold: Fake probability at or above which a video is labelled fake. `None` for 0.5, for which the scores of
+            the model are calibrated.
         timeline: Whether to also score short windows of the video. It does not change the score of the video.
         batch_size: Number of frames per batch for the timeline, which limits the memory use. `None` for 8 on a CPU,
             where larger batches are not faster, and for 32 elsewhere.

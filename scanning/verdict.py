@@ -28,7 +28,7 @@ class Verdict:
     The verdict on one video.
 
     Attributes:
-        verdict: One of the three.
+        verdict: `"likely fake"`, `"undecided"` or `"likely real"`.
         reason: Reason for the verdict, in one sentence.
         rates: The measured error rates of the checkpoint, in words; `None` without bands.
     """
@@ -61,7 +61,9 @@ class VerdictRule:
         self, fake_probability: float, faces: Sequence[FaceResult] = (), *, bits_per_pixel: float | None = None
     ) -> Verdict:
         """
-        Decide the verdict for one video. It depends on the probability only, not on the label or its threshold.
+        Decide the verdict for one video.
+
+        It depends on the probability, the faces and the bit rate, but not on the label or its threshold.
 
         The score of a video is the highest of its faces, and the highest of k real faces exceeds a bound more often
         than one does. Hence the odds are divided by k before they are compared with the upper band. The odds of a
@@ -108,7 +110,7 @@ class VerdictRule:
         Reconsider a verdict once the timeline is known: a video with a suspicious part is not called likely real.
 
         Args:
-            verdict: The verdict by the score of the video.
+            verdict: The verdict based on the score of the video.
             reason: Its reason.
             highest: Highest fake probability of a window.
         """

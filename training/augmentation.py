@@ -36,7 +36,7 @@ class Degradation:
     Attributes:
         scale: Scale to which the clip is reduced before it is enlarged again; 1 for none.
         blur: Radius of the Gaussian blur in pixels; 0 for none.
-        noise: Standard deviation of the Gaussian noise in levels of 255.
+        noise: Standard deviation of the Gaussian noise, on the scale from 0 to 255.
         jpeg: JPEG quality; `None` for no JPEG compression.
         crf: Constant rate factor of H.264; `None` for no H.264 compression.
         colors: Colour shift; `None` for none.

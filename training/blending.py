@@ -43,10 +43,10 @@ class Blend:
 
     Attributes:
         outline: Polygon (N, 2) of the mask in the coordinates of a face.
-        edge_blur: Blur of the mask before and after its edge is hardened, in shares of the side of the frame.
-        warp: Displacements (G, G, 2) of the mask on a coarse grid, in shares of the side.
+        edge_blur: Blur of the mask before and after its edge is hardened, as a fraction of the side of the frame.
+        warp: Displacements (G, G, 2) of the mask on a coarse grid, as fractions of the side.
         ratio: Opacity of the altered copy inside the mask.
-        shift: Shift (x, y) of the altered copy in shares of the side.
+        shift: Shift (x, y) of the altered copy, as fractions of the side.
         scale: Scale of the altered copy.
         colors: Colour shift of the altered copy.
         detail: Scale to which the altered copy is reduced if below 1, strength of sharpening if above 1.

@@ -13,7 +13,7 @@ class ColorShift:
     A colour shift.
 
     Attributes:
-        rgb: Offsets of the channels, in levels of 255.
+        rgb: Offsets of the channels, on the scale from 0 to 255.
         hsv: Offset of the hue in turns, and relative changes of saturation and value.
         contrast: Factor of the contrast around medium grey.
         brightness: Factor of the brightness.

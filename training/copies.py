@@ -47,7 +47,8 @@ def draw_encodings(random: np.random.Generator) -> tuple[Encoding, ...]:
     """
     Draw the encodings of a copy: H.264 (half of the copies), rescaled H.264, HEVC, VP9, or H.264 twice.
 
-    The quality ranges from that of c23 in FaceForensics++, hardly visible, to worse than its c40.
+    The quality ranges from that of c23 in FaceForensics++, whose compression is hardly visible, to worse than
+    that of its c40.
     """
     kind = random.choice(["h264", "rescaled", "hevc", "vp9", "twice"], p=[0.5, 0.22, 0.08, 0.08, 0.12])
     if kind == "h264":

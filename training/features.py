@@ -80,8 +80,8 @@ def jitter_features(
 
     The appearance of a face shifts the features of all its frames alike, and its motion scales them; neither tells
     whether a clip is real. With few people in the data, a recurrent head would memorise both. The mean of another clip
-    is mixed in as in MixStyle (Zhou et al., 2021, https://arxiv.org/abs/2104.02008), here over time, and beyond that
-    clip if `strength` exceeds 1.
+    is mixed in as in MixStyle (Zhou et al., 2021, https://arxiv.org/abs/2104.02008), but over time instead of space;
+    the clips move beyond that clip if `strength` exceeds 1.
 
     Args:
         pair: Features (2, T, num_features), the real clip first.

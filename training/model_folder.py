@@ -33,7 +33,7 @@ def save_model(
     Calibrate a network on the validation videos and write its model folder.
 
     Args:
-        outcome: TrainingOutcome of the training.
+        outcome: Result of the training.
         recipe: Recipe of the training.
         sides: Training videos and validation videos, in this order.
         folder: Model folder; an existing one is replaced as a whole.

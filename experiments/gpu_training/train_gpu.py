@@ -4,7 +4,7 @@ Train EfficientNet-Lite2 on one GPU with pairs made on the device, while the CPU
 
     python train_gpu.py DATA SECONDS OUTPUT NETS.json
 
-DATA holds what `prepare.py` gathered. NETS is a list of {"name", "init", "lr", "share", "mix"}: networks that are
+DATA holds the files that the README lists. NETS is a list of {"name", "init", "lr", "share", "mix"}: networks that are
 trained side by side, each on its share of the steps.
 """
 

@@ -319,7 +319,7 @@ def test_the_third_column_of_a_list_names_the_person(tmp_path):
         ("a.mp4,real\nb.mp4,fake\n./a.mp4,fake\n", "lines 1 and 3 are the same file"),
         ("a.mp4,real\nfolder/../a.mp4,real\n", "lines 1 and 2 are the same file"),
         ("path,label,fake_probability\na.mp4,real,0.2\n", "contains results of predict"),
-        ("", "lists no video"),
+        ("", "contains no videos"),
     ],
 )
 def test_a_wrong_line_of_a_list_is_named(tmp_path, text, complaint):

@@ -215,6 +215,6 @@ def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch,
 
 def test_bands_are_not_written_beside_other_weights(tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"other")
-    with pytest.raises(EvaluationError, match="other weights"):
+    with pytest.raises(EvaluationError, match="its weights are not those"):
         write_verdicts(result_of(draw(60)), tmp_path)
     assert read_bands(tmp_path) is None

@@ -254,7 +254,7 @@ def test_main_face_of_nobody_is_an_error():
 
 
 def test_linking_refuses_lists_of_different_lengths():
-    with pytest.raises(ValueError, match="differ"):
+    with pytest.raises(ValueError, match="must have the same length"):
         link_detections([0, 1], [[]])
 
 

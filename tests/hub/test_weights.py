@@ -105,7 +105,7 @@ def test_the_shards_that_the_index_names_are_read_and_no_others(tmp_path):
 @pytest.mark.parametrize(
     ("weight_map", "words"),
     [
-        ({"a": "gone.safetensors"}, "names gone.safetensors, which is missing"),
+        ({"a": "gone.safetensors"}, "lists gone.safetensors, which is missing"),
         ({"a": "../model.safetensors"}, "not a safetensors file of this folder"),
         ({"a": "pytorch_model.bin"}, "not a safetensors file of this folder"),
         ({"a": 3}, "not a safetensors file of this folder"),
