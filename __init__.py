@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 _MODULES = {
     "configuration_deepfake": ["DeepfakeConfig"],
-    "modeling_deepfake": ["DeepfakeForVideoClassification", "DeepfakeModel"],
+    "modeling_deepfake": ["DeepfakeForImageClassification", "DeepfakeForVideoClassification", "DeepfakeModel"],
     "image_processing_deepfake": ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"],
     "face_cropping": ["FaceCropSettings", "FaceTrack", "NoFaceFoundError"],
     "video_decoding": ["VideoError", "VideoLimits", "VideoReader"],
@@ -34,6 +34,8 @@ _MODULES = {
     "training.recipe": ["Recipe"],
     "training.trainer_data": ["DeepfakeCollator", "FaceClipDataset"],
     "training.training_run": ["train"],
+    "serving.plan": ["ServicePlan"],
+    "serving.service": ["serve"],
     "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
     "version": ["__version__"],
 }
@@ -84,6 +86,7 @@ if TYPE_CHECKING:
     from .hub.registration import register as register
     from .image_processing_deepfake import DeepfakeImageProcessor as DeepfakeImageProcessor
     from .image_processing_deepfake import DeepfakeVideoProcessor as DeepfakeVideoProcessor
+    from .modeling_deepfake import DeepfakeForImageClassification as DeepfakeForImageClassification
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
     from .scanning import FaceClip as FaceClip
@@ -93,6 +96,8 @@ if TYPE_CHECKING:
     from .scanning import VideoResult as VideoResult
     from .scanning import face_clips as face_clips
     from .scanning import scan as scan
+    from .serving.plan import ServicePlan as ServicePlan
+    from .serving.service import serve as serve
     from .training.plan import TrainingListener as TrainingListener
     from .training.plan import TrainingPlan as TrainingPlan
     from .training.plan import TrainingResult as TrainingResult

@@ -10,39 +10,34 @@ Hugging Face Space, `python app.py`, which uses the installed package.
 import argparse
 import html
 import os
+import queue
 import secrets
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
+    from markupsafe import Markup
+
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
-    from .scanning.results import VideoResult
+    from .scanning.texts import Texts
 
-MAX_FILE_SIZE = "200mb"
-MAX_WAITING = 16
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
-TITLE = "deepfake-video"
 EXAMPLE_NAME = "drawn-face.mp4"
 # Removal of files that Gradio keeps: seconds between two searches for them, and their minimum age in seconds.
 CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
-INTRODUCTION = """# Is a face in this video manipulated?
-Upload a video that shows a face. A neural network scores it and shows when, which face, and why.
-**A score is a reason to examine a video, never proof:** the model may fail on new generators and strong
-compression, and does not check the sound."""
-WHAT_TO_DO = {
-    "unsupported": "This file cannot be read as a video; choose a video file such as MP4, MOV or WebM.",
-    "not_found": "No video was found at this address; try another one.",
-}
+# What failed because of the choice of the file, and not because of the video, is one sentence instead of a report.
+ADVISED = ("unsupported", "not_found")
 # Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
 FIT_REPORT = """
+element.setAttribute("aria-live", "polite");
 const fit = () => {
   const frame = element.querySelector("iframe.report");
   if (!frame || frame.dataset.fits) return;
@@ -63,6 +58,16 @@ const fit = () => {
 new MutationObserver(fit).observe(element, { childList: true, subtree: true });
 fit();
 """
+# What Gradio's own components lack: a visible focus, and contrast and the name of the field for files.
+ACCESSIBLE_CSS = """
+:focus-visible { outline: 2px solid var(--body-text-color) !important; outline-offset: 2px !important; }
+.or { color: inherit !important; }
+"""
+ACCESSIBLE_JS = """() => {
+  const rename = () => document.querySelector("button[aria-dropeffect][aria-label]")?.removeAttribute("aria-label");
+  new MutationObserver(rename).observe(document.body, { childList: true, subtree: true });
+  rename();
+}"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
 EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
@@ -70,7 +75,10 @@ EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-vide
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
     parser.description = "Start a local web page for uploading and scoring videos."
-    parser.epilog = "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000"
+    parser.epilog = (
+        "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000\n"
+        "  deepfake-video demo --local-page"
+    )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
@@ -82,12 +90,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
     )
+    parser.add_argument(
+        "--local-page",
+        action="store_true",
+        help="serve the page that scores videos inside the browser instead; --host and --port hold for it too",
+    )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted."""
+    if arguments.local_page:
+        return _serve_local_page(arguments)
     from .common.errors import UsageError
     from .common.interrupts import unfinished
     from .scanning.command import use_threads
@@ -95,6 +110,7 @@ def run(arguments: argparse.Namespace) -> int:
     limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
+    from .serving.judging import limits_for_uploads
 
     with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
@@ -105,7 +121,8 @@ def run(arguments: argparse.Namespace) -> int:
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
-        detector = Detector(models, device=arguments.device, settings=ScanSettings(timeline=True, limits=limits))
+        settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
+        detector = Detector(models, device=arguments.device, settings=settings)
         # Downloads for visitors from elsewhere would be made from inside the network of this machine.
         is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
@@ -115,6 +132,20 @@ def run(arguments: argparse.Namespace) -> int:
                 time.sleep(1)
         finally:
             demo.close(verbose=False)
+
+
+def _serve_local_page(arguments: argparse.Namespace) -> int:
+    from .common.errors import UsageError
+    from .common.interrupts import unfinished
+    from .common.local_page import make_page_server
+
+    if arguments.model or arguments.device != "auto" or arguments.threads is not None:
+        raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
+    with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
+        address = f"http://{arguments.host or 'localhost'}:{server.server_port}/"
+        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+        server.serve_forever()
+    return 0
 
 
 def launch(demo: Any, *, host: str | None = None, port: int | None = None, **options: Any) -> Any:
@@ -129,12 +160,22 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     """
     import gradio as gr
 
+    from .serving.judging import MAX_UPLOAD_BYTES, MAX_WAITING
+
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
+    # One shade darker than the default, on which white text has too little contrast.
+    theme.set(
+        button_primary_background_fill="*primary_600",
+        button_primary_background_fill_hover="*primary_700",
+        button_primary_border_color="*primary_600",
+    )
     return demo.queue(max_size=MAX_WAITING, default_concurrency_limit=1).launch(
         server_name=host,
         server_port=port,
-        max_file_size=MAX_FILE_SIZE,
+        max_file_size=MAX_UPLOAD_BYTES,
         theme=theme,
+        css=ACCESSIBLE_CSS,
+        js=ACCESSIBLE_JS,
         footer_links=[],
         share=False,
         ssr_mode=False,
@@ -156,27 +197,34 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     """
     import gradio as gr
 
-    with gr.Blocks(title=TITLE, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
-        gr.Markdown(INTRODUCTION)
-        video = gr.File(label="Video file", type="filepath", height=140)
+    from .scanning.texts import Texts
+
+    texts = Texts.read()
+    title, heading, introduction, caution, limits = (
+        texts.plain(f"demo.{name}") for name in ("title", "heading", "introduction", "caution", "limits")
+    )
+    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
+        gr.Markdown(f"# {heading}\n{introduction}\n**{caution}** {limits}")
+        video = gr.File(label=texts.plain("demo.video"), type="filepath", height=140)
         address = gr.Textbox(
-            label="Or the address of a video file (not of a page that shows it)",
-            placeholder="https://…",
+            label=texts.plain("demo.address"),
+            placeholder=texts.plain("demo.address_example"),
             max_lines=1,
             visible=with_addresses,
         )
-        button = gr.Button("Check video", variant="primary")
-        report = gr.DownloadButton("Download report", visible=False)
-        # The height is that of the progress, which Gradio draws over the result.
-        page = gr.HTML("<p>Results appear here.</p>", js_on_load=FIT_REPORT, padding=False, min_height=120)
+        button = gr.Button(texts.plain("demo.check"), variant="primary")
+        report = gr.DownloadButton(texts.plain("demo.download"), visible=False)
+        page = gr.HTML(_paragraph(texts("demo.nothing_yet")), js_on_load=FIT_REPORT, padding=False)
         gr.Examples(
             [[path] for path in _write_examples(folder)],
             [video],
-            label="Example (a drawing, so its score means nothing)",
+            label=texts.plain("demo.example"),
         )
         outputs = [page, report]
         served = ServedFiles()
-        button.click(_handler(detector, folder, served), [video, address], outputs, api_name="predict")
+        # Progress is told in the place of the result. That of Gradio would cover it.
+        look = _handler(detector, folder, served, texts)
+        button.click(look, [video, address], outputs, api_name="predict", show_progress="minimal")
 
         def leave(request: gr.Request) -> None:
             served.remove(request.session_hash)
@@ -232,80 +280,79 @@ class ServedFiles:
                 path.unlink(missing_ok=True)
 
 
-def _handler(detector: "Detector", folder: Path, served: ServedFiles) -> Callable[..., list[Any]]:
+def _handler(
+    detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts"
+) -> Callable[..., Iterator[list[Any]]]:
     import gradio as gr
 
     from .scanning.stretches import clock
+    from .serving.judging import judge
     from .video_errors import is_url
 
-    progress_of_gradio = gr.Progress()
-
-    def look(
-        path: str | None, address: str, request: gr.Request, progress: gr.Progress = progress_of_gradio
-    ) -> list[Any]:
+    def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
         address = (address or "").strip()
         if path is None and not address:
-            return describe_nothing("Choose a video first.")
+            yield describe_nothing(texts("demo.no_video"))
+            return
         if path is None and not is_url(address):
-            return describe_nothing("An address begins with https:// or http://.")
-        progress(0.0, desc="Reading the video and searching for faces")
+            yield describe_nothing(texts("demo.no_address"))
+            return
+        yield describe_nothing(texts("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
         served.add(request.session_hash, path, report)
-        examination = detector.examine(
-            path or address,
-            with_evidence=True,
-            on_progress=lambda second: progress(None, desc=f"Timeline at {clock(second)}"),
-        )
-        return describe(examination, report)
+        # The position of the timeline in seconds; None at the end.
+        seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()
+        source = Path(path) if path is not None else address
+        with ThreadPoolExecutor(1) as pool:
+            video = pool.submit(judge, detector, source, with_evidence=True, on_progress=seconds.put)
+            video.add_done_callback(lambda _: seconds.put(None))
+            while (second := seconds.get()) is not None:
+                yield describe_nothing(texts("demo.timeline_at", time=clock(second)))
+        yield describe(video.result(), report, texts)
 
     return look
 
 
-def describe_nothing(message: str) -> list[Any]:
+def describe_nothing(message: "Markup") -> list[Any]:
     """
     Return the page outputs that show only a message.
 
     Args:
-        message: One sentence.
+        message: One sentence, safe to insert into HTML.
     """
     import gradio as gr
 
-    return [gr.HTML(f"<p>{html.escape(message)}</p>"), gr.DownloadButton(visible=False)]
+    return [gr.HTML(_paragraph(message)), gr.DownloadButton(visible=False)]
 
 
-def without_paths(result: "VideoResult") -> "VideoResult":
-    """
-    Replace paths on the server with file and folder names.
-
-    Args:
-        result: The result of a video.
-    """
-    parts = [Path(part).name if os.path.isdir(part) else part for part in result.model.id.split(" + ")]
-    name = Path(result.path).name
-    message = None if result.message is None else result.message.replace(result.path, name)
-    return replace(result, path=name, message=message, model=replace(result.model, id=" + ".join(parts)))
+def _paragraph(message: "Markup") -> str:
+    return f'<p role="status">{message}</p>'
 
 
-def describe(examination: "Examination", report: Path) -> list[Any]:
+def describe(examination: "Examination", report: Path, texts: "Texts") -> list[Any]:
     """
     Write the report of a video, and return the outputs of the page in their order.
 
     Args:
-        examination: The result of the video with its pictures.
+        examination: What [`judge`] returned.
         report: The HTML file to write.
+        texts: The texts of the page.
     """
     import gradio as gr
 
+    from .common.text import printable
     from .scanning.html_report import render_report, write_report
 
-    result = without_paths(examination.result)
-    if result.status in WHAT_TO_DO:
-        return describe_nothing(f"{result.path}: {WHAT_TO_DO[result.status]}")
-    write_report(report, [result], [examination.evidence])
+    result = examination.result
+    if result.status in ADVISED and result.media != "image":
+        advice = texts(f"demo.{result.status}")
+        return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))
+    write_report(report, [result], [examination.evidence], texts=texts)
     # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.
-    page = html.escape(render_report([result], [examination.evidence], with_script=False))
-    frame = f'<iframe class="report" title="Report" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
+    page = html.escape(render_report([result], [examination.evidence], with_script=False, texts=texts))
+    title = texts("demo.report")
+    frame = f'<iframe class="report" title="{title}" sandbox="allow-same-origin" srcdoc="{page}"></iframe>'
     return [gr.HTML(frame), gr.DownloadButton(value=str(report), visible=True)]
 
 

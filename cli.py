@@ -16,6 +16,7 @@ _COMMANDS = {
     "predict": ("score videos", "scanning.command", "add_arguments", "run"),
     "explain": ("explain stored results in plain sentences", "scanning.explain_command", "add_arguments", "run"),
     "demo": ("open the demo in the browser", "app", "add_arguments", "run"),
+    "serve": ("serve an HTTP interface", "serving.serve_command", "add_arguments", "run"),
     "evaluate": ("evaluate a model on a data set", "evaluation.command", "add_arguments", "run"),
     "train": ("train a detector", "training.train_command", "add_arguments", "run"),
     "convert": ("turn a legacy checkpoint into a model folder", "convert_weights", "add_arguments", "run"),

@@ -37,6 +37,7 @@ AUTO_MAP = {
     "AutoConfig": "configuration_deepfake.DeepfakeConfig",
     "AutoModel": "modeling_deepfake.DeepfakeModel",
     "AutoModelForVideoClassification": "modeling_deepfake.DeepfakeForVideoClassification",
+    "AutoModelForImageClassification": "modeling_deepfake.DeepfakeForImageClassification",
 }
 
 # Upper bounds far above any published detector; a configuration beyond them is a mistake or an attack on memory.
@@ -226,7 +227,11 @@ class DeepfakeConfig(PreTrainedConfig):
             # If this were unset, the loss function of Transformers would guess it from the first batch and store the
             # guess.
             self.problem_type = "single_label_classification"
-        super().__post_init__(**{"auto_map": dict(AUTO_MAP), **kwargs})
+        # Folders that were saved before a class existed get its entry when they are saved again.
+        stored = kwargs.pop("auto_map", None)
+        super().__post_init__(
+            auto_map={**AUTO_MAP, **stored} if isinstance(stored, dict) else AUTO_MAP.copy(), **kwargs
+        )
 
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":

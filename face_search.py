@@ -14,6 +14,7 @@ import numpy as np
 from .face_detection import FaceDetection, FaceDetector, FollowingDetector, detect_turned, scale_frame
 from .face_tracking import MIN_IOU, FaceTrack, box_iou, find_cuts, link_detections, rescale_box
 from .video_decoding import FrameSource, VideoDecodeError
+from .video_sources import read_ahead
 
 
 # Interval in frames at which the whole frame is searched; in between, only the surroundings of known faces are.
@@ -81,7 +82,7 @@ def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector,
     search: _Search | None = None
     thumbnails: list[np.ndarray] = []
     sizes: list[tuple[int, int]] = []
-    for index, frame in source.frames(indices):
+    for index, frame in read_ahead(source.frames(indices)):
         # After the first frame has been read, the size is known without decoding.
         search = search or _Search((source.width, source.height))
         thumbnails.append(scale_frame(frame, 32, 32))

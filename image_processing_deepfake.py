@@ -40,6 +40,7 @@ from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
 from .face_centerface import GRAPH_NAME, copy_graph, has_graph, register_graph_folder
+from .photo_pictures import to_displayed_frames
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
 
@@ -376,9 +377,10 @@ class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
     def preprocess(self, images: Any, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:
         r"""
         images (`ImageInput`):
-            The frames of one clip, a single frame, or a list of clips.
+            The frames of one clip, a single frame, or a list of clips. Pictures of Pillow are taken as a viewer shows
+            them: upright, and in sRGB.
         """
-        return DeepfakeVideoProcessor(**self.choices()).preprocess(images, **kwargs)
+        return DeepfakeVideoProcessor(**self.choices()).preprocess(to_displayed_frames(images), **kwargs)
 
 
 def _metadata_of(source: FrameSource) -> VideoMetadata:

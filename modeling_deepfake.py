@@ -479,6 +479,40 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         return logits
 
 
+@auto_docstring(
+    custom_intro="""
+    Real or fake for single pictures: [`DeepfakeForVideoClassification`] of clips of one frame, for the
+    `image-classification` pipeline. The weights are the same.
+    """
+)
+class DeepfakeForImageClassification(DeepfakeForVideoClassification):
+    input_modalities = ("image",)
+
+    @can_return_tuple
+    @auto_docstring
+    def forward(
+        self,
+        pixel_values_videos: torch.FloatTensor,
+        labels: torch.LongTensor | None = None,
+        **kwargs: Any,
+    ) -> DeepfakeVideoClassifierOutput:
+        r"""
+        pixel_values_videos (`torch.FloatTensor` of shape `(batch_size, 1, num_channels, height, width)`):
+            The pictures, each as a clip of one frame.
+        labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
+            Class of each picture: 0 is real, 1 is fake.
+        """
+        # CODEPATH: a recurrent network that is reset at each frame judges single frames too.
+        if self.config.rnn_type != "none" and self.config.recurrence == "sequence":
+            raise ValueError(
+                "This checkpoint judges a sequence of frames and cannot judge a picture: use the video-classification "
+                "pipeline, or a checkpoint that judges frames one by one."
+            )
+        if pixel_values_videos.ndim == 5 and pixel_values_videos.shape[1] != 1:
+            raise ValueError(f"A picture is a clip of one frame, got {pixel_values_videos.shape[1]} frames.")
+        return super().forward(pixel_values_videos, labels=labels, **kwargs)
+
+
 def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:
     """
     Compute video logits `(B, num_labels)` of a frame classifier from frame logits `(B, T, num_labels)`.
@@ -524,8 +558,10 @@ def _check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torc
 DeepfakeConfig.register_for_auto_class()
 DeepfakeModel.register_for_auto_class("AutoModel")
 DeepfakeForVideoClassification.register_for_auto_class("AutoModelForVideoClassification")
+DeepfakeForImageClassification.register_for_auto_class("AutoModelForImageClassification")
 
 __all__ = [
+    "DeepfakeForImageClassification",
     "DeepfakeForVideoClassification",
     "DeepfakeModel",
     "DeepfakePreTrainedModel",

@@ -78,6 +78,10 @@ class Stopwatch:
             self._spent_s += time.monotonic() - self._started_s
         self._started_s = None
 
+    def excuse(self, seconds: float) -> None:
+        """Leave out seconds that were spent waiting for the network, which has a limit of its own."""
+        self._spent_s -= seconds
+
     def is_over(self) -> bool:
         """Return whether the time limit for the frames requested so far is exceeded."""
         running_s = 0.0 if self._started_s is None else time.monotonic() - self._started_s
@@ -100,7 +104,13 @@ class _GuardedFile:
         self._file, self._watch = file, watch
 
     def read(self, size: int) -> bytes:
-        return b"" if self._watch.is_over() else self._file.read(size)
+        if self._watch.is_over():
+            return b""
+        waited_s = getattr(self._file, "waited_s", 0.0)
+        try:
+            return self._file.read(size)
+        finally:
+            self._watch.excuse(getattr(self._file, "waited_s", 0.0) - waited_s)
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         try:

@@ -2,8 +2,7 @@
 """Decode the frames of a video file by index, in RGB and with their times.
 
 Frames look as a player displays them: see `video_pictures` for shape and orientation, `video_color` for colours. All
-sizes and coordinates are in pixels of the displayed picture. Errors, limits and frame selection can be imported from
-here too.
+sizes and coordinates are in pixels of the displayed picture. Errors, limits and frame selection are exported here.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import itertools
 import os
 from collections.abc import Generator, Iterable, Iterator
 from operator import itemgetter
+from typing import IO
 
 import av
 import numpy as np
@@ -29,7 +29,6 @@ from .video_containers import (
     check_pixels,
     ends_early,
     open_container,
-    read_packet_index,
     read_packets,
 )
 from .video_errors import (
@@ -43,11 +42,14 @@ from .video_errors import (
     VideoUnreadableError,
     printable_name,
 )
-from .video_formats import ELEMENTARY, describe_other_streams, explain_no_frames, frame_rate
+from .video_formats import describe_other_streams, explain_no_frames, frame_rate
 from .video_opening import hash_open_file, open_video_file
 from .video_pictures import PictureConverter
+from .video_ranges import index_packets
 from .video_sources import NOMINAL_FPS, FrameArray, FrameCache, FrameSource, select_frames, select_timestamps
+from .video_stores import Fetched
 from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
+from .video_unread import UnreadRange, describe_times, find_unread
 
 
 __all__ = [
@@ -78,8 +80,9 @@ class VideoReader:
     frames are decoded. Where that does not return a frame exactly, the file is decoded from its beginning.
 
     Args:
-        source: A path, or an http(s) URL if no file has that name.
+        source: A path, or an http(s) URL or an address in a store such as `s3://` if no file has that name.
         limits: Limits of reading; read from the environment by default.
+        file: The open file, if it was opened before; the reader closes it.
 
     Attributes:
         name: The source as one printable line.
@@ -90,9 +93,11 @@ class VideoReader:
             first frame is at 2.0 s. See `video_timestamps`.
         fps: Average frames per second without the gaps.
         duration_s: End of the last frame in seconds on that clock.
-        gaps: Index of each frame that is followed by a gap, and the time in seconds at which the frame would end if it
-            lasted for the median interval.
+        gaps: Index of each frame followed by a gap, and its end in seconds if it lasted for the median interval.
+        unread: Other video streams, time without a picture, and what is cut off.
+        undecodable: Indices of requested frames that could not be decoded.
         warnings: Sentences about problems of the file that did not stop the reading.
+        fetched: How many bytes were fetched from a store so far; `None` for other sources.
 
     Raises:
         VideoError: If the file cannot be read as a video; each subclass stands for one reason.
@@ -101,26 +106,27 @@ class VideoReader:
 
         >>> from deepfake_video import VideoReader
         >>> with VideoReader("clip.mp4") as reader:
-        ...     for index, frame in reader.frames([0, 10]):
+        ...     for index, frame in reader.frames([10]):
         ...         print(index, frame.shape)
-        0 (240, 320, 3)
         10 (240, 320, 3)
     """
 
-    def __init__(self, source: str | os.PathLike[str], *, limits: VideoLimits | None = None) -> None:
-        self.name = printable_name(source)
+    def __init__(
+        self, source: str | os.PathLike[str], *, limits: VideoLimits | None = None, file: IO[bytes] | None = None
+    ) -> None:
+        self.name, self.is_photo = printable_name(source), False
         self.warnings: list[str] = []
-        self._source = source
-        self._limits = limits if limits is not None else VideoLimits.from_environment()
+        self.unread: list[UnreadRange] = []
+        self.undecodable: set[int] = set()
+        self._source, self._limits, self._keeps_frames = source, limits or VideoLimits.from_environment(), True
         self._watch = Stopwatch(source, self._limits)
         self._cache = FrameCache(CACHE_BYTES)
-        self._undecodable: set[int] = set()
         self._size: tuple[int, int] | None = None
         self._iteration: Iterator[tuple[int, np.ndarray]] = iter(())
-        self._keeps_frames = True
         self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warnings=self.warnings)
         self._opened: tuple[InputContainer, VideoStream] | None = None
-        self._file = open_video_file(source, limits=self._limits)
+        self._file = open_video_file(source, limits=self._limits) if file is None else file
+        self.fetched: Fetched | None = getattr(self._file, "fetched", None)
         try:
             with self._watch:
                 self._index, times = self._read_index()
@@ -130,8 +136,16 @@ class VideoReader:
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
+        self._check_duration()
         self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
         self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
+
+    def _check_duration(self) -> None:
+        allowed_s = self._limits.max_duration_s
+        if allowed_s is not None and self.duration_s > allowed_s:
+            self.close()
+            message = f"the video lasts {self.duration_s:.0f} s, and at most {allowed_s:g} s are allowed; shorten it"
+            raise VideoTooLargeError(self._source, message)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -146,8 +160,12 @@ class VideoReader:
         self._file.close()
         self._cache.clear()
 
-    def sha256(self) -> str:
-        """Return the SHA-256 of the file, or of the downloaded bytes of a URL, in hexadecimal."""
+    def release_frames(self) -> None:
+        """Free the frames that were kept for later calls of [`frames`], which then decode them again."""
+        self._cache.clear()
+
+    def sha256(self) -> str | None:
+        """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole."""
         return hash_open_file(self._file)
 
     @property
@@ -163,9 +181,8 @@ class VideoReader:
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """Yield (index, frame) once for each distinct index, ascending; see [`FrameSource.frames`].
 
-        Do not write into the frames: later calls may return them again. If the resolution changes within a file, each
-        frame keeps its own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be
-        continued.
+        Do not write into the frames: later calls may return them again. If the resolution changes, each frame has its
+        own size. `warnings` reports frames that cannot be decoded. Only the latest iteration can be continued.
 
         Raises:
             IndexError: If an index is outside 0 to num_frames - 1.
@@ -197,7 +214,7 @@ class VideoReader:
 
     def _find(self, wanted: list[int]) -> Iterator[tuple[int, np.ndarray]]:
         cached = [(index, self._cache[index]) for index in wanted if index in self._cache]
-        missing = [index for index in wanted if index not in self._cache and index not in self._undecodable]
+        missing = [index for index in wanted if index not in self._cache and index not in self.undecodable]
         num_found = 0
         for index, image in heapq.merge(cached, self._decode(missing, set(wanted)), key=itemgetter(0)):
             num_found += 1
@@ -221,14 +238,14 @@ class VideoReader:
         if pending:
             for index, frame in self._decode_through():
                 while pending and pending[0] < index:
-                    self._undecodable.add(pending.pop(0))
+                    self.undecodable.add(pending.pop(0))
                 if pending and pending[0] == index:
                     pending.pop(0)
                     yield index, self._take(index, frame, wanted)
                 if not pending:
                     break
-        self._undecodable.update(pending)
-        if failed := sorted(self._undecodable.intersection(missing)):
+        self.undecodable.update(pending)
+        if failed := sorted(self.undecodable.intersection(missing)):
             first_s = self.timestamps_s[failed[0]]
             self._warn(f"{len(failed)} of the requested frames cannot be decoded, the first at {first_s:.1f} s")
 
@@ -239,7 +256,8 @@ class VideoReader:
         targets = [int(index.pts[index.order[target]]) for target in run.targets]
         wanted, num_found = set(targets), 0
         key_pts, has_begun = int(index.pts[run.start]), False
-        container.seek(int(index.seek_times[run.start]), stream=stream)
+        # Seeking by decoding times may end a keyframe earlier, which costs little unless it has to be fetched.
+        container.seek(int((index.pts if self.fetched else index.seek_times)[run.start]), stream=stream)
         for packet in self._packets(run):
             # Pictures that no other picture needs are decoded only if they are requested.
             is_wanted = packet is None or packet.pts in wanted
@@ -323,7 +341,7 @@ class VideoReader:
         kind, is_cut_off = container.format.name, ends_early(self._file, container)
         if note := describe_other_streams(container, stream):
             self._warn(note)
-        index = read_packet_index(container, stream, self._source, watch=self._watch)
+        index = index_packets(self._file, container, stream, self._source, limits=self._limits, watch=self._watch)
         clock, first_tick = container_clock(container, stream, self._nominal_fps()), stream.start_time or 0
         last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
         # Matroska stores no decoding times.
@@ -343,21 +361,15 @@ class VideoReader:
             ticks = np.sort(np.array(ticks, np.int64))
             ticks += first_tick - ticks[0]
         times = read_times(ticks, clock, last_duration=last_duration)
-        if index.is_cut_off or is_cut_off:
-            end_s = times.seconds[-1]
-            self._warn(f"the file is damaged or cut off after about {end_s:.1f} s; only the readable part is used")
-        if kind in ELEMENTARY:
-            self._warn(f"the stream has no timestamps: {self._nominal_fps():g} frames per second are assumed")
-        else:
-            for sentence in times.warnings:
-                self._warn(sentence)
+        is_cut_off |= index.is_cut_off
+        self._warn(*describe_times(kind, times, is_cut_off=is_cut_off, nominal_fps=self._nominal_fps()))
+        self.unread = find_unread(*self._open(), times, clock, is_cut_off=is_cut_off)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:
         """Return whether the first decoded pictures have exactly the times of their packets."""
         decoded = [frame.pts for frame in itertools.islice(self._decode_all(), _PROBE_FRAMES)]
-        expected: list[int] = index.pts[index.order[:_PROBE_FRAMES]].tolist()
-        return decoded == expected
+        return bool(decoded == index.pts[index.order[:_PROBE_FRAMES]].tolist())
 
     def _take(self, index: int, frame: av.VideoFrame, wanted: set[int]) -> np.ndarray:
         """Convert a frame to an upright (H, W, 3) picture, and cache it if it fits."""
@@ -396,6 +408,5 @@ class VideoReader:
         if isinstance(iteration, Generator):
             iteration.close()
 
-    def _warn(self, sentence: str) -> None:
-        if sentence not in self.warnings:
-            self.warnings.append(sentence)
+    def _warn(self, *sentences: str) -> None:
+        self.warnings += [sentence for sentence in sentences if sentence not in self.warnings]

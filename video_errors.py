@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 __all__ = [
     "MAX_DECODE_THREADS",
+    "STORE_SCHEMES",
     "FailureReason",
     "UnsupportedVideoError",
     "VideoDecodeError",
@@ -23,12 +24,16 @@ __all__ = [
     "VideoTimeoutError",
     "VideoTooLargeError",
     "VideoUnreadableError",
+    "is_address",
+    "is_store_address",
     "is_url",
     "printable_name",
 ]
 
 # Where nothing else is asked for; more threads do not help.
 MAX_DECODE_THREADS = 8
+# Schemes of the stores that are read through fsspec: Amazon S3, Google Cloud Storage, the Hub, and a store in memory.
+STORE_SCHEMES = ("s3", "gs", "hf", "memory")
 # Machine-readable reasons why a video has no score.
 FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "not_found", "unreadable", "timeout"]
 
@@ -99,8 +104,9 @@ class VideoLimits:
         max_frame_pixels: Maximum width times height of a frame.
         max_read_s: Seconds for reading and decoding one video; `None` allows 25 s for up to 32 frames and one more
             second for every further four frames.
-        max_download_bytes: Maximum size of a file fetched from a URL.
-        max_download_s: Seconds for fetching it, redirects included.
+        max_duration_s: Maximum length of a video in seconds; `None` for no maximum.
+        max_download_bytes: Maximum number of bytes fetched from the address of one video.
+        max_download_s: Seconds for fetching them, redirects included.
         allow_private_addresses: Allow URLs that lead to loopback, private and link-local addresses.
         decode_threads: Number of decoder threads; `None` uses one per core, up to 8.
 
@@ -116,6 +122,7 @@ class VideoLimits:
 
     max_frame_pixels: int = 40_000_000
     max_read_s: float | None = None
+    max_duration_s: float | None = None
     max_download_bytes: int = 2_000_000_000
     max_download_s: float = 300.0
     allow_private_addresses: bool = False
@@ -127,9 +134,9 @@ class VideoLimits:
             optional = name == "decode_threads" and value is None
             if not optional and (type(value) is not int or value < 1):
                 raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
-        for name in ("max_read_s", "max_download_s"):
+        for name in ("max_read_s", "max_duration_s", "max_download_s"):
             value = getattr(self, name)
-            optional = name == "max_read_s" and value is None
+            optional = name != "max_download_s" and value is None
             if not optional and not (type(value) in (int, float) and 0 < value < math.inf):
                 raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
         if type(self.allow_private_addresses) is not bool:
@@ -183,10 +190,25 @@ def is_url(source: object) -> bool:
     return isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE) is not None
 
 
+def is_store_address(source: object) -> bool:
+    """Return whether a source is a string that starts like `s3://`, with one of `STORE_SCHEMES`."""
+    return isinstance(source, str) and source.partition("://")[0].lower() in STORE_SCHEMES and "://" in source
+
+
+def is_address(source: object) -> bool:
+    """Return whether a source is an http(s) URL or an address in a store."""
+    return is_url(source) or is_store_address(source)
+
+
 def printable_name(source: object) -> str:
-    """Return a printable one-line name for messages; user name, password and query of a URL are omitted."""
+    """Return a printable one-line name for messages; user name, password and query of an address are omitted."""
     text = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else str(source)
-    if is_url(text):
+    if is_store_address(text):
+        scheme, _, rest = text.partition("://")
+        # A key may contain "@" and "?"; a bucket may not, and a query such as a version may hold a token.
+        bucket, slash, key = rest.partition("/")
+        text = f"{scheme}://{bucket.rpartition('@')[2]}{slash}{key.partition('?')[0]}"
+    elif is_url(text):
         try:
             parts = urlsplit(text)
             host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""

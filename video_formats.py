@@ -29,6 +29,7 @@ __all__ = [
     "explain_open_failure",
     "forced_format",
     "frame_rate",
+    "other_streams",
     "refuse_encrypted",
 ]
 
@@ -81,9 +82,14 @@ def choose_stream(container: InputContainer, source: object) -> VideoStream:
     return stream
 
 
+def other_streams(container: InputContainer, stream: VideoStream) -> list[VideoStream]:
+    """Return the video streams besides the chosen one, without still pictures."""
+    return [other for other in _moving_streams(container) if other.index != stream.index]
+
+
 def describe_other_streams(container: InputContainer, stream: VideoStream) -> str | None:
     """Describe the video streams that are not scored in a sentence; `None` if there are only still pictures."""
-    others = [other for other in _moving_streams(container) if other.index != stream.index]
+    others = other_streams(container, stream)
     if not others:
         return None
     names = ", ".join(f"{other.index} ({_describe(other)})" for other in others[:4]) + ", ..." * (len(others) > 4)
@@ -118,7 +124,7 @@ def explain_open_failure(
     file: IO[bytes], source: object, error: av.FFmpegError
 ) -> UnsupportedVideoError | VideoDecodeError | VideoTooLargeError:
     """Explain why libav cannot open a file."""
-    boxes = list(_read_boxes(file))
+    boxes = list(read_boxes(file))
     kinds = {kind for kind, _, _ in boxes}
     file.seek(0)
     head = file.read(16)
@@ -146,7 +152,7 @@ def explain_open_failure(
 
 def explain_no_frames(file: IO[bytes], source: object) -> VideoDecodeError:
     """Explain why no frame of an open file can be decoded."""
-    if _is_init_segment(file, {kind for kind, _, _ in _read_boxes(file)}):
+    if _is_init_segment(file, {kind for kind, _, _ in read_boxes(file)}):
         return _missing_media(source)
     return VideoDecodeError(source, "no frame can be decoded, because the file is damaged; copy or download it again")
 
@@ -192,7 +198,7 @@ def _describe(stream: VideoStream) -> str:
     return "unknown codec" if codec is None else f"{codec.name}, {codec.width}x{codec.height}"
 
 
-def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
+def read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iterator[tuple[bytes, int, int]]:
     """(type, first byte of the content, end) of the boxes between two places; nothing if it is no ISO base media."""
     end = file.seek(0, os.SEEK_END) if end is None else end
     is_top, position = start == 0, start
@@ -216,4 +222,4 @@ def _read_boxes(file: IO[bytes], start: int = 0, end: int | None = None) -> Iter
 
 def _count_tracks(file: IO[bytes], boxes: list[tuple[bytes, int, int]]) -> int:
     movies = [(content, end) for kind, content, end in boxes if kind == b"moov"]
-    return sum(kind == b"trak" for span in movies for kind, _, _ in _read_boxes(file, *span))
+    return sum(kind == b"trak" for span in movies for kind, _, _ in read_boxes(file, *span))

@@ -8,19 +8,21 @@ import hashlib
 import os
 import re
 import stat
-from typing import IO
+from typing import IO, cast
 
 from .video_errors import (
     UnsupportedVideoError,
     VideoLimits,
     VideoNotFoundError,
     VideoUnreadableError,
+    is_store_address,
     is_url,
 )
 from .video_fetching import fetch_video
+from .video_stores import StoreFile, open_store_file
 
 
-__all__ = ["hash_open_file", "open_video_file"]
+__all__ = ["hash_open_file", "is_animated_png", "open_source_file", "open_video_file", "refuse_lookalikes"]
 
 HEAD_BYTES = 1024
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -36,7 +38,7 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
     A path that exists is always opened as a file, even if its name looks like a URL.
 
     Args:
-        source: Path, or http(s) URL.
+        source: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
         limits: Limits of a download.
 
     Raises:
@@ -46,20 +48,31 @@ def open_video_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> I
         VideoTooLargeError: If a download exceeds `limits.max_download_bytes`.
         VideoTimeoutError: If a download exceeds `limits.max_download_s`.
     """
-    if is_url(source) and not os.path.lexists(source):
-        file = fetch_video(str(source), limits=limits)
-    else:
-        file = _open_regular_file(source)
+    file = open_source_file(source, limits=limits)
     try:
-        _refuse_lookalikes(file, source)
+        refuse_lookalikes(file, source)
     except BaseException:
         file.close()
         raise
     return file
 
 
-def hash_open_file(file: IO[bytes]) -> str:
-    """Return the SHA-256 of an open file in hexadecimal; its position stays the same for other readers."""
+def open_source_file(source: str | os.PathLike[str], *, limits: VideoLimits) -> IO[bytes]:
+    """Open any regular file, URL or address in a store like [`open_video_file`], whatever it contains."""
+    if is_url(source) and not os.path.lexists(source):
+        return fetch_video(str(source), limits=limits)
+    if is_store_address(source) and not os.path.lexists(source):
+        return cast(IO[bytes], open_store_file(str(source), limits=limits))
+    return _open_regular_file(source)
+
+
+def hash_open_file(file: IO[bytes]) -> str | None:
+    """Return the SHA-256 of an open file in hexadecimal; its position stays the same for other readers.
+
+    That of a file in a store is `None` unless it was fetched whole.
+    """
+    if isinstance(file, StoreFile):
+        return file.sha256()
     position = file.tell()
     file.seek(0)
     digest = hashlib.sha256()
@@ -97,11 +110,20 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
         raise
 
 
-def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
-    """Refuse files that a demuxer must not read: text (playlists, scripts, web pages) and still pictures."""
+def refuse_lookalikes(file: IO[bytes], source: object) -> None:
+    """Refuse files that a demuxer must not read: text (playlists, scripts, web pages) and still pictures.
+
+    Args:
+        file: An open file at position 0, where it is afterwards.
+        source: The file, for messages.
+
+    Raises:
+        UnsupportedVideoError: If it begins like a text or a still picture.
+        VideoUnreadableError: If it cannot be read.
+    """
     try:
         head = file.read(HEAD_BYTES)
-        is_moving = _is_animated_png(file)
+        is_moving = is_animated_png(file)
         file.seek(0)
     except OSError as error:
         raise VideoUnreadableError(source, f"it cannot be read ({error.strerror or error})") from None
@@ -123,14 +145,14 @@ def _refuse_lookalikes(file: IO[bytes], source: object) -> None:
         raise UnsupportedVideoError(source, "this is not a video (the file is a still picture)")
 
 
-def _is_animated_png(file: IO[bytes]) -> bool:
-    """Return whether a PNG file declares an animation (chunk acTL) before its first picture."""
+def is_animated_png(file: IO[bytes]) -> bool:
+    """Return whether a PNG file declares an animation (chunk acTL) of several frames before its first picture."""
     file.seek(0)
     if file.read(8) != b"\x89PNG\r\n\x1a\n":
         return False
     for _ in range(_MAX_PNG_CHUNKS):
         header = file.read(8)
         if len(header) < 8 or header[4:] in (b"acTL", b"IDAT"):
-            return header[4:] == b"acTL"
+            return header[4:] == b"acTL" and int.from_bytes(file.read(4), "big") != 1
         file.seek(int.from_bytes(header[:4], "big") + 4, os.SEEK_CUR)
     return False

@@ -4,15 +4,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+from concurrent.futures import ThreadPoolExecutor
+from typing import Literal, Protocol, TypeVar
 
 import numpy as np
 
+from .video_stores import Fetched
+from .video_unread import UnreadRange
 
-__all__ = ["NOMINAL_FPS", "FrameArray", "FrameCache", "FrameSource", "select_frames", "select_timestamps"]
+
+__all__ = [
+    "NOMINAL_FPS",
+    "FrameArray",
+    "FrameCache",
+    "FrameSource",
+    "MediaReader",
+    "read_ahead",
+    "select_frames",
+    "select_timestamps",
+]
 
 # Assumed if no frame rate is given.
 NOMINAL_FPS = 25.0
+_Item = TypeVar("_Item")
 
 
 class FrameSource(Protocol):
@@ -60,6 +74,62 @@ class FrameSource(Protocol):
             VideoError: If no frame can be decoded.
         """
         ...
+
+
+def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
+    """Yield the items of an iteration; a thread makes the next one while the caller uses the last.
+
+    Args:
+        items: Such as the result of [`FrameSource.frames`], whose source nothing else may read until the iteration
+            has ended. No item may be `None`.
+
+    Example:
+
+        >>> import numpy as np
+        >>> clip = FrameArray(np.zeros((3, 8, 8, 3), np.uint8))
+        >>> [index for index, frame in read_ahead(clip.frames([0, 2]))]
+        [0, 2]
+    """
+    with ThreadPoolExecutor(1) as thread:
+        upcoming = thread.submit(next, items, None)
+        while (item := upcoming.result()) is not None:
+            upcoming = thread.submit(next, items, None)
+            yield item
+
+
+class MediaReader(FrameSource, Protocol):
+    """A file that is read as a [`FrameSource`]: a video, or a photo as its only frame.
+
+    Attributes:
+        is_photo: Whether it is a still picture, which has no time.
+        num_bytes: Size of the compressed frames.
+        gaps: See [`VideoReader`].
+        unread: See [`VideoReader`].
+        undecodable: See [`VideoReader`].
+        fetched: See [`VideoReader`].
+    """
+
+    is_photo: bool
+    num_bytes: int
+    gaps: dict[int, float]
+    unread: list[UnreadRange]
+    undecodable: set[int]
+    fetched: Fetched | None
+
+    def sha256(self) -> str | None:
+        """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole."""
+        ...
+
+    def release_frames(self) -> None:
+        """Free the frames that were kept for later calls of [`frames`], which then decode them again."""
+        ...
+
+    def close(self) -> None:
+        """Close the file."""
+        ...
+
+    def __enter__(self) -> MediaReader: ...
+    def __exit__(self, *exception: object) -> None: ...
 
 
 class FrameCache(dict[int, np.ndarray]):

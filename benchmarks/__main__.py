@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks`, from a checkout with the package installed: every row, then RESULTS.md and results.json."""
+"""`python -m benchmarks`, from a checkout with the package installed: every row, then RESULTS.md."""
 
 import argparse
 import shlex
@@ -12,24 +12,28 @@ from pathlib import Path
 import torch
 from transformers.utils import logging
 
-from . import networks, reading, scans, training
+from . import commands, gpu, networks, quantization, reading, scans, training
 from .bench import Bench
 from .measuring import Row
-from .report import environment, write
+from .report import environment, write, write_page
 from .scaling import write_curves
 
 
 GROUPS: dict[str, Callable[[Bench], Iterator[Row]]] = {
+    "start": commands.start,
+    "first answer": commands.first_answer,
+    "fairness": commands.fairness,
     "decode": reading.decode,
     "memory": reading.memory,
     "preprocess": reading.preprocess,
     "forward": networks.forward,
     "faces": scans.faces,
     "whole": scans.whole,
+    "int8": quantization.int8,
     "loading": networks.loading,
     "folder": scans.folder,
     "training": training.training,
-    "gpu": networks.gpu,
+    "gpu": gpu.gpu,
 }
 
 
@@ -39,9 +43,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=3, metavar="N", help="turns of each way (default: 3)")
     parser.add_argument("--quick", action="store_true", help="one case a group, one round")
     parser.add_argument("--threads", type=int, metavar="N", help="threads of torch (default: its own choice)")
+    parser.add_argument("--labelled", type=Path, metavar="DIR", help="videos in real/ and fake/, for the row int8")
     parser.add_argument("--output", type=Path, default=Path(__file__).parent, metavar="DIR", help="of the tables")
     parser.add_argument("--scaling", action="store_true", help="write SCALING.md: cost against length and the like")
+    parser.add_argument("--redraw", action="store_true", help="write the page from results.json, without measuring")
     arguments = parser.parse_args(argv)
+    if arguments.redraw:
+        write_page(arguments.output)
+        return 0
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     logging.set_verbosity_error()
@@ -49,7 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     about = environment()
     command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if argv is None else argv)])
     with tempfile.TemporaryDirectory(prefix="benchmarks-") as name:
-        bench = Bench(Path(name), 1 if arguments.quick else arguments.rounds, arguments.quick)
+        rounds = 1 if arguments.quick else arguments.rounds
+        bench = Bench(Path(name), rounds, arguments.quick, arguments.labelled)
         if arguments.scaling:
             write_curves(bench, about, command, arguments.output)
             return 0

@@ -25,11 +25,16 @@ NUM_FRAMES = 20
 
 @dataclass(frozen=True)
 class Bench:
-    """Settings of a benchmark run: its folder, the number of rounds, and whether one case per group is sufficient."""
+    """
+    Settings of a benchmark run: its folder, the number of rounds, and whether one case per group is sufficient.
+
+    `labelled` is a folder with videos in `real` and `fake`, for the rows that need them.
+    """
 
     folder: Path
     rounds: int
     quick: bool
+    labelled: Path | None = None
 
     def clip(self, name: str, make: Callable[[Path], Any]) -> Path:
         path = self.folder / name

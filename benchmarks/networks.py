@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows of the networks: the forward pass on a CPU and a GPU, and how they come into memory."""
+"""Rows of the networks: the forward pass on a CPU, and how they come into memory."""
 
 import copy
 import tempfile
@@ -13,16 +13,14 @@ import torch
 
 from deepfake_video import DeepfakeVideoProcessor
 from deepfake_video.hub.folder import save_hub_folder
-from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
 from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.inference import prepare_for_inference
 from deepfake_video.scanning.onnx_model import OnnxModel, load_onnx_model
 from deepfake_video.scanning.results import ModelIdentity
-from deepfake_video.scanning.settings import ScanSettings
 
-from .bench import NUM_FRAMES, Bench, even_indices, run_child
+from .bench import NUM_FRAMES, Bench, run_child
 from .measuring import Row, compare, interleave
-from .peers import is_installed, openvino_features, read_ours
+from .peers import is_installed, openvino_features
 from .scripts import plain_forward
 
 
@@ -57,7 +55,7 @@ def _with_onnx(bench: Bench, network: Any) -> OnnxModel:
 def _forward_rows(preset: str, network: Any, by_onnx: OnnxModel | None, goal: str, rounds: int) -> Iterator[Row]:
     is_stepwise = network.config.recurrence == "per-frame"
     name = preset + (", per frame" if is_stepwise else "")
-    pixels = _pixels(network)
+    pixels = random_pixels(network)
     fast, short = copy.deepcopy(network), copy.deepcopy(network)
     prepare_for_inference(fast)
     prepare_for_inference(short, dtype="bfloat16")
@@ -81,7 +79,7 @@ def _forward_rows(preset: str, network: Any, by_onnx: OnnxModel | None, goal: st
 
     def row(way: str, peer: str = "eager", *, goal: str = "", note: str = "") -> Row:
         what = f"{name}{'' if way == 'ours' else f', {way}'} ÷ {peer}"
-        apart = _relative_difference(answers[way], answers[peer])
+        apart = relative_difference(answers[way], answers[peer])
         return compare("forward", what, times[way], times[peer], goal=goal, exactness=f"{apart}{note}")
 
     # The line of the legacy system was drawn against a recurrence that takes one frame after the other.
@@ -99,12 +97,12 @@ def _forward_rows(preset: str, network: Any, by_onnx: OnnxModel | None, goal: st
             yield Row("forward", f"{name}, {engine} ÷ eager", exactness=f"not measured: {why} not installed")
 
 
-def _pixels(network: Any, num_clips: int = 1) -> torch.Tensor:
+def random_pixels(network: Any, num_clips: int = 1) -> torch.Tensor:
     size = network.config.image_size
     return torch.randn(num_clips, NUM_FRAMES, 3, size, size, generator=torch.Generator().manual_seed(0))
 
 
-def _relative_difference(logits: torch.Tensor, plain: torch.Tensor) -> str:
+def relative_difference(logits: torch.Tensor, plain: torch.Tensor) -> str:
     return f"logits {((logits - plain).abs().max() / plain.abs().max()).item():.0e} apart, relative"
 
 
@@ -127,55 +125,3 @@ def loading(bench: Bench) -> Iterator[Row]:
               f"{median(1, 'seconds'):.2f} s ({median(1, 'cpu'):.2f} s CPU)", "peer: from_pretrained")  # fmt: skip
     yield Row("loading", "growth of the peak ÷ the weights", median(0, "peak"), "≤1.3",
               f"{median(0, 'peak'):.2f}", f"{median(1, 'peak'):.2f}", "peer: from_pretrained")  # fmt: skip
-
-
-def gpu(bench: Bench) -> Iterator[Row]:
-    """Networks and scans on a CUDA device, against this CPU and against decoding alone."""
-    is_here = torch.cuda.is_available()
-    for preset in ("resnext50-lstm", "efficientnet-b0-bilstm"):
-        folder, network = bench.model(preset) if is_here else ("", None)
-        for dtype in ("float32", "bfloat16"):
-            for num_clips in (1, CLIPS_PER_PASS):
-                what = f"{preset}, {dtype}, {num_clips} clip{'s' if num_clips > 1 else ''} ÷ eager on the CPU"
-                yield _gpu_forward(what, network, dtype, num_clips, bench.rounds) if is_here else _no_gpu(what)
-        for peer in ("a scan on the CPU", "decoding alone"):
-            what = f"{preset}, a scan of 720p without faces ÷ {peer}"
-            yield _gpu_scan(what, folder, peer, bench) if is_here else _no_gpu(what)
-
-
-def _no_gpu(what: str) -> Row:
-    return Row("gpu", what, exactness="not measured: no CUDA device")
-
-
-def _gpu_forward(what: str, network: Any, dtype: Any, num_clips: int, rounds: int) -> Row:
-    fast = copy.deepcopy(network)
-    prepare_for_inference(fast, dtype=dtype)
-    fast.to("cuda")
-    plain = _pixels(network, num_clips)
-    pinned = plain.pin_memory()
-
-    @torch.inference_mode()
-    def ours() -> torch.Tensor:
-        logits: torch.Tensor = fast(pinned.to("cuda", non_blocking=True)).logits.cpu()
-        return logits
-
-    def by_cpu() -> torch.Tensor:
-        return torch.cat([plain_forward(network, clip[None]) for clip in plain])
-
-    times, answers = interleave({"ours": ours, "peer": by_cpu}, rounds)
-    return compare("gpu", what, times["ours"], times["peer"],
-                   exactness=_relative_difference(answers["ours"], answers["peer"]))  # fmt: skip
-
-
-def _gpu_scan(what: str, folder: str, peer: str, bench: Bench) -> Row:
-    path, settings = bench.plain_clip(), ScanSettings(faces="none", num_frames=NUM_FRAMES)
-    here = Detector([folder], device="cuda", settings=settings)
-    ways: dict[str, Callable[[], Any]] = {"ours": lambda: here.score(path).fake_probability}
-    if peer == "decoding alone":
-        ways["peer"] = partial(read_ours, path, even_indices(path))
-    else:
-        plain = Detector([folder], device="cpu", settings=settings)
-        ways["peer"] = lambda: plain.score(path).fake_probability
-    times, answers = interleave(ways, bench.rounds)
-    scores = "" if peer == "decoding alone" else f"scores {answers['ours']:.5f} and {answers['peer']:.5f}"
-    return compare("gpu", what, times["ours"], times["peer"], exactness=scores)

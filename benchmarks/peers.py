@@ -30,13 +30,13 @@ def read_ours(path: Path, indices: np.ndarray, *, threads: int | None = None) ->
 def read_floor(path: Path, indices: np.ndarray) -> np.ndarray:
     """The same packets in one thread, with pictures of 2x2 pixels: what decoding alone costs."""
     with VideoReader(path, limits=VideoLimits(decode_threads=1)) as reader:
-        convert = reader._reformatter.reformat
+        convert = reader._pictures._reformatter.reformat
 
         class Tiny:
             def reformat(self, frame: Any, format: str, threads: int) -> Any:
                 return convert(frame, width=2, height=2, format=format)
 
-        reader._reformatter = Tiny()  # type: ignore[assignment]
+        reader._pictures._reformatter = Tiny()  # type: ignore[assignment]
         return np.stack([frame for _, frame in reader.frames(indices)])
 
 

@@ -22,6 +22,9 @@ from .text import printable
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
+# Left out of the container image, which scores videos with onnxruntime.
+_LEFT_OUT = ("accelerate", "facenet_pytorch", "timm", "torch", "torchmetrics", "torchvision", "transformers")
+
 # Ends the help text of every command.
 EXIT_CODES_HELP = "exit codes: 0 success; 1 failure, complete or partial; 2 invalid request; 130 interrupted"
 
@@ -59,6 +62,10 @@ def run_command(command: Callable[[], int]) -> int:
         return report(error, USAGE)
     except WorkError as error:
         return report(error, FAILED)
+    except ModuleNotFoundError as error:
+        if error.name not in _LEFT_OUT:
+            raise
+        return report(f"this needs {error.name}, which is not installed: pip install deepfake-video", USAGE)
     except OSError as error:
         reason = error.strerror or str(error) or type(error).__name__
         code = report(f"{error.filename}: {reason}." if error.filename else f"{reason}.", FAILED)

@@ -70,12 +70,20 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Write a file through a temporary one beside it, so that it is never incomplete.
 
     Args:
-        path: The file; replaced if it exists.
+        path: The file; replaced if it exists. Of other types than `Path`, such as `upath.UPath`, whose store shows a
+            file only when it is complete, `write_bytes` is called.
         content: Its new content.
 
     Raises:
         OutputError: If that fails; an existing file keeps its content.
     """
+    if not isinstance(path, str | Path):
+        try:
+            path.write_bytes(content)
+        except Exception as error:
+            # Their own words may contain credentials.
+            raise OutputError(path, OSError(0, type(error).__name__)) from None
+        return
     path = Path(path)
     temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:

@@ -16,6 +16,10 @@ THREADS_VARIABLE = "OMP_NUM_THREADS"
 _PASSIVE = {"OMP_WAIT_POLICY": "PASSIVE", "GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 _POOLS = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 _MOST = 1024
+# Frames that are computed at the same time unless the user chose a number; each takes memory.
+_MOST_FRAMES = 4
+# Whether `limit_threads` set the variable although the user had not chosen a number.
+_is_default = False
 
 
 def wanted_threads(asked: int | None = None) -> int:
@@ -41,15 +45,35 @@ def wanted_threads(asked: int | None = None) -> int:
     return asked
 
 
-def limit_threads(count: int) -> None:
+def frame_threads() -> int:
+    """
+    Return the number of frames that are computed at the same time, each by one thread.
+
+    Unlike threads that share a convolution, these never wait for each other.
+
+    Returns:
+        The number that the user chose, see [`wanted_threads`], or else one per core, at most 4.
+    """
+    if wanted_threads() > 1 or (THREADS_VARIABLE in os.environ and not _is_default):
+        return wanted_threads()
+    return min(os.cpu_count() or 1, _MOST_FRAMES)
+
+
+def limit_threads(asked: int | None = None) -> None:
     """
     Limit the threads of libraries that are imported later or in child processes, and make them wait without spinning.
 
     Settings in the environment take precedence. If torch is imported already, its number of threads is set too.
 
     Args:
-        count: Threads of one process, see [`wanted_threads`].
+        asked: Number given by the user, see [`wanted_threads`].
+
+    Raises:
+        ValueError: If the number is not positive or implausibly large.
     """
+    global _is_default
+    count = wanted_threads(asked)
+    _is_default = asked is None and (_is_default or THREADS_VARIABLE not in os.environ)
     os.environ[THREADS_VARIABLE] = str(count)
     for variable, value in {**_PASSIVE, **dict.fromkeys(_POOLS, str(count))}.items():
         os.environ.setdefault(variable, value)
@@ -57,4 +81,4 @@ def limit_threads(count: int) -> None:
         torch.set_num_threads(count)
 
 
-__all__ = ["THREADS_VARIABLE", "limit_threads", "wanted_threads"]
+__all__ = ["THREADS_VARIABLE", "frame_threads", "limit_threads", "wanted_threads"]

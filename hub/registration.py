@@ -5,13 +5,14 @@ from transformers import (
     AutoConfig,
     AutoImageProcessor,
     AutoModel,
+    AutoModelForImageClassification,
     AutoModelForVideoClassification,
     AutoVideoProcessor,
 )
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeImageProcessor, DeepfakeVideoProcessor
-from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakeModel
+from ..modeling_deepfake import DeepfakeForImageClassification, DeepfakeForVideoClassification, DeepfakeModel
 
 
 def register() -> None:
@@ -24,6 +25,7 @@ def register() -> None:
     AutoConfig.register(DeepfakeConfig.model_type, DeepfakeConfig, exist_ok=True)
     AutoModel.register(DeepfakeConfig, DeepfakeModel, exist_ok=True)
     AutoModelForVideoClassification.register(DeepfakeConfig, DeepfakeForVideoClassification, exist_ok=True)
+    AutoModelForImageClassification.register(DeepfakeConfig, DeepfakeForImageClassification, exist_ok=True)
     AutoImageProcessor.register(DeepfakeConfig, slow_image_processor_class=DeepfakeImageProcessor, exist_ok=True)
     AutoVideoProcessor.register(DeepfakeConfig, DeepfakeVideoProcessor, exist_ok=True)
 

@@ -12,7 +12,9 @@ from PIL import Image, ImageDraw
 
 from ..common.files import OutputError
 from ..face_tracking import rescale_box
-from ..video_decoding import VideoLimits, VideoReader
+from ..video_errors import VideoLimits
+from ..video_sources import MediaReader
+from .media import open_media
 from .results import UNTRAINED_WARNING, VideoResult
 from .stills import draw_box
 from .timeline import DENSE_INTERVAL_S, Window
@@ -43,7 +45,7 @@ def annotate_video(
     target = Path(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with VideoReader(result.path, limits=limits) as reader:
+        with open_media(result.path, limits=limits) as reader:
             _write(temporary, reader, result, _Boxes(windows, reader.timestamps_s))
         temporary.replace(target)
     except OSError as error:
@@ -52,7 +54,7 @@ def annotate_video(
         temporary.unlink(missing_ok=True)
 
 
-def _write(path: Path, reader: VideoReader, result: VideoResult, boxes: "_Boxes") -> None:
+def _write(path: Path, reader: MediaReader, result: VideoResult, boxes: "_Boxes") -> None:
     # yuv420p needs even sides. If the frame size changes within a file, later frames are fitted into the first size.
     first_size = (reader.width, reader.height)
     width, height = (side // 2 * 2 for side in first_size)

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score many videos: one after the other or in worker processes, and optionally store the results."""
 
+import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
-from ..video_errors import VideoError, VideoLimits, is_url
-from ..video_opening import open_video_file
+from ..video_errors import VideoError, VideoLimits, is_address
+from .addresses import as_target
 from .evidence import Examination
 from .fingerprint import with_engine_of
+from .media import open_recognised
 from .plan import ScanPlan
 from .results import ModelIdentity, VideoResult
 from .settings import ScanSettings
@@ -18,6 +20,9 @@ from .store import ResultStore
 
 if TYPE_CHECKING:
     from .detector import Detector
+
+# Processes that read for a GPU unless the user chose a number.
+_MOST_READERS = 16
 
 
 def examine_all(
@@ -49,10 +54,19 @@ def examine_all(
     from .detector import Detector
 
     device = group.device if group.device and plan.device == "auto" else plan.device
-    settings = plan.settings if plan.output is None else with_engine_of(plan.settings, [Path(plan.output)], device)
+    settings = plan.settings
+    if plan.gpus_per_worker and device == "auto":
+        # Only the workers have GPUs for sure; this process describes the models and scores nothing.
+        device, settings = "cpu", replace(settings, engine="torch")
+    if plan.output is not None:
+        settings = with_engine_of(settings, [as_target(plan.output)], device)
+    if plan.ray is not None:
+        from .cluster import require_ray
+
+        require_ray()
     detector = Detector(plan.model_names, device=device, settings=settings)
     if plan.output is None:
-        yield from _examine(plan, detector, group.share(paths), on_progress)
+        yield from _examine(plan, detector, group.share(paths), on_progress, group.size)
         return
     with ResultStore(
         plan.output, function=detector.describe(), needs_pictures=plan.needs_pictures, rank=group.rank
@@ -63,22 +77,41 @@ def examine_all(
             if path in kept:
                 evidence = store.pictures(kept[path]) if plan.needs_pictures else None
                 yield Examination(result=kept[path], evidence=evidence, is_kept=True)
-        for examination in _examine(plan, detector, [path for path in share if path not in kept], on_progress):
-            store.add(examination.result, examination.evidence)
+        missing = [path for path in share if path not in kept]
+        for examination in _examine(plan, detector, missing, on_progress, group.size):
+            # The workers of a cluster have stored it.
+            if plan.ray is None:
+                store.add(examination.result, examination.evidence)
             yield examination
         store.finish(paths, group.wait)
 
 
 def _examine(
-    plan: ScanPlan, detector: "Detector", paths: Sequence[str], on_progress: Callable[[float], None]
+    plan: ScanPlan,
+    detector: "Detector",
+    paths: Sequence[str],
+    on_progress: Callable[[float], None],
+    num_processes: int,
 ) -> Iterator[Examination]:
-    if plan.workers == 1 or len(paths) < 2:
+    if plan.ray is not None and paths:
+        from .cluster import examine_on_cluster
+
+        yield from examine_on_cluster(plan, detector.settings, paths)
+        return
+    is_read_apart = detector.device != "cpu" and not (detector.settings.timeline or plan.needs_pictures)
+    readers = min((os.cpu_count() or 1) // num_processes, _MOST_READERS)
+    workers = plan.workers or (max(1, readers) if is_read_apart else 1)
+    if workers == 1 or len(paths) < 2:
         for path in paths:
             yield detector.examine(path, with_evidence=plan.needs_pictures, on_progress=on_progress)
-        return
-    from .workers import examine_in_workers
+    elif is_read_apart:
+        from .device_batch import examine_on_device
 
-    yield from examine_in_workers(plan, detector, paths)
+        yield from examine_on_device(detector, paths, workers)
+    else:
+        from .workers import examine_in_workers
+
+        yield from examine_in_workers(plan, detector, paths)
 
 
 def _fail_all(plan: ScanPlan, paths: Sequence[str]) -> list[Examination]:
@@ -102,10 +135,10 @@ def _fail_all(plan: ScanPlan, paths: Sequence[str]) -> list[Examination]:
 
 def _opening_error(path: str, settings: ScanSettings) -> VideoError | None:
     """The error that opening a local file raises before any decoder reads it."""
-    if is_url(path):
+    if is_address(path):
         return None
     try:
-        open_video_file(path, limits=settings.limits or VideoLimits.from_environment()).close()
+        open_recognised(path, limits=settings.limits or VideoLimits.from_environment())[0].close()
     except VideoError as error:
         return error
     return None

@@ -13,6 +13,8 @@ from ..clip_sampling import Clip, ClipSampler
 from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
 from ..face_tracking import MIN_IOU, box_iou
 from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnreadableError
+from ..video_sources import MediaReader
+from .results import PHOTO_WARNING
 from .settings import ScanSettings
 
 
@@ -47,8 +49,8 @@ class ReadVideo:
 
     Attributes:
         path: The path or URL as it was given.
-        duration_s: End of the last frame, in seconds from the start of the container.
-        sha256: SHA-256 of the file.
+        duration_s: End of the last frame, in seconds from the start of the container; `None` for a photo.
+        sha256: SHA-256 of the file; `None` if it was not fetched whole from its store.
         warnings: Warnings that affect the interpretation of the score.
         face_coverage: Share of the sampled frames with a detected face, for an ensemble the minimum over its models.
             `None` without face cropping.
@@ -57,17 +59,21 @@ class ReadVideo:
         clips: For each model one clip per face, or a single clip of whole frames.
         times_s: Display time of each frame of the clips in seconds, by its index in the video.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
+        is_photo: Whether it is a still picture, of which each model scores the only frame once.
+        looked_at: Indices of the sampled frames of all models.
     """
 
     path: str
-    duration_s: float
-    sha256: str
+    duration_s: float | None
+    sha256: str | None
     warnings: list[str]
     face_coverage: float | None
     faces: list[list[SeenFace]]
     clips: list[list[Clip]]
     times_s: dict[int, float]
     bits_per_pixel: float | None = None
+    is_photo: bool = False
+    looked_at: frozenset[int] = frozenset()
 
     @property
     def people(self) -> list[SeenFace]:
@@ -84,7 +90,7 @@ def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: Sc
     Open a video and read the clips of each model. Each model gets the same clips that it would get on its own.
 
     Args:
-        path: Path or http(s) URL.
+        path: Path or address.
         processors: The preprocessing of each model.
         settings: The settings of the scan.
 
@@ -116,10 +122,10 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
 
 
 def read_open_video(
-    path: str | Path, reader: VideoReader, processors: Sequence[ClipSampler], settings: ScanSettings
+    path: str | Path, reader: MediaReader, processors: Sequence[ClipSampler], settings: ScanSettings
 ) -> ReadVideo:
     """[`read_video`] of a video that is already open."""
-    sampled = [processor.frame_indices(reader.num_frames, num_frames=settings.num_frames) for processor in processors]
+    sampled = [_sample(reader, processor, settings) for processor in processors]
     tracks = _find_faces_for_each(reader, sampled, processors, settings)
     clips = [
         _read_clips(processor, reader, indices, of_model, is_ensemble=len(processors) > 1)
@@ -127,7 +133,9 @@ def read_open_video(
     ]
     cropped = [(found, indices) for found, indices in zip(tracks, sampled, strict=True) if found is not None]
     warnings = []
-    if reader.num_frames < (wanted := max(map(len, sampled))):
+    if reader.is_photo:
+        warnings.append(PHOTO_WARNING)
+    elif reader.num_frames < (wanted := max(map(len, sampled))):
         plural = "s" if reader.num_frames > 1 else ""
         few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} of the model"
         warnings.append(f"{few}; some were scored more than once")
@@ -138,7 +146,7 @@ def read_open_video(
         warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
     return ReadVideo(
         path=str(path),
-        duration_s=reader.duration_s,
+        duration_s=None if reader.is_photo else reader.duration_s,
         sha256=reader.sha256(),
         warnings=[*reader.warnings, *warnings],
         face_coverage=coverage,
@@ -148,8 +156,20 @@ def read_open_video(
         ],
         clips=clips,
         times_s=times_of(clips, reader.timestamps_s),
-        bits_per_pixel=8 * reader.num_bytes / (reader.num_frames * reader.width * reader.height),
+        bits_per_pixel=None if reader.is_photo else _bits_per_pixel(reader),
+        is_photo=reader.is_photo,
+        looked_at=frozenset(np.concatenate(sampled).tolist()),
     )
+
+
+def _sample(reader: MediaReader, processor: ClipSampler, settings: ScanSettings) -> np.ndarray:
+    if reader.is_photo:
+        return np.zeros(1, np.int64)
+    return processor.frame_indices(reader.num_frames, num_frames=settings.num_frames)
+
+
+def _bits_per_pixel(reader: MediaReader) -> float:
+    return 8 * reader.num_bytes / (reader.num_frames * reader.width * reader.height)
 
 
 def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[int, float]:
@@ -159,7 +179,7 @@ def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[
 
 
 def _find_faces_for_each(
-    reader: VideoReader,
+    reader: MediaReader,
     sampled: Sequence[np.ndarray],
     processors: Sequence[ClipSampler],
     settings: ScanSettings,
@@ -223,7 +243,7 @@ def _overlap(track: FaceTrack, other: FaceTrack) -> float:
 
 
 def find_faces(
-    reader: VideoReader,
+    reader: MediaReader,
     indices: np.ndarray,
     processors: Sequence[ClipSampler],
     settings: ScanSettings,
@@ -237,7 +257,7 @@ def find_faces(
 
 def _read_clips(
     processor: ClipSampler,
-    reader: VideoReader,
+    reader: MediaReader,
     indices: np.ndarray,
     tracks: list[FaceTrack] | None,
     is_ensemble: bool,
@@ -253,7 +273,7 @@ def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
     return len(np.intersect1d(detected, indices)) / len(indices)
 
 
-def _seen(reader: VideoReader, track: FaceTrack, indices: np.ndarray) -> SeenFace:
+def _seen(reader: MediaReader, track: FaceTrack, indices: np.ndarray) -> SeenFace:
     times = reader.timestamps_s[track.frame_indices]
     return SeenFace(
         track=track,

@@ -53,7 +53,7 @@ def face_clips(
     Only the preprocessing of the model is loaded, not its weights.
 
     Args:
-        video: Path or http(s) URL.
+        video: Path or address.
         model: Model folder or Hub id, or a video processor. The packaged checkpoint by default.
         num_frames: Number of frames per clip. That of the model by default.
         limits: Limits on what is read. The defaults and the environment variables by default.

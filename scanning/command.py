@@ -15,7 +15,7 @@ from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.interrupts import unfinished
 from ..common.text import printable
-from ..common.threads import THREADS_VARIABLE, limit_threads, wanted_threads
+from ..common.threads import THREADS_VARIABLE, limit_threads
 from ..video_errors import VideoLimits
 from .inputs import Inputs
 from .plan import ScanObserver, ScanPlan, ScanResult
@@ -31,29 +31,43 @@ examples:
   deepfake-video predict clip.mp4                       a table with one row per video
   deepfake-video predict videos/ '*.mov' --list more.txt --jsonl
   deepfake-video predict clip.mp4 --report report.html  a page that shows when, which face, and why
+  deepfake-video predict photo.jpg 'album/*.heic'       photos: face crops and a score, without a timeline
   deepfake-video predict videos/ --output run1          can be interrupted; run it again to resume
   deepfake-video predict clip.mp4 --model FOLDER --model USER/REPO    an ensemble
   deepfake-video predict                                scores a generated sample video
+  deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1    a bucket; needs the extra s3
+  deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1 --ray auto     on a Ray cluster
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
-  torchrun --nproc-per-node 2 -m deepfake_video.cli predict videos/ --output run1    several processes on the CPU
 
 A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest among
 the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
+A file is recognised by its content: a still picture is scored as a photo, an animated one (GIF, PNG, WebP) as a video.
+Photos are JPEG, PNG, WebP, AVIF, or HEIC (pip install 'deepfake-video[heic]'); no accuracy was measured on photos.
 """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video predict` to a parser."""
-    parser.description = "Score videos for face manipulation: real or fake, with a probability."
+    parser.description = "Score videos and photos for face manipulation: real or fake, with a probability."
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files, folders, patterns or http(s) URLs")
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        metavar="PATH",
+        help="files, folders, patterns, http(s) URLs, or addresses such as s3://bucket/folder/",
+    )
     parser.add_argument(
         "--list",
         action="append",
         default=[],
         metavar="FILE",
         help="text file with one path per line, or CSV file; paths in a CSV file are relative to its folder",
+    )
+    parser.add_argument(
+        "--photos",
+        action="store_true",
+        help="score the photos in folders too; photos that are named or match a pattern always are",
     )
     _add_scoring(parser.add_argument_group("scoring"))
     _add_output(parser.add_argument_group("output"))
@@ -81,7 +95,26 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
         "--batch-size", type=int, metavar="N", help="frames per batch for the timeline (default: 8 on a CPU, else 32)"
     )
     add_speed_arguments(group)
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="number of worker processes (default: 1)")
+    group.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="number of worker processes (default: 1 on a CPU; on a GPU, they read the videos: one per core, at most "
+        "16, and 1 with a timeline; with --ray: as many as the cluster has cores)",
+    )
+    group.add_argument(
+        "--ray",
+        metavar="ADDRESS",
+        help="score on the Ray cluster at this address, such as auto or HOST:6379, or on one that is started on this "
+        "machine (local); needs --output (and pip install 'deepfake-video[cluster]')",
+    )
+    group.add_argument(
+        "--gpus-per-worker",
+        type=float,
+        default=0.0,
+        metavar="SHARE",
+        help="with --ray: GPUs that each worker reserves, such as 0.25 (default: 0)",
+    )
 
 
 def add_model_arguments(group: "argparse._ActionsContainer") -> None:
@@ -126,8 +159,8 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--threads",
         type=int,
         metavar="N",
-        help=f"threads per process for inference and for decoding (default: {THREADS_VARIABLE} or 1 for inference; "
-        "for decoding, one per core, divided among the processes)",
+        help="threads per process for inference and for decoding (default: one per core, divided among the processes; "
+        f"for inference {THREADS_VARIABLE} if it is set, and 1 with torch or several workers)",
     )
 
 
@@ -145,7 +178,7 @@ def use_threads(count: int | None) -> VideoLimits | None:
         UsageError: If the number is out of range, or an environment variable with a limit is invalid.
     """
     try:
-        limit_threads(wanted_threads(count))
+        limit_threads(count)
         return None if count is None else replace(VideoLimits.from_environment(), decode_threads=count)
     except ValueError as error:
         raise UsageError(str(error)) from error
@@ -160,7 +193,8 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--output",
         metavar="DIR",
-        help="store every result in DIR/results.jsonl as soon as it is available; run again to resume",
+        help="folder, or address such as s3://bucket/run1: store every result in DIR/results.jsonl as soon as it is "
+        "available; run again to resume",
     )
     group.add_argument("--report", metavar="FILE.html", help="write a self-contained HTML report")
     group.add_argument("--csv", metavar="FILE.csv", help="write a table with one row per video")
@@ -199,6 +233,7 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimi
     return ScanPlan(
         sources=paths,
         lists=arguments.list,
+        photos=arguments.photos,
         models=arguments.model,
         device=arguments.device,
         settings=ScanSettings(
@@ -213,6 +248,8 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimi
             limits=limits,
         ),
         workers=arguments.workers,
+        ray=arguments.ray,
+        gpus_per_worker=arguments.gpus_per_worker,
         output=arguments.output,
         report=arguments.report,
         csv=arguments.csv,
@@ -236,7 +273,8 @@ class _Printer(ScanObserver):
         notes = list(inputs.warnings)
         if inputs.num_others:
             plural = "s" if inputs.num_others > 1 else ""
-            notes.append(f"skipped {inputs.num_others} file{plural} without a video extension")
+            photos = f", {inputs.num_photos} of them photos (--photos scores them)" if inputs.num_photos else ""
+            notes.append(f"skipped {inputs.num_others} file{plural} without a video extension{photos}")
         for note in notes:
             print(printable(note), file=sys.stderr)
         self._progress = ScanProgress(num_videos, is_quiet=self._arguments.quiet)

@@ -12,7 +12,17 @@ from .stretches import worst_stretches
 
 
 COLUMNS = (
-    *("path", "status", "verdict", "verdict_reason", "verdict_rates", "label", "fake_probability", "threshold"),
+    *(
+        "path",
+        "media",
+        "status",
+        "verdict",
+        "verdict_reason",
+        "verdict_rates",
+        "label",
+        "fake_probability",
+        "threshold",
+    ),
     *("message", "warnings", "duration_s"),
     *("frames_analyzed", "face_coverage", "num_faces", "worst_start_s", "worst_end_s", "worst_fake_probability"),
     *("version", "created", "model_id", "model_revision", "weights_sha256", "sha256"),

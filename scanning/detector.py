@@ -12,17 +12,21 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
-from ..video_decoding import VideoError, VideoReader
-from ..video_errors import is_url
+from ..common.memory import return_free_memory
+from ..video_decoding import UnsupportedVideoError, VideoError
+from ..video_errors import is_address
+from ..video_sources import MediaReader, read_ahead
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_setup
 from .framewise import fake_margin, list_frames
-from .illustrating import gather_evidence
+from .illustrating import gather_evidence, photo_windows
+from .media import open_media
+from .not_judged import find_not_judged
 from .provenance import Provenance, read_provenance
-from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
+from .results import UNTRAINED_WARNING, FaceResult, FrameScore, Media, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
@@ -32,6 +36,10 @@ from .verdict import find_rule
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.
 CLIPS_PER_PASS = 8
+SEQUENCE_HINT = (
+    "the model judges a sequence of frames, and a photo is a single one; use a model that judges frames one by one, "
+    "such as the packaged checkpoint"
+)
 
 
 class Detector:
@@ -92,7 +100,7 @@ class Detector:
         Score one video. A video that cannot be scored has a status and a message, never a score.
 
         Args:
-            path: Path or http(s) URL.
+            path: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
         """
         return self.examine(path).result
 
@@ -107,34 +115,46 @@ class Detector:
         Score one video, and return the pictures and the windows of its timeline along with the result.
 
         Args:
-            path: Path or http(s) URL.
+            path: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
             with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
             on_progress: Function called with the current position in the video, in seconds.
         """
         try:
-            with VideoReader(path, limits=self.settings.limits) as reader, _reading_provenance(path) as provenance:
+            with open_media(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
-                return replace(examination, result=replace(examination.result, provenance=provenance()))
+                result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
+                return replace(examination, result=result)
         except ValueError as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
+    @property
+    def judges_sequences(self) -> bool:
+        """Whether a model needs several frames, so that no photo can be scored."""
+        return any(model.description.judges_sequences for model in self.models)
+
     def _examine_open(
-        self, path: str | Path, reader: VideoReader, with_evidence: bool, on_progress: Callable[[float], None]
+        self, path: str | Path, reader: MediaReader, with_evidence: bool, on_progress: Callable[[float], None]
     ) -> Examination:
         try:
+            if reader.is_photo and self.judges_sequences:
+                raise photo_error(path)
             video = read_open_video(path, reader, self.processors, self.settings)
         except VideoError as error:
-            # With its hash and length, a scan that is resumed does not read the file again.
-            known: dict[str, Any] = {"duration_s": reader.duration_s, "sha256": reader.sha256()}
-            return Examination(result=replace(self.refuse(path, error, reader.warnings), **known))
-        examination = Examination(result=self.score_clips(video))
+            return Examination(result=replace(self.refuse(path, error, reader.warnings), **known_of(reader)))
+        if not self.settings.timeline:
+            # Inference needs the memory.
+            reader.release_frames()
+            return_free_memory()
+        examination = Examination(result=replace(self.score_clips(video), not_judged=find_not_judged(reader, video)))
+        if reader.is_photo:
+            return self._look_at_photo(reader, video, examination) if with_evidence else examination
         if self.settings.timeline:
             examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
         return examination
 
     def _look_closer(
         self,
-        reader: VideoReader,
+        reader: MediaReader,
         video: ReadVideo,
         result: VideoResult,
         with_evidence: bool,
@@ -153,8 +173,13 @@ class Detector:
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
-        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline)
+        not_judged = find_not_judged(reader, video, windows)
+        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline, not_judged=not_judged)
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
+
+    def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:
+        windows = photo_windows(video, examination.result)
+        return replace(examination, evidence=gather_evidence(reader, video, windows, self.models, self.threshold))
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """
@@ -176,6 +201,23 @@ class Detector:
     def score_clips(self, video: ReadVideo) -> VideoResult:
         """Score a video whose clips were read, in this or another process."""
         return self.combine(video, self.predictions(video))
+
+    def score_together(self, videos: Sequence[ReadVideo]) -> list[VideoResult]:
+        """Score several videos whose clips were read; their clips pass the networks together."""
+        predictions: list[list[ModelPrediction]] = [[] for _ in videos]
+        for number, model in enumerate(self.models):
+            clips = [clip for video in videos for clip in video.clips[number]]
+            # Frames that are not resized can differ in size from video to video.
+            if len({clip.frames.shape for clip in clips}) > 1:
+                return [self.score_clips(video) for video in videos]
+            logits, first = self.clip_logits(model, clips) if clips else None, 0
+            for video, of_video in zip(videos, predictions, strict=True):
+                if logits is not None:
+                    own = slice(first, first + len(video.clips[number]))
+                    part = ClipLogits(logits.logits[own], logits.frame_logits[own])
+                    of_video.append(self._prediction(model, part, video.faces[number]))
+                    first = own.stop
+        return [self.combine(video, of_video) for video, of_video in zip(videos, predictions, strict=True)]
 
     def predictions(self, video: ReadVideo) -> list[ModelPrediction]:
         """The prediction of each model on a video whose clips were read."""
@@ -236,9 +278,14 @@ class Detector:
             for clips, prediction in zip(video.clips, predictions, strict=True)
             for i in prediction.counted
         ]
-        verdict = self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        verdict = (
+            self.rule.decide_photo()
+            if video.is_photo
+            else self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
+        )
         return VideoResult(
             path=video.path,
+            media="image" if video.is_photo else "video",
             status="ok",
             verdict=verdict.verdict,
             verdict_reason=verdict.reason,
@@ -278,12 +325,12 @@ class Detector:
         """The logits of clips of the same length."""
         # Batches are not faster on a CPU.
         size = 1 if model.device == "cpu" else CLIPS_PER_PASS
-        parts = [
-            model.compute_logits(
-                np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
-            )
+        passes = (
+            np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
             for first in range(0, len(clips), size)
-        ]
+        )
+        # A GPU computes while the next pass is prepared.
+        parts = [model.compute_logits(pixels) for pixels in (passes if size == 1 else read_ahead(passes))]
         return ClipLogits(
             np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
         )
@@ -319,10 +366,26 @@ class Detector:
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
 
 
+def photo_error(path: str | Path) -> UnsupportedVideoError:
+    """The error of a photo that a model for several frames cannot score."""
+    return UnsupportedVideoError(path, SEQUENCE_HINT)
+
+
+def known_of(reader: MediaReader) -> dict[str, Any]:
+    """
+    Return what the result of a file without a score says about the file.
+
+    With its hash and length, a scan that is resumed does not read the file again.
+    """
+    media: Media = "image" if reader.is_photo else "video"
+    duration_s = None if reader.is_photo else reader.duration_s
+    return {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
+
+
 @contextlib.contextmanager
-def _reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+def reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
     """Read the Content Credentials of a local file in another process while the video is scored."""
-    if is_url(str(path)):
+    if is_address(str(path)):
         yield lambda: None
         return
     with ThreadPoolExecutor(1) as thread:

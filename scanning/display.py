@@ -13,8 +13,9 @@ from rich.text import Text
 
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
-from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .not_judged import describe_shortly
+from .results import DEFAULT_ID, DEFAULT_TERMS, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
 BAR_CELLS = 16
@@ -25,6 +26,7 @@ _SHORTEST_NAME = 8
 _SMALLEST_WIDTH = 72
 # Videos in a folder differ in length, so the remaining time follows from the last half hour.
 _SPEED_PERIOD_S = 1800.0
+_PRINTED_ONCE = (PHOTO_WARNING, UNTRAINED_WARNING)
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 
@@ -51,7 +53,8 @@ def print_table(
         console.print()
         console.print(_face_table(results, names))
     for note in [*_notes(results), *_kept_note(results, kept)]:
-        console.print(Text(note), soft_wrap=True)
+        # A terminal gets whole words in its lines; a file gets whole lines.
+        console.print(Text(note), soft_wrap=not console.is_terminal)
 
 
 class _Name:
@@ -151,7 +154,7 @@ def _highest(track_id: int | None, entries: Sequence[TimelineEntry], stretches: 
         (stretch for stretch in stretches if stretch.track_id == track_id),
         max(entries, key=lambda entry: entry.fake_probability),
     )
-    return f"{clock(highest.start_s)}–{clock(highest.end_s)} {highest.fake_probability:.2f}"
+    return f"{clock_range(highest.start_s, highest.end_s)} {highest.fake_probability:.2f}"
 
 
 def _score(probability: float | None) -> str:
@@ -170,7 +173,7 @@ def _style(result: VideoResult) -> str:
 
 
 def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
-    """The fake probability of a face over time, as a row of blocks; red at or above the threshold."""
+    """The fake probability of a face over time, as a row of blocks; in colour at or above the threshold."""
     bar = Text()
     duration = result.duration_s or 0.0
     for cell in range(BAR_CELLS):
@@ -181,7 +184,8 @@ def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
             continue
         level = max(inside)
         is_above = result.threshold is not None and level >= result.threshold
-        style = "red" if is_above and UNTRAINED_WARNING not in result.warnings else ""
+        colour = "red" if result.verdict == "likely fake" else "yellow"
+        style = colour if is_above and UNTRAINED_WARNING not in result.warnings else ""
         bar.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)], style=style)
     return bar
 
@@ -195,15 +199,16 @@ def _length(result: VideoResult) -> str:
 
 def _notes(results: Sequence[VideoResult]) -> list[str]:
     notes = [printable(result.message) for result in results if result.message]
-    # The warning about the model is printed once, any other one with the name of its video.
+    # The warnings about the model and about photos are printed once, any other one with the name of its video.
     for result in results:
         name = short_name(result.path)
-        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning != UNTRAINED_WARNING]
+        notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning not in _PRINTED_ONCE]
+        if result.timeline and (left_out := describe_shortly(result)):
+            notes.append(f"{name}: {left_out}")
         if result.provenance is not None and result.provenance.is_found:
             notes.append(f"{name}: {printable(result.provenance.summary)}")
-    if any(UNTRAINED_WARNING in result.warnings for result in results):
-        notes.append(UNTRAINED_WARNING)
-    notes += _verdict_notes(results)
+    notes += [once for once in _PRINTED_ONCE if any(once in result.warnings for result in results)]
+    notes += [*_verdict_notes(results), *_fetched_note(results)]
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
@@ -220,6 +225,13 @@ def _verdict_notes(results: Sequence[VideoResult]) -> list[str]:
     # Without bands, the reason is the same for all.
     notes = [f"undecided: {printable(reasons[0])}"] if reasons and len(set(reasons)) == 1 else []
     return notes + list(dict.fromkeys(printable(result.verdict_rates) for result in results if result.verdict_rates))
+
+
+def _fetched_note(results: Sequence[VideoResult]) -> list[str]:
+    """How much of the videos in stores was read."""
+    fetched = [result.fetched for result in results if result.fetched is not None]
+    total, size = sum(one.num_bytes for one in fetched), sum(one.size_bytes for one in fetched)
+    return [f"fetched {total / 1e6:.2f} of {size / 1e6:.2f} MB"] if fetched else []
 
 
 def _kept_note(results: Sequence[VideoResult], kept: Collection[str]) -> list[str]:

@@ -3,12 +3,13 @@
 
 import ctypes
 import importlib.metadata
+import importlib.util
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..common.errors import UsageError
-from ..common.threads import wanted_threads
+from ..common.threads import frame_threads
 from ..hub.packaged import DEFAULT_CHECKPOINT
 from .graphs import GraphsError
 from .locating import locate_model
@@ -59,16 +60,16 @@ def _load_with_onnx(name: str | None, *, may_write: bool) -> "OnnxModel":
     from .onnx_model import load_onnx_model
 
     if folder.resolve() == DEFAULT_CHECKPOINT:
-        return load_onnx_model(folder, identity, threads=wanted_threads())
+        return load_onnx_model(folder, identity, threads=frame_threads())
     # Imports the Hub's library.
     from .graph_cache import find_cached_graphs, load_with_cached_graphs
 
     if may_write:
-        return load_with_cached_graphs(folder, identity, threads=wanted_threads())
+        return load_with_cached_graphs(folder, identity, threads=frame_threads())
     cached = find_cached_graphs(folder)
     if cached is None:
         raise GraphsError("no usable graph cache was found.")
-    return load_onnx_model(folder, identity, graphs=cached, threads=wanted_threads())
+    return load_onnx_model(folder, identity, graphs=cached, threads=frame_threads())
 
 
 def resolve_device(name: str) -> str:
@@ -103,7 +104,8 @@ def may_have_gpu() -> bool:
     try:
         build = importlib.metadata.version("torch").partition("+")[2]
     except importlib.metadata.PackageNotFoundError:
-        return True
+        # It is either not installed, as in the container image, or installed without its metadata.
+        return importlib.util.find_spec("torch") is not None
     if build == "cpu":
         return False
     if sys.platform == "darwin" or build.startswith("rocm"):

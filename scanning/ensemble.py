@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from ..face_cropping import FaceCropSettings
-from ..video_decoding import VideoReader
+from ..video_sources import MediaReader
 from .clip_reading import ReadVideo, crops_faces, search_settings
 from .results import FaceResult, TimelineEntry
 from .scoring_model import ScoringModel
@@ -42,7 +42,7 @@ class ModelPrediction:
 
 
 def ensemble_timeline(
-    reader: VideoReader,
+    reader: MediaReader,
     video: ReadVideo,
     models: Sequence[ScoringModel],
     settings: ScanSettings,

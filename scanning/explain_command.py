@@ -91,6 +91,13 @@ def _lines(result: VideoResult) -> Iterator[str]:
     for heading, sentences in explain(result):
         yield f"  {heading}"
         for sentence in sentences:
-            yield from textwrap.wrap(
-                sentence, WIDTH, initial_indent="  - ", subsequent_indent="    ", break_long_words=False
+            # A percent sign stays with its number: textwrap breaks no line at a no-break space.
+            lines = textwrap.wrap(
+                sentence.replace(" %", "\xa0%"),
+                WIDTH,
+                initial_indent="  - ",
+                subsequent_indent="    ",
+                break_long_words=False,
+                break_on_hyphens=False,
             )
+            yield from (line.replace("\xa0", " ") for line in lines)

@@ -7,15 +7,18 @@ import numpy as np
 
 from ..common.logistic import logit, sigmoid
 from ..common.text import printable
-from .naming import face_name
+from .naming import face_name, media_noun
+from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
-from .stretches import clock, worst_stretches
+from .stretches import clock, clock_range, worst_stretches
+from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
 
 # Distance from 0 and 1 to which probabilities are clipped.
 _EPSILON = 1e-12
+_MAX_RANGES = 20
 _AGGREGATIONS = {"max": "the highest score", "mean": "the mean score", "main": "the score of the main face"}
 _WAY_OUT = {
     "no_face": "A version of the video with a larger or sharper face might be scorable. `--faces none` scores whole "
@@ -51,15 +54,14 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ('Result', ['a.mp4: not found.', 'There is no score. This does not show that the video is real or fake.'])
     """
     if result.status != "ok" or result.fake_probability is None:
-        message = printable(result.message or "The video could not be scored").rstrip(".")
         missing = "There is no score. This does not show that the video is real or fake."
         sections = [
-            ("Result", [f"{message}.", missing]),
+            ("Result", [_sentence(result.message or "The video could not be scored"), missing]),
             ("What would change the result", [_WAY_OUT.get(result.status, "Another copy of the video.")]),
         ]
     else:
         sections = [
-            ("Verdict", [f"{(result.verdict or 'undecided').capitalize()}.", printable(verdict_text(result))]),
+            ("Verdict", _verdict(result)),
             ("Label", _label(result)),
             ("Which face", _faces(result)),
             ("Which frames", _frames(result)),
@@ -69,8 +71,14 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
-    sections.append(("Warnings", [f"{printable(warning)}." for warning in result.warnings]))
+    sections.append(("Warnings", [_sentence(warning) for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
+
+
+def _verdict(result: VideoResult) -> list[str]:
+    texts, key = Texts.read(), verdict_key(result)
+    meaning = meaning_key(result)
+    return [f"{texts.plain(f'verdict.{key}')}.", texts.plain(meaning), printable(verdict_text(result))]
 
 
 def _label(result: VideoResult) -> list[str]:
@@ -79,11 +87,9 @@ def _label(result: VideoResult) -> list[str]:
         return [f"The model has random weights, so its score of {probability:.2f} is meaningless."]
     side = "at or above" if probability >= threshold else "below"
     return [
-        f"The video is labelled {result.label}, because its fake probability of {_number(probability, threshold)} is "
-        f"{side} the threshold of {threshold:g}.",
-        "A score is a reason to examine a video, not proof."
-        if result.label == "fake"
-        else "The model found no strong evidence of manipulation. This does not show that the video is real.",
+        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of "
+        f"{_number(probability, threshold)} is {side} the threshold of {threshold:g}. The label is for programs; it "
+        "does not change the verdict.",
     ]
 
 
@@ -93,29 +99,31 @@ def _faces(result: VideoResult) -> list[str]:
     decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
     rule = result.settings.get("face_aggregation", "max")
     if len(result.faces) == 1:
-        return [f"One face was found, {_seen(result.faces[0])}. The score of the video is the score of this face."]
+        seen = "" if result.media == "image" else f", {_seen(result.faces[0])}"
+        return [f"One face was found{seen}. The score of the {media_noun(result)} is the score of this face."]
     sentences = [
-        f"{len(result.faces)} faces were found. The score of the video is {_AGGREGATIONS.get(rule, rule)}"
+        f"{len(result.faces)} faces were found. The score of the {media_noun(result)} is "
+        + _AGGREGATIONS.get(rule, rule)
         + (f", that of face {decisive.track_id + 1}." if decisive else ".")
     ]
     for face in result.faces:
         left_out = "" if _counts(face, result) else "; it does not count, because it was detected in too few frames"
-        sentences.append(
-            f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}; it was {_seen(face)}{left_out}."
-        )
+        seen = "" if result.media == "image" else f"; it was {_seen(face)}"
+        sentences.append(f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}{seen}{left_out}.")
     return sentences
 
 
 def _seen(face: FaceResult) -> str:
     return (
-        f"seen from {clock(face.first_s)} to {clock(face.last_s)} and detected in {face.coverage:.0%} of the sampled "
-        "frames"
+        f"seen at {clock_range(face.first_s, face.last_s)} and detected in {face.coverage:.0%} of the sampled frames"
     )
 
 
 def _frames(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["The score is based on a single picture, the photo."]
     _, threshold = _numbers(result)
-    length = f" (length {clock(result.duration_s)})" if result.duration_s else ""
+    length = f" (length {result.duration_s:.1f} s)" if result.duration_s else ""
     sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
     own = _decisive_frames(result)
     if own and len(result.frame_rules) == 1:
@@ -129,13 +137,15 @@ def _frames(result: VideoResult) -> list[str]:
 
 
 def _times(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["A photo has no timeline: it shows nothing about motion and time."]
     stretches = worst_stretches(result)
     if not stretches:
         return ["No timeline was computed, so nothing is known about parts of the video; `--timeline` adds it."]
     _, threshold = _numbers(result)
     above = [stretch for stretch in stretches if stretch.fake_probability >= threshold]
     worst = stretches[0]
-    where = f"{clock(worst.start_s)}–{clock(worst.end_s)}"
+    where = clock_range(worst.start_s, worst.end_s)
     whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
     if not above:
         return [
@@ -150,11 +160,19 @@ def _times(result: VideoResult) -> list[str]:
 
 
 def _not_judged(result: VideoResult) -> list[str]:
+    if result.media == "image":
+        return ["The surroundings of the faces."] if result.faces else []
     sentences = []
     if result.faces:
         sentences.append("The sound, the surroundings of the faces and the frames between the sampled ones.")
     else:
         sentences.append("The sound and the frames between the sampled ones.")
+    shown = result.not_judged[:_MAX_RANGES]
+    sentences += [f"{range_text(entry)}: {reason_text(entry)}." for entry in shown]
+    if more := len(result.not_judged) - len(shown):
+        sentences.append(f"{_count(more, 'more range')}, which `not_judged` in the JSON lists.")
+    if not result.timeline and any(entry.reason == "no_face" for entry in shown):
+        sentences.append("These times are as accurate as the sampled frames are dense; `--timeline` samples more.")
     if result.face_coverage is not None and result.face_coverage < 1.0:
         sentences.append(f"No face was found in {1.0 - result.face_coverage:.0%} of the sampled frames.")
     known = {face.track_id for face in result.faces}
@@ -172,14 +190,20 @@ def _changes(result: VideoResult) -> list[str]:
     is_fake = probability >= threshold
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
-    sentences = [f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}."]
+    sentences = [
+        "No score gives a photo another verdict, because the verdict bands were measured on videos."
+        if result.media == "image"
+        else "The verdict follows from the fake probability and the conditions named above, not from the threshold. A "
+        "copy closer to the original, with less compression or larger faces, may give another one.",
+        f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
+    ]
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
             f"Without its {'' if needed == 1 else f'{needed} '}highest-scoring frame{'' if needed == 1 else 's'}, the "
             "decisive face would fall below the threshold."
         )
-    sentences.append("Another model, or a copy of the video with another compression, may give another score.")
+    sentences.append("Another model may give another score.")
     return sentences
 
 
@@ -243,6 +267,11 @@ def _number(probability: float, threshold: float) -> str:
         if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
             return text
     return f"{probability:.2f}"
+
+
+def _sentence(text: str) -> str:
+    text = printable(text).rstrip(".")
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _count(number: int, noun: str) -> str:

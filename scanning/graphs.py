@@ -69,6 +69,13 @@ class ScoringDescription:
         return list(self.labels).index("fake")
 
     @property
+    def judges_sequences(self) -> bool:
+        """Whether a recurrent network reads the frames in order, so that a single frame means nothing to it."""
+        # The configuration lists only what differs from the defaults of `DeepfakeConfig`.
+        is_recurrent = self.configuration.get("rnn_type", "lstm") != "none"
+        return is_recurrent and self.configuration.get("recurrence", "sequence") == "sequence"
+
+    @property
     def frame_rule(self) -> FrameRule:
         """The rule by which the score of a clip follows from its frames."""
         # With more than two labels, the fake probabilities of the frames do not determine the score.

@@ -14,23 +14,42 @@ from markupsafe import Markup
 from ..common.files import write_atomically
 from ..common.text import printable
 from .evidence import Evidence
-from .naming import face_name, short_names
+from .naming import short_names
+from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
+from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
 
 MAX_STRETCHES = 5
 CHART_WIDTH, CHART_HEIGHT = 1000, 100
-STATUS_WORDS = {
-    "no_face": "no face found",
-    "decode_error": "damaged file",
-    "unsupported": "not supported",
-    "too_large": "too large",
-    "not_found": "not found",
-    "unreadable": "not readable",
-    "timeout": "took too long",
-}
+# Distances of the times below a chart, in seconds.
+TICK_STEPS_S = (
+    *(0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10, 15, 20, 30),
+    *(60, 120, 180, 300, 600, 900, 1200, 1800, 3600, 7200, 10800, 21600, 43200, 86400),
+)
+# As many fit the width of a phone.
+MAX_TICKS = 5
+# Times in shorter videos are shown with tenths of a second, so that they differ.
+SHORT_S = 5.0
+_TONES = {"likely fake": "fake", "likely real": "real"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """
+    A time below a chart.
+
+    Attributes:
+        percent: Its place, from 0 at the start of the video to 100 at its end.
+        label: The time in words.
+        anchor: The part of the label that stands at this place: "start", "middle" or "end".
+    """
+
+    percent: float
+    label: str
+    anchor: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +58,14 @@ class TrackChart:
     The timeline of one face as lines of an SVG picture of 1000 by 100 units, with a probability of 0 at the bottom.
 
     Attributes:
-        name: Name of the face.
+        track_id: Number of the face; `None` for whole frames.
         lines: `points` of polylines, one for each period in which the face is visible without a gap.
         marks: x and width of the parts above the threshold.
         peak: The highest fake probability.
         counts: Whether the score of the video includes this face.
     """
 
-    name: str
+    track_id: int | None
     lines: list[str]
     marks: list[tuple[float, float]]
     peak: float
@@ -64,15 +83,21 @@ class VideoPage:
     evidence: Evidence
     tone: str
     verdict: str
+    meaning: str
     stretches: list[Stretch]
     exceeds: bool
     charts: list[TrackChart]
-    ticks: list[str]
+    ticks: list[Tick]
     is_trained: bool
+    is_short: bool
 
 
 def render_report(
-    results: Sequence[VideoResult], evidence: Sequence[Evidence | None], *, with_script: bool = True
+    results: Sequence[VideoResult],
+    evidence: Sequence[Evidence | None],
+    *,
+    with_script: bool = True,
+    texts: Texts | None = None,
 ) -> str:
     """
     Render the report of one video, or an index and the reports of several.
@@ -81,6 +106,7 @@ def render_report(
         results: At least one result. The index begins with the highest fake probability.
         evidence: The pictures of each result, or `None`.
         with_script: Whether to include the script that sorts the index and opens the section of a linked video.
+        texts: The texts of another language; English by default.
 
     Returns:
         The HTML page.
@@ -90,9 +116,10 @@ def render_report(
     """
     if not results:
         raise ValueError("a report needs at least one result.")
+    texts = texts or Texts.read()
     names = short_names([result.path for result in results])
     pages = [
-        _page(f"video-{number}", name, result, pictures)
+        _page(f"video-{number}", name, result, pictures, texts)
         for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
     ]
     environment = jinja2.Environment(
@@ -102,25 +129,40 @@ def render_report(
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"clock": clock, "face": face_name, "printable": printable}
+    environment.filters |= {
+        "clock": clock,
+        "face": lambda track_id: _face_name(track_id, texts),
+        "printable": printable,
+        "range": range_text,
+        "reason": reason_text,
+        "span": lambda part: clock_range(part.start_s, part.end_s),
+    }
     style, script = (_read_asset(name) for name in ("report.css", "report.js"))
     page = environment.get_template("report.html.jinja").render(
         pages=pages,
         ranked=sorted(pages, key=lambda page: -_rank(page.result)),
-        counts=Counter(page.tone for page in pages),
+        counts=Counter(_tone(page.result) for page in pages),
         rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
         verdict_text=verdict_text,
         style=Markup(style),
         script=Markup(script) if with_script else None,
         style_hash=_csp_hash(style),
         script_hash=_csp_hash(script),
-        status_words=STATUS_WORDS,
-        chart=(CHART_WIDTH, CHART_HEIGHT),
+        t=texts,
+        clock_range=clock_range,
+        width=CHART_WIDTH,
+        height=CHART_HEIGHT,
     )
     return page
 
 
-def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Sequence[Evidence | None]) -> None:
+def write_report(
+    path: str | Path,
+    results: Sequence[VideoResult],
+    evidence: Sequence[Evidence | None],
+    *,
+    texts: Texts | None = None,
+) -> None:
     """
     Write the report of one or several videos. The file appears only when it is complete.
 
@@ -128,50 +170,60 @@ def write_report(path: str | Path, results: Sequence[VideoResult], evidence: Seq
         path: The HTML file.
         results: At least one result.
         evidence: The pictures of each result, or `None`.
+        texts: The texts of another language; English by default.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    write_atomically(path, render_report(results, evidence).encode("utf-8"))
+    write_atomically(path, render_report(results, evidence, texts=texts).encode("utf-8"))
 
 
-def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None) -> VideoPage:
+def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None, texts: Texts) -> VideoPage:
     is_trained = UNTRAINED_WARNING not in result.warnings
     stretches = worst_stretches(result)[:MAX_STRETCHES]
     # Without a window above the threshold, the only stretch is the highest window.
     exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
-    if result.status != "ok":
-        tone, verdict = "unknown", "Could not be scored"
-    else:
-        # The three verdicts; without measured bands every video is undecided.
-        tones = {"likely fake": "fake", "likely real": "real"}
-        tone = tones.get(result.verdict or "", "mixed") if is_trained else "unknown"
-        verdict = (result.verdict or "undecided").capitalize()
+    verdict = verdict_key(result)
     return VideoPage(
         anchor=anchor,
         name=name,
         path=printable(result.path),
         result=result,
         evidence=evidence or Evidence(),
-        tone=tone,
-        verdict=verdict,
+        tone=_tone(result) if is_trained else "unknown",
+        verdict=texts(f"verdict.{verdict}"),
+        meaning=meaning_key(result),
         stretches=stretches,
         exceeds=exceeds,
         charts=_charts(result),
-        ticks=_ticks(result.duration_s or 0.0),
+        ticks=_ticks(result.duration_s or 0.0, texts),
         is_trained=is_trained,
+        is_short=(result.duration_s or 0.0) < SHORT_S,
     )
 
 
-def _ticks(duration_s: float) -> list[str]:
-    """Five times at equal distances, with as many digits as tell them apart."""
-    times = [duration_s * quarter / 4 for quarter in range(5)]
-    labels = [clock(time) for time in times]
-    for digits in range(1, 4):
-        if len(set(labels)) == len(labels):
-            break
-        labels = [f"{time:.{digits}f} s" for time in times]
-    return list(dict.fromkeys(labels))
+def _tone(result: VideoResult) -> str:
+    """The class of a verdict in the style sheet; a video without one, as without measured bands, is undecided."""
+    return "unknown" if result.status != "ok" else _TONES.get(result.verdict or "", "mixed")
+
+
+def _face_name(track_id: int | None, texts: Texts) -> str:
+    return texts("face.whole") if track_id is None else texts("face.numbered", number=track_id + 1)
+
+
+def _ticks(duration_s: float, texts: Texts) -> list[Tick]:
+    """Times at round distances, each at its exact place."""
+    if duration_s < TICK_STEPS_S[0]:
+        return [Tick(percent=0.0, label=clock(0.0), anchor="start")]
+    fitting = (step for step in TICK_STEPS_S if duration_s / step < MAX_TICKS)
+    step = next(fitting, duration_s / (MAX_TICKS - 1))
+    ticks = []
+    for number in range(int(duration_s / step + 1e-9) + 1):
+        percent = min(100.0, 100 * number * step / duration_s)
+        label = clock(number * step) if step >= 1 else texts("seconds", number=f"{number * step:g}")
+        anchor = "start" if number == 0 else "end" if percent > 92 else "middle"
+        ticks.append(Tick(percent=round(percent, 3), label=label, anchor=anchor))
+    return ticks
 
 
 def _charts(result: VideoResult) -> list[TrackChart]:
@@ -187,7 +239,7 @@ def _charts(result: VideoResult) -> list[TrackChart]:
         ]
         charts.append(
             TrackChart(
-                name=face_name(track_id),
+                track_id=track_id,
                 lines=[_points(run, duration) for run in _unbroken(entries)],
                 marks=[(round(x, 1), round(width, 1)) for x, width in marks],
                 peak=max(entry.fake_probability for entry in entries),

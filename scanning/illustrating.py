@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from ..video_decoding import VideoReader
+from ..face_cropping import FaceTrack
+from ..video_sources import MediaReader
 from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
 from .jpeg import to_jpeg
+from .results import TimelineEntry, VideoResult
 from .scoring_model import ScoringModel
 from .stills import draw_still
 from .timeline import Window, crop_for, top_windows
@@ -25,7 +27,7 @@ _STRONGEST_TINT = 0.6
 
 
 def gather_evidence(
-    reader: VideoReader,
+    reader: MediaReader,
     video: ReadVideo,
     windows: Sequence[Window],
     models: Sequence[ScoringModel],
@@ -54,6 +56,29 @@ def gather_evidence(
     )
 
 
+def photo_windows(video: ReadVideo, result: VideoResult) -> list[Window]:
+    """
+    Make a window of each face of a photo, or of the whole photo, so that its pictures are drawn like those of a video.
+
+    Args:
+        video: The clips of the photo.
+        result: Its result.
+    """
+    scores = {face.track_id: face.fake_probability for face in result.faces}
+    tracks: list[FaceTrack | None] = [person.track for person in video.people]
+    windows = []
+    for track in tracks or [None]:
+        track_id = None if track is None else track.track_id
+        probability = result.fake_probability if track_id is None else scores[track_id]
+        entry = TimelineEntry(start_s=0.0, end_s=0.0, fake_probability=probability or 0.0, track_id=track_id)
+        turns, size = (0, None) if track is None else (track.quarter_turns, track.size)
+        boxes = None if track is None else track.boxes
+        windows.append(
+            Window(entry=entry, frame_indices=np.zeros(1, int), boxes=boxes, quarter_turns=turns, size=size)
+        )
+    return windows
+
+
 def _model_for(window: Window, video: ReadVideo, models: Sequence[ScoringModel]) -> ScoringModel:
     """The first model that scores faces, for a window of a face, or the first one that scores whole frames."""
     return next(
@@ -61,7 +86,7 @@ def _model_for(window: Window, video: ReadVideo, models: Sequence[ScoringModel])
     )
 
 
-def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
+def _thumbnails(reader: MediaReader, video: ReadVideo) -> list[Thumbnail]:
     thumbnails = []
     shown = next((i for i, faces in enumerate(video.faces) if faces), 0)
     for clip in video.clips[shown]:
@@ -78,7 +103,7 @@ def _thumbnails(reader: VideoReader, video: ReadVideo) -> list[Thumbnail]:
     return thumbnails
 
 
-def _explain(reader: VideoReader, window: Window, model: ScoringModel) -> Heatmap:
+def _explain(reader: MediaReader, window: Window, model: ScoringModel) -> Heatmap:
     boxes = [None] * len(window.frame_indices) if window.boxes is None else list(window.boxes)
     frames = reader.frames(window.frame_indices.tolist())
     crops = [

@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Expand files, folders, patterns, URLs and lists of these into a list of videos."""
+"""Expand files, folders, patterns, addresses and lists of these into a list of videos."""
 
 import glob
 import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
+from ..video_errors import is_store_address, printable_name
 from .listing import InputError, find_on_disk, is_clutter, read_paths
+from .photo_formats import PHOTO_EXTENSIONS
 
 
 # fmt: off
@@ -25,17 +29,21 @@ class Inputs:
     The videos found in the sources.
 
     Attributes:
-        paths: Paths and URLs in the order of the sources, each once.
+        paths: Paths and addresses in the order of the sources, each once.
         num_others: Number of skipped files: those without a video extension, and system files such as `.DS_Store`.
+        num_photos: How many of them are photos by their extension.
+        extensions: Extensions of the files that are taken from folders.
         warnings: One line for each folder that contains no video or cannot be read.
     """
 
     paths: list[str] = field(default_factory=list)
     num_others: int = 0
+    num_photos: int = 0
+    extensions: frozenset[str] = VIDEO_EXTENSIONS
     warnings: list[str] = field(default_factory=list)
 
 
-def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
+def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos: bool = False) -> Inputs:
     """
     Expand sources to a list of videos.
 
@@ -43,13 +51,14 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     a pattern. If it is not a pattern, it is kept; its result then has the status "not_found".
 
     Args:
-        sources: Files, folders, patterns, or http(s) URLs.
+        sources: Files, folders, patterns, http(s) URLs, or addresses in a store such as `s3://bucket/folder/`.
         lists: Text files with one source per line, or CSV files with a column of paths.
+        photos: Whether photos in folders are listed too. Those that are named or match a pattern always are.
 
     Raises:
         InputError: If the sources contain no video, a pattern matches nothing, or a list cannot be read.
     """
-    inputs = Inputs()
+    inputs = Inputs(extensions=VIDEO_EXTENSIONS | PHOTO_EXTENSIONS if photos else VIDEO_EXTENSIONS)
     found: list[str] = []
     for source in sources:
         found += _expand(source, inputs)
@@ -65,17 +74,34 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = ()) -> Inputs:
     inputs.paths = list(dict.fromkeys(found))
     if not inputs.paths:
         reasons = inputs.warnings or ["no video was given."]
-        raise InputError(" ".join([*reasons, f"The known extensions are {_known_extensions()}."]))
+        if inputs.num_photos:
+            reasons = [*reasons, f"--photos includes the photos in folders ({inputs.num_photos} here)."]
+        known = " ".join(sorted(inputs.extensions))
+        raise InputError(" ".join([*reasons, f"The known extensions are {known}."]))
     return inputs
 
 
 def _expand(source: str, inputs: Inputs) -> list[str]:
     source = find_on_disk(source)
+    if is_store_address(source) and not os.path.lexists(source):
+        return _search_store(source, inputs)
+    if source.lower().startswith("file://") and not os.path.lexists(source):
+        source = url2pathname(urlsplit(source).path)
     if os.path.isdir(source):
         return _search_folder(source, inputs)
     if os.path.lexists(source) or "://" in source or not glob.has_magic(source):
         return [source]
     return _match_pattern(source, inputs)
+
+
+def _search_store(address: str, inputs: Inputs) -> list[str]:
+    from .store_listing import list_addresses
+
+    videos, num_others = list_addresses(address, VIDEO_EXTENSIONS)
+    inputs.num_others += num_others
+    if not videos:
+        inputs.warnings.append(f"{printable_name(address)}: the folder contains no video.")
+    return videos
 
 
 def _search_folder(folder: str, inputs: Inputs) -> list[str]:
@@ -88,10 +114,12 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
         folders.sort()
         for name in sorted(names):
             path = os.path.join(parent, name)
-            if os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS and not is_clutter(os.path.relpath(path, folder)):
+            extension, is_foreign = os.path.splitext(name)[1].lower(), is_clutter(os.path.relpath(path, folder))
+            if extension in inputs.extensions and not is_foreign:
                 videos.append(path)
             else:
                 inputs.num_others += 1
+                inputs.num_photos += extension in PHOTO_EXTENSIONS and not is_foreign
     if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
         inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
@@ -111,7 +139,3 @@ def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
         else:
             videos.append(match)
     return videos
-
-
-def _known_extensions() -> str:
-    return " ".join(sorted(VIDEO_EXTENSIONS))

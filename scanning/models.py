@@ -95,7 +95,9 @@ class LoadedModel:
         return self.network.grad_cam(self._on_device(pixel_values))
 
     def _on_device(self, values: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.ascontiguousarray(values)).to(self.network.device)
+        tensor, device = torch.from_numpy(np.ascontiguousarray(values)), self.network.device
+        # From pinned memory, the copy runs beside the computation of this process.
+        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _in_numpy(values: torch.Tensor) -> np.ndarray:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from ..common.text import printable
+from .results import VideoResult
 
 
 def short_name(path: str) -> str:
@@ -34,6 +35,19 @@ def short_names(paths: Sequence[str]) -> list[str]:
     names = [short_name(path) for path in paths]
     counts = Counter(names)
     return [name if counts[name] == 1 else printable(path) for name, path in zip(names, paths, strict=True)]
+
+
+def media_noun(result: VideoResult) -> str:
+    """
+    What the file of a result is called in a sentence.
+
+    Args:
+        result: The result.
+
+    Returns:
+        "photo" or "video".
+    """
+    return "photo" if result.media == "image" else "video"
 
 
 def face_name(track_id: int | None) -> str:

@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from ..grad_cam import GradCam
     from .models import LoadedModel
 
-# Frames that pass the network at once; bounds the memory of long clips. More are no faster.
-FRAMES_PER_PASS = 4
+# Frames that pass the network at once. More take more memory and are no faster; one at a time is slower for some.
+FRAMES_PER_PASS = 2
 
 
 class OnnxModel:

@@ -5,8 +5,8 @@ import os
 from collections.abc import Sequence
 
 from ..common.errors import UsageError, WorkError
-from ..common.files import check_file_target, check_folder_target
-from ..video_errors import VideoError
+from ..video_errors import VideoError, is_store_address
+from .addresses import as_target, check_target
 from .evidence import Examination
 from .plan import ScanPlan
 
@@ -25,10 +25,13 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
     if plan.annotate is not None and len(paths) != 1:
         raise UsageError(f"--annotate requires a single video, but the sources contain {len(paths)}.")
     used = {os.path.realpath(path) for path in (*paths, *plan.lists)}
+    for option, target in (("heatmaps", plan.heatmaps), ("annotate", plan.annotate)):
+        if is_store_address(str(target)):
+            raise UsageError(f"--{option} writes to a local path, not to an address.")
     for option, target in (("report", plan.report), ("csv", plan.csv), ("annotate", plan.annotate)):
         if target is None:
             continue
-        check_file_target(target)
+        check_target(target, is_folder=False)
         if os.path.realpath(target) in used:
             raise UsageError(
                 f"--{option} {target}: this file is also an input or another output; choose another name."
@@ -36,7 +39,7 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
         used.add(os.path.realpath(target))
     for folder in (plan.output, plan.heatmaps):
         if folder is not None:
-            check_folder_target(folder)
+            check_target(folder, is_folder=True)
 
 
 def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
@@ -57,15 +60,17 @@ def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
     if plan.csv is not None:
         from .csv_table import write_csv
 
-        write_csv(plan.csv, results)
+        write_csv(as_target(plan.csv), results)
     if plan.report is not None:
         from .html_report import write_report
 
-        write_report(plan.report, results, evidence)
+        write_report(as_target(plan.report), results, evidence)
     if plan.heatmaps is not None:
         from .heatmaps import write_heatmaps
 
         write_heatmaps(plan.heatmaps, results, evidence)
+    if plan.annotate is not None and results[0].media == "image":
+        raise WorkError(f"{results[0].path}: --annotate is for videos; --report shows a photo with its face boxes.")
     if plan.annotate is not None and results[0].status == "ok":
         from .annotate import annotate_video
 

@@ -12,7 +12,7 @@ from .results import VideoResult
 from .settings import ScanSettings
 
 
-MAX_WORKERS = 256
+MAX_WORKERS, MAX_CLUSTER_WORKERS = 256, 100_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,16 +21,23 @@ class ScanPlan:
     Everything that a scan needs to know: what to score, with which models, and which files to write.
 
     Args:
-        sources: Files, folders, patterns such as `"videos/*.mp4"`, or http(s) URLs.
+        sources: Files, folders, patterns such as `"videos/*.mp4"`, http(s) URLs, or addresses in a store such as
+            `"s3://bucket/videos/"`.
         lists: Text files with one source per line, or CSV files with a column of paths.
+        photos: Whether photos in folders are scored too. Photos that are named or match a pattern always are.
         models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
-        workers: Number of worker processes. Each loads the models.
-        output: Folder in which every result is stored as soon as it is available. A scan with the same plan resumes
-            from it.
-        report: HTML file with the results, the timelines and the pictures.
-        csv: CSV file with one row per video.
+        workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which
+            one process scores; with a timeline, each loads the models there too. By default one without a worker
+            process, on a GPU one per core, at most 16, and on a cluster one per core.
+        ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
+            required, as a folder or address that all its machines can reach.
+        gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
+        output: Folder or address in which every result is stored as soon as it is available. A scan with the same
+            plan resumes from it.
+        report: HTML file or address with the results, the timelines and the pictures.
+        csv: CSV file or address with one row per video.
         heatmaps: Folder for Grad-CAM pictures (PNG) of the frames with the highest fake probability.
         annotate: MP4 file, a copy of the video with face boxes and scores drawn into it; requires a single video.
 
@@ -49,10 +56,13 @@ class ScanPlan:
 
     sources: Sequence[str | Path] = ()
     lists: Sequence[str | Path] = ()
+    photos: bool = False
     models: Sequence[str | Path] = ()
     device: str = "auto"
     settings: ScanSettings = field(default_factory=ScanSettings)
-    workers: int = 1
+    workers: int | None = None
+    ray: str | None = None
+    gpus_per_worker: float = 0.0
     output: str | Path | None = None
     report: str | Path | None = None
     csv: str | Path | None = None
@@ -63,10 +73,23 @@ class ScanPlan:
         for name in ("sources", "lists", "models"):
             if isinstance(getattr(self, name), str | Path):
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
-        if not 1 <= self.workers <= MAX_WORKERS:
-            raise UsageError(f"the number of workers must lie between 1 and {MAX_WORKERS}, got {self.workers}.")
+        most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
+        if self.workers is not None and not 1 <= self.workers <= most:
+            raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")
+        if self.ray is not None:
+            self._check_cluster()
+        elif self.gpus_per_worker:
+            raise UsageError("--gpus-per-worker needs --ray.")
         if self.annotate is not None and self.output is not None:
             raise UsageError("--annotate requires a single video and cannot be combined with --output.")
+
+    def _check_cluster(self) -> None:
+        if self.output is None:
+            raise UsageError("--ray needs --output, a folder or address that all machines of the cluster can reach.")
+        if self.report is not None or self.heatmaps is not None:
+            raise UsageError("--ray gives no pictures: leave out --report and --heatmaps.")
+        if not 0 <= self.gpus_per_worker <= 8:
+            raise UsageError(f"the GPUs per worker must lie between 0 and 8, got {self.gpus_per_worker:g}.")
 
     @property
     def model_names(self) -> list[str]:
@@ -88,7 +111,8 @@ class ScanResult(Sequence[VideoResult]):
         results: One result per video, whether it could be scored or not.
         num_videos: Number of videos found in the sources. It is larger than `len(results)` if the scan was
             interrupted.
-        num_skipped: Number of files in the source folders that were skipped because they are not videos.
+        num_skipped: Number of files in the source folders that were skipped, because they are not videos or because
+            they are photos and `photos` is not set.
         kept: Paths of the results that an earlier run stored in the output folder.
 
     Example:

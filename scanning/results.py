@@ -8,19 +8,26 @@ from typing import Any, Literal
 
 from ..version import __version__
 from ..video_errors import FailureReason
+from ..video_stores import Fetched
 from .provenance import Provenance
 
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 # Increase it with every change after which the same files, weights and settings give another score, timeline, face
 # crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
+PHOTO_WARNING = (
+    "a photo shows nothing about motion and time, and the accuracy of the model, which was made for videos, was not "
+    "measured on photos"
+)
 # Name of the packaged checkpoint.
 DEFAULT_ID = "default"
 DEFAULT_TERMS = "default weights: for research use only (the code is Apache-2.0); see checkpoints/default/LICENSE"
 
 Status = Literal["ok"] | FailureReason
+Media = Literal["video", "image"]
+NotJudgedReason = Literal["no_face", "no_new_picture", "undecodable", "no_picture", "cut_off", "other_stream"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
 
 
@@ -117,6 +124,27 @@ class TimelineEntry:
 
 
 @dataclass(frozen=True, kw_only=True)
+class NotJudged:
+    """
+    A range of time that was not judged.
+
+    Attributes:
+        start_s: Start, in seconds from the start of the container.
+        end_s: End; `None` if it is unknown.
+        reason: `"no_face"`: no face was found in the sampled frames, or not for long enough; `"no_new_picture"`: the
+            picture stands still, because the file has none for this time; `"undecodable"`: the sampled frames are
+            damaged; `"no_picture"`: there is only sound; `"cut_off"`: beyond the readable part of an incomplete file;
+            `"other_stream"`: a video stream that was not scored.
+        stream: Number of the stream that was not scored.
+    """
+
+    start_s: float
+    end_s: float | None
+    reason: NotJudgedReason
+    stream: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class VideoResult:
     """
     The result of one video.
@@ -126,6 +154,8 @@ class VideoResult:
 
     Attributes:
         path: Path or URL of the video as it was given.
+        media: `"video"`, including animated pictures, or `"image"` for a photo, which has no duration and no
+            timeline, and whose only frame is at 0 s; `None` if the file could not be opened.
         status: `"ok"`, or the reason why the video could not be scored.
         verdict: `"likely fake"`, `"undecided"` or `"likely real"`; `None` unless the status is ok.
         verdict_reason: Why, in one sentence; `None` unless the status is ok.
@@ -135,7 +165,7 @@ class VideoResult:
         threshold: Fake probability at or above which the label is "fake"; `None` if no model was loaded.
         message: Reason why the video could not be scored, in one sentence; `None` if the status is ok.
         warnings: Warnings that affect the interpretation of the score.
-        duration_s: End of the last frame, in seconds; `None` if the video could not be opened.
+        duration_s: End of the last frame, in seconds; `None` for a photo, and if the video could not be opened.
         frames_analyzed: Number of distinct frames used for the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
@@ -145,14 +175,17 @@ class VideoResult:
         frame_rules: For each model, how the score of a face follows from its frames. The score of an ensemble is the
             mean over its models.
         timeline: The windows in order of time; empty unless a timeline was requested.
+        not_judged: The ranges of time that were not judged, in order; empty for photos and unless the status is ok.
         schema_version: Version of the result schema.
         version: Version of this package.
         created: UTC time of the result.
         settings: The settings that determine the score.
         model: Name, revision and hash of the weights.
-        sha256: SHA-256 of the video file; `None` if it could not be read.
+        sha256: SHA-256 of the video file; `None` if it could not be read, or not whole.
         provenance: The Content Credentials of the file, which never change the score; `None` if it is not a local file
             or could not be opened.
+        fetched: How many bytes were fetched from a store such as Amazon S3, and which version of the file; `None` for
+            other sources.
 
     Raises:
         ValueError: If the status is ok but there is no score, or if there is a score but the status is not ok.
@@ -166,6 +199,7 @@ class VideoResult:
     """
 
     path: str
+    media: Media | None = None
     status: Status
     verdict: VerdictName | None = None
     verdict_reason: str | None = None
@@ -184,6 +218,7 @@ class VideoResult:
     frames: list[FrameScore] = field(default_factory=list)
     frame_rules: list[FrameRule] = field(default_factory=list)
     timeline: list[TimelineEntry] = field(default_factory=list)
+    not_judged: list[NotJudged] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
     version: str = __version__
     created: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
@@ -191,6 +226,7 @@ class VideoResult:
     model: ModelIdentity
     sha256: str | None = None
     provenance: Provenance | None = None
+    fetched: Fetched | None = None
 
     def __post_init__(self) -> None:
         if (self.status == "ok") != (self.fake_probability is not None):
@@ -235,8 +271,10 @@ class VideoResult:
                 "frames": [FrameScore(**frame) for frame in content["frames"]],
                 "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
+                "not_judged": [NotJudged(**entry) for entry in content["not_judged"]],
                 "model": ModelIdentity(**content["model"]),
                 "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
+                "fetched": content.get("fetched") and Fetched(**content["fetched"]),
             }
             return cls(**{**content, **parts})
         except (KeyError, TypeError) as error:

@@ -48,7 +48,7 @@ def scan(
     call with a path loads the model again; use a plan for several videos.
 
     Args:
-        source: Path or http(s) URL of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
+        source: Path or address of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
             single video; a plan contains its own settings.
         model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
@@ -91,7 +91,7 @@ def scan(
 
 
 def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
-    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists))
+    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
     with contextlib.closing(ProcessGroup(plan.device)) as group:
         if not group.is_first:

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from ..face_tracking import rescale_box
-from ..video_decoding import VideoReader
+from ..video_sources import MediaReader
 from .evidence import Still
 from .jpeg import to_jpeg
 from .timeline import Window
@@ -39,7 +39,7 @@ def draw_box(
     draw.text(corner, text, fill="white", font=font)
 
 
-def draw_still(reader: VideoReader, windows: Sequence[Window]) -> Still | None:
+def draw_still(reader: MediaReader, windows: Sequence[Window]) -> Still | None:
     """
     Draw the middle frame of the window with the highest fake probability, with every face that is visible at that
     time.

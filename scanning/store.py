@@ -8,6 +8,9 @@ The output folder of a scan, which can be killed and resumed.
     files-<n>.jsonl      stamps of the files, so that unchanged files are not read again
     pictures/            the pictures of the report, one file per video
 
+In a store such as Amazon S3, whose files cannot be extended, each line is a file results-<n>-<name>.jsonl of its own
+until they are merged, and nothing prevents two scans from writing to the same address.
+
 A line is appended, with its line end, when a video is done. A resumed scan keeps the lines that are still valid and
 drops the others, including an incomplete last one. No finished result is lost, and none appears twice.
 """
@@ -16,22 +19,29 @@ import contextlib
 import errno
 import hashlib
 import io
+import itertools
 import json
 import os
+import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from ..common.files import OutputError, lock_folder, write_atomically
-from ..video_errors import is_url
+from ..video_errors import is_address, is_store_address, is_url
+from ..video_stores import read_version
+from .addresses import as_target
 from .evidence import Evidence
 from .fingerprint import check_files, claim_folder, stamp_files
 from .results import VideoResult
 
 
 RESULTS_NAME = "results.jsonl"
+# Each waits for the network most of the time.
+_REQUESTS_AT_ONCE = 32
 # Failures that may be temporary, or that a higher limit solves: these videos are tried again.
 PASSING_FAILURES = {"not_found", "unreadable", "timeout", "too_large"}
 
@@ -41,7 +51,7 @@ class ResultStore:
     The results of one scan in a folder, stored one by one.
 
     Args:
-        folder: The folder; created if it does not exist.
+        folder: The folder or address; a folder is created if it does not exist.
         function: Description of the scoring setup, see [`describe_setup`].
         needs_pictures: Whether a result without its pictures counts as unfinished.
         rank: Index of this process; process 0 merges the results in [`finish`].
@@ -53,16 +63,20 @@ class ResultStore:
     def __init__(
         self, folder: str | Path, *, function: Mapping[str, Any], needs_pictures: bool = False, rank: int = 0
     ) -> None:
-        self.folder = Path(folder)
+        self.folder = as_target(folder)
+        # Files in a store cannot be extended or locked.
+        self._is_local = isinstance(self.folder, Path)
+        self._part_names = (f"{secrets.token_hex(4)}-{number}" for number in itertools.count())
+        self._stamped: list[str] = []
         self._function = function
         self._needs_pictures = needs_pictures
         self._rank = rank
         self._file = self.folder / (f"results-{rank}.jsonl" if rank else RESULTS_NAME)
         self._stream: io.FileIO | None = None
         self._began_ns = time.time_ns()
-        self._lock = lock_folder(self.folder, rank)
+        self._lock = lock_folder(self.folder, rank) if self._is_local else contextlib.ExitStack()
         try:
-            if needs_pictures:
+            if needs_pictures and self._is_local:
                 (self.folder / "pictures").mkdir(exist_ok=True)
         except OSError as error:
             raise OutputError(self.folder, error) from error
@@ -87,8 +101,9 @@ class ResultStore:
         stamps = self._read_stamps()
         claim_folder(self.folder, self._function, has_results=bool(earlier), wait=wait)
         kept: dict[str, VideoResult] = {}
+        versions = _read_versions([path for path in earlier if path in wanted])
         for path, result in earlier.items():
-            if path in wanted and self._holds(result, stamps):
+            if path in wanted and self._holds(result, stamps, versions):
                 kept[path] = result
         wait()
         if self._rank == 0:
@@ -109,22 +124,27 @@ class ResultStore:
         Raises:
             OutputError: If it cannot be written, for instance because the disk is full.
         """
-        stamp = None if is_url(result.path) else stamp_files([result.path], began_ns=self._began_ns)
+        stamp = None if is_address(result.path) else stamp_files([result.path], began_ns=self._began_ns)
         if pictures is not None:
             content = json.dumps({"result": _digest(result), **pictures.to_dict()}).encode()
             write_atomically(self._pictures_file(result.path), content)
+        line = result.to_json().encode() + b"\n"
+        stamped = json.dumps([result.path, result.sha256, stamp]) + "\n" if stamp and result.sha256 else ""
+        if not self._is_local:
+            write_atomically(self.folder / f"results-{self._rank}-{next(self._part_names)}.jsonl", line)
+            self._stamped.append(stamped)
+            return
         try:
             if self._stream is None:
                 # Unbuffered: a failed write is not repeated when the file is closed.
                 self._stream = self._file.open("ab", buffering=0)
-            line = result.to_json().encode() + b"\n"
             if self._stream.write(line) != len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._stream.fileno())
-            if stamp is not None and result.sha256 is not None:
+            if stamped:
                 # A lost stamp costs only time, so it is not synced to the disk.
                 with (self.folder / f"files-{self._rank}.jsonl").open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps([result.path, result.sha256, stamp]) + "\n")
+                    stream.write(stamped)
         except OSError as error:
             raise OutputError(self._file, error) from error
 
@@ -155,6 +175,9 @@ class ResultStore:
         """Close the files and release the folder."""
         self._close_stream()
         self._lock.close()
+        if any(self._stamped):
+            name = f"files-{self._rank}-{next(self._part_names)}.jsonl"
+            write_atomically(self.folder / name, "".join(self._stamped).encode())
 
     def __enter__(self) -> "ResultStore":
         return self
@@ -162,7 +185,9 @@ class ResultStore:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
-    def _holds(self, result: VideoResult, stamps: dict[str, tuple[str, str]]) -> bool:
+    def _holds(
+        self, result: VideoResult, stamps: dict[str, tuple[str, str]], versions: Mapping[str, str | None]
+    ) -> bool:
         """Whether a result is still valid. If its file had to be read, the new stamp is added to `stamps`."""
         if result.status in PASSING_FAILURES:
             return False
@@ -170,6 +195,8 @@ class ResultStore:
             return False
         if is_url(result.path):
             return True
+        if result.path in versions:
+            return result.fetched is not None and result.fetched.version == versions[result.path]
         known = stamps.get(result.path)
         stored = known[1] if known is not None and known[0] == result.sha256 else None
         is_same, stamp = check_files([result.path], result.sha256, stored)
@@ -179,11 +206,7 @@ class ResultStore:
 
     def _read_all(self) -> Iterator[VideoResult]:
         """Every complete line of all processes; for each path, later ones follow earlier ones."""
-        for file in self._result_files():
-            try:
-                content = file.read_bytes()
-            except OSError as error:
-                raise OutputError(file, error) from error
+        for content in _read_files(self._result_files()):
             for line in content.split(b"\n"):
                 # Incomplete and foreign lines are skipped.
                 with contextlib.suppress(ValueError):
@@ -191,21 +214,22 @@ class ResultStore:
 
     def _result_files(self) -> list[Path]:
         main = self.folder / RESULTS_NAME
-        return [file for file in [main, *sorted(self.folder.glob("results-*.jsonl"))] if file.exists()]
+        parts = sorted(self.folder.glob("results-*.jsonl"), key=str)
+        return [main, *parts] if main.exists() else parts
 
     def _replace_all(self, results: Iterable[VideoResult]) -> None:
         self._close_stream()
         content = b"".join(result.to_json().encode() + b"\n" for result in results)
         write_atomically(self.folder / RESULTS_NAME, content)
         # Their lines are in the main file now. If killed here, they are in both, and the next start merges them.
-        for file in self._result_files()[1:]:
-            file.unlink()
+        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+            list(pool.map(lambda file: file.unlink(), self._result_files()[1:]))
 
     def _read_stamps(self) -> dict[str, tuple[str, str]]:
         """Hash and stamp of each file by its path."""
         stamps: dict[str, tuple[str, str]] = {}
-        for file in sorted(self.folder.glob("files-*.jsonl")):
-            for line in file.read_bytes().split(b"\n"):
+        for content in _read_files(sorted(self.folder.glob("files-*.jsonl"), key=str)):
+            for line in content.split(b"\n"):
                 with contextlib.suppress(ValueError, TypeError):
                     path, sha256, stamp = json.loads(line)
                     stamps[path] = (sha256, stamp)
@@ -224,8 +248,50 @@ class ResultStore:
         self._stream = None
 
     def _pictures_file(self, path: str) -> Path:
-        name = hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
-        return self.folder / "pictures" / f"{name}.json"
+        return self.folder / "pictures" / f"{_short_hash(path)}.json"
+
+
+def write_part(folder: str | Path, result: VideoResult, *, began_ns: int) -> None:
+    """
+    Store a result from another process or machine than that of the [`ResultStore`], which merges it later.
+
+    A second result of the same video replaces the first one.
+
+    Args:
+        folder: The folder or address of the store.
+        result: The result.
+        began_ns: When the reading of the video began, in nanoseconds since the epoch.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    target = as_target(folder)
+    name = f"{_short_hash(result.path)}.jsonl"
+    write_atomically(target / f"results-{name}", result.to_json().encode() + b"\n")
+    stamp = None if is_address(result.path) else stamp_files([result.path], began_ns=began_ns)
+    if stamp is not None and result.sha256 is not None:
+        write_atomically(target / f"files-{name}", json.dumps([result.path, result.sha256, stamp]).encode() + b"\n")
+
+
+def _short_hash(path: str) -> str:
+    return hashlib.sha256(path.encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _read_files(files: Sequence[Path]) -> Iterator[bytes]:
+    """The content of each file. Those of a store are requested together, which takes a fraction of the time."""
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        for file, reading in [(file, pool.submit(file.read_bytes)) for file in files]:
+            try:
+                yield reading.result()
+            except OSError as error:
+                raise OutputError(file, error) from error
+
+
+def _read_versions(paths: Sequence[str]) -> dict[str, str | None]:
+    """The present versions of the files in stores."""
+    addresses = [path for path in paths if is_store_address(path) and not os.path.lexists(path)]
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        return dict(zip(addresses, pool.map(read_version, addresses), strict=True))
 
 
 def _digest(result: VideoResult) -> str:

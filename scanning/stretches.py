@@ -76,19 +76,41 @@ def _join(run: Sequence[TimelineEntry]) -> Stretch:
     )
 
 
-def clock(seconds: float) -> str:
+def clock(seconds: float, *, tenths: bool = False) -> str:
     """
     Format a time as minutes and seconds, and hours if there are any.
 
     Args:
         seconds: The time.
+        tenths: Whether to show tenths of a second.
 
     Example:
 
         >>> from deepfake_video.scanning.stretches import clock
-        >>> clock(65), clock(3725)
-        ('1:05', '1:02:05')
+        >>> clock(65), clock(3725), clock(0.46, tenths=True)
+        ('1:05', '1:02:05', '0:00.4')
     """
     minutes, rest = divmod(int(seconds + 1e-6), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    text = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{text}.{int(seconds % 1 * 10 + 1e-6)}" if tenths else text
+
+
+def clock_range(start_s: float, end_s: float) -> str:
+    """
+    Format the start and end of a part of a video, with tenths of a second if both lie within one second.
+
+    Args:
+        start_s: Start in seconds.
+        end_s: End in seconds.
+
+    Example:
+
+        >>> from deepfake_video.scanning.stretches import clock_range
+        >>> clock_range(65, 67.9), clock_range(0.2, 0.6)
+        ('1:05–1:07', '0:00.2–0:00.6')
+    """
+    start, end = clock(start_s), clock(end_s)
+    if start == end:
+        start, end = (clock(time, tenths=True) for time in (start_s, end_s))
+    return f"{start}–{end}"

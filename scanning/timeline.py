@@ -12,7 +12,7 @@ from ..clip_sampling import ClipSampler
 from ..common.logistic import sigmoid
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
-from ..video_decoding import VideoReader
+from ..video_sources import MediaReader
 from .clip_reading import find_faces
 from .framewise import fake_margin
 from .results import TimelineEntry
@@ -51,7 +51,7 @@ class Window:
 
 
 def make_timeline(
-    reader: VideoReader,
+    reader: MediaReader,
     seen: Sequence[FaceTrack],
     models: Sequence[ScoringModel],
     settings: ScanSettings,
@@ -121,7 +121,7 @@ def _window(
 
 
 def _find_dense_tracks(
-    reader: VideoReader,
+    reader: MediaReader,
     dense: np.ndarray,
     seen: Sequence[FaceTrack],
     models: Sequence[ScoringModel],
@@ -151,7 +151,7 @@ class _Spans:
         indices: Array of shape (N,): indices of the frames, ascending. Windows are positions in this array.
     """
 
-    def __init__(self, reader: VideoReader, indices: np.ndarray) -> None:
+    def __init__(self, reader: MediaReader, indices: np.ndarray) -> None:
         self._starts = reader.timestamps_s[indices]
         # A frame lasts until the next one, or until the gap that lies between.
         ends = [*self._starts[1:].tolist(), reader.duration_s]
@@ -177,7 +177,7 @@ def _default_batch_size(models: Sequence[ScoringModel]) -> int:
     return 8 if models[0].device == "cpu" else 32
 
 
-def dense_indices(reader: VideoReader) -> np.ndarray:
+def dense_indices(reader: MediaReader) -> np.ndarray:
     """Indices of the frames of the denser pass, every n-th frame: array of shape (N,), int64."""
     step = max(1, int(reader.fps * DENSE_INTERVAL_S + 1e-6), -(-reader.num_frames // MAX_DENSE_FRAMES))
     return np.arange(0, reader.num_frames, step)

@@ -20,6 +20,7 @@ from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
 
 NO_BANDS = "no verdict bands were calibrated for this checkpoint"
+NOT_FOR_PHOTOS = "the verdict bands were measured on videos, and this is a photo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,6 +103,10 @@ class VerdictRule:
         if problem := _out_of_range(seen, bits_per_pixel, bands):
             return Verdict(verdict="undecided", reason=problem, rates=bands.sentence)
         return Verdict(verdict=verdict, reason=reason, rates=bands.sentence)
+
+    def decide_photo(self) -> Verdict:
+        """Leave a photo undecided: the bands and their rates were measured on videos."""
+        return Verdict(verdict="undecided", reason=self.absence if self.bands is None else NOT_FOR_PHOTOS)
 
     def after_timeline(
         self, verdict: VerdictName | None, reason: str | None, highest: float

@@ -5,10 +5,11 @@ import contextlib
 import multiprocessing
 import signal
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
+from typing import Any
 
 from ..common.errors import WorkError
 from ..common.processes import worker_pool
@@ -17,6 +18,7 @@ from .clip_reading import as_video_error
 from .detector import Detector
 from .evidence import Examination
 from .plan import ScanPlan
+from .results import VideoResult
 from .settings import ScanSettings
 
 
@@ -41,7 +43,7 @@ def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str])
     Raises:
         WorkerError: If no worker process can be started.
     """
-    plan = replace(plan, workers=min(plan.workers, len(paths)))
+    plan = replace(plan, workers=min(plan.workers or 1, len(paths)))
     waiting = deque(paths)
     while waiting:
         suspects: list[str] = []
@@ -55,7 +57,7 @@ def _examine_together(
 ) -> Iterator[Examination]:
     """Take videos from `waiting` until a worker dies; those being scored, including the cause, go to `suspects`."""
     running: dict[Future[Examination], str] = {}
-    num_workers = min(plan.workers, len(waiting))
+    num_workers = min(plan.workers or 1, len(waiting))
     try:
         with _pool(plan, detector, num_workers) as pool:
             while waiting or running:
@@ -88,11 +90,17 @@ def _examine_apart(plan: ScanPlan, detector: Detector, path: str) -> Examination
 def _pool(
     plan: ScanPlan, detector: Detector, num_workers: int
 ) -> contextlib.AbstractContextManager[ProcessPoolExecutor]:
-    # A forked child can hang if its parent has used torch's threads.
-    context = multiprocessing.get_context("spawn")
-    settings = detector.settings.for_processes(plan.workers)
+    settings = detector.settings.for_processes(plan.workers or 1)
     arguments = (plan.model_names, detector.device, settings, plan.needs_pictures)
-    return worker_pool(num_workers, context, begin_worker, arguments)
+    return spawned_pool(num_workers, begin_worker, arguments)
+
+
+def spawned_pool(
+    num_workers: int, initializer: Callable[..., object], arguments: Sequence[Any]
+) -> contextlib.AbstractContextManager[ProcessPoolExecutor]:
+    """Worker processes that begin with `initializer(*arguments)`, see [`worker_pool`]."""
+    # A forked child can hang if its parent has used torch's threads.
+    return worker_pool(num_workers, multiprocessing.get_context("spawn"), initializer, arguments)
 
 
 _worker: tuple[Detector, bool] | None = None
@@ -109,7 +117,16 @@ def begin_worker(models: Sequence[str], device: str, settings: ScanSettings, wit
 
 def examine_in_worker(path: str) -> Examination:
     """Score one video in a worker process."""
+    detector, with_evidence = _begun()
+    return detector.examine(path, with_evidence=with_evidence)
+
+
+def refuse_in_worker(path: str) -> VideoResult:
+    """The result of a video that killed its worker process, made in another one."""
+    return _begun()[0].refuse(path, as_video_error(path, BrokenProcessPool()))
+
+
+def _begun() -> tuple[Detector, bool]:
     if _worker is None:
         raise WorkerError("a worker process was not initialised.")
-    detector, with_evidence = _worker
-    return detector.examine(path, with_evidence=with_evidence)
+    return _worker

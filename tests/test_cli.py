@@ -37,6 +37,7 @@ COMMANDS = {
     "explain": ["result.json"],
     "completion": ["bash"],
     "demo": [],
+    "serve": [],
     "evaluate": ["data"],
     "train": ["data", "--recipe", "frames", "--output", "run"],
     "convert": ["model.pt", "--inspect"],
@@ -51,6 +52,7 @@ ERRORS = [
     (OSError(errno.ENOSPC, "No space left on device", "y"), 1, "y: No space left on device."),
     (KeyboardInterrupt(), 130, "interrupted."),
     (KeyboardInterrupt("run the same command to resume."), 130, "interrupted; run the same command to resume."),
+    (ModuleNotFoundError("No module named 'torch'", name="torch"), 2, "this needs torch, which is not installed: pip"),
     (UsageError("clip\n.mp4"), 2, "clip\ufffd.mp4"),
 ]
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")

@@ -11,11 +11,17 @@ import pytest
 from PIL import Image
 from test_browser import keep_screenshot
 
-from browser import DESKTOP, PHONE, open_tab, skip
+from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
+from deepfake_video.scanning.sample import draw_face
+from deepfake_video.scanning.texts import Texts
+from deepfake_video.serving.judging import judge, without_paths
 from drawn_faces import redness_detector, write_people
+
+
+TEXTS = Texts.read()
 
 
 @pytest.fixture(scope="module")
@@ -45,10 +51,11 @@ def address(folder, gradio):
 
 
 def test_it_shows_the_report_of_predict(folder, gradio):
-    examination = redness_detector(timeline=True, threshold=0.2).examine(folder / "edited.mp4", with_evidence=True)
-    shown, report = app.describe(examination, folder / "report.html")
+    detector = redness_detector(timeline=True, threshold=0.2)
+    examination = judge(detector, folder / "edited.mp4", with_evidence=True)
+    shown, report = app.describe(examination, folder / "report.html", TEXTS)
     page = Path(report.value["path"]).read_text(encoding="utf-8")
-    assert page == render_report([app.without_paths(examination.result)], [examination.evidence])
+    assert page == render_report([examination.result], [examination.evidence])
     assert html.escape(page.partition("<script>")[0]) in shown.value
     assert html.escape("<script>") not in shown.value
     assert "edited.mp4" in page
@@ -56,24 +63,35 @@ def test_it_shows_the_report_of_predict(folder, gradio):
 
 
 def test_what_cannot_be_judged_has_a_report_without_a_score(folder, gradio):
-    shown, _ = app.describe(redness_detector(timeline=True).examine(folder / "broken.mp4"), folder / "report.html")
+    judged = judge(redness_detector(timeline=True), folder / "broken.mp4")
+    shown, _ = app.describe(judged, folder / "report.html", TEXTS)
     assert "Could not be scored" in shown.value
 
 
-@pytest.mark.parametrize("name", ["photo.jpg", "notes.txt", "missing.mp4"])
+@pytest.mark.parametrize("name", ["picture.bmp", "notes.txt", "missing.mp4"])
 def test_another_file_is_one_sentence_that_says_what_to_do(name, folder, gradio):
-    if name == "photo.jpg":
+    if name == "picture.bmp":
         Image.new("RGB", (64, 64), "red").save(folder / name)
     elif name == "notes.txt":
         (folder / name).write_text("no video")
-    shown, report = app.describe(redness_detector(timeline=True).examine(folder / name), folder / "report.html")
-    assert shown.value.startswith(f"<p>{name}: ")
-    assert "choose" in shown.value
+    judged = judge(redness_detector(timeline=True), folder / name)
+    shown, report = app.describe(judged, folder / "report.html", TEXTS)
+    assert shown.value.startswith(f'<p role="status">{name}: ')
+    assert "choose" in shown.value or "try another" in shown.value
     assert not report.visible
 
 
+def test_a_photo_has_a_report_without_a_timeline(folder, gradio):
+    Image.fromarray(draw_face(0.3)).save(folder / "photo.png")
+    examination = redness_detector(timeline=True).examine(folder / "photo.png", with_evidence=True)
+    shown, _ = app.describe(examination, folder / "report.html", Texts.read())
+    assert "the photo may be real or manipulated" in shown.value
+    assert "As the model sees it" in shown.value
+    assert "0:00" not in html.unescape(shown.value).replace(examination.result.created, "")
+
+
 def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
-    result = app.without_paths(redness_detector().examine(folder / "broken.mp4").result)
+    result = judge(redness_detector(), folder / "broken.mp4").result
     assert result.path == "broken.mp4"
     assert result.message.startswith("broken.mp4: ")
     assert str(folder) not in result.to_json()
@@ -82,7 +100,7 @@ def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
 def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
     result = redness_detector().examine(folder / "broken.mp4").result
     result = replace(result, model=ModelIdentity(id=f"{folder} + user/model"))
-    assert app.without_paths(result).model.id == f"{folder.name} + user/model"
+    assert without_paths(result).model.id == f"{folder.name} + user/model"
 
 
 def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
@@ -146,9 +164,9 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
     with open_tab(address, size=size) as tab:
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("text=edited")
-        tab.page.click("text=Check video")
+        tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
-        report.locator("text=Why this score").wait_for(timeout=30_000)
+        report.locator("text=Why this score").wait_for(timeout=90_000)
         tab.page.wait_for_timeout(1500)
         keep_screenshot(tab, f"demo-{size[0]}")
         assert not tab.scrolls_sideways()
@@ -160,13 +178,52 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
         assert [request for request in tab.requests if not request.startswith(address)] == []
 
 
+def test_the_page_and_the_report_in_it_can_be_used_without_a_mouse(folder, address):
+    with open_tab(address) as tab:
+        tab.page.wait_for_selector("text=drawn-face.mp4")
+        file, *others = (name for name, _ in tab.walk())
+        assert "Click to Upload" in file
+        assert others == ["Check video", app.EXAMPLE_NAME]
+        tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
+        tab.page.wait_for_selector("text=edited")
+        tab.page.focus("text=Check video")
+        tab.page.keyboard.press("Enter")
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
+        tab.page.wait_for_selector("text=Download report")
+        reached = tab.walk()
+        assert [name for name, _ in reached[2:]] == [
+            *("Check video", "Download report", "All 5 windows as a table", "Case notes", app.EXAMPLE_NAME)
+        ]
+        assert all(outline >= 2 for _, outline in reached)
+
+
+@pytest.mark.parametrize("size", [PHONE, DESKTOP], ids=["phone", "desktop"])
+def test_the_page_and_the_report_in_it_have_no_serious_accessibility_problem(folder, address, size):
+    script = axe()
+    with open_tab(address, size=size) as tab:
+        tab.page.wait_for_selector("text=drawn-face.mp4")
+        assert tab.problems(script) == []
+        tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
+        tab.page.wait_for_selector("text=edited")
+        tab.page.click("text=Check video")
+        tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
+        # The sandbox of the report allows no script, not even that of axe-core.
+        allow = "(frame) => { frame.sandbox.add('allow-scripts'); frame.srcdoc = frame.srcdoc; }"
+        tab.page.eval_on_selector("iframe.report", allow)
+        tab.page.wait_for_timeout(1000)
+        (report,) = (frame for frame in tab.page.frames if frame is not tab.page.main_frame)
+        report.wait_for_selector("text=Why this score")
+        assert tab.problems(script, report) == []
+        assert tab.problems(script) == []
+
+
 def test_the_page_says_what_is_wrong_with_a_file(folder, address):
     with open_tab(address, size=PHONE) as tab:
         tab.page.set_input_files("input[type=file]", folder / "broken.mp4")
         tab.page.wait_for_timeout(1000)
-        tab.page.click("text=Check video")
+        tab.page.click("text=Check file")
         report = tab.page.frame_locator("iframe.report")
-        report.locator(".verdict >> text=Could not be scored").wait_for(timeout=30_000)
+        report.locator(".verdict >> text=Could not be scored").wait_for(timeout=90_000)
         assert report.locator("text=There is no score").is_visible()
 
 

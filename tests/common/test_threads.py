@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from deepfake_video.common.threads import wanted_threads
+from deepfake_video.common import threads
+from deepfake_video.common.threads import frame_threads, limit_threads, wanted_threads
 
 
 LIMIT = """
@@ -65,3 +66,30 @@ def test_what_was_asked_for_counts_more_than_the_environment(monkeypatch):
 def test_a_number_that_cannot_be_meant_is_refused(asked):
     with pytest.raises(ValueError, match="number of threads must lie between 1 and 1024"):
         wanted_threads(asked)
+
+
+@pytest.fixture
+def no_choice(monkeypatch):
+    """A process whose user chose no number of threads; what the test changes is undone."""
+    monkeypatch.setattr(threads, "_is_default", False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(os, "environ", {})
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_frames_are_computed_by_one_thread_per_core_beside_libraries_of_one_thread():
+    assert frame_threads() == 3
+    limit_threads()
+    assert (wanted_threads(), frame_threads()) == (1, 3)
+
+
+@pytest.mark.usefixtures("no_choice")
+def test_a_choice_of_one_thread_holds_for_frames_too():
+    limit_threads(1)
+    assert frame_threads() == 1
+
+
+def test_one_thread_in_the_environment_holds_for_frames_too(no_choice, monkeypatch):
+    monkeypatch.setitem(os.environ, "OMP_NUM_THREADS", "1")
+    limit_threads()
+    assert frame_threads() == 1

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +22,17 @@ ARGUMENTS = [
     *("--disable-background-networking", "--disable-component-update"),
 ]
 PHONE, DESKTOP = (375, 800), (1280, 900)
+# What has the focus, in a frame or not: its name, and the width of its outline in pixels; null if nothing has it.
+FOCUSED = """() => {
+  let element = document.activeElement;
+  while (element.contentDocument) element = element.contentDocument.activeElement;
+  if (element === element.ownerDocument.body) return null;
+  const label = element.getAttribute("aria-labelledby");
+  const named = (label && element.ownerDocument.getElementById(label)) || element.labels?.[0] || element;
+  const style = getComputedStyle(element);
+  const outline = style.outlineStyle === "none" ? 0 : parseFloat(style.outlineWidth);
+  return [(element.ariaLabel || named.innerText).trim(), outline];
+}"""
 
 
 def chromium() -> str:
@@ -57,6 +69,37 @@ class Tab:
 
     def scrolls_sideways(self) -> bool:
         return bool(self.page.evaluate("document.documentElement.scrollWidth > window.innerWidth"))
+
+    def walk(self) -> list[tuple[str, float]]:
+        """Name and width of the outline of all that the key Tab reaches from the top of the page, in this order."""
+        self.page.evaluate(
+            "document.body.tabIndex = -1; document.body.focus(); document.body.removeAttribute('tabindex')"
+        )
+        reached = []
+        for _ in range(60):
+            self.page.keyboard.press("Tab")
+            if (focused := self.page.evaluate(FOCUSED)) is None:
+                break
+            reached.append(tuple(focused))
+        return reached
+
+    def problems(self, script: str, within: Any = None) -> list[str]:
+        """
+        The serious and critical problems of accessibility that axe-core finds, without those in frames.
+
+        Args:
+            script: Path of axe.min.js.
+            within: A frame of the page to examine instead.
+        """
+        page = within or self.page
+        page.evaluate(Path(script).read_text(encoding="utf-8"))
+        found = page.evaluate("axe.run({iframes: false})")["violations"]
+        return [problem["id"] for problem in found if problem["impact"] in ("serious", "critical")]
+
+
+def axe() -> str:
+    """Path of axe.min.js from its npm package; the test is skipped where the environment does not give it."""
+    return os.environ.get("DEEPFAKE_VIDEO_AXE") or pytest.skip("DEEPFAKE_VIDEO_AXE is not set (npm pack axe-core)")
 
 
 @contextmanager

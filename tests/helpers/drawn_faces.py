@@ -17,6 +17,7 @@ from torch import nn
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.device_batch import read_in_worker
 from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.models import LoadedModel
 from deepfake_video.scanning.results import ModelIdentity
@@ -159,6 +160,13 @@ def die_of_a(path: str) -> Examination:
     if Path(path).name == "a.mp4":
         die()
     return examine_in_worker(path)
+
+
+def die_while_reading_a(path: str) -> object:
+    """What a worker that only reads does whose decoder one video kills."""
+    if Path(path).name == "a.mp4":
+        die()
+    return read_in_worker(path)
 
 
 def save_tiny_model(folder: Path, seed: int = 1, **changes: object) -> str:

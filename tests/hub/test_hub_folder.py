@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from transformers import pipeline
 
-from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor, scan
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.registration import register
-from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.scanning.sample import draw_face, write_sample_video
 from no_package import HIDE_PACKAGE, run_python
 
 
@@ -33,6 +34,20 @@ answers = {
 detector.save_pretrained(again)
 answers["again"] = pipeline("video-classification", model=again, trust_remote_code=True)(videos[0])
 print(json.dumps({"names": names, "answers": answers}))
+"""
+
+PHOTO = """
+import json, sys
+from transformers import AutoModelForImageClassification, pipeline
+folder, sequences, *photos = sys.argv[1:]
+model = AutoModelForImageClassification.from_pretrained(folder, trust_remote_code=True)
+detector = pipeline("image-classification", model=folder, trust_remote_code=True)
+answers = {"name": type(model).__name__, "list": detector(photos), "batch": detector(photos, batch_size=2)}
+try:
+    pipeline("image-classification", model=sequences, trust_remote_code=True)(photos[0])
+except ValueError as error:
+    answers["refused"] = str(error)
+print(json.dumps(answers))
 """
 
 REGISTERED = """
@@ -82,6 +97,27 @@ def test_a_saved_folder_loads_by_every_auto_class_and_by_pipeline(installed, fol
     assert answers["list"][0] == answers["single"] == answers["again"]
     for alone, batched in zip(answers["list"], answers["batch"], strict=True):
         assert [e["score"] for e in batched] == pytest.approx([e["score"] for e in alone], abs=1e-6)
+
+
+def test_a_folder_answers_for_photos_as_predict_does(folder, tmp_path):
+    config = DeepfakeConfig.from_preset(
+        "tiny", rnn_type="none", num_hidden_layers=0, hidden_size=1024, frame_aggregation="mean-logit"
+    )
+    model = DeepfakeForVideoClassification(config)
+    torch.nn.init.normal_(model.classifier.out_proj.weight, std=2.0)
+    frames = save_hub_folder(model, DeepfakeVideoProcessor.from_config(config), tmp_path / "frames.v1")
+    exif = Image.Exif()
+    exif[0x0112] = 8
+    Image.fromarray(draw_face(0.3)).save(tmp_path / "upright.png")
+    Image.fromarray(draw_face(0.3)).transpose(Image.Transpose.ROTATE_270).save(tmp_path / "turned.png", exif=exif)
+    photos = [str(tmp_path / "upright.png"), str(tmp_path / "turned.png")]
+    said = run_python(HIDE_PACKAGE + PHOTO, frames, folder, *photos, cache=tmp_path)
+
+    assert said["name"] == "DeepfakeForImageClassification"
+    assert said["list"][0] == said["list"][1]
+    scores = [{entry["label"]: entry["score"] for entry in answer}["fake"] for answer in said["list"] + said["batch"]]
+    assert scores == pytest.approx([scan(photos[0], model=frames).fake_probability] * 4, abs=1e-6)
+    assert "judges a sequence of frames" in said["refused"]
 
 
 def test_registered_classes_win_over_the_code_in_a_folder(folder, videos, tmp_path):

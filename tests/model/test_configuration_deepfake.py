@@ -148,7 +148,8 @@ def test_what_transformers_writes_is_no_unknown_key(tmp_path, caplog):
 def test_a_saved_configuration_names_the_code_of_every_auto_class(tmp_path):
     DeepfakeConfig().save_pretrained(tmp_path)
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
-    assert set(auto_map) == {"AutoConfig", "AutoModel", "AutoModelForVideoClassification"}
+    kinds = {"AutoModel", "AutoModelForImageClassification", "AutoModelForVideoClassification"}
+    assert set(auto_map) == {"AutoConfig", *kinds}
 
 
 @given(

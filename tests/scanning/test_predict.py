@@ -32,10 +32,10 @@ from deepfake_video.scanning.verdict_bands import BOUND_SETTINGS, Rate, VerdictB
 
 
 KEYS = [
-    *("path", "status", "verdict", "verdict_reason", "verdict_rates", "label", "fake_probability", "threshold"),
-    *("message", "warnings", "duration_s", "frames_analyzed", "face_coverage", "bits_per_pixel", "faces"),
-    *("decisive_track_id", "frames", "frame_rules", "timeline", "schema_version", "version", "created", "settings"),
-    *("model", "sha256", "provenance"),
+    *("path", "media", "status", "verdict", "verdict_reason", "verdict_rates", "label", "fake_probability"),
+    *("threshold", "message", "warnings", "duration_s", "frames_analyzed", "face_coverage", "bits_per_pixel", "faces"),
+    *("decisive_track_id", "frames", "frame_rules", "timeline", "not_judged", "schema_version", "version", "created"),
+    *("settings", "model", "sha256", "provenance", "fetched"),
 ]
 
 
@@ -494,7 +494,7 @@ def test_a_configuration_of_giants_reserves_no_memory(tmp_path):
     config = json.loads((folder / "config.json").read_text())
     config |= {"hidden_size": 8192, "num_hidden_layers": 16, "bidirectional": True}
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelLoadError, match=r"do not match config\.json, missing keys"):
+    with pytest.raises(ModelLoadError, match=r"do not match config\.json; missing keys"):
         load_model(str(folder))
 
 

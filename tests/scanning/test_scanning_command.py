@@ -76,6 +76,7 @@ def test_every_result_follows_the_schema(folder, model, capsys):
         {"fake_probability": None},
         {"status": "no_face"},
         {"status": "perhaps"},
+        {"media": None},
         {"surplus": 1},
         {"timeline": [{"start_s": 0}]},
     ],
@@ -84,6 +85,7 @@ def test_every_result_follows_the_schema(folder, model, capsys):
 def test_the_schema_refuses_what_is_no_result(wrong):
     right = VideoResult(
         path="x",
+        media="video",
         status="ok",
         verdict="undecided",
         verdict_reason="no verdict bands were calibrated for this checkpoint",
@@ -174,7 +176,7 @@ def test_results_of_another_version_are_not_gone_on_with(folder, model, tmp_path
     assert main([*arguments, "--no-timeline"]) == 0
     monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
     assert main([*arguments, "--no-timeline"]) == 2
-    assert "another version of the results (" in capsys.readouterr().err
+    assert "a different version of the results (" in capsys.readouterr().err
 
 
 def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):

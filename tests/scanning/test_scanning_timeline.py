@@ -117,8 +117,8 @@ def test_a_video_on_its_side_is_judged_upright_and_says_so(tmp_path, quarter_tur
     assert found.result.face_coverage == expected.result.face_coverage == 1.0
     assert found.result.fake_probability == pytest.approx(expected.result.fake_probability, abs=0.01)
     assert len(found.result.timeline) == len(expected.result.timeline) > 0
-    assert not any("turned" in warning for warning in expected.result.warnings)
-    (warning,) = (warning for warning in found.result.warnings if "turned" in warning)
+    assert not any("rotated" in warning for warning in expected.result.warnings)
+    (warning,) = (warning for warning in found.result.warnings if "rotated" in warning)
     assert f"{360 - 90 * quarter_turns} degrees counterclockwise" in warning
     for name in ("thumbnails", "heatmaps"):
         pictures = [picture_of(getattr(examination.evidence, name)[0].jpeg) for examination in (found, expected)]

@@ -488,6 +488,14 @@ class TestGuards:
         with pytest.raises(VideoTooLargeError, match="96x64"):
             read(path, [0, 12], max_frame_pixels=4000)
 
+    def test_a_video_longer_than_the_limit_is_refused(self, clips: Clips) -> None:
+        with VideoReader(clips.path("h264.mp4")) as reader:
+            duration_s = reader.duration_s
+        with VideoReader(clips.path("h264.mp4"), limits=VideoLimits(max_duration_s=duration_s)):
+            pass
+        with pytest.raises(VideoTooLargeError, match=r"at most 0\.5 s are allowed"):
+            VideoReader(clips.path("h264.mp4"), limits=VideoLimits(max_duration_s=0.5))
+
     def test_reading_stops_at_the_time_limit(self, clips: Clips) -> None:
         with pytest.raises(VideoTimeoutError, match=r"h264\.mp4: reading took longer than 1e-06 s"):
             VideoReader(clips.path("h264.mp4"), limits=VideoLimits(max_read_s=1e-6))

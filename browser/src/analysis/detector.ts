@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Scores one video; see `scanning/detector.py` and `scanning/clip_reading.py`. */
+
+import { constants } from "../constants";
+import { CenterFace } from "../faces/centerface";
+import { cropUpright } from "../faces/cropping";
+import { findFaceTracks } from "../faces/search";
+import type { FaceTrack } from "../faces/tracking";
+import { medianArea } from "../faces/tracking";
+import type { Checkpoint } from "../model/checkpoint";
+import type { Networks } from "../model/networks";
+import { resizeFrame, selectFrames } from "../model/preprocessing";
+import { mean, range, sigmoid, unique } from "../numeric";
+import { texts } from "../texts";
+import type { VerdictRule } from "../verdict/rule";
+import { decide, decideAfterTimeline, findRule } from "../verdict/rule";
+import { VideoError } from "../video/errors";
+import type { FrameSource } from "../video/frame_source";
+import type { Picture } from "../video/picture";
+import { findNotJudged } from "./not_judged";
+import type { FaceResult, FrameRule, FrameScore, VideoResult } from "./result";
+import type { Window } from "./timeline";
+import { makeTimeline } from "./timeline";
+
+/** Frames of one face, or whole frames, that are scored together. */
+export interface Clip {
+  pictures: Picture[];
+  frameIndices: number[];
+  track: FaceTrack | null;
+}
+
+/** What was scored: the clips, and the margins of the fake logit of each clip and of its frames. */
+export interface ScoredClips {
+  clips: Clip[];
+  margins: number[];
+  frameMargins: number[][];
+}
+
+export class Detector {
+  readonly rule: VerdictRule;
+  private readonly settings: Record<string, unknown>;
+
+  constructor(
+    private readonly checkpoint: Checkpoint,
+    readonly networks: Networks,
+  ) {
+    const { description } = checkpoint;
+    this.settings = { ...constants.scanSettings, num_frames: description.preprocessing.num_frames };
+    this.rule = findRule(checkpoint.bands, checkpoint.weightsSha256, description, this.settings);
+  }
+
+  /** The search for faces, or `null` if the checkpoint scores whole frames. */
+  private get faceDetector(): CenterFace | null {
+    const { do_crop_faces: crops, face_min_size: size } = this.checkpoint.description.preprocessing;
+    return crops ? new CenterFace(this.networks.findFaces, size) : null;
+  }
+
+  /** Score a video that is open, without its timeline. */
+  async score(path: string, source: FrameSource): Promise<{ result: VideoResult; scored: ScoredClips }> {
+    const { description } = this.checkpoint;
+    const { preprocessing } = description;
+    const indices = selectFrames(source.numFrames, preprocessing);
+    const detector = this.faceDetector;
+    const searched = unique(indices);
+    const tracks = detector && (await findFaceTracks(source, searched, detector, preprocessing.face_min_score));
+    const clips = await this.readClips(source, indices, tracks);
+    const scored = await this.judge(clips);
+    const faces = clips.flatMap((clip, i): FaceResult[] =>
+      clip.track ? [describeFace(source, clip.track, searched, sigmoid(scored.margins[i]))] : [],
+    );
+    const counted = faces.filter((face, i) => i === 0 || face.coverage >= constants.minFaceCoverage);
+    const decisive = counted.reduce<FaceResult | null>(
+      (best, face) => (best === null || face.fake_probability > best.fake_probability ? face : best),
+      null,
+    );
+    const probability = decisive?.fake_probability ?? sigmoid(scored.margins[0]);
+    const [width, height] = source.size;
+    const bitsPerPixel = (8 * source.numBytes) / (source.numFrames * width * height);
+    const verdict = decide(this.rule, probability, counted, bitsPerPixel);
+    const coverage = tracks && coverageOf(tracks, searched);
+    const result: VideoResult = {
+      ...this.emptyResult(path),
+      media: "video",
+      status: "ok",
+      verdict: verdict.verdict,
+      verdict_reason: verdict.reason,
+      verdict_rates: verdict.rates,
+      label: probability >= constants.decisionThreshold ? "fake" : "real",
+      fake_probability: probability,
+      warnings: [...this.warnings, ...source.warnings, ...this.warningsOf(source, tracks, coverage)],
+      duration_s: source.durationS,
+      frames_analyzed: unique(clips.flatMap((clip) => (isDecisive(clip, decisive) ? clip.frameIndices : []))).length,
+      face_coverage: coverage,
+      bits_per_pixel: bitsPerPixel,
+      faces,
+      decisive_track_id: decisive?.track_id ?? null,
+      frames: clips.flatMap((clip, i) => listFrames(source, clip, scored.frameMargins[i])),
+      frame_rules: [this.frameRule],
+    };
+    return { result, scored };
+  }
+
+  /** Add the timeline to a result. */
+  async lookCloser(
+    source: FrameSource,
+    result: VideoResult,
+    scored: ScoredClips,
+    onFrame: (second: number) => void,
+  ): Promise<{ result: VideoResult; windows: Window[] }> {
+    const seen = scored.clips.flatMap((clip) => (clip.track ? [clip.track] : []));
+    try {
+      const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
+      const timeline = windows.map((window) => window.entry);
+      const highest = Math.max(0, ...timeline.map((entry) => entry.fake_probability));
+      const not_judged = findNotJudged(source, timeline);
+      const decided = decideAfterTimeline(this.rule, result, highest);
+      return { result: { ...result, ...decided, timeline, not_judged }, windows };
+    } catch (error) {
+      if (!(error instanceof VideoError)) throw error;
+      const warnings = [...result.warnings, texts.warnings.noTimeline(error.message)];
+      return { result: { ...result, warnings }, windows: [] };
+    }
+  }
+
+  /** The result of a video that could not be scored. */
+  refuse(path: string, error: VideoError, warnings: readonly string[] = []): VideoResult {
+    const result = this.emptyResult(path);
+    return { ...result, status: error.reason, message: error.message, warnings: [...this.warnings, ...warnings] };
+  }
+
+  private get warnings(): string[] {
+    return this.checkpoint.description.is_trained ? [] : [constants.untrainedWarning];
+  }
+
+  private get frameRule(): FrameRule {
+    const { frame_aggregation, labels, temperature, fake_bias } = this.checkpoint.description;
+    const follows = frame_aggregation !== "features" && labels.length === 2;
+    return { aggregation: follows ? frame_aggregation : null, temperature, fake_bias };
+  }
+
+  private emptyResult(path: string): VideoResult {
+    return {
+      path,
+      media: null,
+      status: "decode_error",
+      verdict: null,
+      verdict_reason: null,
+      verdict_rates: null,
+      label: null,
+      fake_probability: null,
+      threshold: constants.decisionThreshold,
+      message: null,
+      warnings: this.warnings,
+      duration_s: null,
+      frames_analyzed: 0,
+      face_coverage: null,
+      bits_per_pixel: null,
+      faces: [],
+      decisive_track_id: null,
+      frames: [],
+      frame_rules: [],
+      timeline: [],
+      not_judged: [],
+      schema_version: constants.schemaVersion,
+      version: constants.version,
+      created: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
+      settings: this.settings,
+      model: { id: constants.modelId, revision: null, weights_sha256: this.checkpoint.weightsSha256 },
+      sha256: null,
+      provenance: null,
+      fetched: null,
+    };
+  }
+
+  private warningsOf(source: FrameSource, tracks: readonly FaceTrack[] | null, coverage: number | null): string[] {
+    const warnings = [];
+    const wanted = this.checkpoint.description.preprocessing.num_frames;
+    if (source.numFrames < wanted) warnings.push(texts.warnings.fewFrames(source.numFrames, wanted));
+    const turns = tracks?.[0]?.quarterTurns ?? 0;
+    if (turns) warnings.push(texts.warnings.turned(turns));
+    if (coverage !== null && coverage < constants.lowFaceCoverage) warnings.push(texts.warnings.seldomSeen(coverage));
+    return warnings;
+  }
+
+  /** One clip per face, or a single one of whole frames. */
+  private async readClips(
+    source: FrameSource,
+    indices: readonly number[],
+    tracks: readonly FaceTrack[] | null,
+  ): Promise<Clip[]> {
+    const { preprocessing } = this.checkpoint.description;
+    const followed: (FaceTrack | null)[] = tracks === null ? [null] : [...tracks];
+    const clips: Clip[] = followed.map((track) => ({ pictures: [], frameIndices: [], track }));
+    const wanted = tracks === null ? indices : tracks.flatMap((track) => track.frameIndices);
+    for await (const [index, frame] of source.frames(unique(wanted))) {
+      for (const { pictures, frameIndices, track } of clips) {
+        const position = track === null ? 0 : track.frameIndices.indexOf(index);
+        if (position < 0) continue;
+        const crop =
+          track === null
+            ? frame
+            : cropUpright(frame, track.boxes[position], track.quarterTurns, preprocessing, track.size);
+        pictures.push(resizeFrame(crop, preprocessing));
+        frameIndices.push(index);
+      }
+    }
+    return clips.map((clip) => fill(clip, indices.length));
+  }
+
+  private async judge(clips: Clip[]): Promise<ScoredClips> {
+    const scored: ScoredClips = { clips, margins: [], frameMargins: [] };
+    const width = this.networks.description.num_features;
+    for (const { pictures } of clips) {
+      // Repeated pictures pass the encoder once.
+      const distinct = [...new Set(pictures)];
+      const rows = await this.networks.frameFeatures(distinct);
+      const features = new Float32Array(pictures.length * width);
+      pictures.forEach((picture, i) => {
+        const row = distinct.indexOf(picture);
+        features.set(rows.subarray(row * width, (row + 1) * width), i * width);
+      });
+      const { logits, frameLogits } = await this.networks.classify(features, 1, pictures.length);
+      scored.margins.push(this.networks.fakeMargins(logits)[0]);
+      scored.frameMargins.push(this.networks.fakeMargins(frameLogits));
+    }
+    return scored;
+  }
+}
+
+/** A clip of `length` frames; if there are fewer, frames are repeated as evenly as possible. */
+function fill(clip: Clip, length: number): Clip {
+  const count = clip.pictures.length;
+  if (!count) throw new VideoError("decode_error", texts.errors.noFrames);
+  const kept = range(length).map((i) => (count < length ? Math.floor((i * count) / length) : i));
+  const pick = <T>(values: readonly T[]): T[] => kept.map((i) => values[i]);
+  return { ...clip, pictures: pick(clip.pictures), frameIndices: pick(clip.frameIndices) };
+}
+
+/** Share of the sampled frames in which at least one of the faces was detected. */
+function coverageOf(tracks: readonly FaceTrack[], indices: readonly number[]): number {
+  const detected = new Set(tracks.flatMap((track) => track.frameIndices.filter((_, i) => !track.interpolated[i])));
+  return indices.filter((index) => detected.has(index)).length / indices.length;
+}
+
+function describeFace(
+  source: FrameSource,
+  track: FaceTrack,
+  indices: readonly number[],
+  fakeProbability: number,
+): FaceResult {
+  return {
+    track_id: track.trackId,
+    fake_probability: fakeProbability,
+    coverage: coverageOf([track], indices),
+    first_s: source.timestamps[track.frameIndices[0]],
+    last_s: source.timestamps[track.frameIndices[track.frameIndices.length - 1]],
+    size_px: Math.sqrt(medianArea(track)),
+  };
+}
+
+function isDecisive(clip: Clip, decisive: FaceResult | null): boolean {
+  return decisive === null || clip.track?.trackId === decisive.track_id;
+}
+
+/** The distinct frames of a clip with their weights; see `scanning/framewise.py`. */
+function listFrames(source: FrameSource, clip: Clip, margins: readonly number[]): FrameScore[] {
+  return unique(clip.frameIndices).map((index) => {
+    const own = margins.filter((_, i) => clip.frameIndices[i] === index);
+    return {
+      model: 0,
+      track_id: clip.track?.trackId ?? null,
+      index,
+      time_s: source.timestamps[index],
+      fake_probability: mean(own.map(sigmoid)),
+      weight: own.length / clip.frameIndices.length,
+    };
+  });
+}

@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Draws pictures, and tints them by their heat; see `scanning/illustrating.py`. */
+
+import type { Heat } from "../analysis/heat";
+import { constants } from "../constants";
+import { interpolate, linspace } from "../numeric";
+import type { Picture } from "../video/picture";
+import { html } from "./elements";
+
+const { evidence: options } = constants;
+const STEPS = linspace(0, 1, options.heatColors.length);
+
+export function draw(picture: Picture, label: string): HTMLCanvasElement {
+  const { width, height, data } = picture;
+  const canvas = html("canvas", { width, height, role: "img", "aria-label": label });
+  const image = new ImageData(width, height);
+  for (let i = 0; i < width * height; i++) {
+    for (let c = 0; c < 3; c++) image.data[4 * i + c] = data[3 * i + c];
+    image.data[4 * i + 3] = 255;
+  }
+  canvas.getContext("2d")?.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** The picture, tinted where it is hot; the hottest field gets the full tint. */
+export function tint(picture: Picture, heat: Heat): Picture {
+  const { width, height, data } = picture;
+  const strongest = Math.max(...heat.values, 1e-12);
+  const tinted = new Uint8Array(data.length);
+  for (let y = 0; y < height; y++) {
+    for (let x = 0; x < width; x++) {
+      const level = bilinear(heat, ((x + 0.5) * heat.width) / width, ((y + 0.5) * heat.height) / height) / strongest;
+      const share = options.strongestTint * Math.sqrt(level);
+      for (let c = 0; c < 3; c++) {
+        const color = interpolate(
+          level,
+          STEPS,
+          options.heatColors.map((anchor) => anchor[c]),
+        );
+        const i = (y * width + x) * 3 + c;
+        tinted[i] = Math.round(data[i] * (1 - share) + color * share);
+      }
+    }
+  }
+  return { width, height, data: tinted };
+}
+
+function bilinear({ width, height, values }: Heat, x: number, y: number): number {
+  const [column, row] = [Math.max(x - 0.5, 0), Math.max(y - 0.5, 0)];
+  const [x0, y0] = [Math.min(Math.floor(column), width - 1), Math.min(Math.floor(row), height - 1)];
+  const [x1, y1] = [Math.min(x0 + 1, width - 1), Math.min(y0 + 1, height - 1)];
+  const [dx, dy] = [column - x0, row - y0];
+  const upper = values[y0 * width + x0] * (1 - dx) + values[y0 * width + x1] * dx;
+  const lower = values[y1 * width + x0] * (1 - dx) + values[y1 * width + x1] * dx;
+  return Math.min(Math.max(upper * (1 - dy) + lower * dy, 0), Number.POSITIVE_INFINITY);
+}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Joins the overlapping windows of a timeline to stretches; see `scanning/stretches.py`. */
+
+import type { TimelineEntry, VideoResult } from "../analysis/result";
+import { compareTuples } from "../numeric";
+
+/** The windows of each face in order of time; the main face first. */
+export function entriesByTrack(result: VideoResult): Map<number | null, TimelineEntry[]> {
+  const keyOf = (entry: TimelineEntry): number[] => [entry.track_id ?? 0, entry.start_s];
+  const sorted = [...result.timeline].sort((a, b) => compareTuples(keyOf(a), keyOf(b)));
+  const tracks = new Map<number | null, TimelineEntry[]>();
+  for (const entry of sorted) tracks.set(entry.track_id, [...(tracks.get(entry.track_id) ?? []), entry]);
+  return tracks;
+}
+
+/** The stretches at or above the threshold, the highest first; if there are none, the highest window. */
+export function worstStretches(result: VideoResult): TimelineEntry[] {
+  const threshold = result.threshold ?? 0;
+  const stretches = [...entriesByTrack(result).values()].flatMap((track) =>
+    unbroken(track.filter((entry) => entry.fake_probability >= threshold)).map(join),
+  );
+  if (!stretches.length && result.timeline.length) stretches.push(highest(result.timeline));
+  const decisive = result.timeline.filter((entry) => entry.track_id === result.decisive_track_id);
+  if (decisive.length && stretches.every((stretch) => stretch.track_id !== result.decisive_track_id)) {
+    stretches.push(highest(decisive));
+  }
+  return stretches.sort((a, b) => b.fake_probability - a.fake_probability || a.start_s - b.start_s);
+}
+
+/** Runs of windows of one face without a gap between them. */
+export function unbroken(entries: readonly TimelineEntry[]): TimelineEntry[][] {
+  const runs: TimelineEntry[][] = [];
+  for (const entry of entries) {
+    const last = runs.at(-1)?.at(-1);
+    if (last && entry.start_s <= last.end_s) runs[runs.length - 1].push(entry);
+    else runs.push([entry]);
+  }
+  return runs;
+}
+
+function join(run: readonly TimelineEntry[]): TimelineEntry {
+  return {
+    ...run[0],
+    end_s: run[run.length - 1].end_s,
+    fake_probability: Math.max(...run.map((entry) => entry.fake_probability)),
+  };
+}
+
+function highest(entries: readonly TimelineEntry[]): TimelineEntry {
+  return entries.reduce((best, entry) => (entry.fake_probability > best.fake_probability ? entry : best));
+}

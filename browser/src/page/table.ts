@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import { texts } from "../texts";
+import type { Finished } from "./analyser";
+import { html } from "./elements";
+import { printable } from "./formats";
+import { toneOf, verdictOf } from "./tones";
+
+/** The results as a table, the highest fake probability first; each name leads to its report. */
+export function showTable(shown: readonly (Finished & { element: HTMLElement })[]): HTMLElement {
+  const { page } = texts;
+  const rank = ({ result }: Finished): number => result.fake_probability ?? -1;
+  const rows = [...shown]
+    .sort((a, b) => rank(b) - rank(a))
+    .map(({ result, element }) => {
+      const go = (): void => {
+        element.scrollIntoView();
+        element.querySelector("h2")?.focus({ preventScroll: true });
+      };
+      return html(
+        "tr",
+        {},
+        html("td", {}, html("button", { type: "button", class: "link", click: go }, printable(result.path))),
+        html("td", {}, html("span", { class: `tag ${toneOf(result)}` }, verdictOf(result))),
+        html("td", { class: "number" }, result.fake_probability?.toFixed(2) ?? "–"),
+      );
+    });
+  const head = html(
+    "tr",
+    {},
+    html("th", { scope: "col" }, page.video),
+    html("th", { scope: "col" }, page.verdict),
+    html("th", { scope: "col", class: "number" }, page.fakeProbability),
+  );
+  return html(
+    "div",
+    {},
+    html("h2", {}, page.results),
+    html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)),
+  );
+}

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Keeps the files of the page, and serves them with the headers that isolate it and forbid other connections. */
+
+import { HEADERS } from "./headers";
+
+declare const self: ServiceWorkerGlobalScope;
+/** The build puts in the files of the page as JSON, and a hash of their content. */
+declare const __FILES__: string;
+declare const __VERSION__: string;
+
+const PREFIX = "deepfake-video-";
+const CACHE = `${PREFIX}${__VERSION__}`;
+const FILES = JSON.parse(__FILES__) as string[];
+/** Kept when the page asks for them, so that they are fetched once only. */
+const LARGE = /^(model|runtime)\//;
+
+self.addEventListener("install", (event) => {
+  event.waitUntil(
+    (async (): Promise<void> => {
+      const cache = await caches.open(CACHE);
+      await cache.addAll(["./", ...FILES.filter((name) => !LARGE.test(name))]);
+      await self.skipWaiting();
+    })(),
+  );
+});
+
+self.addEventListener("activate", (event) => {
+  event.waitUntil(
+    (async (): Promise<void> => {
+      const old = (await caches.keys()).filter((name) => name.startsWith(PREFIX) && name !== CACHE);
+      await Promise.all(old.map((name) => caches.delete(name)));
+      await self.clients.claim();
+    })(),
+  );
+});
+
+self.addEventListener("fetch", (event) => {
+  if (new URL(event.request.url).origin === location.origin) event.respondWith(answer(event.request));
+});
+
+async function answer(request: Request): Promise<Response> {
+  const cache = await caches.open(CACHE);
+  let response = await cache.match(request, { ignoreSearch: true });
+  if (response === undefined) {
+    response = await fetch(request);
+    const name = request.url.slice(self.registration.scope.length);
+    if (response.status === 200 && FILES.includes(name)) await cache.put(request, response.clone());
+  }
+  const headers = new Headers(response.headers);
+  for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
+  const { status, statusText } = response;
+  return new Response(response.body, { status, statusText, headers });
+}

@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Every sentence that the page and its results show, in English; another language is another such object. */
+
+import { general, percent } from "./numeric";
+
+interface RateLike {
+  count: number;
+  number: number;
+  low: number;
+  high: number;
+}
+
+const plural = (count: number, noun: string): string => `${count} ${noun}${count === 1 ? "" : "s"}`;
+const interval = (rate: RateLike): string =>
+  `95 % interval ${(100 * rate.low).toFixed(1)} to ${(100 * rate.high).toFixed(1)} %`;
+const people = (count: number): string => (count === 1 ? "1 real person" : `${count} real people`);
+const were = (count: number): string => (count === 1 ? "was" : "were");
+const share = (rate: RateLike): string => `${((100 * rate.count) / rate.number).toFixed(0)} %`;
+const shown = (probability: number): string => `the fake probability ${general(probability, 3)}`;
+const ofFaces = (count: number): string => (count > 1 ? ` for ${count} faces` : "");
+const command = "the command line tool `deepfake-video predict`";
+
+export const texts = {
+  errors: {
+    empty: "the file is empty; download or copy it again",
+    unreadable: "the file cannot be read; choose it again",
+    notAVideo: `this is not a video that a browser can open; convert it to MP4, or use ${command}`,
+    noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
+    noFrames: "no frame can be decoded; the file is damaged, copy it again",
+    codec: (codec: string | null): string =>
+      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264 with 8 bits and 4:2:0, or use ${command}`,
+    highDynamicRange: `its picture is HDR or wide-gamut, which this page does not convert; use ${command}`,
+    colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
+    tooManyPixels: (pixels: number): string =>
+      `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale it down`,
+    crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
+    unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
+  },
+  warnings: {
+    cutOff: "the file is damaged or cut off; only the readable part is used",
+    undecodable: (count: number): string => `${count} of the requested frames cannot be decoded`,
+    repeatedTimes: (count: number): string => `${plural(count, "frame")} with a repeated timestamp left out`,
+    implausiblePixels: (num: number, den: number): string =>
+      `the declared pixel aspect ratio ${num}:${den} is implausible: pixels were treated as square`,
+    gap: (length: number, start: number, count: number, first: number): string => {
+      const more = count > 1 ? `; ${count} such gaps, the first at ${first.toFixed(1)} s` : "";
+      return `no new picture for ${length.toFixed(1)} s, starting at ${start.toFixed(1)} s${more}`;
+    },
+    fewFrames: (frames: number, wanted: number): string =>
+      `the video has only ${plural(frames, "frame")}, fewer than the ${wanted} of the model; ` +
+      "some were scored more than once",
+    turned: (quarterTurns: number): string =>
+      `the picture was rotated by ${90 * quarterTurns} degrees counterclockwise before scoring`,
+    seldomSeen: (coverage: number): string => `a face was found in only ${percent(coverage)} of the sampled frames`,
+    noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
+    notHashed: "the file is too large to compute its SHA-256 in the browser",
+  },
+  reasons: {
+    untrained: "the weights are random",
+    otherWeights: "the verdict bands belong to different weights or a different calibration",
+    otherSettings: (name: string, then: unknown, now: unknown): string =>
+      `the bands were measured with ${name.replaceAll("_", " ")} ${then}, not with ${now}`,
+    above: (probability: number, high: number, faces: number): string =>
+      `${shown(probability)} is above ${general(high, 3)}${ofFaces(faces)}`,
+    below: (probability: number, low: number): string => `${shown(probability)} is below ${general(low, 3)}`,
+    between: (probability: number, low: number | null, high: number | null, faces: number): string => {
+      const below = low === null ? "likely real is never reported" : `likely real below ${general(low, 3)}`;
+      const above =
+        high === null ? "likely fake is never reported" : `likely fake above ${general(high, 3)}${ofFaces(faces)}`;
+      return `${shown(probability)} is in the undecided range: ${below}, ${above}`;
+    },
+    suspiciousPart: (highest: number): string =>
+      `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,
+    seldomSeen: (coverage: number): string => `the face was found in only ${percent(coverage)} of the sampled frames`,
+    smallFace: (size: number, least: number): string =>
+      `a face is only ${size.toFixed(0)} pixels wide; the error rates were measured only for faces of at least ` +
+      `${least.toFixed(0)} pixels`,
+    compressed: (bits: number, least: number): string =>
+      `the video is compressed to ${general(bits, 2)} bits per pixel; ` +
+      `the error rates were measured only for at least ${general(least, 2)}`,
+  },
+  rates: {
+    falseAlarms: (rate: RateLike): string =>
+      `Of ${people(rate.number)} not seen in training, ${rate.count} ${were(rate.count)} called likely fake ` +
+      `(${interval(rate)})`,
+    noFalseAlarms: (count: number): string =>
+      `This checkpoint never reports likely fake, because ${count} real people are too few ` +
+      "to bound the false-alarm rate",
+    misses: (rate: RateLike): string =>
+      `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})`,
+    noMisses: (count: number): string =>
+      `this checkpoint never reports likely real, because ${count} fakes are too few to bound the miss rate`,
+    undecidedReal: (rate: RateLike): string => `${share(rate)} of the real people`,
+    undecidedFake: (rate: RateLike): string => `${share(rate)} of the fakes`,
+    undecided: (shares: readonly string[]): string => `Undecided: ${shares.join(" and ")}.`,
+  },
+  page: {
+    title: "Is a face in this video manipulated?",
+    introduction:
+      "Choose a video that shows a face. This page scores it on your device: no part of the video is sent anywhere.",
+    caution:
+      "A score is a reason to examine a video, never proof: the model may fail on new generators and strong " +
+      "compression, and does not check the sound.",
+    choose: "Choose videos, or drop them here",
+    preparing: "Loading the page and its model, for use without a network too…",
+    loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
+    ready: (engine: string): string => `Ready (${engine})`,
+    unusable: (message: string): string => `This page cannot work here: ${message}.`,
+    waiting: "waiting",
+    cancelled: "cancelled",
+    cancel: "Cancel",
+    cancelOf: (name: string): string => `Cancel ${name}`,
+    again: "Score again",
+    stages: {
+      reading: "reading",
+      scoring: "looking for faces",
+      timeline: "timeline",
+      explaining: "drawing heat maps",
+    },
+    soFar: (verdict: string): string => `${verdict}; the timeline follows`,
+    saveJson: "Save results as JSON",
+    savePage: "Save this page's report",
+    queue: "Videos",
+    results: "Results",
+    video: "video",
+    verdict: "verdict",
+    fakeProbability: "fake probability",
+    notScored: "Could not be scored",
+    noScore: "There is no score. This does not indicate whether the video is real or fake.",
+    meaningless: "The model has random weights, so its score is meaningless.",
+    labelled: (label: string): string => `Labelled ${label}: fake probability `,
+    threshold: ", threshold ",
+    foundEvidence: "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
+    foundInPart:
+      "The score of the whole video is below the threshold, but a part of it is above: examine that part. The score " +
+      "of a window of two seconds is less reliable than that of the whole video.",
+    foundNothing: "The model found no strong evidence of face manipulation. This does not show that the video is real.",
+    when: "When",
+    from: "from – to",
+    face: "face",
+    above: "Parts of the video above the threshold, the highest first.",
+    noneAbove: "No window is above the threshold; this is the highest one.",
+    accuracy: "Times are accurate to about two seconds, the length of a window.",
+    timelineOnly: " – found by the timeline only, not part of the score",
+    highest: "highest ",
+    chart: (name: string, peak: string): string => `Fake probability of ${name} over time, at most ${peak}`,
+    who: "Faces",
+    seen: (coverage: number, first: string, last: string): string =>
+      `seen in ${percent(coverage)} of the sampled frames, ${first} to ${last}`,
+    thumbnail: (name: string, time: string): string => `${name} at ${time}`,
+    why: "Where the model looks",
+    heatNote:
+      "Brighter parts raise the fake score of this frame more (Grad-CAM). They show what the model reacts to, " +
+      "not what is manipulated.",
+    plain: (name: string, time: string): string => `${name} at ${time}`,
+    heat: (name: string, time: string): string => `Heat map of ${name} at ${time}`,
+    wholeFrame: "Whole frame",
+    faceName: (trackId: number): string => `Face ${trackId + 1}`,
+    facts: "File and model",
+    facts_: {
+      file: "file",
+      sha256: "SHA-256",
+      duration: "duration",
+      frames: "frames scored",
+      model: "model",
+      weights: "weights, SHA-256",
+      created: "created",
+      version: "version",
+    },
+    seconds: (value: number): string => `${value.toFixed(1)} s`,
+    limits: "Limits",
+    codecs: (yes: readonly string[], no: readonly string[]): string =>
+      `This browser decodes ${yes.join(", ") || "none of the usual codecs"}` +
+      (no.length ? `, but not ${no.join(", ")}: convert such a video to H.264, or use ${command}.` : "."),
+    noWebCodecs: `This browser lacks WebCodecs: the page plays videos to see their frames, which is slower and less exact.`,
+    length:
+      "The verdict takes the same time for any length; the timeline takes longer for a longer video. For videos of " +
+      `more than ten minutes, ${command} is faster.`,
+    oneThread: "This page runs with one thread, because it was served without cross-origin isolation.",
+    terms: "Terms of the model",
+    licenses: "Licences of the software",
+    reportOf: (version: string): string => `deepfake-video ${version}, scored in the browser`,
+  },
+};

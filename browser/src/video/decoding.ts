@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Decodes frames with WebCodecs, to pictures as a player shows them: with square pixels, upright. */
+
+import type { InputVideoTrack, Rational, VideoSample } from "mediabunny";
+import { VideoSampleSink } from "mediabunny";
+import { constants } from "../constants";
+import { roundHalfEven } from "../numeric";
+import { texts } from "../texts";
+import type { ColorMatrix, Plane, Planes } from "./colors";
+import { enlarge, toPlanes, toRgb } from "./colors";
+import { VideoError } from "./errors";
+import type { Picture } from "./picture";
+import { mirror, turn } from "./picture";
+import type { PictureStream } from "./pictures";
+import { drawPixels, middleOf } from "./pictures";
+
+const { video: options } = constants;
+/** Seconds by which the time of a frame may differ from that of its packet. */
+const TIME_TOLERANCE = 1e-4;
+
+/**
+ * The frames of a track.
+ *
+ * @param shown The time of each frame on the clock of the file.
+ * @param color What the stream declares.
+ */
+export function decodedPictures(track: InputVideoTrack, shown: readonly number[], color: ColorMatrix): PictureStream {
+  return async function* (indices, warn): AsyncGenerator<Picture | null, undefined> {
+    const samples = new VideoSampleSink(track).samplesAtTimestamps(indices.map((index) => middleOf(shown, index)));
+    for (const index of indices) {
+      let picture: Picture | null = null;
+      try {
+        const { value: sample } = await samples.next();
+        // A decoder that left the frame out returns the one before.
+        const isMeant = sample && Math.abs(sample.timestamp - shown[index]) < TIME_TOLERANCE;
+        if (sample && isMeant) picture = await toPicture(sample, color, warn);
+        sample?.close();
+      } catch (error) {
+        if (error instanceof VideoError) throw error;
+        warn(texts.warnings.cutOff);
+      }
+      yield picture;
+    }
+    return undefined;
+  };
+}
+
+async function toPicture(sample: VideoSample, color: ColorMatrix, warn: (sentence: string) => void): Promise<Picture> {
+  const { width, height } = sample.visibleRect;
+  const [squareWidth, squareHeight] = squareSize(width, height, sample.pixelAspectRatio, warn);
+  let planes = await planesOf(sample);
+  if (squareWidth !== width || squareHeight !== height) {
+    planes = enlarge(planes, [width, height], [squareWidth, squareHeight]);
+  }
+  const upright = turn(toRgb(planes, squareWidth, squareHeight, color), -sample.rotation / 90);
+  return sample.flip ? mirror(upright) : upright;
+}
+
+/** The size of a picture whose pixels are made square by enlarging their shorter side. */
+function squareSize(
+  width: number,
+  height: number,
+  { num, den }: Rational,
+  warn: (sentence: string) => void,
+): [number, number] {
+  const aspect = num / den;
+  if (!(aspect >= 1 / options.maxPixelAspect && aspect <= options.maxPixelAspect)) {
+    warn(texts.warnings.implausiblePixels(num, den));
+    return [width, height];
+  }
+  if (Math.abs(aspect - 1) <= options.pixelAspectTolerance) return [width, height];
+  return [roundHalfEven(width * Math.max(aspect, 1)), roundHalfEven(height * Math.max(1 / aspect, 1))];
+}
+
+/** The planes of the visible part of a frame; those of a frame that the browser has converted are computed. */
+async function planesOf(sample: VideoSample): Promise<Planes> {
+  if (sample.format && !/^(RGB|BGR)/.test(sample.format)) return readPlanes(sample, sample.format);
+  const { width, height } = sample.visibleRect;
+  const frame = sample.toVideoFrame();
+  const picture = drawPixels(frame, width, height);
+  frame.close();
+  const { matrix = null, fullRange = false } = sample.colorSpace.toJSON();
+  return toPlanes(picture, { matrix, fullRange: fullRange ?? false });
+}
+
+async function readPlanes(sample: VideoSample, format: string): Promise<Planes> {
+  const buffer = new ArrayBuffer(sample.allocationSize());
+  const layouts = await sample.copyTo(buffer);
+  const bits = format.endsWith("P10") ? 10 : format.endsWith("P12") ? 12 : 8;
+  const samples = bits > 8 ? new Uint16Array(buffer) : new Uint8Array(buffer);
+  const bytes = samples.BYTES_PER_ELEMENT;
+  const plane = (index: number, step = 1, first = 0): Plane => ({
+    samples,
+    offset: layouts[index].offset / bytes + first,
+    stride: layouts[index].stride / bytes,
+    step,
+  });
+  const isInterleaved = format === "NV12";
+  return {
+    luma: plane(0),
+    u: isInterleaved ? plane(1, 2, 0) : plane(1),
+    v: isInterleaved ? plane(1, 2, 1) : plane(2),
+    shiftX: format.startsWith("I444") ? 0 : 1,
+    shiftY: isInterleaved || format.startsWith("I420") ? 1 : 0,
+    bits,
+  };
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/** Machine-readable reasons why a video has no score; those of `video_errors.FailureReason` that a page can meet. */
+export type FailureReason = "no_face" | "decode_error" | "unsupported" | "too_large" | "unreadable";
+
+/** A video that cannot be scored; the message is one sentence with the reason and what to do. */
+export class VideoError extends Error {
+  constructor(
+    readonly reason: FailureReason,
+    message: string,
+  ) {
+    super(message);
+  }
+}

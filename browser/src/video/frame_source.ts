@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+import type { Size } from "../faces/detection";
+import type { Picture } from "./picture";
+
+/** A video as frames by index; see `video_sources.FrameSource`. */
+export interface FrameSource {
+  readonly numFrames: number;
+  /** Compressed bytes of all frames. */
+  readonly numBytes: number;
+  /** Seconds at which each frame is shown; 0 is the start of the container. */
+  readonly timestamps: readonly number[];
+  readonly fps: number;
+  /** When the last frame ends. */
+  readonly durationS: number;
+  /** For each frame that is followed by a gap, when it ends. */
+  readonly gaps: ReadonlyMap<number, number>;
+  /** Width and height of the displayed picture; known once a frame was read. */
+  readonly size: Size;
+  readonly warnings: string[];
+  /** Yield the frames of ascending indices; those that cannot be decoded are left out. */
+  frames(indices: readonly number[]): AsyncGenerator<[number, Picture]>;
+  close(): void;
+}

@@ -1,0 +1,173 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Opens a video file and reads the times of its frames, with mediabunny. */
+
+import type { InputVideoTrack } from "mediabunny";
+import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
+import { constants } from "../constants";
+import type { Size } from "../faces/detection";
+import { texts } from "../texts";
+import { isKnownMatrix } from "./colors";
+import { decodedPictures } from "./decoding";
+import { VideoError } from "./errors";
+import type { FrameSource } from "./frame_source";
+import type { Picture } from "./picture";
+import type { AskForFrame, PictureStream } from "./pictures";
+import { playedPictures } from "./pictures";
+import type { FrameTimes } from "./timestamps";
+import { readTimes } from "./timestamps";
+
+/** Bytes of decoded frames that are kept for the next pass. */
+const CACHE_BYTES = 128 * 2 ** 20;
+const HDR_TRANSFERS = ["pq", "hlg"];
+const WIDE_PRIMARIES = ["bt2020", "smpte432"];
+
+/**
+ * Opens a video; only frames that are wanted are decoded.
+ *
+ * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
+ */
+export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
+  if (file.size === 0) throw new VideoError("unsupported", texts.errors.empty);
+  const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
+  try {
+    return await openTrack(input, askForFrame);
+  } catch (error) {
+    input.dispose();
+    if (error instanceof VideoError) throw error;
+    if (error instanceof DOMException && error.name === "NotReadableError") {
+      throw new VideoError("unreadable", texts.errors.unreadable);
+    }
+    throw new VideoError("unsupported", texts.errors.notAVideo);
+  }
+}
+
+async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameSource> {
+  const track = await input.getPrimaryVideoTrack();
+  if (track === null) throw new VideoError("unsupported", texts.errors.noPicture);
+  const color = await track.getColorSpace();
+  if (HDR_TRANSFERS.includes(color.transfer ?? "") || WIDE_PRIMARIES.includes(color.primaries ?? "")) {
+    throw new VideoError("unsupported", texts.errors.highDynamicRange);
+  }
+  if (!isKnownMatrix(color.matrix ?? null)) throw new VideoError("unsupported", texts.errors.colorMatrix);
+  const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
+  if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
+  const { times, shown, numBytes } = await readIndex(input, track);
+  let pictures: PictureStream;
+  if (await track.canDecode()) {
+    const declared = { matrix: color.matrix ?? null, fullRange: color.fullRange ?? false };
+    pictures = decodedPictures(track, shown, declared);
+  } else if (await askForFrame(shown[0])) {
+    pictures = playedPictures(shown, askForFrame);
+  } else {
+    throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
+  }
+  return new VideoReader(input, pictures, times, numBytes);
+}
+
+/** The times and bytes of all frames, from their packets. */
+async function readIndex(
+  input: Input,
+  track: InputVideoTrack,
+): Promise<{ times: FrameTimes; shown: number[]; numBytes: number }> {
+  const entries: { timestamp: number; duration: number }[] = [];
+  let numBytes = 0;
+  const warnings: string[] = [];
+  try {
+    for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+      numBytes += packet.byteLength;
+      if (packet.timestamp + packet.duration > 0 || packet.timestamp >= 0) entries.push(packet);
+    }
+  } catch {
+    warnings.push(texts.warnings.cutOff);
+  }
+  entries.sort((a, b) => a.timestamp - b.timestamp);
+  const distinct = entries.filter((entry, i) => i === 0 || entry.timestamp > entries[i - 1].timestamp);
+  const last = distinct.at(-1);
+  if (last === undefined) throw new VideoError("decode_error", texts.errors.noFrames);
+  if (distinct.length < entries.length) warnings.push(texts.warnings.repeatedTimes(entries.length - distinct.length));
+  const shown = distinct.map((entry) => entry.timestamp);
+  const starts = await Promise.all((await input.getTracks()).map((each) => each.getFirstTimestamp()));
+  const times = readTimes(shown, Math.max(Math.min(...starts), 0), last.duration);
+  times.warnings.unshift(...warnings);
+  return { times, shown, numBytes };
+}
+
+class VideoReader implements FrameSource {
+  readonly numFrames: number;
+  readonly timestamps: readonly number[];
+  readonly fps: number;
+  readonly durationS: number;
+  readonly gaps: ReadonlyMap<number, number>;
+  readonly warnings: string[];
+  private displayed: Size | null = null;
+  private readonly cache = new Map<number, Picture>();
+  private cachedBytes = 0;
+
+  constructor(
+    private readonly input: Input,
+    private readonly pictures: PictureStream,
+    times: FrameTimes,
+    readonly numBytes: number,
+  ) {
+    this.numFrames = times.seconds.length;
+    this.timestamps = times.seconds;
+    this.fps = times.fps;
+    this.durationS = times.endS;
+    this.gaps = times.gaps;
+    this.warnings = times.warnings;
+  }
+
+  get size(): Size {
+    if (this.displayed === null) throw new Error("no frame was read yet");
+    return this.displayed;
+  }
+
+  close(): void {
+    this.cache.clear();
+    this.input.dispose();
+  }
+
+  async *frames(indices: readonly number[]): AsyncGenerator<[number, Picture]> {
+    const wanted = new Set(indices);
+    const missing = indices.filter((index) => !this.cache.has(index));
+    const decoded = this.pictures(missing, (sentence) => this.warn(sentence));
+    let numFound = 0;
+    try {
+      for (const index of indices) {
+        let picture = this.cache.get(index) ?? null;
+        if (picture === null) {
+          const { value } = await decoded.next();
+          picture = value ?? null;
+          if (picture !== null) {
+            this.displayed ??= [picture.width, picture.height];
+            this.keep(index, picture, wanted);
+          }
+        }
+        if (picture === null) continue;
+        numFound++;
+        yield [index, picture];
+      }
+    } finally {
+      await decoded.return(undefined);
+    }
+    if (indices.length && !numFound) throw new VideoError("decode_error", texts.errors.noFrames);
+    if (numFound < indices.length) this.warn(texts.warnings.undecodable(indices.length - numFound));
+  }
+
+  private keep(index: number, picture: Picture, wanted: ReadonlySet<number>): void {
+    const size = picture.data.length;
+    for (const [kept, { data }] of this.cache) {
+      if (this.cachedBytes + size <= CACHE_BYTES) break;
+      if (wanted.has(kept)) continue;
+      this.cache.delete(kept);
+      this.cachedBytes -= data.length;
+    }
+    if (this.cachedBytes + size > CACHE_BYTES) return;
+    this.cache.set(index, picture);
+    this.cachedBytes += size;
+  }
+
+  private warn(sentence: string): void {
+    if (!this.warnings.includes(sentence)) this.warnings.push(sentence);
+  }
+}

@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The worker that analyses one video at a time, so that the page stays responsive. */
+
+import { chooseThumbnails, explainWorst } from "../analysis/evidence";
+import { sha256 } from "../model/checkpoint";
+import { texts } from "../texts";
+import { VideoError } from "../video/errors";
+import type { FrameSource } from "../video/frame_source";
+import type { Picture } from "../video/picture";
+import { openVideo } from "../video/video_reader";
+import type { Answer, Request, Stage } from "./protocol";
+import type { Loaded } from "./runtime";
+import { loadDetector } from "./runtime";
+
+class Cancelled extends Error {}
+
+/** What the page says of a video if this worker dies. */
+const CRASH = new VideoError("unreadable", texts.errors.crashed);
+/** Larger files are not hashed, because the browser would hold them in memory. */
+const MAX_HASHED_BYTES = 256 * 2 ** 20;
+
+let loaded: Promise<Loaded> | null = null;
+const cancelled = new Set<number>();
+let takeFrame: (bitmap: ImageBitmap | null) => void = () => {};
+
+function answer(message: Answer): void {
+  postMessage(message);
+}
+
+addEventListener("message", ({ data }: MessageEvent<Request>) => {
+  if (data.kind === "load") {
+    loaded = loadDetector(data.modelUrl, (bytes) => answer({ kind: "loading", bytes }));
+    loaded.then(
+      ({ engine, detector }) => answer({ kind: "loaded", engine, blank: detector.refuse("", CRASH) }),
+      (error: unknown) => answer({ kind: "unusable", message: describe(error) }),
+    );
+  } else if (data.kind === "cancel") {
+    cancelled.add(data.id);
+  } else if (data.kind === "frame") {
+    takeFrame(data.bitmap);
+  } else {
+    void analyse(data);
+  }
+});
+
+async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analyse" }>): Promise<void> {
+  if (loaded === null) return;
+  const { detector } = await loaded;
+  let source: FrameSource | null = null;
+  try {
+    const progress = (stage: Stage, share: number): void => answer({ kind: "progress", id, stage, share });
+    const askForFrame = (time: number): Promise<ImageBitmap | null> =>
+      new Promise((resolve) => {
+        takeFrame = resolve;
+        answer({ kind: "frame-please", id, time });
+      });
+    progress("reading", 0);
+    source = watched(await openVideo(file, askForFrame), id, () => answer({ kind: "alive" }));
+    progress("scoring", 0);
+    const { result, scored } = await detector.score(file.name, source);
+    answer({ kind: "verdict", id, result });
+    if (file.size <= MAX_HASHED_BYTES) result.sha256 = await sha256(new Uint8Array(await file.arrayBuffer()));
+    else result.warnings.push(texts.warnings.notHashed);
+    const { durationS } = source;
+    const { result: complete, windows } = await detector.lookCloser(source, result, scored, (second) =>
+      progress("timeline", second / durationS),
+    );
+    progress("explaining", 0);
+    const heatmaps = await explainWorst(source, windows, detector.networks);
+    const evidence = { thumbnails: chooseThumbnails(source, scored), heatmaps };
+    const crops = withCrops ? scored.clips.flatMap(({ pictures }) => pictures.map(({ data }) => data)) : [];
+    answer({ kind: "finished", id, result: complete, evidence, ...(withCrops ? { crops } : {}) });
+  } catch (error) {
+    if (error instanceof Cancelled) {
+      answer({ kind: "cancelled", id });
+      return;
+    }
+    const refusal =
+      error instanceof VideoError ? error : new VideoError("decode_error", texts.errors.unexpected(describe(error)));
+    answer({ kind: "finished", id, result: detector.refuse(file.name, refusal, source?.warnings), evidence: null });
+  } finally {
+    source?.close();
+  }
+}
+
+/** A source that ends with an error once its analysis is cancelled. */
+function watched(source: FrameSource, id: number, onFrame: () => void): FrameSource {
+  const frames = source.frames.bind(source);
+  source.frames = async function* (indices): AsyncGenerator<[number, Picture]> {
+    for await (const frame of frames(indices)) {
+      // Gives waiting messages their turn.
+      await new Promise((resolve) => setTimeout(resolve));
+      if (cancelled.has(id)) throw new Cancelled();
+      onFrame();
+      yield frame;
+    }
+  };
+  return source;
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+/** Expected values are those of Python 3 and numpy. */
+
+import { expect, test } from "vitest";
+import { denseIndices, windowBounds } from "../src/analysis/timeline";
+import { general, interpolate, linspace, median, percent, roundHalfEven, spread } from "../src/numeric";
+import { clock, printable } from "../src/page/formats";
+import type { FrameSource } from "../src/video/frame_source";
+import { readTimes } from "../src/video/timestamps";
+
+test.each([
+  [0.60168, 3, "0.602"],
+  [0.5, 3, "0.5"],
+  [0.00001234, 3, "1.23e-05"],
+  [123456, 3, "1.23e+05"],
+  [0.9999, 3, "1"],
+  [0.02737, 2, "0.027"],
+  [0, 3, "0"],
+])("%f with %i digits is %s", (value, digits, expected) => {
+  expect(general(value, digits)).toBe(expected);
+});
+
+test("halves are rounded to the even number", () => {
+  expect([0.5, 1.5, 2.5, -0.5, -1.5, 2.4].map(roundHalfEven).map((value) => value + 0)).toEqual([0, 2, 2, 0, -2, 2]);
+  expect(percent(0.125)).toBe("12%");
+});
+
+test("evenly spaced values end exactly with the last", () => {
+  expect(linspace(0, 35, 20).map(Math.trunc)).toEqual([
+    0, 1, 3, 5, 7, 9, 11, 12, 14, 16, 18, 20, 22, 23, 25, 27, 29, 31, 33, 35,
+  ]);
+  expect(spread([1, 2, 3, 4, 5, 6], 3)).toEqual([1, 3, 6]);
+});
+
+test("values between two positions are interpolated, and those outside are the nearest", () => {
+  expect([0, 1, 2.5, 9].map((at) => interpolate(at, [1, 2, 4], [10, 20, 40]))).toEqual([10, 10, 25, 40]);
+  expect(median([3, 1, 2, 10])).toBe(2.5);
+});
+
+test("the last window of a timeline ends with the last frame", () => {
+  expect(windowBounds(20)).toEqual([
+    [0, 12],
+    [6, 18],
+    [8, 20],
+  ]);
+  expect(windowBounds(5)).toEqual([[0, 5]]);
+  const source = { fps: 25, numFrames: 10 } as FrameSource;
+  expect(denseIndices(source)).toEqual([0, 4, 8]);
+});
+
+test("a long step is a gap, and a late picture keeps its time", () => {
+  const times = readTimes([2, 2.04, 2.08, 7, 7.04], 0, 0.04);
+  expect(times.seconds[0]).toBeCloseTo(2);
+  expect([...times.gaps.keys()]).toEqual([2]);
+  expect(times.gaps.get(2)).toBeCloseTo(2.12);
+  expect(times.fps).toBeCloseTo(25);
+  expect(times.endS).toBeCloseTo(7.08);
+  expect(times.warnings).toEqual(["no new picture for 4.9 s, starting at 2.1 s"]);
+});
+
+test("times and names are shown as in the report", () => {
+  expect([65, 3725, 0.99].map(clock)).toEqual(["1:05", "1:02:05", "0:00"]);
+  expect(printable("a\u202egpj.mp4\n")).toBe("a�gpj.mp4�");
+});

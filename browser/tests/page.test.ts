@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+/** The built page in the browsers of this machine, on the golden set. SCREENSHOTS=FOLDER keeps pictures and results. */
+
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { Browser } from "puppeteer-core";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { VideoResult } from "../src/analysis/result";
+import { toJson } from "../src/analysis/result";
+import headers from "../src/headers.json";
+import type { Tab } from "./browsers";
+import { choose, installed, judge, launch, openTab } from "./browsers";
+import { GOLDEN, readGolden } from "./golden";
+import type { PageServer } from "./server";
+import { DIST, serve } from "./server";
+
+const CLOSE = 0.005;
+const FAIR = 0.02;
+/** libswscale interpolates the chroma of these, which the page does not. */
+const OTHER_COLORS = ["ten-bit.mp4", "odd-size.mp4"];
+const NOT_VIDEOS: Record<string, Uint8Array> = {
+  "empty.mp4": new Uint8Array(),
+  "zeros.mp4": new Uint8Array(5000),
+  "letter.mp4": new TextEncoder().encode("hello, this is a letter\n".repeat(50)),
+  "photo.mp4": Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]),
+  "half.mp4": Uint8Array.from([0, 0, 0, 0x18, ...new TextEncoder().encode("ftypisom"), ...new Uint8Array(200)]),
+  "&lt;img src=x onerror=document.title=1&gt;<b>.mp4": new Uint8Array(100),
+};
+
+if (!existsSync(join(DIST, "index.html"))) throw new Error("the page is not built: npm run build");
+
+describe.each(installed())("in %s", (name) => {
+  let browser: Browser;
+  let server: PageServer;
+  let tab: Tab;
+  let folder: string;
+
+  beforeAll(async () => {
+    folder = mkdtempSync(join(tmpdir(), "page-"));
+    server = await serve(headers);
+    browser = await launch(name);
+    tab = await openTab(browser, server.address);
+  });
+
+  afterAll(async () => {
+    await browser.close();
+    await server.close();
+    rmSync(folder, { recursive: true });
+  });
+
+  test("every clip has the score of the Python package, and nothing is asked of the network", async () => {
+    const clips = readGolden();
+    tab.requests.length = 0;
+    const results = await judge(
+      tab.page,
+      clips.map((clip) => join(GOLDEN, clip.name)),
+      clips.length,
+    );
+    expect(tab.requests).toEqual([]);
+    expect(tab.errors).toEqual([]);
+    const rows = clips.map(({ name: clip, result: expected }, i) => {
+      const found = results[i];
+      const difference = Math.abs((found.fake_probability ?? 0) - (expected.fake_probability ?? 0));
+      const isMissingCodec = found.status === "unsupported" && found.message?.includes("cannot decode its codec");
+      const least = name === "chrome" && !OTHER_COLORS.includes(clip) ? CLOSE : FAIR;
+      const isAlike = found.status === expected.status && difference <= least;
+      return { clip, python: expected.fake_probability, page: found.fake_probability, isAlike, isMissingCodec };
+    });
+    console.table(rows);
+    expect(rows.filter((row) => !row.isAlike && !row.isMissingCodec)).toEqual([]);
+    expect(rows.filter((row) => row.isMissingCodec).length).toBeLessThan(name === "chrome" ? 1 : rows.length / 2);
+    for (const key of Object.keys(clips[0].result)) expect(results[0]).toHaveProperty(key);
+    await keep(tab, name, results);
+  });
+
+  test("the page fits a phone", async () => {
+    await tab.page.setViewport({ width: 390, height: 844 });
+    expect(await tab.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
+    await tab.page.setViewport({ width: 1280, height: 900 });
+  });
+
+  test("no connection to another place is possible", async () => {
+    const asked = await tab.page.evaluate(() => fetch("https://example.org/").then(String, () => "forbidden"));
+    expect(asked).toBe("forbidden");
+  });
+
+  test("what is no video gets a sentence, and a name is never markup", async () => {
+    const { page } = await openTab(browser, server.address);
+    const paths = Object.entries(NOT_VIDEOS).map(([file, content]) => {
+      writeFileSync(join(folder, file), content);
+      return join(folder, file);
+    });
+    const results = await judge(page, paths, paths.length);
+    expect(results.map((result) => result.status)).toEqual(paths.map(() => "unsupported"));
+    expect(results.every((result) => result.message && result.fake_probability === null)).toBe(true);
+    expect(await page.$("img, article b")).toBeNull();
+    await page.close();
+  });
+
+  test("a file that is cut off gets a score or a sentence", async () => {
+    const whole = readGolden().find((clip) => clip.name === "vp9.webm");
+    if (whole === undefined) return;
+    const { page } = await openTab(browser, server.address);
+    const content = readFileSync(join(GOLDEN, whole.name));
+    writeFileSync(join(folder, "cut.webm"), content.subarray(0, content.length * 0.6));
+    const [result] = await judge(page, [join(folder, "cut.webm")], 1);
+    // mediabunny leaves out a cluster of Matroska that is not complete, which may be the only one.
+    expect(result.status === "ok" ? result.warnings : [result.message]).not.toEqual([]);
+    await page.close();
+  });
+
+  test.runIf(name === "chrome")("without WebCodecs, a video element shows the frames", async () => {
+    const { page } = await openTab(browser, server.address);
+    const [clip] = readGolden().filter((each) => each.result.status === "ok");
+    await page.workers()[0].evaluate(() => {
+      Reflect.deleteProperty(globalThis, "VideoDecoder");
+    });
+    const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
+    expect(result.status).toBe("ok");
+    expect(result.fake_probability).toBeCloseTo(clip.result.fake_probability ?? 0, 1);
+    await page.close();
+  });
+
+  test("a video can be cancelled, and the next one is scored", async () => {
+    const { page } = await openTab(browser, server.address);
+    const clip = join(GOLDEN, readGolden()[0].name);
+    await choose(page, [clip]);
+    await page.click(".queue button");
+    await page.waitForFunction(() => document.querySelector(".queue")?.textContent?.includes("cancelled"));
+    expect((await judge(page, [clip], 1))[0].status).toBe("ok");
+    await page.close();
+  });
+
+  test.runIf(name === "chrome")("a worker that dies is replaced", async () => {
+    const { page } = await openTab(browser, server.address);
+    const clip = join(GOLDEN, readGolden()[0].name);
+    await choose(page, [clip]);
+    await page.workers()[0].evaluate(() => {
+      setTimeout(() => {
+        throw new Error("out of memory");
+      });
+    });
+    const results = await judge(page, [clip], 2);
+    expect(results.map((result) => result.status)).toEqual(["unreadable", "ok"]);
+    await page.close();
+  });
+
+  test("a server without headers is enough, and none once the page was opened", async () => {
+    const plain = await serve({});
+    const { page } = await openTab(browser, plain.address);
+    expect(await page.evaluate(() => crossOriginIsolated)).toBe(true);
+    await page.close();
+    await plain.close();
+    const offline = await openTab(browser, plain.address);
+    expect(await offline.page.evaluate(() => crossOriginIsolated)).toBe(true);
+    await offline.page.close();
+  });
+});
+
+async function keep({ page }: Tab, name: string, results: VideoResult[]): Promise<void> {
+  const folder = process.env.SCREENSHOTS;
+  if (!folder) return;
+  mkdirSync(folder, { recursive: true });
+  writeFileSync(join(folder, `${name}.json`), toJson(results));
+  for (const width of [1280, 390] as const) {
+    await page.setViewport({ width, height: 900 });
+    await page.screenshot({ path: join(folder, `${name}-${width}.png`) as `${string}.png`, fullPage: true });
+  }
+}

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Return freed memory to the operating system."""
+
+import ctypes
+import sys
+
+
+def return_free_memory() -> None:
+    """
+    Return the memory that was freed by this process to the operating system; does nothing where that is impossible.
+
+    The allocator of GNU keeps the memory of large arrays for later ones of the same thread, so that frames decoded by
+    one thread and the network in another would each take their own. It takes milliseconds.
+    """
+    if sys.platform != "linux":
+        return
+    # Other C libraries, such as musl, have no such function and keep less.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
+
+
+__all__ = ["return_free_memory"]

@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Score many videos with models on a GPU: worker processes read, and this process scores what they have read.
+
+Workers decode, search for faces and crop, for which they load neither torch nor the models; the crops of all videos
+that are ready pass the networks together. A worker that dies of a video takes no other video with it.
+"""
+
+import signal
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from ..clip_sampling import ClipSampler
+from ..common.errors import WorkError
+from ..common.threads import limit_threads, wanted_threads
+from ..video_errors import VideoError
+from .clip_reading import ReadVideo, as_video_error, read_open_video
+from .detector import Detector, known_of, photo_error, reading_provenance
+from .evidence import Examination
+from .media import open_media
+from .not_judged import find_not_judged
+from .preprocessing import Preprocessing, UnsupportedChoiceError
+from .results import VideoResult
+from .settings import ScanSettings
+from .workers import WorkerError, spawned_pool
+
+
+# Videos that wait or are read for each worker, so that none is idle while this process scores.
+_VIDEOS_PER_WORKER = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A video as a worker returns it: its clips, or the reason why there are none."""
+
+    path: str
+    video: ReadVideo | None = None
+    error: VideoError | None = None
+    warnings: Sequence[str] = ()
+    known: dict[str, Any] = field(default_factory=dict)
+
+
+def examine_on_device(detector: Detector, paths: Sequence[str], num_workers: int) -> Iterator[Examination]:
+    """
+    Score videos without timelines, and yield each one when it is done.
+
+    Args:
+        detector: The loaded models.
+        paths: The videos.
+        num_workers: Number of processes that read.
+
+    Raises:
+        WorkerError: If not even a single worker process can be started.
+    """
+    waiting = deque(paths)
+    while waiting:
+        suspects: list[str] = []
+        yield from _examine_together(detector, waiting, suspects, num_workers)
+        for path in suspects:
+            yield from _score(detector, [_read_apart(detector, path)])
+
+
+def _examine_together(
+    detector: Detector, waiting: deque[str], suspects: list[str], num_workers: int
+) -> Iterator[Examination]:
+    """Take videos from `waiting` until a worker dies; those being read, including the cause, go to `suspects`."""
+    running: dict[Future[_Read], str] = {}
+    num_workers = min(num_workers, len(waiting))
+    try:
+        with spawned_pool(num_workers, begin_reading, _worker_arguments(detector, num_workers)) as pool:
+            while waiting or running:
+                while waiting and len(running) < _VIDEOS_PER_WORKER * num_workers:
+                    running[pool.submit(read_in_worker, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                read = []
+                # While the networks are busy, more videos become ready for the next passes.
+                for future in wait(running, return_when=FIRST_COMPLETED).done:
+                    read.append(future.result())
+                    del running[future]
+                yield from _score(detector, read)
+    except BrokenProcessPool:
+        suspects += running.values()
+
+
+def _read_apart(detector: Detector, path: str) -> _Read:
+    """Read one video in a process of its own, which may die of it."""
+    is_ready = False
+    try:
+        with spawned_pool(1, begin_reading, _worker_arguments(detector, 1)) as pool:
+            is_ready = pool.submit(bool, True).result()
+            return pool.submit(read_in_worker, path).result()
+    except BrokenProcessPool as error:
+        if not is_ready:
+            raise WorkerError(
+                "a worker process ended abruptly, possibly out of memory; try again with fewer --workers."
+            ) from error
+        return _Read(path=path, error=as_video_error(path, error))
+
+
+def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
+    videos = [one.video for one in read if one.video is not None]
+    try:
+        results = iter(detector.score_together(videos))
+    except ValueError:
+        # One of them fails, which must not fail the others.
+        results = iter([_score_alone(detector, video) for video in videos])
+    for one in read:
+        result = next(results) if one.error is None else detector.refuse(one.path, one.error, one.warnings)
+        yield Examination(result=replace(result, **one.known))
+
+
+def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
+    try:
+        return detector.score_clips(video)
+    except ValueError as error:
+        return detector.refuse(video.path, as_video_error(video.path, error))
+
+
+def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSampler], ScanSettings, bool]:
+    samplers: list[ClipSampler] = []
+    for model in detector.models:
+        try:
+            # The same pictures as those of the processor, which would bring torch into each worker.
+            samplers.append(Preprocessing.from_choices(model.description.preprocessing))
+        except UnsupportedChoiceError:
+            samplers.append(model.processor)
+    return samplers, detector.settings.for_processes(num_workers), detector.judges_sequences
+
+
+_worker: tuple[Sequence[ClipSampler], ScanSettings, bool] | None = None
+
+
+def begin_reading(processors: Sequence[ClipSampler], settings: ScanSettings, judges_sequences: bool) -> None:
+    """Prepare a worker process: preprocessing of each model, settings, and whether a model needs several frames."""
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    limit_threads(wanted_threads())
+    _worker = (processors, settings, judges_sequences)
+
+
+def read_in_worker(path: str) -> _Read:
+    """Read one video in a worker process."""
+    if _worker is None:
+        raise WorkError("a worker process was not initialised.")
+    processors, settings, judges_sequences = _worker
+    try:
+        with open_media(path, limits=settings.limits) as reader, reading_provenance(path) as provenance:
+            try:
+                if judges_sequences and reader.is_photo:
+                    raise photo_error(path)
+                video = read_open_video(path, reader, processors, settings)
+            except VideoError as error:
+                known = {**known_of(reader), "provenance": provenance(), "fetched": reader.fetched}
+                return _Read(path=path, error=error, warnings=reader.warnings, known=known)
+            not_judged = find_not_judged(reader, video)
+            known = {"not_judged": not_judged, "provenance": provenance(), "fetched": reader.fetched}
+            return _Read(path=path, video=video, known=known)
+    except ValueError as error:
+        return _Read(path=path, error=as_video_error(path, error))
+
+
+__all__ = ["examine_on_device"]

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Score a video that somebody else sent. The demo and the service share this function."""
+
+import os
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from ..scanning.detector import Detector
+from ..scanning.evidence import Examination
+from ..scanning.results import ModelIdentity, VideoResult
+from ..video_errors import UnsupportedVideoError, VideoLimits, is_url, printable_name
+
+
+# Limits on what a visitor may send.
+MAX_UPLOAD_BYTES = 200_000_000
+MAX_DURATION_S = 1800.0
+# Number of requests that may wait while another one is scored.
+MAX_WAITING = 16
+NAMELESS = "upload"
+
+
+def judge(
+    detector: Detector,
+    source: Path | str,
+    *,
+    name: str | None = None,
+    with_evidence: bool = False,
+    on_progress: Callable[[float], None] = lambda second: None,
+) -> Examination:
+    """
+    Score a video that somebody else sent, and remove the paths of this machine from the result.
+
+    Args:
+        detector: Scores the video. Its limits apply.
+        source: A saved upload as a `Path`, or an http(s) address as a string, which never names a local file.
+        name: Name of the upload as its sender gave it. It is only displayed.
+        with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
+        on_progress: Called with the position of the timeline in the video, in seconds.
+    """
+    if isinstance(source, str) and (not is_url(source) or os.path.lexists(source)):
+        error = UnsupportedVideoError(source, "an address begins with https:// or http://")
+        return Examination(result=detector.refuse(source, error))
+    examination = detector.examine(source, with_evidence=with_evidence, on_progress=on_progress)
+    return replace(examination, result=without_paths(examination.result, name))
+
+
+def limits_for_uploads(
+    limits: VideoLimits | None, *, max_bytes: int = MAX_UPLOAD_BYTES, max_duration_s: float = MAX_DURATION_S
+) -> VideoLimits:
+    """
+    Tighten the limits of reading for videos from other people.
+
+    Args:
+        limits: Limits of this process; those of the environment by default.
+        max_bytes: Maximum size of a file, uploaded or downloaded.
+        max_duration_s: Maximum length of a video in seconds.
+
+    Raises:
+        ValueError: If a limit is not a positive number.
+    """
+    limits = limits or VideoLimits.from_environment()
+    return replace(
+        limits,
+        max_download_bytes=min(max_bytes, limits.max_download_bytes),
+        max_duration_s=min(max_duration_s, limits.max_duration_s or max_duration_s),
+    )
+
+
+def without_paths(result: VideoResult, name: str | None = None) -> VideoResult:
+    """
+    Replace paths on this machine by names of files and folders.
+
+    Args:
+        result: The result of a video.
+        name: Name of the video as its sender gave it; the last part of its path by default.
+    """
+    result = replace(result, model=without_folders(result.model))
+    if is_url(result.path):
+        return result
+    shown = display_name(result.path if name is None else name)
+    message = result.message and result.message.replace(printable_name(result.path), shown)
+    return replace(result, path=shown, message=message)
+
+
+def without_folders(model: ModelIdentity) -> ModelIdentity:
+    """
+    Replace the path of each model folder by its name.
+
+    Args:
+        model: Identity of one or several models.
+    """
+    parts = [Path(part).name if os.path.isdir(part) else part for part in model.id.split(" + ")]
+    return replace(model, id=" + ".join(parts))
+
+
+def display_name(name: str) -> str:
+    """
+    The last part of a file name from elsewhere, as one printable line.
+
+    Args:
+        name: The name, with any separators and characters.
+
+    Example:
+
+        >>> display_name("C:\\\\videos\\\\clip.mp4"), display_name("../../etc/passwd"), display_name("/")
+        ('clip.mp4', 'passwd', 'upload')
+    """
+    return printable_name(re.split(r"[/\\]", name.rstrip("/\\"))[-1]) or NAMELESS

@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Receive uploads: a bounded queue, and limits on the size and the time of a request."""
+
+import math
+import secrets
+import shutil
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+import anyio
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message
+
+
+# Seconds for which the body of a refused request is read.
+LINGER_S = 10.0
+ONE_OF_BOTH = "send either a file or an address: the form has one field, file or url"
+
+
+@dataclass(frozen=True)
+class Upload:
+    """
+    What a client sent.
+
+    Attributes:
+        source: The saved file, or an address.
+        name: Name of the file as the client gave it; `None` for an address.
+    """
+
+    source: Path | str
+    name: str | None
+
+
+def refusal(code: int, status: str, message: str, headers: dict[str, str] | None = None) -> HTTPException:
+    """
+    The error of a request that is not scored.
+
+    Args:
+        code: HTTP status code.
+        status: The reason as one word, for programs.
+        message: The reason as one sentence, for people.
+        headers: Headers of the response.
+    """
+    # Starlette annotates the detail as a string, and passes on any value.
+    return HTTPException(code, {"status": status, "message": message}, headers)  # type: ignore[arg-type]
+
+
+class WaitingRoom:
+    """
+    The queue of requests: one is scored at a time, and a limited number waits.
+
+    Args:
+        max_waiting: Number of requests that may wait.
+    """
+
+    def __init__(self, max_waiting: int) -> None:
+        self._max_waiting = max_waiting
+        self._num_inside = 0
+        self._turn = anyio.Semaphore(1)
+        self._latest_s = 1.0
+
+    @property
+    def num_waiting(self) -> int:
+        """Number of requests that wait."""
+        return max(self._num_inside - 1, 0)
+
+    @asynccontextmanager
+    async def place(self, request: Request) -> AsyncIterator[None]:
+        """
+        Take a place in the queue.
+
+        Args:
+            request: The request; its body was not read yet.
+
+        Raises:
+            HTTPException: If there is none (429). `Retry-After` is the time that the queue needs if every video takes
+                as long as the latest one.
+        """
+        if self._num_inside > self._max_waiting:
+            wait_s = max(1, math.ceil(self._latest_s * self._num_inside))
+            await _discard_body(request)
+            message = f"{self._num_inside} requests are being processed; try again in about {wait_s} s"
+            raise refusal(429, "busy", message, {"Retry-After": str(wait_s)})
+        self._num_inside += 1
+        try:
+            yield
+        finally:
+            self._num_inside -= 1
+
+    @asynccontextmanager
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait until no other request is scored."""
+        async with self._turn:
+            started_s = time.monotonic()
+            yield
+            self._latest_s = time.monotonic() - started_s
+
+
+@asynccontextmanager
+async def received(request: Request, folder: Path, *, max_bytes: int, max_s: float) -> AsyncIterator[Upload]:
+    """
+    Receive a form with a file or an address. The file is removed at the end of the block.
+
+    Args:
+        request: The request; its body was not read yet.
+        folder: Folder for the file, whose name there is random.
+        max_bytes: Maximum size of the body.
+        max_s: Seconds in which it must arrive.
+
+    Raises:
+        HTTPException: If it is too large (413), too slow (408) or not such a form (400).
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        await _discard_body(request)
+        raise _too_large(max_bytes)
+    limited = Request(request.scope, _limited(request, max_bytes))
+    try:
+        with anyio.fail_after(max_s):
+            form = await limited.form(max_files=1, max_fields=1)
+    except TimeoutError:
+        raise refusal(408, "timeout", f"the request did not arrive within {max_s:g} s") from None
+    except ClientDisconnect:
+        raise refusal(400, "invalid", "the request ended early") from None
+    saved = folder / secrets.token_hex(16)
+    try:
+        try:
+            upload = await _take(form, saved)
+        finally:
+            # The parser keeps the file, too.
+            await form.close()
+        yield upload
+    finally:
+        saved.unlink(missing_ok=True)
+
+
+async def _take(form: FormData, saved: Path) -> Upload:
+    """Take the address out of a form, or save its file."""
+    file, address = form.get("file"), form.get("url")
+    if isinstance(address, str) and file is None:
+        return Upload(address.strip(), None)
+    if not isinstance(file, UploadFile) or address is not None:
+        raise refusal(400, "invalid", ONE_OF_BOTH)
+    await run_in_threadpool(_copy, file.file, saved)
+    return Upload(saved, file.filename or "")
+
+
+def _limited(request: Request, max_bytes: int) -> Callable[[], Awaitable[Message]]:
+    """Receive the messages of a request until its body is too large."""
+    num_bytes = 0
+
+    async def receive() -> Message:
+        nonlocal num_bytes
+        message = await request.receive()
+        num_bytes += len(message.get("body", b""))
+        if num_bytes > max_bytes:
+            await _discard_body(request, message)
+            raise _too_large(max_bytes)
+        return message
+
+    return receive
+
+
+async def _discard_body(request: Request, message: Message | None = None) -> None:
+    """
+    Read the rest of a body, for a limited time.
+
+    A client that is still sending when the connection is closed may not receive the response.
+    """
+    if message is None and "expect" in request.headers:
+        return  # it sends nothing before it has received the response
+    with anyio.move_on_after(LINGER_S):
+        while message is None or message.get("more_body"):
+            message = await request.receive()
+
+
+def _too_large(max_bytes: int) -> HTTPException:
+    return refusal(413, "too_large", f"the request is larger than {max_bytes:,} bytes")
+
+
+def _copy(source: IO[bytes], target: Path) -> None:
+    with target.open("xb") as file:
+        shutil.copyfileobj(source, file)

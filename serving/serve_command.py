@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command `deepfake-video serve`: parse the arguments and call [`serve`]."""
+
+import argparse
+import signal
+import sys
+from types import FrameType
+
+from ..common.errors import UsageError
+from ..common.exit_codes import OK
+from ..common.interrupts import unfinished
+from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, use_threads
+
+
+EXAMPLES = """\
+examples:
+  deepfake-video serve
+  deepfake-video serve --port 9000 --model FOLDER --allow-addresses
+  curl -F file=@clip.mp4 http://127.0.0.1:8000/score
+"""
+EXTRA_HINT = 'the service needs FastAPI; install it with: pip install "deepfake-video[serve]"'
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `deepfake-video serve` to a parser."""
+    parser.description = (
+        "Serve an HTTP interface: POST a video to /score, and receive its result as JSON. Requests are not "
+        "authenticated."
+    )
+    parser.epilog = EXAMPLES
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    add_model_arguments(parser)
+    add_face_arguments(parser)
+    parser.add_argument("--timeline", action="store_true", help="also score short windows of each video")
+    add_speed_arguments(parser)
+    parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
+    parser.add_argument("--port", type=int, metavar="N", help="port to listen on; 0 for any free one (default: 8000)")
+    parser.add_argument(
+        "--max-waiting",
+        type=int,
+        metavar="N",
+        help="requests that may wait while one is scored; further ones are refused (default: 16)",
+    )
+    parser.add_argument(
+        "--max-bytes", type=int, metavar="N", help="maximum size of a request or download (default: 200000000)"
+    )
+    parser.add_argument(
+        "--max-duration", type=float, metavar="S", help="maximum length of a video in seconds (default: 1800)"
+    )
+    parser.add_argument(
+        "--allow-addresses",
+        action="store_true",
+        help="let clients send http(s) addresses, which this machine downloads; private ones are refused",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run `deepfake-video serve` until it is interrupted or terminated."""
+    limits = use_threads(arguments.threads)
+    # A supervisor or container runtime stops a service this way; an exception lets it clean up.
+    signal.signal(signal.SIGTERM, _stop)
+    with unfinished():
+        try:
+            from .service import serve
+        except ModuleNotFoundError as error:
+            raise UsageError(EXTRA_HINT) from error
+        from ..scanning.settings import ScanSettings
+        from .plan import ServicePlan
+
+        settings = ScanSettings(
+            faces=arguments.faces,
+            face_aggregation=arguments.face_aggregation,
+            timeline=arguments.timeline,
+            dtype=arguments.dtype,
+            engine=arguments.engine,
+            limits=limits,
+        )
+        given = {
+            "host": arguments.host,
+            "port": arguments.port,
+            "max_waiting": arguments.max_waiting,
+            "max_bytes": arguments.max_bytes,
+            "max_duration_s": arguments.max_duration,
+        }
+        plan = ServicePlan(
+            models=arguments.model,
+            device=arguments.device,
+            settings=settings,
+            allow_addresses=arguments.allow_addresses,
+            **{name: value for name, value in given.items() if value is not None},
+        )
+        serve(plan, on_start=_say_address)
+    return OK
+
+
+def _say_address(address: str) -> None:
+    print(f"listening on {address}; its interface is described at {address}/docs", file=sys.stderr, flush=True)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    sys.exit(OK)

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The page that scores inside the browser, as far as Python serves it; `browser/tests` tests the page itself."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from deepfake_video.common.errors import UsageError
+from deepfake_video.common.local_page import PAGE_FOLDER, make_page_server
+
+
+ROOT = Path(__file__).resolve().parents[2]
+HEADERS = json.loads((ROOT / "browser" / "src" / "headers.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("page")
+    (folder / "headers.json").write_text(json.dumps(HEADERS))
+    (folder / "index.html").write_text("<p>page")
+    (folder / "worker.mjs").write_text("1")
+    (folder / "assets").mkdir()
+    with make_page_server(folder, port=0) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def load(script: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(script, ROOT / ".ci" / f"{script}.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_constants_of_the_page_are_those_of_the_package():
+    script = load("make_browser_constants")
+    written = script.FILE.read_text(encoding="utf-8")
+    assert written == script.constants_text(), "run .ci/make_browser_constants.py"
+
+
+def test_every_answer_isolates_the_page_and_forbids_other_connections(address):
+    with urllib.request.urlopen(f"{address}/") as answer:
+        assert answer.read() == b"<p>page"
+        assert {name: answer.headers[name] for name in HEADERS} == HEADERS
+    assert "default-src 'none'" in HEADERS["Content-Security-Policy"]
+
+
+def test_modules_have_the_type_that_browsers_require(address):
+    with urllib.request.urlopen(f"{address}/worker.mjs") as answer:
+        assert answer.headers["Content-Type"] == "text/javascript"
+
+
+@pytest.mark.parametrize("path", ["assets/", "../pyproject.toml", "%2e%2e/pyproject.toml"])
+def test_nothing_but_the_files_of_the_page_is_served(address, path):
+    with pytest.raises(urllib.error.HTTPError, match="404"):
+        urllib.request.urlopen(f"{address}/{path}")
+
+
+def test_without_the_built_page_one_sentence_says_how_to_build_it(tmp_path):
+    with pytest.raises(UsageError, match="npm ci && npm run build"):
+        make_page_server(tmp_path)
+
+
+def test_a_port_that_is_taken_is_named(address):
+    folder = ROOT / "browser" / "src"
+    with pytest.raises(UsageError, match="--port"):
+        make_page_server(folder, port=int(address.rpartition(":")[2]))
+
+
+def test_the_command_refuses_what_the_page_has_built_in():
+    command = [sys.executable, "-m", "deepfake_video", "demo", "--local-page", "--device", "cuda"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "--device" in done.stderr
+
+
+@pytest.mark.skipif(PAGE_FOLDER.exists(), reason="the page is built here")
+def test_the_command_says_how_to_build_the_page():
+    command = [sys.executable, "-m", "deepfake_video", "demo", "--local-page"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
