@@ -34,7 +34,7 @@ from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
 # Sides of the views in pixels. Small ones take half of the time; most is learned on them.
 SMALL_SIZE, SIZE = 160, 224
 # Steps on small views, and in all. The learning rate falls by a cosine; the small views make up 40 % of it.
-SMALL_STEPS, STEPS, SMALL_PART = 0, 0, 0.4
+SMALL_STEPS, STEPS, SMALL_PART = 565, 978, 0.4
 # Part of the schedule after which the batch statistics are frozen.
 STATISTICS_PART = 0.65
 PAIRS, LEARNING_RATE, WARMUP_STEPS = 24, 5e-4, 40
