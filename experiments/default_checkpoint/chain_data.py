@@ -7,6 +7,7 @@ folder per training run. `python chain_data.py DATA WORK` caches all crops.
 """
 
 import argparse
+import csv
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,7 +30,10 @@ FACEFORENSICS, FACES = "FaceForensics++", "faces"
 CROP_SIZE, CROP_MARGIN, VIEW_MARGIN = 288, 1.6, 1.15
 CROPS = CropSettings(size=CROP_SIZE, margin=CROP_MARGIN, num_frames=32, search_images=False)
 NUM_FACES = 6000
-TRAINED = ("faceforensics", "portraits.csv", FACES)
+PORTRAITS = "portraits.csv"
+TRAINED = ("faceforensics", PORTRAITS, FACES)
+# Sources of `portraits` whose people are trained on; those of the other sources measure the false alarms.
+TRAINED_PORTRAITS = ("celebv-text", "LivePortrait")
 # Names of the validation sets in the tables, and where they are in DATA, besides the held-out FaceForensics++ people.
 ALSO_VALIDATED = {"lipsync": "lipsync.csv", "grid": "grid", "dfdc": "dfdc"}
 
@@ -55,6 +59,13 @@ def split_people(data: Path) -> tuple[list[Sample], list[Sample]]:
     return open_data([data / name for name in TRAINED], [], share=0.3, seed=0)
 
 
+def held_out_portraits(data: Path) -> dict[str, str]:
+    """Source of each clip of `portraits` that is not trained on, by its path in the list."""
+    with (data / PORTRAITS).open(newline="", encoding="utf-8") as stream:
+        sources = {row["path"]: row["source"] for row in csv.DictReader(stream)}
+    return {path: source for path, source in sources.items() if not source.startswith(TRAINED_PORTRAITS)}
+
+
 def copy_path(work: Path, sample: Sample, kind: str, number: int) -> Path:
     """File of a re-encoded copy; kind "re" is the video itself, "sb" is a real video with a self-blended version."""
     return work / "copies" / f"{sample.dataset}~{sample.key.replace('/', '~')}~{kind}{number}.safetensors"
@@ -70,8 +81,9 @@ def read_crops(samples: Sequence[Sample], work: Path) -> Iterator[Video]:
 
 
 def training_samples(data: Path) -> list[Sample]:
-    """Samples for training, with the first images of the faces only."""
-    samples = [sample for sample in split_people(data)[0] if sample.dataset != FACES]
+    """Samples for training: the first images of the faces only, and no portraits of held-out sources."""
+    held_out = held_out_portraits(data)
+    samples = [s for s in split_people(data)[0] if s.dataset != FACES and s.key not in held_out]
     return [*samples, *open_benchmark(data / FACES).present[:NUM_FACES]]
 
 

@@ -18,7 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from chain_data import CROP_MARGIN, CROP_SIZE, FACEFORENSICS, VIEW_MARGIN, add_folders, copy_path, split_people
+from chain_data import (
+    CROP_MARGIN,
+    CROP_SIZE,
+    FACEFORENSICS,
+    VIEW_MARGIN,
+    add_folders,
+    copy_path,
+    split_people,
+    training_samples,
+)
 from PIL import Image
 from safetensors.numpy import save_file
 
@@ -234,7 +243,7 @@ def _resize(
 
 def _make_part(data: Path, work: Path, part: int, parts: int, stop: int | None) -> int:
     (work / "copies").mkdir(parents=True, exist_ok=True)
-    trained, held_out = split_people(data)
+    trained, held_out = training_samples(data), split_people(data)[1]
     swapped = [sample for sample in trained if sample.dataset == FACEFORENSICS]
     portraits = [sample for sample in trained if sample.dataset == "portraits"]
     # Sample, number of self-blended copies and of ordinary copies, the most useful ones first.

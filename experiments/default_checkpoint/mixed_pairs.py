@@ -21,17 +21,16 @@ from deepfake_video.training.recipe import Recipe
 
 
 SELF_BLENDED_COPY, MANIPULATED_COPY = "self-blended copy", "manipulated copy"
-SIZE = 224
 MAX_COPIES = 9
 # Share of the pairs from copies that is degraded further, mildly, because they are compressed already.
 DEGRADED_SHARE, LEAST_QUALITY, LEAST_SCALE = 0.3, 60, 0.6
 
 
-def make_recipe(*, pairs: int, steps: int, **changes: object) -> Recipe:
-    """The recipe of the pairs; its preset only determines the view, not the trained network."""
+def make_recipe(*, size: int, pairs: int, steps: int, **changes: object) -> Recipe:
+    """The recipe of the pairs, with views of `size` pixels; its preset does not determine the trained network."""
     values: dict[str, object] = {
         "preset": "efficientnet-b0-frames",
-        "config": {"image_size": SIZE, "num_frames": 20},
+        "config": {"image_size": size, "num_frames": 20},
         "processor": {"face_margin": VIEW_MARGIN},
         "crop_size": CROP_SIZE,
         "crop_margin": CROP_MARGIN,
@@ -55,15 +54,16 @@ class MixedPairs(Dataset[torch.Tensor]):
     """
 
     def __init__(self, videos: Sequence[Video], work: Path, recipe: Recipe, mix: Mapping[str, float]) -> None:
-        self.recipe, self._kinds = recipe, list(mix)
+        self.recipe, self._kinds, self._size = recipe, list(mix), recipe.view[1]
         self._shares = np.array(list(mix.values())) / sum(mix.values())
         self._drawn = {
             kind: TrainingPairs(videos, replace(recipe, fakes={kind: 1.0})) for kind in (SELF_BLENDED, MANIPULATED)
         }
         blended: dict[str, list[Path]] = defaultdict(list)
-        for path in sorted((work / "copies").glob("*~sb*.safetensors")):
-            blended[path.name.split("~")[0]].append(path)
-        self._blended = list(blended.values())
+        for sample in sorted((video.sample for video in videos if not video.sample.is_fake), key=lambda s: s.key):
+            paths = (copy_path(work, sample, "sb", number) for number in range(MAX_COPIES))
+            blended[sample.dataset] += [path for path in paths if path.exists()]
+        self._blended = [paths for _, paths in sorted(blended.items()) if paths]
         self._manipulated = _find_manipulated([video.sample for video in videos], work)
 
     def __len__(self) -> int:
@@ -77,7 +77,7 @@ class MixedPairs(Dataset[torch.Tensor]):
         real, fake = self._read_blended(random) if kind == SELF_BLENDED_COPY else self._read_manipulated(random)
         framing = draw_framing(random, real.shape[1], VIEW_MARGIN / CROP_MARGIN, jitter=True)
         unknown = np.zeros((1, 5, 2), np.float32)
-        pair = [frame_clip(frames, unknown, framing, SIZE)[0] for frames in (real, fake)]
+        pair = [frame_clip(frames, unknown, framing, self._size)[0] for frames in (real, fake)]
         if random.random() < DEGRADED_SHARE:
             drawn = draw_degradation(random)
             quality = None if drawn.jpeg is None else max(drawn.jpeg, LEAST_QUALITY)

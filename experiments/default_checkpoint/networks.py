@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""EfficientNet-Lite2 as the runs train it, the second teacher, and the comparison of networks."""
+"""EfficientNet-Lite2 as it is trained, the teacher, and the comparison of networks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +8,6 @@ import numpy as np
 import timm
 import torch
 from chain_data import ValidationVideo, view_crops
-from mixed_pairs import SIZE
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 from torch import nn
@@ -20,11 +19,25 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 State = dict[str, torch.Tensor]
 
 
-def make_lite2(weights: Path | None = None) -> nn.Module:
-    """EfficientNet-Lite2 of timm with two classes (real, fake), and with dropout and stochastic depth in training."""
-    network: nn.Module = timm.create_model("tf_efficientnet_lite2", num_classes=2, drop_rate=0.3, drop_path_rate=0.2)
-    if weights is not None:
-        network.load_state_dict(load_weights(weights))
+def make_lite2(initial: Path) -> nn.Module:
+    """
+    EfficientNet-Lite2 of timm with two classes (real, fake), and with dropout and stochastic depth in training.
+
+    Args:
+        initial: Weights of the backbone with timm's names; those of a classifier are ignored.
+
+    Raises:
+        RuntimeError: If the weights do not fit the backbone.
+    """
+    network: nn.Module = timm.create_model("tf_efficientnet_lite2", num_classes=2, drop_rate=0.3, drop_path_rate=0.1)
+    head = network.get_submodule("classifier")
+    assert isinstance(head, nn.Linear)
+    # timm draws the weights of a head with two classes from [-0.7, 0.7], which is a thousand times too large here.
+    nn.init.normal_(head.weight, std=0.005)
+    nn.init.zeros_(head.bias)
+    backbone = {name: value for name, value in load_weights(initial).items() if not name.startswith("classifier.")}
+    kept = {name: value for name, value in network.state_dict().items() if name.startswith("classifier.")}
+    network.load_state_dict({**backbone, **kept})
     return network.to(memory_format=torch.channels_last)
 
 
@@ -34,7 +47,7 @@ def load_weights(path: Path) -> State:
 
 
 def save_weights(state: State, path: Path) -> None:
-    """Save weights in half precision, from which the next run starts."""
+    """Save weights in half precision."""
     halved = {name: value.half() if value.is_floating_point() else value for name, value in state.items()}
     save_file({name: value.contiguous().cpu() for name, value in halved.items()}, path)
 
@@ -84,7 +97,7 @@ class FolderNetwork(nn.Module):
 
 
 @torch.no_grad()
-def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int = SIZE) -> dict[str, float]:
+def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int) -> dict[str, float]:
     """
     Compute the area under the ROC curve of each validation set, and of all real and fake videos of DFDC and GRID.
 

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Train one of the runs b, c and d: `python train.py RUN DATA WORK --initial WEIGHTS`.
+Train the default checkpoint: `python train.py DATA WORK --initial IMAGENET --teacher FOLDER --output RUN`.
 
-The averaged weights go to `WORK/RUN/average-STEP.safetensors`. Run d distils two teachers into the network: its
-initial weights, and a model folder.
+One training from ImageNet weights, first on small views, then on those of the network. The network learns the labels
+and, with half the weight, the frame scores of a teacher. `RUN/average-STEP.safetensors` holds the averaged weights; a
+training that is stopped is resumed by the same command.
 """
 
 import argparse
 import copy
 import json
 import math
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,102 +25,130 @@ from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY, MixedPairs, make_re
 from networks import FolderNetwork, compare, group_parameters, make_lite2, normalise, save_weights, update_average
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
 
 
-LABEL_SMOOTHING, WEIGHT_DECAY, LARGEST_GRADIENT = 0.02, 0.02, 5.0
-AVERAGE_DECAY, WARMUP_STEPS, LOG_EVERY = 0.99, 50, 50
-# Teacher and student are compared at this temperature. The second teacher counts 1.5 times as much as the first; the
-# cross entropy with the labels counts half.
-TEMPERATURE, SECOND_TEACHER_WEIGHT, LABEL_WEIGHT = 2.0, 1.5, 0.5
-
-
-def _mix(blended: float, manipulated: float, blended_copy: float, manipulated_copy: float) -> dict[str, float]:
-    return {
-        SELF_BLENDED: blended,
-        MANIPULATED: manipulated,
-        SELF_BLENDED_COPY: blended_copy,
-        MANIPULATED_COPY: manipulated_copy,
-    }
+# Sides of the views in pixels. Small ones take half of the time; most is learned on them.
+SMALL_SIZE, SIZE = 160, 224
+# Steps on small views, and in all. The learning rate falls by a cosine; the small views make up 40 % of it.
+SMALL_STEPS, STEPS, SMALL_PART = 565, 978, 0.4
+# Part of the schedule after which the batch statistics are frozen.
+STATISTICS_PART = 0.65
+PAIRS, LEARNING_RATE, WARMUP_STEPS = 24, 5e-4, 40
+WEIGHT_DECAY, LABEL_SMOOTHING, LARGEST_GRADIENT, AVERAGE_DECAY = 0.02, 0.02, 5.0, 0.99
+# Teacher and network are compared at this temperature, with this weight beside the cross entropy with the labels.
+TEMPERATURE, TEACHER_WEIGHT = 2.0, 0.5
+MIX = {SELF_BLENDED: 0.35, MANIPULATED: 0.2, SELF_BLENDED_COPY: 0.25, MANIPULATED_COPY: 0.2}
+VALIDATE_EVERY, LOG_EVERY = 300, 25
+STATE_NAME = "state.pt"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Schedule:
     """
-    Choices of a run.
+    The length of a training.
 
     Attributes:
-        steps: Steps of the schedule.
-        learning_rate: Peak learning rate.
-        frozen_stages: Leading stages that are not trained: the stem, then the stages of blocks.
-        validate_every: Steps between two validations.
-        pairs: Pairs of a batch.
-        mix: Relative frequency of each kind of pair.
+        small_steps: Steps on small views.
+        steps: Steps in all.
     """
 
-    steps: int
-    learning_rate: float
-    frozen_stages: int
-    validate_every: int
-    pairs: int = 12
-    mix: Mapping[str, float] = field(default_factory=lambda: _mix(0.35, 0.2, 0.25, 0.2))
+    small_steps: int = SMALL_STEPS
+    steps: int = STEPS
+
+    def part(self, step: int) -> float:
+        """The part of the schedule in [0, 1] that lies before a step; steps on small views are shorter."""
+        if step < self.small_steps:
+            return SMALL_PART * step / self.small_steps
+        return SMALL_PART + (1 - SMALL_PART) * (step - self.small_steps) / (self.steps - self.small_steps)
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine over the schedule."""
+        return LEARNING_RATE * min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * self.part(step))) / 2
+
+    def size(self, step: int) -> int:
+        """Side of the views in pixels."""
+        return SMALL_SIZE if step < self.small_steps else SIZE
 
 
-RUNS = {
-    "b": Run(steps=900, learning_rate=1e-4, frozen_stages=3, validate_every=300),
-    "c": Run(steps=1600, learning_rate=2e-4, frozen_stages=0, validate_every=200, mix=_mix(0.25, 0.15, 0.35, 0.25)),
-    "d": Run(steps=1500, learning_rate=2e-4, frozen_stages=4, validate_every=200, mix=_mix(0.25, 0.2, 0.3, 0.25)),
-}
-DISTILLED = "d"
-
-
-class Student(nn.Module):
+class Training:
     """
-    EfficientNet-Lite2 in two parts: frozen leading stages, and the trained rest.
-
-    The running statistics of all batch norms are frozen too, since still images and video frames differ in them.
+    The state of a training.
 
     Args:
-        network: Network of timm, which is trained in place.
-        frozen_stages: Leading stages that are not trained.
+        initial: Safetensors file of the backbone's ImageNet weights.
+        teacher: Model folder of the teacher.
+        schedule: Length of the training.
+        seed: Seed of the head and of dropout.
     """
 
-    def __init__(self, network: Any, frozen_stages: int) -> None:
-        super().__init__()
-        # The parts of a network are untyped, because timm does not say of which class they are.
-        self.network: Any = network
-        self._blocks = max(0, frozen_stages - 1)
-        self._frozen = [network.conv_stem, network.bn1, *network.blocks[: self._blocks]] if frozen_stages else []
-        for module in self._frozen:
-            module.requires_grad_(False)
+    def __init__(self, initial: Path, teacher: Path, schedule: Schedule, seed: int) -> None:
+        torch.manual_seed(seed)
+        self.schedule, self.step = schedule, 0
+        self.network = make_lite2(initial)
+        self.average = copy.deepcopy(self.network).eval()
+        self.teacher = FolderNetwork(teacher)
+        self.optimizer = torch.optim.AdamW(group_parameters(self.network, WEIGHT_DECAY), lr=1.0)
 
-    def begin_training(self) -> None:
-        """Enter training mode, except for frozen stages and batch norms."""
+    def optimize(self, batch: torch.Tensor) -> float:
+        """
+        Train on a batch of pairs.
+
+        Args:
+            batch: Pairs (P, 2, S, S, 3) uint8, the real view first.
+
+        Returns:
+            The loss.
+        """
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.schedule.learning_rate(self.step)
         self.network.train()
-        for module in (*self._frozen, *(m for m in self.network.modules() if isinstance(m, nn.BatchNorm2d))):
-            module.eval()
+        if self.schedule.part(self.step) > STATISTICS_PART:
+            for module in self.network.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        loss = self._loss(batch)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
+        self.optimizer.step()
+        self.step += 1
+        update_average(self.average, self.network, self.step, AVERAGE_DECAY)
+        return float(loss.detach())
 
-    def first_maps(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Feature maps after the frozen stages; the pixels if none is frozen."""
-        if not self._frozen:
-            return pixels
-        with torch.no_grad():
-            for module in self._frozen:
-                pixels = module(pixels)
-        return pixels
+    def _loss(self, batch: torch.Tensor) -> torch.Tensor:
+        pixels, labels = normalise(batch.flatten(0, 1)), torch.tensor([0, 1]).repeat(len(batch))
+        side = self.teacher.image_size
+        with torch.autocast("cpu", torch.bfloat16):
+            with torch.no_grad():
+                small = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+                targets = torch.sigmoid(difference(self.teacher(small)) / TEMPERATURE)
+            logits = self.network(pixels)
+        soft = F.binary_cross_entropy_with_logits(difference(logits) / TEMPERATURE, targets) * TEMPERATURE
+        hard = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
+        return hard + TEACHER_WEIGHT * soft
 
-    def logits(self, maps: torch.Tensor, network: Any) -> torch.Tensor:
-        """Logits (N, 2) of these feature maps, of the student or of a network with the same frozen stages."""
-        if not self._frozen:
-            logits: torch.Tensor = network(maps)
-            return logits
-        for block in network.blocks[self._blocks :]:
-            maps = block(maps)
-        logits = network.forward_head(network.bn2(network.conv_head(maps)))
-        return logits
+    def save(self, folder: Path) -> None:
+        """Save the averaged weights, and the state from which the training is resumed."""
+        save_weights(self.average.state_dict(), folder / f"average-{self.step}.safetensors")
+        state: dict[str, Any] = {
+            name: getattr(self, name).state_dict() for name in ("network", "average", "optimizer")
+        }
+        unfinished = folder / f"{STATE_NAME}.part"
+        torch.save({**state, "step": self.step}, unfinished)
+        os.replace(unfinished, folder / STATE_NAME)
+
+    def resume(self, folder: Path) -> None:
+        """Continue from the last saved state, if there is one."""
+        if not (folder / STATE_NAME).exists():
+            return
+        state = torch.load(folder / STATE_NAME, weights_only=True)
+        for name in ("network", "average", "optimizer"):
+            getattr(self, name).load_state_dict(state[name])
+        self.step = state["step"]
 
 
 def difference(logits: torch.Tensor) -> torch.Tensor:
@@ -126,86 +156,60 @@ def difference(logits: torch.Tensor) -> torch.Tensor:
     return (logits[:, 1] - logits[:, 0]).float()
 
 
-def make_loss(student: Student, second_teacher: FolderNetwork | None) -> Callable[[torch.Tensor], torch.Tensor]:
+def draw_batches(
+    small: Dataset[torch.Tensor], large: Dataset[torch.Tensor], schedule: Schedule, step: int
+) -> Iterator[torch.Tensor]:
     """
-    Make the loss of a batch of pairs (pairs, 2, S, S, 3) uint8: cross entropy, and distillation if there are teachers.
+    Draw the batches from a step on.
 
     Args:
-        student: Network that is trained; in its present state it is the first teacher.
-        second_teacher: Second teacher, or `None` to train without teachers.
+        small: Pairs of small views.
+        large: Pairs of large views.
+        schedule: Length of the training.
+        step: First step.
     """
-    first_teacher = copy.deepcopy(student.network).eval() if second_teacher else None
-
-    def loss(batch: torch.Tensor) -> torch.Tensor:
-        pixels, labels = normalise(batch.flatten(0, 1)), torch.tensor([0, 1]).repeat(len(batch))
-        with torch.autocast("cpu", torch.bfloat16):
-            maps = student.first_maps(pixels)
-            logits = student.logits(maps, student.network)
-        hard = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-        if first_teacher is None or second_teacher is None:
-            return hard
-        with torch.autocast("cpu", torch.bfloat16), torch.no_grad():
-            side = second_teacher.image_size
-            small = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-            first, second = difference(student.logits(maps, first_teacher)), difference(second_teacher(small))
-        targets = torch.sigmoid((first + SECOND_TEACHER_WEIGHT * second) / TEMPERATURE)
-        soft = F.binary_cross_entropy_with_logits(difference(logits) / TEMPERATURE, targets) * TEMPERATURE
-        return LABEL_WEIGHT * hard + soft
-
-    return loss
+    for pairs, first, last in (
+        (small, step, schedule.small_steps),
+        (large, max(step, schedule.small_steps), schedule.steps),
+    ):
+        yield from DataLoader(
+            Subset(pairs, range(first * PAIRS, max(first, last) * PAIRS)),
+            PAIRS,
+            num_workers=1,
+            prefetch_factor=6,
+            worker_init_fn=_limit_threads,
+        )
 
 
-def train(
-    run: Run, data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path | None, stop: int | None
-) -> None:
+def train(data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path, schedule: Schedule) -> None:
     """
-    Train a network on a CPU and save its averaged weights at each validation.
+    Train the network on a CPU and save its averaged weights at each validation.
 
     Args:
-        run: Choices of the run.
         data: Folder of the data.
         work: Folder of crops and copies.
         folder: Folder of the weights.
-        initial: Initial weights.
-        teacher: Model folder of the second teacher, or `None` to train without teachers.
-        stop: Step after which the training stops although its schedule is longer.
+        initial: ImageNet weights of the backbone.
+        teacher: Model folder of the teacher.
+        schedule: Length of the training.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    recipe = make_recipe(pairs=run.pairs, steps=10**6)
-    torch.manual_seed(recipe.seed)
-    student = Student(make_lite2(initial), run.frozen_stages)
-    average = copy.deepcopy(student.network).eval()
-    optimizer = torch.optim.AdamW(group_parameters(student.network, WEIGHT_DECAY), lr=1.0)
-    loss_of = make_loss(student, FolderNetwork(teacher) if teacher else None)
-    pairs = MixedPairs(list(read_crops(training_samples(data), work)), work, recipe, run.mix)
-    print(pairs.describe(), flush=True)
-    last = min(run.steps, stop or run.steps)
-    loader = DataLoader(
-        Subset(pairs, range(last * run.pairs)),
-        run.pairs,
-        num_workers=1,
-        prefetch_factor=4,
-        worker_init_fn=_limit_threads,
-    )
-    videos, losses = validation_videos(data, work), []
-    for step, batch in enumerate(loader):
-        rate = run.learning_rate * min(1, (step + 1) / WARMUP_STEPS) * (1 + math.cos(math.pi * step / run.steps)) / 2
-        for group in optimizer.param_groups:
-            group["lr"] = rate
-        student.begin_training()
-        loss = loss_of(batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        nn.utils.clip_grad_norm_(student.network.parameters(), LARGEST_GRADIENT)
-        optimizer.step()
-        update_average(average, student.network, step + 1, AVERAGE_DECAY)
-        losses.append(float(loss.detach()))
-        done = step + 1
-        if done % LOG_EVERY == 0 or done == last:
-            print(f"step {done}: loss {np.mean(losses[-LOG_EVERY:]):.3f}", flush=True)
-        if done % run.validate_every == 0 or done == last:
-            print(json.dumps({"step": done, **compare(average, videos)}), flush=True)
-            save_weights(average.state_dict(), folder / f"average-{done}.safetensors")
+    small, large = (make_recipe(size=size, pairs=PAIRS, steps=10**6) for size in (SMALL_SIZE, SIZE))
+    videos = list(read_crops(training_samples(data), work))
+    small_pairs, large_pairs = (MixedPairs(videos, work, recipe, MIX) for recipe in (small, large))
+    print(large_pairs.describe(), flush=True)
+    training = Training(initial, teacher, schedule, large.seed)
+    training.resume(folder)
+    validation, losses = validation_videos(data, work, frames=6), []
+    for batch in draw_batches(small_pairs, large_pairs, schedule, training.step):
+        losses.append(training.optimize(batch))
+        step = training.step
+        if step % LOG_EVERY == 0:
+            print(f"step {step}: loss {np.mean(losses[-LOG_EVERY:]):.3f}", flush=True)
+        if step % VALIDATE_EVERY == 0 or step == schedule.steps:
+            size = schedule.size(step - 1)
+            print(json.dumps({"step": step, **compare(training.average, validation, size)}), flush=True)
+            training.save(folder)
 
 
 def _limit_threads(_: int) -> None:
@@ -215,25 +219,25 @@ def _limit_threads(_: int) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", choices=RUNS)
     add_folders(parser)
-    parser.add_argument("--initial", type=Path, required=True, help="safetensors file of the initial weights")
-    parser.add_argument("--teacher", type=Path, help="model folder of the second teacher (run d)")
-    parser.add_argument("--stop", type=int, help="step after which the training stops before its schedule ends")
+    parser.add_argument("--initial", type=Path, required=True, help="safetensors file of ImageNet weights")
+    parser.add_argument("--teacher", type=Path, required=True, help="model folder of the teacher")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the weights")
+    parser.add_argument(
+        "--small-steps", type=int, default=SMALL_STEPS, help="steps on small views (default: %(default)s)"
+    )
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps in all (default: %(default)s)")
     arguments = parser.parse_args(argv)
-    if (arguments.run == DISTILLED) != (arguments.teacher is not None):
-        parser.error("run d requires --teacher; the other runs have no teacher.")
     torch.set_num_threads(1)
 
     def command() -> int:
         train(
-            RUNS[arguments.run],
             arguments.data,
             arguments.work,
-            arguments.work / arguments.run,
+            arguments.output,
             initial=arguments.initial,
             teacher=arguments.teacher,
-            stop=arguments.stop,
+            schedule=Schedule(small_steps=arguments.small_steps, steps=arguments.steps),
         )
         return OK
 
