@@ -9,7 +9,7 @@ from ..common.logistic import logit, sigmoid
 from ..common.text import printable
 from .naming import face_name, media_noun
 from .not_judged import range_text, reason_text
-from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
+from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .stretches import clock, clock_range, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
@@ -71,6 +71,8 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
+    if result.model.id == DEFAULT_ID:
+        sections.append(("Terms", [_sentence(DEFAULT_TERMS)]))
     sections.append(("Warnings", [_sentence(warning) for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
 
@@ -193,8 +195,9 @@ def _changes(result: VideoResult) -> list[str]:
     sentences = [
         "No score gives a photo another verdict, because the verdict bands were measured on videos."
         if result.media == "image"
-        else "The verdict follows from the fake probability and the conditions named above, not from the threshold. A "
-        "copy closer to the original, with less compression or larger faces, may give another one.",
+        else "The verdict follows from the fake probability of the whole video and from the number and size of the "
+        "faces, not from the threshold or from single frames and windows. A copy closer to the original, with less "
+        "compression or larger faces, may give another one.",
         f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)
@@ -271,7 +274,9 @@ def _number(probability: float, threshold: float) -> str:
 
 def _sentence(text: str) -> str:
     text = printable(text).rstrip(".")
-    return f"{text[:1].upper()}{text[1:]}."
+    # A message that begins with the name of a file keeps it as it is.
+    starts_with_name = any(mark in text.split(" ")[0] for mark in "./")
+    return f"{text if starts_with_name else text[:1].upper() + text[1:]}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -183,16 +183,16 @@ def test_the_page_and_the_report_in_it_can_be_used_without_a_mouse(folder, addre
         tab.page.wait_for_selector("text=drawn-face.mp4")
         file, *others = (name for name, _ in tab.walk())
         assert "Click to Upload" in file
-        assert others == ["Check video", app.EXAMPLE_NAME]
+        assert others == ["Check file", app.EXAMPLE_NAME]
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("text=edited")
-        tab.page.focus("text=Check video")
+        tab.page.focus("text=Check file")
         tab.page.keyboard.press("Enter")
         tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
         tab.page.wait_for_selector("text=Download report")
         reached = tab.walk()
         assert [name for name, _ in reached[2:]] == [
-            *("Check video", "Download report", "All 5 windows as a table", "Case notes", app.EXAMPLE_NAME)
+            *("Check file", "Download report", "All 5 windows as a table", "Case notes", app.EXAMPLE_NAME)
         ]
         assert all(outline >= 2 for _, outline in reached)
 
@@ -205,7 +205,7 @@ def test_the_page_and_the_report_in_it_have_no_serious_accessibility_problem(fol
         assert tab.problems(script) == []
         tab.page.set_input_files("input[type=file]", folder / "edited.mp4")
         tab.page.wait_for_selector("text=edited")
-        tab.page.click("text=Check video")
+        tab.page.click("text=Check file")
         tab.page.frame_locator("iframe.report").locator("text=Why this score").wait_for(timeout=90_000)
         # The sandbox of the report allows no script, not even that of axe-core.
         allow = "(frame) => { frame.sandbox.add('allow-scripts'); frame.srcdoc = frame.srcdoc; }"

@@ -148,8 +148,8 @@ def test_what_did_not_change_is_not_read_again(data, model, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [
-        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "another channel_order (rgb, now bgr)"),
-        ("config.json", {"temperature": 2.0}, "another temperature (1.0, now 2.0)"),
+        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "a different channel_order (rgb, now bgr)"),
+        ("config.json", {"temperature": 2.0}, "a different temperature (1.0, now 2.0)"),
     ],
     ids=["preprocessing", "temperature"],
 )
@@ -169,7 +169,7 @@ def test_scores_of_another_version_are_refused(data, model, tmp_path, capsys, mo
     evaluate(data, model, tmp_path / "run")
     monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
     assert evaluate(data, model, tmp_path / "run") == 2
-    assert "another version of the results" in capsys.readouterr().err
+    assert "a different version of the results" in capsys.readouterr().err
 
 
 def test_two_evaluations_do_not_write_to_one_folder(data, model, tmp_path, capsys):
@@ -186,7 +186,7 @@ def test_tables_of_saved_scores_do_not_replace_those_of_another_run(data, model,
     before = (tmp_path / "two/table.txt").read_text()
     capsys.readouterr()
     assert main(["evaluate", "--scores", str(tmp_path / "one"), "--output", str(tmp_path / "two"), *FIXED[4:]]) == 2
-    assert "holds the scores of another run" in capsys.readouterr().err
+    assert "contains the scores of a different run" in capsys.readouterr().err
     assert (tmp_path / "two/table.txt").read_text() == before
 
 
