@@ -328,12 +328,8 @@ def _notes(
 def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     """Scores of people that the checkpoint has not seen, in videos that may get a verdict, and what was left out."""
     scored = [score for score in scores if score.fake_probability is not None]
-    known = {
-        (score.dataset, name)
-        for score in scored
-        if score.seen in CHOSE_WEIGHTS
-        for name in score.identities or (score.key,)
-    }
+    chose = [score for score in scored if score.seen in CHOSE_WEIGHTS]
+    known = {(score.dataset, name) for score in chose for name in score.identities or (score.key,)}
     unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []

@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score one video with one or several loaded models."""
 
-import contextlib
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +11,7 @@ import numpy as np
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
 from ..common.memory import return_free_memory
-from ..video_decoding import UnsupportedVideoError, VideoError
-from ..video_errors import is_address
+from ..video_decoding import VideoError
 from ..video_sources import MediaReader, read_ahead
 from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
@@ -23,10 +20,10 @@ from .evidence import Examination
 from .fingerprint import describe_setup
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
-from .media import open_media
+from .media import known_of, open_media, photo_error
 from .not_judged import find_not_judged
-from .provenance import Provenance, read_provenance
-from .results import UNTRAINED_WARNING, FaceResult, FrameScore, Media, ModelIdentity, VideoResult
+from .provenance import reading_provenance
+from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
@@ -36,10 +33,6 @@ from .verdict import find_rule
 DECISION_THRESHOLD = 0.5
 # Clips per batch on a GPU; bounds its memory.
 CLIPS_PER_PASS = 8
-SEQUENCE_HINT = (
-    "the model judges a sequence of frames, and a photo is a single one; use a model that judges frames one by one, "
-    "such as the packaged checkpoint"
-)
 
 
 class Detector:
@@ -364,41 +357,6 @@ class Detector:
     def _counted(self, faces: list[FaceResult]) -> list[int]:
         """Indices of the faces that count for the score."""
         return [i for i, face in enumerate(faces) if i == 0 or face.coverage >= MIN_FACE_COVERAGE]
-
-
-def photo_error(path: str | Path) -> UnsupportedVideoError:
-    """The error of a photo that a model for several frames cannot score."""
-    return UnsupportedVideoError(path, SEQUENCE_HINT)
-
-
-def known_of(reader: MediaReader) -> dict[str, Any]:
-    """
-    Return what the result of a file without a score says about the file.
-
-    With its hash and length, a scan that is resumed does not read the file again.
-    """
-    media: Media = "image" if reader.is_photo else "video"
-    duration_s = None if reader.is_photo else reader.duration_s
-    return {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
-
-
-@contextlib.contextmanager
-def reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
-    """Read the Content Credentials of a local file in another process while the video is scored."""
-    if is_address(str(path)):
-        yield lambda: None
-        return
-    with ThreadPoolExecutor(1) as thread:
-        reading = thread.submit(read_provenance, path)
-
-        def wait() -> Provenance | None:
-            try:
-                return reading.result()
-            except (OSError, ValueError):
-                # The file was readable a moment ago; only its score remains.
-                return None
-
-        yield wait
 
 
 def _decisive_track_id(predictions: Sequence[ModelPrediction]) -> int | None:

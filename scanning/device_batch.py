@@ -19,11 +19,12 @@ from ..common.errors import WorkError
 from ..common.threads import limit_threads, wanted_threads
 from ..video_errors import VideoError
 from .clip_reading import ReadVideo, as_video_error, read_open_video
-from .detector import Detector, known_of, photo_error, reading_provenance
+from .detector import Detector
 from .evidence import Examination
-from .media import open_media
+from .media import known_of, open_media, photo_error
 from .not_judged import find_not_judged
 from .preprocessing import Preprocessing, UnsupportedChoiceError
+from .provenance import reading_provenance
 from .results import VideoResult
 from .settings import ScanSettings
 from .workers import WorkerError, spawned_pool

@@ -3,16 +3,23 @@
 
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..video_errors import UnsupportedVideoError, VideoError, VideoLimits, VideoUnreadableError, is_address
 from ..video_opening import open_source_file, refuse_lookalikes
 from .photo_formats import EXTENSIONS_OF, is_other_picture, photo_format
+from .results import Media
 
 
 if TYPE_CHECKING:
     from ..video_sources import MediaReader
+
+
+SEQUENCE_HINT = (
+    "the model judges a sequence of frames, and a photo is a single one; use a model that judges frames one by one, "
+    "such as the packaged checkpoint"
+)
 
 
 def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "MediaReader":
@@ -79,6 +86,22 @@ def open_recognised(source: str | Path, *, limits: VideoLimits) -> tuple[IO[byte
         raise
 
 
+def photo_error(path: str | Path) -> UnsupportedVideoError:
+    """The error of a photo that a model for several frames cannot score."""
+    return UnsupportedVideoError(path, SEQUENCE_HINT)
+
+
+def known_of(reader: "MediaReader") -> dict[str, Any]:
+    """
+    Return what the result of a file without a score says about the file.
+
+    With its hash and length, a scan that is resumed does not read the file again.
+    """
+    media: Media = "image" if reader.is_photo else "video"
+    duration_s = None if reader.is_photo else reader.duration_s
+    return {"media": media, "duration_s": duration_s, "sha256": reader.sha256()}
+
+
 def _note_on_name(source: str | Path, kind: str | None) -> str | None:
     """A sentence about a name whose ending belongs to another format."""
     name = urlsplit(str(source)).path if is_address(source) else os.fspath(source)
@@ -93,4 +116,4 @@ def _note_on_name(source: str | Path, kind: str | None) -> str | None:
     return None
 
 
-__all__ = ["open_media", "open_recognised"]
+__all__ = ["known_of", "open_media", "open_recognised", "photo_error"]

@@ -1,18 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content Credentials (C2PA): what a file states about its origin. It never influences the score."""
 
+import contextlib
 import importlib.util
 import json
 import os
 import stat
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from ..common.text import printable
+from ..video_errors import is_address
 from . import provenance_process
 
 
@@ -231,3 +235,22 @@ def _summary(state: ProvenanceState, facts: dict[str, Any], *, has_anchors: bool
         f"Content Credentials {signed}: broken ({codes or 'not valid'}), so nothing they state can be relied on."
         f"{declared}"
     )
+
+
+@contextlib.contextmanager
+def reading_provenance(path: str | Path) -> Iterator[Callable[[], Provenance | None]]:
+    """Read the Content Credentials of a local file in another process while the video is scored."""
+    if is_address(str(path)):
+        yield lambda: None
+        return
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read_provenance, path)
+
+        def wait() -> Provenance | None:
+            try:
+                return reading.result()
+            except (OSError, ValueError):
+                # The file was readable a moment ago; only its score remains.
+                return None
+
+        yield wait

@@ -17,11 +17,10 @@ from PIL import Image, ImageCms, features
 from deepfake_video import VideoReader
 from deepfake_video.cli import main
 from deepfake_video.scanning import photo_reader, results
-from deepfake_video.scanning.detector import SEQUENCE_HINT
 from deepfake_video.scanning.explanation import explain
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.inputs import collect_inputs
-from deepfake_video.scanning.media import open_media
+from deepfake_video.scanning.media import SEQUENCE_HINT, open_media
 from deepfake_video.scanning.results import PHOTO_WARNING
 from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.scanning.verdict import NOT_FOR_PHOTOS
