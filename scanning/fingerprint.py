@@ -154,7 +154,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     if differences:
         more = len(differences) - _MAX_DIFFERENCES
         listed = ", ".join(differences[:_MAX_DIFFERENCES]) + (f" and {more} more" if more > 0 else "")
-        raise RunMismatchError(f"{folder} was made with a different {listed}; choose another --output.")
+        raise RunMismatchError(f"{folder} was made with different settings: {listed}; choose another --output.")
 
 
 def _differences(known: Any, wanted: Any, name: str = "", model: str = "") -> Iterator[str]:

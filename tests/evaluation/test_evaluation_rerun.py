@@ -148,8 +148,8 @@ def test_what_did_not_change_is_not_read_again(data, model, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [
-        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "a different channel_order (rgb, now bgr)"),
-        ("config.json", {"temperature": 2.0}, "a different temperature (1.0, now 2.0)"),
+        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "different settings: channel_order (rgb, now bgr)"),
+        ("config.json", {"temperature": 2.0}, "different settings: temperature (1.0, now 2.0)"),
     ],
     ids=["preprocessing", "temperature"],
 )
@@ -169,7 +169,7 @@ def test_scores_of_another_version_are_refused(data, model, tmp_path, capsys, mo
     evaluate(data, model, tmp_path / "run")
     monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
     assert evaluate(data, model, tmp_path / "run") == 2
-    assert "a different version of the results" in capsys.readouterr().err
+    assert "different settings: version of the results" in capsys.readouterr().err
 
 
 def test_two_evaluations_do_not_write_to_one_folder(data, model, tmp_path, capsys):

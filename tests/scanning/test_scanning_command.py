@@ -120,11 +120,11 @@ def test_a_scan_goes_on_where_it_ended(folder, model, tmp_path, capsys, monkeypa
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--no-timeline"], "another timeline (true, now false)"),
-        (["--num-frames", "5"], "another num_frames (4, now 5)"),
-        (["--threshold", "0.7"], "another threshold (0.5, now 0.7)"),
-        (["--faces", "none"], "another faces (auto, now none)"),
-        (["--dtype", "bfloat16"], "another dtype (float32, now bfloat16)"),
+        (["--no-timeline"], "different settings: timeline (true, now false)"),
+        (["--num-frames", "5"], "different settings: num_frames (4, now 5)"),
+        (["--threshold", "0.7"], "different settings: threshold (0.5, now 0.7)"),
+        (["--faces", "none"], "different settings: faces (auto, now none)"),
+        (["--dtype", "bfloat16"], "different settings: dtype (float32, now bfloat16)"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",
 )
@@ -148,14 +148,14 @@ def change(file: Path, **values: object) -> None:
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [
-        ("video_preprocessor_config.json", {"face_margin": 1.15}, "another face_margin (1.3, now 1.15)"),
+        ("video_preprocessor_config.json", {"face_margin": 1.15}, "different settings: face_margin (1.3, now 1.15)"),
         (
             "video_preprocessor_config.json",
             {"image_mean": [0.5, 0.5, 0.5]},
-            "another image_mean ([0.485, ",
+            "different settings: image_mean ([0.485, ",
         ),
-        ("config.json", {"temperature": 2.0}, "another temperature (1.0, now 2.0)"),
-        ("config.json", SWAPPED, "another id2label[0] (real, now fake), id2label[1] (fake, now real)"),
+        ("config.json", {"temperature": 2.0}, "different settings: temperature (1.0, now 2.0)"),
+        ("config.json", SWAPPED, "different settings: id2label[0] (real, now fake), id2label[1] (fake, now real)"),
     ],
     ids=["margin", "normalisation", "temperature", "labels"],
 )
@@ -176,7 +176,7 @@ def test_results_of_another_version_are_not_gone_on_with(folder, model, tmp_path
     assert main([*arguments, "--no-timeline"]) == 0
     monkeypatch.setattr(fingerprint, "RESULT_VERSION", 10**6)
     assert main([*arguments, "--no-timeline"]) == 2
-    assert "a different version of the results (" in capsys.readouterr().err
+    assert "different settings: version of the results (" in capsys.readouterr().err
 
 
 def test_the_same_model_elsewhere_goes_on(folder, model, tmp_path, monkeypatch):

@@ -177,7 +177,7 @@ def test_results_of_another_function_are_refused_by_name(tmp_path, videos):
     with (
         open_store(tmp_path / "run1", function=other) as store,
         pytest.raises(
-            RunMismatchError, match=r"run1 was made with a different face_margin \(1\.3, now 1\.15\); choose"
+            RunMismatchError, match=r"run1 was made with different settings: face_margin \(1\.3, now 1\.15\); choose"
         ),
     ):
         store.begin(videos[1:])
