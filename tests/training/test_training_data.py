@@ -105,7 +105,7 @@ def test_one_identity_in_all_videos_cannot_be_divided(tmp_path):
 def test_data_that_do_not_say_who_is_seen_are_not_divided(tmp_path):
     for label in ("real", "fake"):
         trees.put_images(tmp_path / f"folder/{label}", 5)
-    with pytest.raises(TrainingError, match=r"folder: .*10 of its 10 videos.*--validation-data.*group"):
+    with pytest.raises(TrainingError, match=r"folder: .*10 of the 10 videos.*--validation-data.*group"):
         open_data([tmp_path / "folder"], [], share=0.3, seed=0)
     train, validation = open_data([tmp_path / "folder"], [people(tmp_path / "d", "ab")], share=0.3, seed=0)
     assert (len(train), len(validation)) == (10, 4)
