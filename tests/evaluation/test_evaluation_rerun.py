@@ -148,7 +148,11 @@ def test_what_did_not_change_is_not_read_again(data, model, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     ("file", "values", "said"),
     [
-        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "different settings: channel_order (rgb, now bgr)"),
+        (
+            "video_preprocessor_config.json",
+            {"channel_order": "bgr"},
+            "different settings: channel_order (rgb, now bgr)",
+        ),
         ("config.json", {"temperature": 2.0}, "different settings: temperature (1.0, now 2.0)"),
     ],
     ids=["preprocessing", "temperature"],

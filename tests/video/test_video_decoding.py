@@ -468,7 +468,7 @@ class TestGuards:
     def test_the_demuxers_of_playlists_are_out_of_reach(
         self, clips: Clips, tmp_path: Path, opened: list[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("deepfake_video.video_opening._refuse_lookalikes", lambda file, source: None)
+        monkeypatch.setattr("deepfake_video.video_opening.refuse_lookalikes", lambda file, source: None)
         folder = clips.path("h264.ts").parent
         for text in ("#EXTM3U\n#EXTINF:1,\nh264.ts\n#EXT-X-ENDLIST\n", "ffconcat version 1.0\nfile h264.ts\n"):
             path = folder / "list.mp4"
@@ -531,6 +531,8 @@ class TestGuards:
             return len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
 
         gc.disable()
+        # Servers of earlier tests may still have theirs.
+        threads = threading.active_count()
         try:
             use()
             before = count_open()
@@ -540,7 +542,7 @@ class TestGuards:
         finally:
             gc.enable()
         assert after == before
-        assert threading.active_count() < 5
+        assert threading.active_count() <= threads
 
 
 class TestLimits:
