@@ -101,8 +101,9 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
         "Each checkpoint and ensemble on each data set at hand, by video, with 95 % intervals in brackets (bootstrap",
         "over people where the data set names them). `–` marks what is undefined, such as an AUC without real videos.",
         "Sensitivity and specificity are those at a fake probability of 0.5. The score of every video is in",
-        f"[`{SCORES}/`]({SCORES}), one file per model. The page was written by `experiments/model_zoo.py`.",
+        f"[`{SCORES}/`]({SCORES}), one file per model.",
         "",
+        *_command_lines(plan),
     ]
     for name in plan.data:
         rows = {model: _row_of(result, name) for model, result in results.items()}
@@ -114,6 +115,23 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
             lines.append(f"| {model} | {row.num_scored} | {' | '.join(cells)} |")
         lines += ["", *_seen_lines(name, results)]
     return "\n".join([*lines, *_models_section(plan, results)]) + "\n"
+
+
+def _command_lines(plan: ZooPlan) -> list[str]:
+    """The command that writes the page, without the folders of this machine."""
+    words = ["python experiments/model_zoo.py"]
+    words += [f"--model {name}={'+'.join('FOLDER' for _ in folders)}" for name, folders in plan.models.items()]
+    words += [f"--data {name}=DATA" for name in plan.data]
+    return [
+        "The page is written by:",
+        "",
+        "<!-- not run: needs the data sets -->",
+        "```bash",
+        *(f"{'    ' * (number > 0)}{word} \\" for number, word in enumerate(words)),
+        "    --output docs",
+        "```",
+        "",
+    ]
 
 
 def _row_of(result: EvaluationResult, dataset: str) -> Row:
