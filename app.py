@@ -88,12 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads for the networks and for the decoder (default: one for networks, one per core for the decoder)",
+        help="threads for the networks and the decoder (default: one per core; for networks at most 4, 1 in torch)",
     )
     parser.add_argument(
         "--local-page",
         action="store_true",
-        help="serve the page that scores videos inside the browser instead; --host and --port hold for it too",
+        help="serve the page that scores videos inside the browser instead; --host and --port apply to it too",
     )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
     parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")

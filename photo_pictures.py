@@ -52,7 +52,7 @@ def to_displayed_pixels(
 
 
 def to_displayed_frames(images: Any) -> Any:
-    """Return images of any nesting with Pillow's pictures as displayed pixels; a single one becomes a list of one."""
+    """Replace the Pillow images in nested lists by their displayed pixels; a single image becomes a list of one."""
     if isinstance(images, Image.Image):
         return [to_displayed_pixels(images)]
     if isinstance(images, (list, tuple)):
@@ -65,12 +65,12 @@ def _orientation(image: Image.Image, warnings: list[str]) -> int:
         found = image.getexif().get(ExifTags.Base.Orientation, 1)
         return found if isinstance(found, int) else 1
     except Exception:  # Pillow's parser of EXIF raises whatever damaged data leads to
-        warnings.append("its EXIF data is damaged; the picture was taken as upright")
+        warnings.append("its EXIF data is damaged; the picture was assumed to be upright")
         return 1
 
 
 def _to_srgb(image: Image.Image, warnings: list[str]) -> Image.Image:
-    """Convert a picture to sRGB by its colour profile; without one, its values are taken for sRGB."""
+    """Convert a picture to sRGB by its colour profile; without one, its values are assumed to be sRGB."""
     content = image.info.get("icc_profile")
     if content:
         try:
@@ -84,5 +84,5 @@ def _to_srgb(image: Image.Image, warnings: list[str]) -> Image.Image:
                 )
                 return converted or image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
-            warnings.append("its colour profile cannot be used; its colours were taken for sRGB")
+            warnings.append("its colour profile cannot be used; its colours were assumed to be sRGB")
     return image.convert("RGB")

@@ -18,7 +18,7 @@ from .video_stores import StoreFile
 
 __all__ = ["index_packets"]
 
-# Packets of these are indexed without a look at their content.
+# Packets of these codecs are indexed without looking at their content.
 _OPAQUE_CODECS = frozenset({"h264", "hevc"})
 
 
@@ -33,8 +33,8 @@ def index_packets(
 ) -> PacketIndex:
     """Index the packets of an open file as [`read_packet_index`] does.
 
-    The index of an MP4 file is in its header. Of such a file in a store, the pictures read as zeros meanwhile, so that
-    only the header is fetched. Other files are read whole.
+    The index of an MP4 file is in its header. While such a file in a store is indexed, its pictures read as zeros, so
+    that only the header is fetched. Other files are read whole.
 
     Args:
         file: The file, whose position stays the same.
@@ -58,7 +58,7 @@ def index_packets(
 
 
 def _index_header(file: StoreFile, source: object, limits: VideoLimits, watch: Stopwatch) -> PacketIndex | None:
-    """The index of an MP4 file by its header; `None` if the header does not list every packet."""
+    """The index of an MP4 file from its header; `None` if the header does not list every packet."""
     opened = cast(IO[bytes], file)
     boxes = list(read_boxes(opened))
     if any(kind == b"moof" for kind, _, _ in boxes):

@@ -48,7 +48,7 @@ BLOCK_BYTES = 1 << 18
 SMALL_BYTES = 4 << 20
 # The further a file is read without a jump, the more blocks are fetched at once.
 MAX_BLOCKS_AT_ONCE = 32
-# What changes with the content of a file, by the stores' own names.
+# Names under which the stores report what changes with the content of a file.
 _VERSIONS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "created", "mtime")
 _Answer = TypeVar("_Answer")
 
@@ -82,7 +82,7 @@ def open_store(address: str) -> tuple[Any, str]:
     scheme, _, rest = address.partition("://")
     scheme = scheme.lower()
     fsspec = importlib.import_module("fsspec")
-    # A list that was read a while ago may no longer be true.
+    # A cached listing may be out of date.
     file_system = fsspec.filesystem(scheme, use_listings_cache=False)
     return file_system, file_system._strip_protocol(f"{scheme}://{rest}")
 
@@ -133,7 +133,7 @@ def read_version(address: str) -> str | None:
 
 
 class StoreFile(io.RawIOBase):
-    """A file in a store as a binary file that is fetched in parts when they are read, each of them once.
+    """A file in a store as a binary file whose parts are fetched when they are read, each of them once.
 
     The parts are kept in a sparse temporary file without a name.
 
@@ -142,7 +142,7 @@ class StoreFile(io.RawIOBase):
         fetch: `cat_file` of its file system, with the arguments path, start and end.
         key: Its path in the file system.
         info: What the store tells about the file.
-        limits: Limits on the bytes that are fetched and the seconds that takes.
+        limits: Limits on the bytes that are fetched and on the seconds that this takes.
 
     Attributes:
         fetched: What was fetched so far.
@@ -251,14 +251,14 @@ class StoreFile(io.RawIOBase):
         finally:
             self.waited_s += time.monotonic() - begun_s
         if len(content) != end - start:
-            raise VideoUnreadableError(self._address, "the store sent another number of bytes than it has; try again")
+            raise VideoUnreadableError(self._address, "the store sent more or fewer bytes than requested; try again")
         self.fetched.num_bytes += len(content)
         self._cache.seek(start)
         self._cache.write(content)
 
 
 def _within(seconds: float, function: Callable[..., _Answer], *arguments: object, **options: object) -> _Answer:
-    """Call a function that has no reliable time limit of its own, in a thread; raise `TimeoutError` after the time."""
+    """Call a function without a reliable time limit of its own in a thread; raise `TimeoutError` if it is late."""
     answers: list[_Answer] = []
     failures: list[BaseException] = []
 
@@ -279,7 +279,7 @@ def _within(seconds: float, function: Callable[..., _Answer], *arguments: object
 
 
 def explain_failure(error: Exception, address: str, limits: VideoLimits) -> VideoError:
-    """The error of a video for an error of its store, whose own words may contain credentials."""
+    """Turn an error of a store into one of the video, without the words of the store: they may contain credentials."""
     if isinstance(error, VideoError):
         return error
     if isinstance(error, FileNotFoundError):

@@ -2,7 +2,7 @@
 """
 Write the figures of the packaged checkpoint into README.md and docs/: `python .ci/docs_figures.py`.
 
-Run it after the packaged checkpoint was replaced; a test fails until then. A section is what stands between the
+Run it after replacing the packaged checkpoint; a test fails until then. A section is what stands between the
 comments `figures: NAME` and `end of figures`.
 """
 

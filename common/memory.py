@@ -9,8 +9,8 @@ def return_free_memory() -> None:
     """
     Return the memory that was freed by this process to the operating system; does nothing where that is impossible.
 
-    The allocator of GNU keeps the memory of large arrays for later ones of the same thread, so that frames decoded by
-    one thread and the network in another would each take their own. It takes milliseconds.
+    The GNU allocator keeps the freed memory of large arrays for later arrays of the same thread, so that a thread that
+    decodes and one that runs the network would each hold such memory. Returning it takes milliseconds.
     """
     if sys.platform != "linux":
         return

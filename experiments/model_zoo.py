@@ -135,7 +135,7 @@ def _command_lines(plan: ZooPlan) -> list[str]:
 
 
 def _row_of(result: EvaluationResult, dataset: str) -> Row:
-    """The row of a data set; there is no such row if it is the only one."""
+    """The row of a data set. With a single data set there is no such row, and that of all videos is the same."""
     videos = [row for row in result.rows if row.level == "video"]
     return next((row for row in videos if row.kind == "dataset" and row.name == dataset), videos[0])
 
@@ -176,7 +176,8 @@ def _named(words: Sequence[str], option: str) -> dict[str, str]:
         name, separator, value = word.partition("=")
         if not separator or not value or not re.fullmatch(r"[\w. -]+", name) or name in found:
             raise UsageError(
-                f"{option} takes NAME=VALUE with different names of letters, digits, . - and _; got {word!r}."
+                f"{option} takes NAME=VALUE; each NAME is unique and consists of letters, digits, spaces, . - and _; "
+                f"got {word!r}."
             )
         found[name] = value
     return found

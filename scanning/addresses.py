@@ -18,7 +18,7 @@ class AddressError(UsageError):
 
 def as_target(target: str | Path) -> Path:
     """
-    The path of a target. That of an address is a `upath.UPath`, which has the methods of `Path` without being one.
+    Return the path of a target. For an address, it is a `upath.UPath`, which has the methods of `Path` but is none.
 
     Args:
         target: A path, or an address such as `s3://bucket/run1`.
@@ -27,7 +27,7 @@ def as_target(target: str | Path) -> Path:
         return Path(target)
     from upath import UPath
 
-    # A list that was read a while ago may no longer be true.
+    # A cached listing may be out of date.
     return cast(Path, UPath(target, use_listings_cache=False))
 
 

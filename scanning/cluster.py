@@ -51,8 +51,8 @@ def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[s
     Score videos in the workers of a cluster and yield each one after its worker has stored the result.
 
     A worker is an actor with one process of its own, in which it loads the models once, decodes and scores. If that
-    process dies of a video, the video gets the status "unreadable". If a machine is lost, Ray repeats the videos that
-    its workers had in hand elsewhere.
+    process dies of a video, the video gets the status "unreadable". If a machine is lost, Ray repeats on other
+    machines the videos that its workers had in hand.
 
     Args:
         plan: The plan of the scan, with `ray` and `output`.
@@ -113,7 +113,7 @@ def _connect(plan: ScanPlan, stack: ExitStack) -> None:
     stack.callback(ray.shutdown)
 
 
-# Only names of videos and results pass through the object store of a machine of one's own.
+# The object store can be small, because only names and results of videos pass through it.
 _LOCAL: dict[str, dict[str, Any]] = {"local": {"object_store_memory": 200 << 20, "include_dashboard": False}}
 
 
@@ -122,7 +122,7 @@ class _Worker:
     One actor: a process that scores, and the folder in which it stores the results.
 
     Args:
-        folder: Working directory, from which relative paths start; missing on a machine if there are none.
+        folder: Working directory, from which relative paths start. It need not exist on a machine if there are none.
         output: Folder or address of the results.
         models: Model folders or Hub ids.
         device: Device of the models.
@@ -168,7 +168,7 @@ class _Worker:
 
 
 def _begin_with_parent(*arguments: Any) -> None:
-    """Begin a worker process that ends when its actor does, however that ends."""
+    """Begin a worker process that ends when its actor ends, for whatever reason."""
 
     def follow() -> None:
         parent = multiprocessing.parent_process()

@@ -42,7 +42,7 @@ examples:
 A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest among
 the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
 A file is recognised by its content: a still picture is scored as a photo, an animated one (GIF, PNG, WebP) as a video.
-Photos are JPEG, PNG, WebP, AVIF, or HEIC (pip install 'deepfake-video[heic]'); no accuracy was measured on photos.
+Photos are JPEG, PNG, WebP, AVIF, GIF, or HEIC (pip install 'deepfake-video[heic]'). No accuracy was measured on them.
 """
 
 
@@ -67,7 +67,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--photos",
         action="store_true",
-        help="score the photos in folders too; photos that are named or match a pattern always are",
+        help="score the photos in folders too; photos that are named or match a pattern are always scored",
     )
     _add_scoring(parser.add_argument_group("scoring"))
     _add_output(parser.add_argument_group("output"))
@@ -159,7 +159,8 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads per process for inference and for decoding (default: one per core, divided among the processes; "
+        help="threads per process for inference and for decoding (default: one per core, at most 4 for inference and "
+        "8 for decoding, divided among the processes; "
         f"for inference {THREADS_VARIABLE} if it is set, and 1 with torch or several workers)",
     )
 

@@ -196,7 +196,8 @@ def _changes(result: VideoResult) -> list[str]:
         "No score gives a photo another verdict, because the verdict bands were measured on videos."
         if result.media == "image"
         else "The verdict follows from the fake probability of the whole video and from the number and size of the "
-        "faces, not from the threshold or from single frames and windows. A copy closer to the original, with less "
+        "faces, not from the threshold or from single frames. A suspicious part in the timeline can only turn likely "
+        "real into undecided. A copy closer to the original, with less "
         "compression or larger faces, may give another one.",
         f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
     ]

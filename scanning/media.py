@@ -27,7 +27,7 @@ def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "Med
     Open a video or a photo; the caller closes it.
 
     Args:
-        source: Path or http(s) URL.
+        source: Path, http(s) URL or address in a store.
         limits: Limits on what is read; read from the environment by default.
 
     Returns:
@@ -61,7 +61,7 @@ def open_recognised(source: str | Path, *, limits: VideoLimits) -> tuple[IO[byte
     Open a file and recognise what it is, without reading more than its beginning.
 
     Args:
-        source: Path or http(s) URL.
+        source: Path, http(s) URL or address in a store.
         limits: Limits of a download.
 
     Returns:

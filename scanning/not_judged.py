@@ -30,8 +30,8 @@ def find_not_judged(reader: "MediaReader", video: "ReadVideo", windows: Sequence
     """
     Find the ranges of a scored video that were not judged.
 
-    A sampled frame stands for the time until the next one. The ranges are therefore as accurate as the distance of
-    the sampled frames: a sixth of a second with a timeline, which samples more densely, and otherwise the length of
+    A sampled frame stands for the time until the next one. The ranges are therefore accurate to the distance between
+    sampled frames: a sixth of a second with a timeline, which samples more densely, and otherwise the length of
     the video divided by the number of frames of the model.
 
     Args:
@@ -40,7 +40,8 @@ def find_not_judged(reader: "MediaReader", video: "ReadVideo", windows: Sequence
         windows: Its timeline.
 
     Returns:
-        The ranges in order of time. Those of one reason do not overlap; empty for a photo.
+        The ranges in order of time; empty for a photo. Those of one reason do not overlap, except those of
+        several other video streams.
     """
     if reader.is_photo:
         return []

@@ -120,8 +120,8 @@ def webp_durations_ms(content: bytes) -> list[int]:
         content: The file.
 
     Returns:
-        Milliseconds, at least one each. A frame of at most 10 ms is shown for 100, as in browsers. Empty for a still
-        picture.
+        Milliseconds of each frame; empty for a still picture. A frame with a duration of at most 10 ms is shown for
+        100 ms, as in browsers.
     """
     durations = []
     place = 12

@@ -14,8 +14,8 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
     """
     Expand an address to those of the videos that it stands for.
 
-    Like a path, an address that exists is taken literally, one of a folder stands for all videos below it, and another
-    one may be a pattern. The address of a file with a video extension is returned without a request to the store.
+    As with paths, an address that exists is taken literally, that of a folder stands for all videos below it, and any
+    other may be a pattern. The address of a file with a video extension is returned without a request to the store.
 
     Args:
         address: Address of a file or folder, or a pattern such as `s3://bucket/2026-*/*.mp4`.

@@ -33,7 +33,7 @@ from .reception import WaitingRoom, received, refusal
 STOP_S = 30
 # Everything but these is 422: the request is well-formed, but its video cannot be scored.
 _CODES = {"ok": 200, "too_large": 413}
-_NO_ADDRESSES = "this service does not fetch addresses; upload the file, or start it with --allow-addresses"
+_NO_ADDRESSES = "this service does not fetch addresses; upload the file, or start the service with --allow-addresses"
 
 
 def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address: None) -> None:

@@ -4,7 +4,7 @@
 import { HEADERS } from "./headers";
 
 declare const self: ServiceWorkerGlobalScope;
-/** The build puts in the files of the page as JSON, and a hash of their content. */
+/** The build inserts the list of the files of the page as JSON, and a hash of their content. */
 declare const __FILES__: string;
 declare const __VERSION__: string;
 

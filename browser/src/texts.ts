@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Every sentence that the page and its results show, in English; another language is another such object. */
+/** Every sentence that the page and its results show, in English; a translation is an object of the same shape. */
 
 import { general, percent } from "./numeric";
 
@@ -32,7 +32,7 @@ export const texts = {
     highDynamicRange: `its picture is HDR or wide-gamut, which this page does not convert; use ${command}`,
     colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
     tooManyPixels: (pixels: number): string =>
-      `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale it down`,
+      `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale the video down`,
     crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
     unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
   },
