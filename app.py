@@ -88,7 +88,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads for the networks and the decoder (default: one per core; for networks at most 4, 1 in torch)",
+        help="threads for the decoder (default: one per core, at most 8) and the networks (at most 4; 1 in torch)",
     )
     parser.add_argument(
         "--local-page",

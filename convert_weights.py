@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .conversion.converting import ConversionResult
     from .conversion.plan import ConversionPlan
 
-_DESCRIPTION = """Convert a legacy deepfake-detection checkpoint (.pt, .pth, .tar, .safetensors) to a folder that
+_DESCRIPTION = """Convert a legacy deepfake-detection checkpoint (.pt/.pth/.tar/.ckpt/.safetensors) to a folder that
 `pipeline("video-classification", ..., trust_remote_code=True)` loads, and check that both compute the same scores."""
 _EPILOG = """examples:
   deepfake-video convert model.pt --inspect

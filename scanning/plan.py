@@ -29,8 +29,8 @@ class ScanPlan:
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
         workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which
-            one process scores; with a timeline, each loads the models there too. By default one without a worker
-            process, on a GPU one per core, at most 16, and on a cluster one per core.
+            one process scores; with a timeline, each loads the models there too. The default is 1 (this
+            process itself) on a CPU and on a GPU with a timeline; otherwise one per core, on a GPU at most 16.
         ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
             required, as a folder or address that all its machines can reach.
         gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.
