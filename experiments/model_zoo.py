@@ -101,7 +101,7 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
         "Each checkpoint and ensemble on each data set at hand, by video, with 95 % intervals in brackets (bootstrap",
         "over people where the data set names them). `–` marks what is undefined, such as an AUC without real videos.",
         "Sensitivity and specificity are those at a fake probability of 0.5. The score of every video is in",
-        f"[`{SCORES}/`]({SCORES}), one file per model.",
+        f"{', '.join(f'[{name}.csv]({SCORES}/{name}.csv)' for name in plan.models)}.",
         "",
         *_command_lines(plan),
     ]
