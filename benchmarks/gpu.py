@@ -14,7 +14,7 @@ import torch
 from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
 from deepfake_video.scanning.device_batch import begin_reading, examine_on_device
 from deepfake_video.scanning.settings import ScanSettings
-from deepfake_video.scanning.workers import spawned_pool
+from deepfake_video.scanning.supervision import spawned_pool
 
 from .bench import NUM_FRAMES, Bench, even_indices
 from .decoding import decode_in_worker

@@ -15,12 +15,12 @@ from typing import Any
 
 from ..common.errors import WorkError
 from ..common.packages import require_packages
-from ..common.processes import worker_pool
 from .evidence import Examination
 from .plan import ScanPlan
 from .results import VideoResult
 from .settings import ScanSettings
 from .store import write_part
+from .supervision import spawned_pool
 from .workers import begin_worker, examine_in_worker, refuse_in_worker
 
 
@@ -149,22 +149,17 @@ class _Worker:
         self._stack.close()
 
     def _examine(self, path: str) -> VideoResult:
-        try:
-            return self._pool.submit(examine_in_worker, path).result().result
-        except BrokenProcessPool:
-            self._stack.close()
-            self._pool = self._start()
-        # The process may have been killed for another reason, so the video gets a second chance.
-        try:
-            return self._pool.submit(examine_in_worker, path).result().result
-        except BrokenProcessPool:
-            self._stack.close()
-            self._pool = self._start()
-            return self._pool.submit(refuse_in_worker, path).result()
+        # A process may have been killed for another reason, so the video gets a second chance.
+        for _ in range(2):
+            try:
+                return self._pool.submit(examine_in_worker, path).result().result
+            except BrokenProcessPool:
+                self._stack.close()
+                self._pool = self._start()
+        return self._pool.submit(refuse_in_worker, path).result()
 
     def _start(self) -> ProcessPoolExecutor:
-        context = multiprocessing.get_context("spawn")
-        return self._stack.enter_context(worker_pool(1, context, _begin_with_parent, self._arguments))
+        return self._stack.enter_context(spawned_pool(1, _begin_with_parent, self._arguments))
 
 
 def _begin_with_parent(*arguments: Any) -> None:

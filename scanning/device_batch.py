@@ -6,17 +6,14 @@ Workers decode, search for faces and crop, for which they load neither torch nor
 that are ready pass the networks together. A worker that dies of a video takes no other video with it.
 """
 
-import signal
-from collections import deque
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ..clip_sampling import ClipSampler
 from ..common.errors import WorkError
-from ..common.threads import limit_threads, wanted_threads
 from ..video_errors import VideoError
 from .clip_reading import ReadVideo, as_video_error, read_open_video
 from .detector import Detector
@@ -27,7 +24,8 @@ from .preprocessing import Preprocessing, UnsupportedChoiceError
 from .provenance import reading_provenance
 from .results import VideoResult
 from .settings import ScanSettings
-from .workers import WorkerError, spawned_pool
+from .supervision import Supervisor, spawned_pool
+from .workers import begin_process
 
 
 # Videos that wait or are read for each worker, so that none is idle while this process scores.
@@ -57,49 +55,21 @@ def examine_on_device(detector: Detector, paths: Sequence[str], num_workers: int
     Raises:
         WorkerError: If not even a single worker process can be started.
     """
-    waiting = deque(paths)
-    while waiting:
-        suspects: list[str] = []
-        yield from _examine_together(detector, waiting, suspects, num_workers)
-        for path in suspects:
-            yield from _score(detector, [_read_apart(detector, path)])
+    samplers = _samplers(detector)
 
+    def start(number: int) -> AbstractContextManager[ProcessPoolExecutor]:
+        settings = detector.settings.for_processes(number)
+        return spawned_pool(number, begin_reading, (samplers, settings, detector.judges_sequences))
 
-def _examine_together(
-    detector: Detector, waiting: deque[str], suspects: list[str], num_workers: int
-) -> Iterator[Examination]:
-    """Take videos from `waiting` until a worker dies; those being read, including the cause, go to `suspects`."""
-    running: dict[Future[_Read], str] = {}
-    num_workers = min(num_workers, len(waiting))
-    try:
-        with spawned_pool(num_workers, begin_reading, _worker_arguments(detector, num_workers)) as pool:
-            while waiting or running:
-                while waiting and len(running) < _VIDEOS_PER_WORKER * num_workers:
-                    running[pool.submit(read_in_worker, waiting[0])] = waiting[0]
-                    waiting.popleft()
-                read = []
-                # While the networks are busy, more videos become ready for the next passes.
-                for future in wait(running, return_when=FIRST_COMPLETED).done:
-                    read.append(future.result())
-                    del running[future]
-                yield from _score(detector, read)
-    except BrokenProcessPool:
-        suspects += running.values()
-
-
-def _read_apart(detector: Detector, path: str) -> _Read:
-    """Read one video in a process of its own, which may die of it."""
-    is_ready = False
-    try:
-        with spawned_pool(1, begin_reading, _worker_arguments(detector, 1)) as pool:
-            is_ready = pool.submit(bool, True).result()
-            return pool.submit(read_in_worker, path).result()
-    except BrokenProcessPool as error:
-        if not is_ready:
-            raise WorkerError(
-                "a worker process ended abruptly, possibly out of memory; try again with fewer --workers."
-            ) from error
-        return _Read(path=path, error=as_video_error(path, error))
+    supervisor = Supervisor(
+        task=read_in_worker,
+        start=start,
+        failed=lambda path, error: _Read(path=path, error=as_video_error(path, error)),
+        ahead=_VIDEOS_PER_WORKER,
+    )
+    # While the networks are busy, more videos become ready for the next passes.
+    for read in supervisor.run(paths, num_workers):
+        yield from _score(detector, read)
 
 
 def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
@@ -121,7 +91,7 @@ def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
         return detector.refuse(video.path, as_video_error(video.path, error))
 
 
-def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSampler], ScanSettings, bool]:
+def _samplers(detector: Detector) -> list[ClipSampler]:
     samplers: list[ClipSampler] = []
     for model in detector.models:
         try:
@@ -129,7 +99,7 @@ def _worker_arguments(detector: Detector, num_workers: int) -> tuple[list[ClipSa
             samplers.append(Preprocessing.from_choices(model.description.preprocessing))
         except UnsupportedChoiceError:
             samplers.append(model.processor)
-    return samplers, detector.settings.for_processes(num_workers), detector.judges_sequences
+    return samplers
 
 
 _worker: tuple[Sequence[ClipSampler], ScanSettings, bool] | None = None
@@ -138,8 +108,7 @@ _worker: tuple[Sequence[ClipSampler], ScanSettings, bool] | None = None
 def begin_reading(processors: Sequence[ClipSampler], settings: ScanSettings, judges_sequences: bool) -> None:
     """Prepare a worker process: preprocessing of each model, settings, and whether a model needs several frames."""
     global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    limit_threads(wanted_threads())
+    begin_process()
     _worker = (processors, settings, judges_sequences)
 
 
