@@ -160,7 +160,7 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
     """
     import gradio as gr
 
-    from .serving.judging import MAX_UPLOAD_BYTES, MAX_WAITING
+    from .serving.plan import MAX_UPLOAD_BYTES, MAX_WAITING
 
     theme = gr.themes.Default(primary_hue="blue", font=SYSTEM_FONTS, font_mono=("ui-monospace", "monospace"))
     # One shade darker than the default, on which white text has too little contrast.

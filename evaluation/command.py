@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
-from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, use_threads
+from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, settings_from, use_threads
 from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
 
@@ -226,19 +226,9 @@ def _check(arguments: argparse.Namespace) -> None:
 
 
 def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> EvaluationPlan:
-    from ..scanning.settings import ScanSettings
-
     if arguments.calibrate is not None and arguments.compare is not None:
         raise UsageError("--calibrate and --compare cannot be combined; run evaluate twice.")
-    settings = ScanSettings(
-        num_frames=arguments.num_frames,
-        faces=arguments.faces,
-        face_aggregation=arguments.face_aggregation,
-        threshold=arguments.threshold,
-        dtype=arguments.dtype,
-        engine=arguments.engine,
-        limits=limits,
-    )
+    settings = settings_from(arguments, limits, num_frames=arguments.num_frames, threshold=arguments.threshold)
     return EvaluationPlan(
         layout=arguments.layout,
         split=arguments.split,

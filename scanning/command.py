@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..common.console import print_json
 from ..common.errors import UsageError
@@ -165,6 +165,28 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
     )
 
 
+def settings_from(arguments: argparse.Namespace, limits: VideoLimits | None, **own: Any) -> ScanSettings:
+    """
+    Collect the settings that [`add_face_arguments`] and [`add_speed_arguments`] parse.
+
+    Args:
+        arguments: The parsed arguments.
+        limits: What [`use_threads`] returned.
+        own: Settings that only the calling command has.
+
+    Raises:
+        UsageError: If a setting is invalid.
+    """
+    return ScanSettings(
+        faces=arguments.faces,
+        face_aggregation=arguments.face_aggregation,
+        dtype=arguments.dtype,
+        engine=arguments.engine,
+        limits=limits,
+        **own,
+    )
+
+
 def use_threads(count: int | None) -> VideoLimits | None:
     """
     Limit the threads of this process and its children; to be called before numpy or torch is imported.
@@ -237,16 +259,13 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimi
         photos=arguments.photos,
         models=arguments.model,
         device=arguments.device,
-        settings=ScanSettings(
+        settings=settings_from(
+            arguments,
+            limits,
             num_frames=arguments.num_frames,
-            faces=arguments.faces,
-            face_aggregation=arguments.face_aggregation,
             threshold=arguments.threshold,
             timeline=shows_time if arguments.timeline is None else arguments.timeline,
             batch_size=arguments.batch_size,
-            dtype=arguments.dtype,
-            engine=arguments.engine,
-            limits=limits,
         ),
         workers=arguments.workers,
         ray=arguments.ray,

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..common.text import printable as printable
 from .naming import face_name, short_name, short_names
 from .not_judged import describe_shortly
-from .results import DEFAULT_ID, DEFAULT_TERMS, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .results import PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
@@ -214,8 +214,8 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     threshold = results[0].threshold
     rule = ": not loaded" if threshold is None else f"; called fake at a probability of {threshold:g} or above"
     notes.append(f"model {printable(model.id)}{sha256}{rule}")
-    if model.id == DEFAULT_ID:
-        notes.append(DEFAULT_TERMS)
+    if model.terms:
+        notes.append(model.terms)
     return notes
 
 

@@ -9,7 +9,7 @@ from ..common.logistic import logit, sigmoid
 from ..common.text import printable
 from .naming import face_name, media_noun
 from .not_judged import range_text, reason_text
-from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
+from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .stretches import clock, clock_range, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
@@ -71,8 +71,8 @@ def explain(result: VideoResult) -> list[tuple[str, list[str]]]:
         ]
     if result.provenance is not None and result.provenance.state != "not checked":
         sections.append(("Content Credentials", [printable(result.provenance.summary)]))
-    if result.model.id == DEFAULT_ID:
-        sections.append(("Terms", [_sentence(DEFAULT_TERMS)]))
+    if result.model.terms:
+        sections.append(("Terms", [_sentence(result.model.terms)]))
     sections.append(("Warnings", [_sentence(warning) for warning in result.warnings]))
     return [(heading, sentences) for heading, sentences in sections if sentences]
 

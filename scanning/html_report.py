@@ -16,7 +16,7 @@ from ..common.text import printable
 from .evidence import Evidence
 from .naming import short_names
 from .not_judged import range_text, reason_text
-from .results import DEFAULT_ID, DEFAULT_TERMS, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
@@ -144,8 +144,6 @@ def render_report(
         counts=Counter(_tone(page.result) for page in pages),
         rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
         verdict_text=verdict_text,
-        default_id=DEFAULT_ID,
-        default_terms=DEFAULT_TERMS,
         style=Markup(style),
         script=Markup(script) if with_script else None,
         style_hash=_csp_hash(style),

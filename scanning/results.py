@@ -39,6 +39,11 @@ class ModelIdentity:
     revision: str | None = None
     weights_sha256: str | None = None
 
+    @property
+    def terms(self) -> str | None:
+        """Terms of the weights in one line, if this package ships them."""
+        return DEFAULT_TERMS if self.id == DEFAULT_ID else None
+
 
 @dataclass(frozen=True, kw_only=True)
 class FaceResult:

@@ -7,17 +7,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+from ..common.errors import UsageError
 from ..scanning.detector import Detector
 from ..scanning.evidence import Examination
 from ..scanning.results import ModelIdentity, VideoResult
 from ..video_errors import UnsupportedVideoError, VideoLimits, is_url, printable_name
+from .plan import MAX_DURATION_S, MAX_UPLOAD_BYTES
 
 
-# Limits on what a visitor may send.
-MAX_UPLOAD_BYTES = 200_000_000
-MAX_DURATION_S = 1800.0
-# Number of requests that may wait while another one is scored.
-MAX_WAITING = 16
 NAMELESS = "upload"
 
 
@@ -58,14 +55,17 @@ def limits_for_uploads(
         max_duration_s: Maximum length of a video in seconds.
 
     Raises:
-        ValueError: If a limit is not a positive number.
+        UsageError: If a limit, also one of the environment, is not a positive number.
     """
-    limits = limits or VideoLimits.from_environment()
-    return replace(
-        limits,
-        max_download_bytes=min(max_bytes, limits.max_download_bytes),
-        max_duration_s=min(max_duration_s, limits.max_duration_s or max_duration_s),
-    )
+    try:
+        limits = limits or VideoLimits.from_environment()
+        return replace(
+            limits,
+            max_download_bytes=min(max_bytes, limits.max_download_bytes),
+            max_duration_s=min(max_duration_s, limits.max_duration_s or max_duration_s),
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from error
 
 
 def without_paths(result: VideoResult, name: str | None = None) -> VideoResult:

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from ..common.errors import UsageError
 from ..scanning.settings import ScanSettings
-from .judging import MAX_DURATION_S, MAX_UPLOAD_BYTES, MAX_WAITING
 
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8000
+# Limits on what a visitor may send, of the demo too.
+MAX_UPLOAD_BYTES, MAX_DURATION_S = 200_000_000, 1800.0
+# Number of requests that may wait while another one is scored.
+MAX_WAITING = 16
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,14 @@ from types import FrameType
 from ..common.errors import UsageError
 from ..common.exit_codes import OK
 from ..common.interrupts import unfinished
-from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, use_threads
+from ..scanning.command import (
+    add_face_arguments,
+    add_model_arguments,
+    add_speed_arguments,
+    settings_from,
+    use_threads,
+)
+from .plan import DEFAULT_HOST, DEFAULT_PORT, MAX_DURATION_S, MAX_UPLOAD_BYTES, MAX_WAITING, ServicePlan
 
 
 EXAMPLES = """\
@@ -33,19 +40,36 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_face_arguments(parser)
     parser.add_argument("--timeline", action="store_true", help="also score short windows of each video")
     add_speed_arguments(parser)
-    parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, metavar="N", help="port to listen on; 0 for any free one (default: 8000)")
+    parser.add_argument(
+        "--host", default=DEFAULT_HOST, metavar="NAME", help="address to listen on (default: this machine only)"
+    )
+    parser.add_argument(
+        "--port",
+        type=int,
+        default=DEFAULT_PORT,
+        metavar="N",
+        help="port to listen on; 0 for any free one (default: %(default)s)",
+    )
     parser.add_argument(
         "--max-waiting",
         type=int,
+        default=MAX_WAITING,
         metavar="N",
-        help="requests that may wait while one is scored; further ones are refused (default: 16)",
+        help="requests that may wait while one is scored; further ones are refused (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-bytes", type=int, metavar="N", help="maximum size of a request or download (default: 200000000)"
+        "--max-bytes",
+        type=int,
+        default=MAX_UPLOAD_BYTES,
+        metavar="N",
+        help="maximum size of a request or download (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-duration", type=float, metavar="S", help="maximum length of a video in seconds (default: 1800)"
+        "--max-duration",
+        type=float,
+        default=MAX_DURATION_S,
+        metavar="S",
+        help="maximum length of a video in seconds (default: %(default)g)",
     )
     parser.add_argument(
         "--allow-addresses",
@@ -64,30 +88,16 @@ def run(arguments: argparse.Namespace) -> int:
             from .service import serve
         except ModuleNotFoundError as error:
             raise UsageError(EXTRA_HINT) from error
-        from ..scanning.settings import ScanSettings
-        from .plan import ServicePlan
-
-        settings = ScanSettings(
-            faces=arguments.faces,
-            face_aggregation=arguments.face_aggregation,
-            timeline=arguments.timeline,
-            dtype=arguments.dtype,
-            engine=arguments.engine,
-            limits=limits,
-        )
-        given = {
-            "host": arguments.host,
-            "port": arguments.port,
-            "max_waiting": arguments.max_waiting,
-            "max_bytes": arguments.max_bytes,
-            "max_duration_s": arguments.max_duration,
-        }
         plan = ServicePlan(
             models=arguments.model,
             device=arguments.device,
-            settings=settings,
+            settings=settings_from(arguments, limits, timeline=arguments.timeline),
+            host=arguments.host,
+            port=arguments.port,
+            max_waiting=arguments.max_waiting,
+            max_bytes=arguments.max_bytes,
+            max_duration_s=arguments.max_duration,
             allow_addresses=arguments.allow_addresses,
-            **{name: value for name, value in given.items() if value is not None},
         )
         serve(plan, on_start=_say_address)
     return OK

@@ -19,7 +19,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
-from ..common.errors import UsageError, WorkError
+from ..common.errors import WorkError
 from ..scanning.detector import Detector
 from ..scanning.results import SCHEMA_VERSION
 from ..version import __version__
@@ -69,10 +69,7 @@ def load_detector(plan: ServicePlan) -> Detector:
     Raises:
         UsageError: If a model cannot be loaded, or a limit in the environment is invalid.
     """
-    try:
-        limits = limits_for_uploads(plan.settings.limits, max_bytes=plan.max_bytes, max_duration_s=plan.max_duration_s)
-    except ValueError as error:
-        raise UsageError(str(error)) from error
+    limits = limits_for_uploads(plan.settings.limits, max_bytes=plan.max_bytes, max_duration_s=plan.max_duration_s)
     models = [str(model) for model in plan.models]
     return Detector(models, device=plan.device, settings=replace(plan.settings, limits=limits))
 

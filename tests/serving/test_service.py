@@ -22,6 +22,7 @@ import pytest
 
 from browser import open_tab
 from deepfake_video import ServicePlan, VideoLimits
+from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError, WorkError
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.serving.judging import display_name, judge, limits_for_uploads
@@ -266,6 +267,14 @@ def test_uploads_have_a_limit_on_their_length_that_the_environment_may_tighten()
     assert limits_for_uploads(None).max_duration_s == 1800
     assert limits_for_uploads(VideoLimits(max_duration_s=60)).max_duration_s == 60
     assert limits_for_uploads(VideoLimits(max_download_bytes=5)).max_download_bytes == 5
+
+
+@pytest.mark.parametrize("command", ["demo", "serve"])
+def test_an_invalid_limit_in_the_environment_is_one_sentence(command, monkeypatch, capsys):
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_READ_S", "soon")
+    assert main([command]) == 2
+    (said,) = capsys.readouterr().err.splitlines()
+    assert "DEEPFAKE_VIDEO_MAX_READ_S" in said
 
 
 @pytest.mark.parametrize(
