@@ -46,7 +46,15 @@ from .video_formats import describe_other_streams, explain_no_frames, frame_rate
 from .video_opening import hash_open_file, open_video_file
 from .video_pictures import PictureConverter
 from .video_ranges import index_packets
-from .video_sources import NOMINAL_FPS, FrameArray, FrameCache, FrameSource, select_frames, select_timestamps
+from .video_sources import (
+    NOMINAL_FPS,
+    FrameArray,
+    FrameCache,
+    FrameSource,
+    distinct_indices,
+    select_frames,
+    select_timestamps,
+)
 from .video_stores import Fetched
 from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
 from .video_unread import UnreadRange, describe_times, find_unread
@@ -190,9 +198,7 @@ class VideoReader:
             VideoTooLargeError: If a frame has more pixels than allowed.
             VideoTimeoutError: If reading takes longer than allowed; the time of the caller is not counted.
         """
-        wanted = sorted({int(index) for index in indices})
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-            raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
+        wanted = distinct_indices(self, indices)
         self._end_iteration()
         self._keeps_frames = keep
         self._watch.num_frames += sum(index not in self._cache for index in wanted)

@@ -19,6 +19,7 @@ __all__ = [
     "FrameCache",
     "FrameSource",
     "MediaReader",
+    "distinct_indices",
     "read_ahead",
     "select_frames",
     "select_timestamps",
@@ -74,6 +75,22 @@ class FrameSource(Protocol):
             VideoError: If no frame can be decoded.
         """
         ...
+
+
+def distinct_indices(source: FrameSource, indices: Iterable[int]) -> list[int]:
+    """Return the distinct indices in ascending order.
+
+    Args:
+        source: The source of the frames.
+        indices: Indices of its frames.
+
+    Raises:
+        IndexError: If an index is outside 0 to num_frames - 1.
+    """
+    wanted = sorted({int(index) for index in indices})
+    if wanted and not 0 <= wanted[0] <= wanted[-1] < source.num_frames:
+        raise IndexError(f"{source.name} has {source.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
+    return wanted
 
 
 def read_ahead(items: Iterator[_Item]) -> Iterator[_Item]:
@@ -187,9 +204,7 @@ class FrameArray:
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """See [`FrameSource.frames`]; `keep` has no effect, because all frames are in memory."""
-        wanted = sorted({int(index) for index in indices})
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-            raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
+        wanted = distinct_indices(self, indices)
         return ((index, self._frames[index]) for index in wanted)
 
 

@@ -25,7 +25,7 @@ from ..video_errors import (
     VideoUnreadableError,
     printable_name,
 )
-from ..video_sources import FrameCache
+from ..video_sources import FrameCache, distinct_indices
 from ..video_stores import Fetched
 from ..video_timestamps import ContainerClock, read_times
 from ..video_unread import UnreadRange
@@ -121,9 +121,7 @@ class PhotoReader:
 
     def frames(self, indices: Iterable[int], *, keep: bool = True) -> Iterator[tuple[int, np.ndarray]]:
         """See `FrameSource.frames`; an animation is decoded from its beginning."""
-        wanted = sorted({int(index) for index in indices})
-        if wanted and not 0 <= wanted[0] <= wanted[-1] < self.num_frames:
-            raise IndexError(f"{self.name} has {self.num_frames} frames, asked for {wanted[0]} to {wanted[-1]}")
+        wanted = distinct_indices(self, indices)
         self._watch.num_frames += sum(index not in self._cache for index in wanted)
         return self._find(wanted, keep)
 
