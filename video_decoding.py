@@ -146,7 +146,7 @@ class VideoReader:
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
         self._check_duration()
         self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
-        self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
+        self.gaps = times.gap_starts_s
 
     def _check_duration(self) -> None:
         allowed_s = self._limits.max_duration_s

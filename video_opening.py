@@ -26,7 +26,9 @@ __all__ = ["hash_open_file", "is_animated_png", "open_source_file", "open_video_
 
 HEAD_BYTES = 1024
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
-_STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
+# BMP, TIFF, icons and Photoshop: still pictures that nothing here reads.
+OTHER_PICTURES = (b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
+_STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", *OTHER_PICTURES)
 _MAX_PNG_CHUNKS = 1000
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))

@@ -20,6 +20,7 @@ __all__ = [
     "FrameSource",
     "MediaReader",
     "distinct_indices",
+    "frame_ends_s",
     "read_ahead",
     "select_frames",
     "select_timestamps",
@@ -147,6 +148,21 @@ class MediaReader(FrameSource, Protocol):
 
     def __enter__(self) -> MediaReader: ...
     def __exit__(self, *exception: object) -> None: ...
+
+
+def frame_ends_s(reader: MediaReader, indices: np.ndarray) -> list[float]:
+    """Return when each of some frames ends, in seconds: when the next one begins, or the first gap in between.
+
+    Args:
+        reader: The open file.
+        indices: Indices of frames, ascending, of shape (N,).
+    """
+    ends_s = [*reader.timestamps_s[indices][1:].tolist(), reader.duration_s]
+    for index, gap_s in sorted(reader.gaps.items(), reverse=True):
+        before = int(np.searchsorted(indices, index, side="right")) - 1
+        if before >= 0:
+            ends_s[before] = min(ends_s[before], gap_s)
+    return ends_s
 
 
 class FrameCache(dict[int, np.ndarray]):

@@ -84,6 +84,11 @@ class FrameTimes:
     gaps: np.ndarray
     warnings: list[str]
 
+    @property
+    def gap_starts_s(self) -> dict[int, float]:
+        """Index of each frame followed by a gap, and its end in seconds if it lasted for the median interval."""
+        return {int(index): float(self.seconds[index]) + self.interval_s for index in self.gaps}
+
 
 def container_clock(container: InputContainer, stream: VideoStream, nominal_fps: float) -> ContainerClock:
     """Read the clock of an open container, for the times of `stream`."""

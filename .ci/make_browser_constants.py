@@ -5,7 +5,6 @@ A test compares the file with the package, so that a constant is changed in one 
 """
 
 import json
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +47,7 @@ def constants() -> dict[str, Any]:
         "minFaceCoverage": MIN_FACE_COVERAGE,
         "lowFaceCoverage": clip_reading.LOW_FACE_COVERAGE,
         "supportedPreprocessing": preprocessing._SUPPORTED,
-        "maxFramePixels": next(field.default for field in fields(VideoLimits) if field.name == "max_frame_pixels"),
+        "maxFramePixels": VideoLimits.max_frame_pixels,
         "video": {
             "gapS": video_timestamps.GAP_S,
             "gapIntervals": video_timestamps.GAP_INTERVALS,

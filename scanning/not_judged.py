@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..video_sources import frame_ends_s
 from .results import NotJudged, NotJudgedReason, VideoResult
 from .stretches import clock, clock_range
 
@@ -66,14 +67,9 @@ def find_not_judged(reader: "MediaReader", video: "ReadVideo", windows: Sequence
 
 def _of_frames(reader: "MediaReader", judged: set[int], looked_at: np.ndarray) -> Iterator[NotJudged]:
     """Join consecutive frames that were looked at and not judged for the same reason; a gap ends a range."""
-    starts_s = reader.timestamps_s[looked_at]
-    ends_s = [*starts_s[1:].tolist(), reader.duration_s]
-    for index, gap_s in sorted(reader.gaps.items(), reverse=True):
-        before = int(np.searchsorted(looked_at, index, side="right")) - 1
-        if before >= 0:
-            ends_s[before] = min(ends_s[before], gap_s)
+    starts_s, ends_s = reader.timestamps_s[looked_at].tolist(), frame_ends_s(reader, looked_at)
     open_range: tuple[float, float, NotJudgedReason] | None = None
-    for index, start_s, end_s in zip(looked_at.tolist(), starts_s.tolist(), ends_s, strict=True):
+    for index, start_s, end_s in zip(looked_at.tolist(), starts_s, ends_s, strict=True):
         reason: NotJudgedReason | None = None
         if index not in judged:
             reason = "undecodable" if index in reader.undecodable else "no_face"

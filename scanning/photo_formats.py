@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recognise photos by their first bytes; the name of a file never decides."""
 
-import re
 from typing import IO
 
-from ..video_opening import is_animated_png
+from ..video_opening import OTHER_PICTURES, is_animated_png
 
 
 # The usual endings of each format by the name that Pillow gives it; HEIF is read by pillow-heif.
@@ -26,7 +25,8 @@ _HEIF_BRANDS, _AVIF_BRANDS, _OPEN_BRANDS = (
     (b"avif",),
     (b"mif1", b"mif2", b"miaf"),
 )
-_OTHER_PICTURES = rb"BM|II\*\x00|MM\x00\*|\x00\x00\x01\x00|8BPS|\xff\x0a|\x00\x00\x00\x0c(JXL |jP  )"
+# JPEG XL and JPEG 2000.
+_NEWER_PICTURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ")
 
 
 def photo_format(file: IO[bytes]) -> str | None:
@@ -61,7 +61,7 @@ def is_other_picture(file: IO[bytes]) -> bool:
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     file.seek(0)
-    return re.match(_OTHER_PICTURES, head, re.DOTALL) is not None
+    return head.startswith((*OTHER_PICTURES, *_NEWER_PICTURES))
 
 
 def is_animated_gif(file: IO[bytes]) -> bool:

@@ -94,7 +94,7 @@ class PhotoReader:
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
         self.unread: list[UnreadRange] = []
         self.undecodable: set[int] = set()
-        self.gaps = {int(index): float(times.seconds[index]) + times.interval_s for index in times.gaps}
+        self.gaps = times.gap_starts_s
         self.num_frames = len(self.timestamps_s)
         self.warnings += times.warnings if not self.is_photo else self._oddities()
         ((_, first),) = self.frames([0])

@@ -124,12 +124,11 @@ class ResultStore:
         Raises:
             OutputError: If it cannot be written, for instance because the disk is full.
         """
-        stamp = None if is_address(result.path) else stamp_files([result.path], began_ns=self._began_ns)
+        stamped = _stamp_line(result, self._began_ns)
         if pictures is not None:
             content = json.dumps({"result": _digest(result), **pictures.to_dict()}).encode()
             write_atomically(self._pictures_file(result.path), content)
         line = result.to_json().encode() + b"\n"
-        stamped = json.dumps([result.path, result.sha256, stamp]) + "\n" if stamp and result.sha256 else ""
         if not self._is_local:
             write_atomically(self.folder / f"results-{self._rank}-{next(self._part_names)}.jsonl", line)
             self._stamped.append(stamped)
@@ -222,8 +221,7 @@ class ResultStore:
         content = b"".join(result.to_json().encode() + b"\n" for result in results)
         write_atomically(self.folder / RESULTS_NAME, content)
         # Their lines are in the main file now. If killed here, they are in both, and the next start merges them.
-        with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
-            list(pool.map(lambda file: file.unlink(), self._result_files()[1:]))
+        _remove(self._result_files()[1:])
 
     def _read_stamps(self) -> dict[str, tuple[str, str]]:
         """Hash and stamp of each file by its path."""
@@ -239,8 +237,7 @@ class ResultStore:
         first = self.folder / "files-0.jsonl"
         lines = (json.dumps([path, *known]) + "\n" for path, known in stamps.items())
         write_atomically(first, "".join(lines).encode())
-        for file in set(self.folder.glob("files-*.jsonl")) - {first}:
-            file.unlink()
+        _remove(set(self.folder.glob("files-*.jsonl")) - {first})
 
     def _close_stream(self) -> None:
         if self._stream is not None:
@@ -268,9 +265,19 @@ def write_part(folder: str | Path, result: VideoResult, *, began_ns: int) -> Non
     target = as_target(folder)
     name = f"{_short_hash(result.path)}.jsonl"
     write_atomically(target / f"results-{name}", result.to_json().encode() + b"\n")
+    if stamped := _stamp_line(result, began_ns):
+        write_atomically(target / f"files-{name}", stamped.encode())
+
+
+def _stamp_line(result: VideoResult, began_ns: int) -> str:
+    """The line of a file in `files-*.jsonl`; empty if the file cannot be recognised without reading it."""
     stamp = None if is_address(result.path) else stamp_files([result.path], began_ns=began_ns)
-    if stamp is not None and result.sha256 is not None:
-        write_atomically(target / f"files-{name}", json.dumps([result.path, result.sha256, stamp]).encode() + b"\n")
+    return json.dumps([result.path, result.sha256, stamp]) + "\n" if stamp and result.sha256 else ""
+
+
+def _remove(files: Iterable[Path]) -> None:
+    with ThreadPoolExecutor(_REQUESTS_AT_ONCE) as pool:
+        list(pool.map(lambda file: file.unlink(), files))
 
 
 def _short_hash(path: str) -> str:

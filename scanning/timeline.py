@@ -12,7 +12,7 @@ from ..clip_sampling import ClipSampler
 from ..common.logistic import sigmoid
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
-from ..video_sources import MediaReader
+from ..video_sources import MediaReader, frame_ends_s
 from .clip_reading import find_faces
 from .framewise import fake_margin
 from .results import TimelineEntry
@@ -153,13 +153,8 @@ class _Spans:
 
     def __init__(self, reader: MediaReader, indices: np.ndarray) -> None:
         self._starts = reader.timestamps_s[indices]
-        # A frame lasts until the next one, or until the gap that lies between.
-        ends = [*self._starts[1:].tolist(), reader.duration_s]
+        self._ends = frame_ends_s(reader, indices)
         self._gaps_before = np.searchsorted(sorted(reader.gaps), indices)
-        # If there are several gaps before the next of these frames, the first one ends the frame.
-        for index, end_s in sorted(reader.gaps.items(), reverse=True):
-            ends[int(np.searchsorted(indices, index, side="right")) - 1] = end_s
-        self._ends = ends
 
     def windows(self, positions: np.ndarray, longest_s: float = float("inf")) -> list[np.ndarray]:
         """Overlapping windows over these positions, none of which extends across a gap or a step above `longest_s`."""
