@@ -22,7 +22,7 @@ HEADLINES = (
     ("forward", "efficientnet-b0-bilstm, onnx ÷", "EfficientNet-B0 + Bi-LSTM; eager torch"),
     ("int8", "int8", "frame encoder in int8; in float32"),
     ("faces", "CenterFace", "searching a whole frame; MTCNN"),
-    ("faces", "a face followed", "following a face; MTCNN on each frame"),
+    ("faces", "tracking a face", "tracking a face; MTCNN on each frame"),
     ("whole", "efficientnet-b0-bilstm ÷", "file to score, Bi-LSTM; OpenCV script"),
     ("whole", "efficientnet-b0-frames ÷", "file to score with faces; OpenCV and MTCNN script"),
 )
