@@ -11,8 +11,10 @@ import importlib.metadata
 import re
 import sys
 
+from deepfake_video.common.exit_codes import LEFT_OUT
 
-TORCH = {"accelerate", "facenet-pytorch", "timm", "torch", "torchmetrics", "torchvision", "transformers"}
+
+TORCH = {name.replace("_", "-") for name in LEFT_OUT}
 
 
 def requirements(lines: list[str], extras: list[str]) -> list[str]:

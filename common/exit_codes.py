@@ -22,8 +22,8 @@ from .text import printable
 
 OK, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# Left out of the container image, which scores videos with onnxruntime.
-_LEFT_OUT = ("accelerate", "facenet_pytorch", "timm", "torch", "torchmetrics", "torchvision", "transformers")
+# Packages that the container image does without, because it scores videos with onnxruntime.
+LEFT_OUT = ("accelerate", "facenet_pytorch", "timm", "torch", "torchmetrics", "torchvision", "transformers")
 
 # Ends the help text of every command.
 EXIT_CODES_HELP = "exit codes: 0 success; 1 failure, complete or partial; 2 invalid request; 130 interrupted"
@@ -63,7 +63,7 @@ def run_command(command: Callable[[], int]) -> int:
     except WorkError as error:
         return report(error, FAILED)
     except ModuleNotFoundError as error:
-        if error.name not in _LEFT_OUT:
+        if error.name not in LEFT_OUT:
             raise
         return report(f"this needs {error.name}, which is not installed: pip install deepfake-video", USAGE)
     except OSError as error:

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The page that scores inside the browser, as far as Python serves it; `browser/tests` tests the page itself."""
 
-import importlib.util
 import json
 import subprocess
 import sys
@@ -10,10 +9,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 
+from ci_scripts import load_script
 from deepfake_video.common.errors import UsageError
 from deepfake_video.common.local_page import PAGE_FOLDER, make_page_server
 
@@ -35,15 +34,8 @@ def address(tmp_path_factory) -> Iterator[str]:
         server.shutdown()
 
 
-def load(script: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(script, ROOT / ".ci" / f"{script}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 def test_the_constants_of_the_page_are_those_of_the_package():
-    script = load("make_browser_constants")
+    script = load_script("make_browser_constants")
     written = script.FILE.read_text(encoding="utf-8")
     assert written == script.constants_text(), "run .ci/make_browser_constants.py"
 

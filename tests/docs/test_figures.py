@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The figures of the packaged checkpoint in README.md and docs/ are those of its files."""
 
-import importlib.util
 from pathlib import Path
 
 import pytest
 
+from ci_scripts import load_script
 from deepfake_video.scanning.verdict_bands import Rate, VerdictBands
 
 
@@ -14,10 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def figures():
-    spec = importlib.util.spec_from_file_location("docs_figures", ROOT / ".ci" / "docs_figures.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("docs_figures")
 
 
 def test_every_page_has_the_figures_of_the_packaged_checkpoint(figures):

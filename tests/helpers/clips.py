@@ -187,6 +187,17 @@ def write_size_change(path: Path, *, first: tuple[int, int] = (96, 64), then: tu
     return path
 
 
+def remux(path: Path, source: Path) -> Path:
+    """Copy the packets of the picture into another container."""
+    with av.open(str(source)) as read, av.open(str(path), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet in read.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                written.mux(packet)
+    return path
+
+
 def write_truncated(path: Path, source: Path, *, keep: float = 0.6) -> Path:
     """The first part of a file's bytes."""
     content = source.read_bytes()

@@ -12,7 +12,7 @@ import jsonschema
 import numpy as np
 import pytest
 
-from clips import write_clip, write_packet_times
+from clips import remux, write_clip, write_packet_times, write_truncated
 from deepfake_video import VideoReader
 from deepfake_video.scanning import results
 from deepfake_video.scanning.display import print_table
@@ -88,15 +88,8 @@ def test_a_video_without_a_score_lists_no_ranges(tmp_path):
 
 def test_an_incomplete_file_is_not_judged_beyond_its_readable_part(tmp_path):
     whole = write_people(tmp_path / "whole.mp4", seconds=6)
-    with av.open(str(whole)) as source, av.open(str(tmp_path / "whole.mkv"), "w") as target:
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.dts is not None:
-                packet.stream = stream
-                target.mux(packet)
-    content = (tmp_path / "whole.mkv").read_bytes()
-    (tmp_path / "cut.mkv").write_bytes(content[: len(content) // 2])
-    result = redness_detector().score(tmp_path / "cut.mkv")
+    cut = write_truncated(tmp_path / "cut.mkv", remux(tmp_path / "whole.mkv", whole), keep=0.5)
+    result = redness_detector().score(cut)
     ((start_s, end_s, reason),) = ranges_of(result)
     assert (start_s, reason) == (result.duration_s, "cut_off")
     # The header of the whole file says how long it is.

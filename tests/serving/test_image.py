@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The container image, as far as it can be checked without a container runtime."""
 
-import importlib.util
 import re
 import sys
 from pathlib import Path
 
 import pytest
+
+from ci_scripts import load_script
 
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -14,10 +15,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(scope="module")
 def torch_free():
-    spec = importlib.util.spec_from_file_location("torch_free", ROOT / ".ci" / "torch_free.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script("torch_free")
 
 
 def test_requirements_are_those_of_the_package_without_torch(torch_free):
