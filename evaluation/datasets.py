@@ -67,7 +67,7 @@ def open_benchmark(root: str | Path, layout: str | None = None, *, photos: bool 
         return LAYOUTS[layout].read(root)
     if layout not in PHOTO_LAYOUTS:
         raise EvaluationError(
-            f"{root}: the pictures of the layout {layout} are cropped faces; photos are read from a folder with real/ and "
-            "fake/ or from a CSV file."
+            f"{root}: the pictures of the layout {layout} are cropped faces; photos are read from a folder with real/ "
+            "and fake/ or from a CSV file."
         )
     return PHOTO_LAYOUTS[layout](root, photos=True)

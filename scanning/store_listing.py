@@ -20,7 +20,7 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
     Expand an address to those of the videos that it stands for.
 
     As with paths, an address that exists is taken literally, that of a folder stands for all videos below it, and any
-    other may be a pattern. The address of a file with one of the extensions is returned without a request to the store.
+    other may be a pattern. The address of a file with one of the extensions is returned without asking the store.
 
     Args:
         address: Address of a file or folder, or a pattern such as `s3://bucket/2026-*/*.mp4`.
@@ -67,9 +67,7 @@ def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[l
     return videos, others
 
 
-def _search(
-    file_system: Any, address: str, folder: str, extensions: frozenset[str]
-) -> tuple[list[str], list[str]]:
+def _search(file_system: Any, address: str, folder: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
     """The videos below a folder, and the other files."""
     videos, others = [], []
     for name in sorted(_listed(address, file_system.find, folder)):

@@ -3,7 +3,8 @@
 A small Hugging Face Hub on the loopback interface, in memory.
 
 It speaks what `huggingface_hub` asks of the Hub in a push, in a download and as a file system: create, branch,
-preupload, LFS batch and upload, commit, info, tree, resolve with ranges. Xet is not spoken: set `HF_HUB_DISABLE_XET=1`.
+preupload, LFS batch and upload, commit, info, tree, resolve with ranges. Xet is not spoken: set
+`HF_HUB_DISABLE_XET=1`.
 """
 
 from __future__ import annotations
@@ -228,6 +229,8 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 _NAME = r"([\w.-]+/[\w.-]+)"
+
+
 def _file(path: str, data: bytes) -> dict[str, Any]:
     return {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "size": len(data), "path": path}
 

@@ -107,7 +107,11 @@ def test_a_video_on_the_hub_is_found_and_read_in_parts(long_clip, tmp_path):
         }
         addresses = [f"hf://datasets/me/videos/{name}" for name in ("day/*.mp4", "day/")]
         done = subprocess.run(
-            [sys.executable, "-c", HUB_READING, *addresses], env=environment, capture_output=True, text=True, timeout=120
+            [sys.executable, "-c", HUB_READING, *addresses],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
         )
     assert done.returncode == 0, done.stderr
     said, failure = done.stdout.splitlines()
