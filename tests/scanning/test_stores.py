@@ -238,7 +238,7 @@ def test_a_missing_package_is_named_with_the_extra(monkeypatch, scheme, package,
 
 @pytest.mark.parametrize("address", ["ftp://host/clip.mp4", "zip://clip.mp4::s3://bucket/a.zip", "sftp://host/x.mp4"])
 def test_other_schemes_of_fsspec_are_not_opened(address):
-    with pytest.raises(VideoNotFoundError):
+    with pytest.raises(VideoNotFoundError, match="addresses must begin with http://"):
         VideoReader(address)
 
 
