@@ -130,24 +130,9 @@ def render_report(
         _page(f"video-{number}", name, result, pictures, texts)
         for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "clock": clock,
-        "face": lambda track_id: _face_name(track_id, texts),
-        "printable": printable,
-        "range": range_text,
-        "reason": reason_text,
-        "span": lambda part: clock_range(part.start_s, part.end_s),
-    }
     style, script = (_read_asset(name) for name in ("report.css", "report.js"))
     style += _running_titles(pages, texts)
-    page = environment.get_template("report.html.jinja").render(
+    return _environment(texts).get_template("report.html.jinja").render(
         pages=pages,
         ranked=sorted(pages, key=lambda page: -_rank(page.result)),
         counts=Counter(_tone(page.result) for page in pages),
@@ -162,7 +147,6 @@ def render_report(
         width=CHART_WIDTH,
         height=CHART_HEIGHT,
     )
-    return page
 
 
 def write_report(
@@ -185,6 +169,25 @@ def write_report(
         OutputError: If it cannot be written.
     """
     write_atomically(path, render_report(results, evidence, texts=texts).encode("utf-8"))
+
+
+def _environment(texts: Texts) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "clock": clock,
+        "face": lambda track_id: _face_name(track_id, texts),
+        "printable": printable,
+        "range": range_text,
+        "reason": reason_text,
+        "span": lambda part: clock_range(part.start_s, part.end_s),
+    }
+    return environment
 
 
 def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None, texts: Texts) -> VideoPage:

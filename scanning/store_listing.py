@@ -69,7 +69,8 @@ def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[l
 
 def _search(file_system: Any, address: str, folder: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
     """The videos below a folder, and the other files."""
-    videos, others = [], []
+    videos: list[str] = []
+    others: list[str] = []
     for name in sorted(_listed(address, file_system.find, folder)):
         if not name.endswith("/"):
             inside = name.removeprefix(folder).lstrip("/")
