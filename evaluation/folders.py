@@ -101,8 +101,8 @@ def _faces_note(samples: list[Sample]) -> list[str]:
     count = sum(sample.images == (sample.path,) for sample in samples)
     if not count:
         return []
-    taken = "1 picture was" if count == 1 else f"{count} pictures were"
-    return [f"{taken} scored as cropped faces; --photos searches for the faces in photos"]
+    taken = "1 picture is taken as a cropped face" if count == 1 else f"{count} pictures are taken as cropped faces"
+    return [f"{taken}; --photos searches for the faces in photos"]
 
 
 def is_csv(root: Path) -> bool:

@@ -132,20 +132,24 @@ def render_report(
     ]
     style, script = (_read_asset(name) for name in ("report.css", "report.js"))
     style += _running_titles(pages, texts)
-    return _environment(texts).get_template("report.html.jinja").render(
-        pages=pages,
-        ranked=sorted(pages, key=lambda page: -_rank(page.result)),
-        counts=Counter(_tone(page.result) for page in pages),
-        rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
-        verdict_text=verdict_text,
-        style=Markup(style),
-        script=Markup(script) if with_script else None,
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-        t=texts,
-        clock_range=clock_range,
-        width=CHART_WIDTH,
-        height=CHART_HEIGHT,
+    return (
+        _environment(texts)
+        .get_template("report.html.jinja")
+        .render(
+            pages=pages,
+            ranked=sorted(pages, key=lambda page: -_rank(page.result)),
+            counts=Counter(_tone(page.result) for page in pages),
+            rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
+            verdict_text=verdict_text,
+            style=Markup(style),
+            script=Markup(script) if with_script else None,
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+            t=texts,
+            clock_range=clock_range,
+            width=CHART_WIDTH,
+            height=CHART_HEIGHT,
+        )
     )
 
 

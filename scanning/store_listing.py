@@ -55,11 +55,15 @@ def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[l
         return [address], []
     matches: dict[str, Any] = _listed(address, file_system.glob, key, detail=True)
     videos, others = [], []
+    searched = None
     for name in sorted(matches):
         if matches[name]["type"] == "directory":
-            inside, beside = _search(file_system, address, name, extensions)
-            videos += inside
-            others += beside
+            # The folders of a folder were searched with it.
+            if searched is None or not name.startswith(f"{searched}/"):
+                searched = name
+                inside, beside = _search(file_system, address, name, extensions)
+                videos += inside
+                others += beside
         else:
             (others if is_clutter(name) else videos).append(_address(address, name))
     if not matches:

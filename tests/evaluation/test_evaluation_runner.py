@@ -147,7 +147,7 @@ def test_a_photo_has_the_score_that_predict_gives_it(tmp_path):
 def test_cropped_faces_and_photos_are_never_mixed_in_one_run(tmp_path, capsys):
     model = save_tiny_model(tmp_path / "model", recurrence="per-frame")
     assert main([*command(photos(tmp_path), model, tmp_path / "run"), "--json"]) == 0
-    assert "2 pictures were scored as cropped faces; --photos" in capsys.readouterr().out
+    assert "2 pictures are taken as cropped faces; --photos" in capsys.readouterr().out
     assert main(command(tmp_path / "photos.csv", model, tmp_path / "run", "--photos")) == 2
     assert "layout" in capsys.readouterr().err
 
