@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Every sentence that the page and its results show, in English; a translation is an object of the same shape. */
 
+import type { VerdictLimits } from "./analysis/result";
 import { general, percent } from "./numeric";
 
 interface RateLike {
@@ -20,6 +21,10 @@ const shown = (probability: number): string => `the fake probability ${general(p
 const ofFaces = (count: number): string => (count > 1 ? ` for ${count} faces` : "");
 const command = "the command line tool `deepfake-video predict`";
 
+const namedLimits = (limits: VerdictLimits | null): string[] => [
+  ...(limits?.low == null ? [] : [`likely real below ${limits.low.toFixed(2)}`]),
+  ...(limits?.high == null ? [] : [`likely fake above ${limits.high.toFixed(2)}`]),
+];
 export const texts = {
   errors: {
     empty: "the file is empty; download or copy it again",
@@ -130,6 +135,13 @@ export const texts = {
     meaningless: "The model has random weights, so its score is meaningless.",
     labelled: (label: string): string => `Labelled ${label}: fake probability `,
     threshold: ", threshold ",
+    onScale: (value: number, threshold: number): string =>
+      `${value.toFixed(2)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`,
+    verdictLimits: namedLimits,
+    marks: (limits: VerdictLimits | null): string => {
+      const named = namedLimits(limits).join(", ");
+      return `${named && `Tall marks: ${named}. `}Dotted line: threshold.`;
+    },
     foundEvidence: "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
     foundInPart:
       "The score of the whole video is below the threshold, but a part of it is above: examine that part. The score " +

@@ -86,6 +86,8 @@ test.each(clips)("$name: the crops and the result are those of the Python packag
   for (const key of ["status", "label", "verdict", "verdict_rates", "warnings", "model", "frame_rules"] as const) {
     expect(complete[key]).toEqual(expected[key]);
   }
+  expect(complete.verdict_limits?.low).toBeCloseTo(expected.verdict_limits?.low ?? 0, 6);
+  expect(complete.verdict_limits?.high).toBeCloseTo(expected.verdict_limits?.high ?? 0, 6);
   expect(complete.settings).toEqual(expected.settings);
   const placeOf = ({ index, weight, track_id }: FrameScore): unknown[] => [index, weight, track_id];
   expect(complete.frames.map(placeOf)).toEqual(expected.frames.map(placeOf));

@@ -2,7 +2,7 @@
 /** The report of one video, with the parts and classes of `scanning/report.html.jinja`. */
 
 import type { Evidence } from "../analysis/evidence";
-import type { VideoResult } from "../analysis/result";
+import type { VerdictLimits, VideoResult } from "../analysis/result";
 import { constants } from "../constants";
 import { texts } from "../texts";
 import { drawCharts } from "./chart";
@@ -47,7 +47,8 @@ function verdictBand(result: VideoResult): HTMLElement {
         page.threshold,
         html("span", { class: "number" }, probability(result.threshold)),
       ),
-      meter(result.fake_probability, result.threshold, tone),
+      meter(result.fake_probability, result.threshold, result.verdict_limits, tone),
+      html("p", { class: "soft" }, page.marks(result.verdict_limits)),
       html("p", {}, result.label === "fake" ? page.foundEvidence : exceeds ? page.foundInPart : page.foundNothing),
     );
   }
@@ -62,21 +63,29 @@ function probability(value: number): HTMLElement {
   return html("data", { value }, value.toFixed(2));
 }
 
-function meter(value: number, threshold: number, tone: string): SVGElement {
-  const x = Math.round(threshold * 1000);
+/** The tall marks separate the verdicts. */
+function meter(value: number, threshold: number, limits: VerdictLimits | null, tone: string): SVGElement {
   return svg(
     "svg",
     {
       class: "meter",
-      viewBox: "0 0 1000 10",
+      viewBox: "0 0 1000 16",
       preserveAspectRatio: "none",
       role: "img",
-      "aria-label": `${value.toFixed(2)} / 1`,
+      "aria-label": [page.onScale(value, threshold), ...page.verdictLimits(limits)].join("; "),
     },
-    svg("rect", { class: "ground", width: 1000, height: 10 }),
-    svg("rect", { class: `fill ${tone}`, width: Math.round(value * 1000), height: 10 }),
-    svg("line", { class: "threshold", x1: x, x2: x, y1: 0, y2: 10, "vector-effect": "non-scaling-stroke" }),
+    svg("rect", { class: "ground", width: 1000, y: 3, height: 10 }),
+    svg("rect", { class: `fill ${tone}`, width: Math.round(value * 1000), y: 3, height: 10 }),
+    ...mark("threshold", threshold, 3),
+    ...[limits?.low, limits?.high].flatMap((limit) => (limit == null ? [] : mark("limit", limit, 0))),
   );
+}
+
+/** A vertical line; the lighter one below it makes it visible on every ground. */
+function mark(name: string, place: number, top: number): SVGElement[] {
+  const x = Math.round(place * 1000);
+  const line = { x1: x, x2: x, y1: top, y2: 16 - top, "vector-effect": "non-scaling-stroke" };
+  return ["halo", name].map((kind) => svg("line", { class: kind, ...line }));
 }
 
 function when(result: VideoResult): HTMLElement {
