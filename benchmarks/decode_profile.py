@@ -15,7 +15,7 @@ from unittest import mock
 
 import numpy as np
 
-from deepfake_video import video_pictures
+from deepfake_video.video_color import to_rgb
 from deepfake_video.video_decoding import VideoLimits, VideoReader
 from deepfake_video.video_pictures import PictureConverter
 
@@ -60,10 +60,11 @@ def _profile(path: Path, indices: np.ndarray) -> str:
 
 def _measure_parts(path: Path, indices: np.ndarray) -> dict[str, float]:
     spent: dict[str, float] = defaultdict(float)
-    convert, to_rgb = PictureConverter.convert, video_pictures.to_rgb
+    convert = PictureConverter.convert
+    timed_to_rgb = _timed(to_rgb, spent, "convert to RGB")
     with (
         mock.patch.object(PictureConverter, "convert", _timed(convert, spent, "convert")),
-        mock.patch.object(video_pictures, "to_rgb", _timed(to_rgb, spent, "convert to RGB")),
+        mock.patch("deepfake_video.video_pictures.to_rgb", timed_to_rgb),
     ):
         with _clock(spent, "open and index"):
             reader = VideoReader(path, limits=VideoLimits(decode_threads=1))

@@ -17,7 +17,7 @@ import torch
 
 from deepfake_video import face_centerface
 from deepfake_video.face_centerface import CenterFaceDetector
-from deepfake_video.face_detection import FaceDetection
+from deepfake_video.face_detection import FaceDetection, FaceDetector
 from deepfake_video.face_mtcnn import MTCNNDetector
 from deepfake_video.face_tracking import MIN_IOU, box_iou
 from deepfake_video.video_decoding import VideoReader
@@ -61,7 +61,7 @@ def main(paths: list[str]) -> None:
 
 def _compare(paths: list[str], parts: _Parts) -> None:
     torch.set_num_threads(1)
-    detectors = {"mtcnn": MTCNNDetector(), "centerface": CenterFaceDetector()}
+    detectors: dict[str, FaceDetector] = {"mtcnn": MTCNNDetector(), "centerface": CenterFaceDetector()}
     seconds, found = dict.fromkeys(detectors, 0.0), dict.fromkeys(detectors, 0)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for detector in detectors.values():
