@@ -110,7 +110,6 @@ export const texts = {
     cancelled: "cancelled",
     cancel: "Cancel",
     cancelOf: (name: string): string => `Cancel ${name}`,
-    again: "Score again",
     stages: {
       reading: "reading",
       scoring: "looking for faces",
@@ -120,7 +119,6 @@ export const texts = {
     soFar: (verdict: string): string => `${verdict}; the timeline follows`,
     saveJson: "Save results as JSON",
     savePage: "Save this page's report",
-    queue: "Videos",
     results: "Results",
     video: "video",
     verdict: "verdict",

@@ -3,13 +3,12 @@
 
 import { constants } from "../constants";
 import { CenterFace } from "../faces/centerface";
-import { cropUpright } from "../faces/cropping";
 import { findFaceTracks } from "../faces/search";
 import type { FaceTrack } from "../faces/tracking";
 import { medianArea } from "../faces/tracking";
 import type { Checkpoint } from "../model/checkpoint";
 import type { Networks } from "../model/networks";
-import { resizeFrame, selectFrames } from "../model/preprocessing";
+import { pictureFor, selectFrames } from "../model/preprocessing";
 import { mean, range, sigmoid, unique } from "../numeric";
 import { texts } from "../texts";
 import type { VerdictRule } from "../verdict/rule";
@@ -150,7 +149,7 @@ export class Detector {
       fake_probability: null,
       threshold: constants.decisionThreshold,
       message: null,
-      warnings: this.warnings,
+      warnings: [],
       duration_s: null,
       frames_analyzed: 0,
       face_coverage: null,
@@ -196,11 +195,7 @@ export class Detector {
       for (const { pictures, frameIndices, track } of clips) {
         const position = track === null ? 0 : track.frameIndices.indexOf(index);
         if (position < 0) continue;
-        const crop =
-          track === null
-            ? frame
-            : cropUpright(frame, track.boxes[position], track.quarterTurns, preprocessing, track.size);
-        pictures.push(resizeFrame(crop, preprocessing));
+        pictures.push(pictureFor(frame, track, track?.boxes[position], preprocessing));
         frameIndices.push(index);
       }
     }

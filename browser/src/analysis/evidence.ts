@@ -2,9 +2,8 @@
 /** The pictures of a result: thumbnails of the faces, and the frames behind the highest windows; see `illustrating.py`. */
 
 import { constants } from "../constants";
-import { cropUpright } from "../faces/cropping";
 import type { Networks } from "../model/networks";
-import { resizeFrame } from "../model/preprocessing";
+import { pictureFor } from "../model/preprocessing";
 import { spread, unique } from "../numeric";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
@@ -70,8 +69,7 @@ async function explain(source: FrameSource, window: Window, networks: Networks):
   let most = -1;
   for await (const [index, frame] of source.frames(window.frameIndices)) {
     const box = track?.boxes[track.frameIndices.indexOf(index)];
-    const crop = track && box ? cropUpright(frame, box, track.quarterTurns, preprocessing, track.size) : frame;
-    const picture = resizeFrame(crop, preprocessing);
+    const picture = pictureFor(frame, track, box, preprocessing);
     const heat = await heatOf(networks, picture);
     if (heat === null) return null;
     const sum = heat.values.reduce((total, value) => total + value, 0);

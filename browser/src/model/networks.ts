@@ -24,12 +24,13 @@ export interface ClipLogits {
   frameLogits: Float32Array;
 }
 
-/** Maps of `channels` times `height` times `width` values. */
+/** Maps of `channels` times `height` times `width` values, and the features of the same picture. */
 export interface FeatureMaps {
   channels: number;
   height: number;
   width: number;
   values: Float32Array;
+  features: Float32Array;
 }
 
 export class Networks {
@@ -48,11 +49,11 @@ export class Networks {
     const options = { logSeverityLevel: 3 as const };
     const create = (graph: Uint8Array, executionProviders: readonly string[]): Promise<InferenceSession> =>
       runtime.InferenceSession.create(graph, { ...options, executionProviders });
-    const [encoder, mapsName] = withFeatureMaps(withWeights(checkpoint.encoder, tensors));
+    const [encoder, mapsName] = withFeatureMaps(checkpoint.encoder);
     return new Networks(
       runtime,
       checkpoint.description,
-      await create(encoder, providers),
+      await create(withWeights(encoder, tensors), providers),
       await create(withWeights(checkpoint.head, tensors), ["wasm"]),
       await create(checkpoint.faces, ["wasm"]),
       mapsName,
@@ -89,14 +90,15 @@ export class Networks {
     return features;
   }
 
-  /** The last feature maps of one picture; `null` if the network has none. */
+  /** The last feature maps of one picture, with its features; `null` if the network has no maps. */
   async featureMaps(frame: Picture): Promise<FeatureMaps | null> {
     if (this.mapsName === null) return null;
-    const values = pixelValues([frame], this.description.preprocessing);
-    const tensor = new this.runtime.Tensor("float32", values, [1, 3, frame.height, frame.width]);
-    const { [this.mapsName]: maps } = await this.encoder.run({ frames: tensor }, [this.mapsName]);
+    const pixels = pixelValues([frame], this.description.preprocessing);
+    const tensor = new this.runtime.Tensor("float32", pixels, [1, 3, frame.height, frame.width]);
+    const { [this.mapsName]: maps, features } = await this.encoder.run({ frames: tensor }, [this.mapsName, "features"]);
     const [, channels, height, width] = maps.dims;
-    return { channels, height, width, values: maps.data as Float32Array };
+    const values = maps.data as Float32Array;
+    return { channels, height, width, values, features: features.data as Float32Array };
   }
 
   /** The logits of clips of `frames` frames each, from their features. */

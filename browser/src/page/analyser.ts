@@ -104,7 +104,7 @@ export class Analyser {
     task.player ??= new Player(task.file);
     const bitmap = await task.player.frameAt(time).catch(() => null);
     if (task !== this.task) return;
-    this.worker.postMessage({ kind: "frame", id: task.id, bitmap } satisfies Request, bitmap ? [bitmap] : []);
+    this.worker.postMessage({ kind: "frame", bitmap } satisfies Request, bitmap ? [bitmap] : []);
   }
 
   private finish(finished: Finished | null): void {

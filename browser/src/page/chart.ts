@@ -6,21 +6,22 @@ import { linspace } from "../numeric";
 import { texts } from "../texts";
 import { html, svg } from "./elements";
 import { clock, faceName } from "./formats";
-import { entriesByTrack, unbroken, worstStretches } from "./stretches";
+import { entriesByTrack, unbroken } from "./stretches";
 import { toneOf } from "./tones";
 
 const [WIDTH, HEIGHT] = [1000, 100];
 
-/** One drawing for each face of the timeline. */
-export function drawCharts(result: VideoResult): HTMLElement[] {
+/** One drawing for each face of the timeline; of the worst stretches, those above the threshold are marked. */
+export function drawCharts(result: VideoResult, stretches: readonly TimelineEntry[]): HTMLElement[] {
   const known = new Set<number | null>(result.faces.length ? result.faces.map((face) => face.track_id) : [null]);
   return [...entriesByTrack(result)].map(([trackId, entries]) =>
-    drawChart(result, trackId, entries, known.has(trackId)),
+    drawChart(result, stretches, trackId, entries, known.has(trackId)),
   );
 }
 
 function drawChart(
   result: VideoResult,
+  stretches: readonly TimelineEntry[],
   trackId: number | null,
   entries: readonly TimelineEntry[],
   counts: boolean,
@@ -29,7 +30,7 @@ function drawChart(
   const threshold = result.threshold ?? 1;
   const peak = Math.max(...entries.map((entry) => entry.fake_probability)).toFixed(2);
   const name = faceName(trackId);
-  const marks = worstStretches(result)
+  const marks = stretches
     .filter((stretch) => stretch.track_id === trackId && stretch.fake_probability >= threshold)
     .map(({ start_s, end_s }) => {
       const width = (WIDTH * (end_s - start_s)) / duration;

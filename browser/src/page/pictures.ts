@@ -9,6 +9,8 @@ import { html } from "./elements";
 
 const { evidence: options } = constants;
 const STEPS = linspace(0, 1, options.heatColors.length);
+/** The heat colours channel by channel. */
+const CHANNELS = [0, 1, 2].map((c) => options.heatColors.map((color) => color[c]));
 
 export function draw(picture: Picture, label: string): HTMLCanvasElement {
   const { width, height, data } = picture;
@@ -32,11 +34,7 @@ export function tint(picture: Picture, heat: Heat): Picture {
       const level = bilinear(heat, ((x + 0.5) * heat.width) / width, ((y + 0.5) * heat.height) / height) / strongest;
       const share = options.strongestTint * Math.sqrt(level);
       for (let c = 0; c < 3; c++) {
-        const color = interpolate(
-          level,
-          STEPS,
-          options.heatColors.map((anchor) => anchor[c]),
-        );
+        const color = interpolate(level, STEPS, CHANNELS[c]);
         const i = (y * width + x) * 3 + c;
         tinted[i] = Math.round(data[i] * (1 - share) + color * share);
       }

@@ -2,7 +2,7 @@
 /** The report of one video, with the parts and classes of `scanning/report.html.jinja`. */
 
 import type { Evidence } from "../analysis/evidence";
-import type { VideoResult } from "../analysis/result";
+import type { TimelineEntry, VideoResult } from "../analysis/result";
 import { constants } from "../constants";
 import { texts } from "../texts";
 import { drawCharts } from "./chart";
@@ -15,19 +15,20 @@ import { toneOf, verdictOf } from "./tones";
 const { page } = texts;
 
 export function showResult(result: VideoResult, evidence: Evidence | null): HTMLElement {
+  const stretches = worstStretches(result);
   return html(
     "article",
     {},
     html("h2", { tabindex: -1 }, printable(result.path)),
-    verdictBand(result),
-    result.timeline.length ? when(result) : null,
+    verdictBand(result, stretches),
+    result.timeline.length ? when(result, stretches) : null,
     result.faces.length ? who(result, evidence) : null,
     evidence?.heatmaps.length ? why(evidence) : null,
     facts(result),
   );
 }
 
-function verdictBand(result: VideoResult): HTMLElement {
+function verdictBand(result: VideoResult, stretches: readonly TimelineEntry[]): HTMLElement {
   const tone = toneOf(result);
   const band = html("div", { class: `band ${tone}` }, html("p", { class: "verdict" }, verdictOf(result)));
   if (result.fake_probability === null || result.threshold === null) {
@@ -35,7 +36,7 @@ function verdictBand(result: VideoResult): HTMLElement {
   } else if (result.warnings.includes(constants.untrainedWarning)) {
     band.append(html("p", {}, page.meaningless));
   } else {
-    const [worst] = worstStretches(result);
+    const [worst] = stretches;
     const exceeds = worst !== undefined && worst.fake_probability >= result.threshold;
     band.append(
       html("p", {}, `${capitalise(result.verdict_reason ?? "")}. ${result.verdict_rates ?? ""}`.trim()),
@@ -79,10 +80,10 @@ function meter(value: number, threshold: number, tone: string): SVGElement {
   );
 }
 
-function when(result: VideoResult): HTMLElement {
-  const stretches = worstStretches(result).slice(0, constants.evidence.stretches);
+function when(result: VideoResult, stretches: readonly TimelineEntry[]): HTMLElement {
   const exceeds = stretches[0].fake_probability >= (result.threshold ?? 1);
-  const rows = stretches.map((stretch) =>
+  const listed = stretches.slice(0, constants.evidence.stretches);
+  const rows = listed.map((stretch) =>
     html(
       "tr",
       {},
@@ -104,7 +105,7 @@ function when(result: VideoResult): HTMLElement {
     html("h3", {}, page.when),
     html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)),
     html("p", { class: "soft" }, `${exceeds ? page.above : page.noneAbove} ${page.accuracy}`),
-    ...drawCharts(result),
+    ...drawCharts(result, stretches),
   );
 }
 

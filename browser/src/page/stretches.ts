@@ -2,14 +2,14 @@
 /** Joins the overlapping windows of a timeline to stretches; see `scanning/stretches.py`. */
 
 import type { TimelineEntry, VideoResult } from "../analysis/result";
-import { compareTuples } from "../numeric";
+import { append, compareTuples } from "../numeric";
 
 /** The windows of each face in order of time; the main face first. */
 export function entriesByTrack(result: VideoResult): Map<number | null, TimelineEntry[]> {
   const keyOf = (entry: TimelineEntry): number[] => [entry.track_id ?? 0, entry.start_s];
   const sorted = [...result.timeline].sort((a, b) => compareTuples(keyOf(a), keyOf(b)));
   const tracks = new Map<number | null, TimelineEntry[]>();
-  for (const entry of sorted) tracks.set(entry.track_id, [...(tracks.get(entry.track_id) ?? []), entry]);
+  for (const entry of sorted) append(tracks, entry.track_id, entry);
   return tracks;
 }
 

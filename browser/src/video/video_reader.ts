@@ -6,7 +6,7 @@ import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
 import { constants } from "../constants";
 import type { Size } from "../faces/detection";
 import { texts } from "../texts";
-import { isKnownMatrix } from "./colors";
+import { colorMatrix, isKnownMatrix } from "./colors";
 import { decodedPictures } from "./decoding";
 import { VideoError } from "./errors";
 import type { FrameSource } from "./frame_source";
@@ -48,13 +48,13 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   if (HDR_TRANSFERS.includes(color.transfer ?? "") || WIDE_PRIMARIES.includes(color.primaries ?? "")) {
     throw new VideoError("unsupported", texts.errors.highDynamicRange);
   }
-  if (!isKnownMatrix(color.matrix ?? null)) throw new VideoError("unsupported", texts.errors.colorMatrix);
+  const declared = colorMatrix(color);
+  if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
   const { times, shown, numBytes } = await readIndex(input, track);
   let pictures: PictureStream;
   if (await track.canDecode()) {
-    const declared = { matrix: color.matrix ?? null, fullRange: color.fullRange ?? false };
     pictures = decodedPictures(track, shown, declared);
   } else if (await askForFrame(shown[0])) {
     pictures = playedPictures(shown, askForFrame);

@@ -43,7 +43,7 @@ addEventListener("message", ({ data }: MessageEvent<Request>) => {
   }
 });
 
-async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analyse" }>): Promise<void> {
+async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Promise<void> {
   if (loaded === null) return;
   const { detector } = await loaded;
   let source: FrameSource | null = null;
@@ -68,8 +68,7 @@ async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analys
     progress("explaining", 0);
     const heatmaps = await explainWorst(source, windows, detector.networks);
     const evidence = { thumbnails: chooseThumbnails(source, scored), heatmaps };
-    const crops = withCrops ? scored.clips.flatMap(({ pictures }) => pictures.map(({ data }) => data)) : [];
-    answer({ kind: "finished", id, result: complete, evidence, ...(withCrops ? { crops } : {}) });
+    answer({ kind: "finished", id, result: complete, evidence });
   } catch (error) {
     if (error instanceof Cancelled) {
       answer({ kind: "cancelled", id });
