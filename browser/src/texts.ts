@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Every sentence that the page and its results show, in English; a translation is an object of the same shape. */
+/**
+ * The sentences of the page and of its results, in English; a translation is an object of the same shape. Those that the
+ * package's report has too are in `report_texts.ts`.
+ */
 
 import { general, percent } from "./numeric";
 
@@ -98,9 +101,6 @@ export const texts = {
     title: "Is a face in this video manipulated?",
     introduction:
       "Choose a video that shows a face. This page scores it on your device: no part of the video is sent anywhere.",
-    caution:
-      "A score is a reason to examine a video, never proof: the model may fail on new generators and strong " +
-      "compression, and does not check the sound.",
     choose: "Choose videos, or drop them here",
     preparing: "Loading the page and its model, for use without a network too…",
     loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
@@ -120,52 +120,6 @@ export const texts = {
     saveJson: "Save results as JSON",
     savePage: "Save this page's report",
     results: "Results",
-    video: "video",
-    verdict: "verdict",
-    fakeProbability: "fake probability",
-    notScored: "Could not be scored",
-    noScore: "There is no score. This does not indicate whether the video is real or fake.",
-    meaningless: "The model has random weights, so its score is meaningless.",
-    labelled: (label: string): string => `Labelled ${label}: fake probability `,
-    threshold: ", threshold ",
-    foundEvidence: "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
-    foundInPart:
-      "The score of the whole video is below the threshold, but a part of it is above: examine that part. The score " +
-      "of a window of two seconds is less reliable than that of the whole video.",
-    foundNothing: "The model found no strong evidence of face manipulation. This does not show that the video is real.",
-    when: "When",
-    from: "from – to",
-    face: "face",
-    above: "Parts of the video above the threshold, the highest first.",
-    noneAbove: "No window is above the threshold; this is the highest one.",
-    accuracy: "Times are accurate to about two seconds, the length of a window.",
-    timelineOnly: " – found by the timeline only, not part of the score",
-    highest: "highest ",
-    chart: (name: string, peak: string): string => `Fake probability of ${name} over time, at most ${peak}`,
-    who: "Faces",
-    seen: (coverage: number, first: string, last: string): string =>
-      `seen in ${percent(coverage)} of the sampled frames, ${first} to ${last}`,
-    thumbnail: (name: string, time: string): string => `${name} at ${time}`,
-    why: "Where the model looks",
-    heatNote:
-      "Brighter parts raise the fake score of this frame more (Grad-CAM). They show what the model reacts to, " +
-      "not what is manipulated.",
-    plain: (name: string, time: string): string => `${name} at ${time}`,
-    heat: (name: string, time: string): string => `Heat map of ${name} at ${time}`,
-    wholeFrame: "Whole frame",
-    faceName: (trackId: number): string => `Face ${trackId + 1}`,
-    facts: "File and model",
-    facts_: {
-      file: "file",
-      sha256: "SHA-256",
-      duration: "duration",
-      frames: "frames scored",
-      model: "model",
-      weights: "weights, SHA-256",
-      created: "created",
-      version: "version",
-    },
-    seconds: (value: number): string => `${value.toFixed(1)} s`,
     limits: "Limits",
     codecs: (yes: readonly string[], no: readonly string[]): string =>
       `This browser decodes ${yes.join(", ") || "none of the usual codecs"}` +
@@ -177,6 +131,6 @@ export const texts = {
     oneThread: "This page runs with one thread, because it was served without cross-origin isolation.",
     terms: "Terms of the model",
     licenses: "Licences of the software",
-    reportOf: (version: string): string => `deepfake-video ${version}, scored in the browser`,
+    scoredHere: "Scored inside a browser.",
   },
 };

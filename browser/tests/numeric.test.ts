@@ -4,7 +4,7 @@
 import { expect, test } from "vitest";
 import { denseIndices, windowBounds } from "../src/analysis/timeline";
 import { general, interpolate, linspace, median, percent, roundHalfEven, spread } from "../src/numeric";
-import { clock, printable } from "../src/page/formats";
+import { clock, clockRange, printable } from "../src/page/formats";
 import type { FrameSource } from "../src/video/frame_source";
 import { readTimes } from "../src/video/timestamps";
 
@@ -59,6 +59,7 @@ test("a long step is a gap, and a late picture keeps its time", () => {
 });
 
 test("times and names are shown as in the report", () => {
-  expect([65, 3725, 0.99].map(clock)).toEqual(["1:05", "1:02:05", "0:00"]);
+  expect([65, 3725, 0.99].map((time) => clock(time))).toEqual(["1:05", "1:02:05", "0:00"]);
+  expect([clockRange(65, 67.9), clockRange(0.2, 0.6)]).toEqual(["1:05–1:07", "0:00.2–0:00.6"]);
   expect(printable("a\u202egpj.mp4\n")).toBe("a�gpj.mp4�");
 });

@@ -8,20 +8,48 @@ import type { Picture } from "../video/picture";
 import { html } from "./elements";
 
 const { evidence: options } = constants;
+const JPEG_QUALITY = 0.9;
 const STEPS = linspace(0, 1, options.heatColors.length);
 /** The heat colours channel by channel. */
 const CHANNELS = [0, 1, 2].map((c) => options.heatColors.map((color) => color[c]));
 
-export function draw(picture: Picture, label: string): HTMLCanvasElement {
-  const { width, height, data } = picture;
-  const canvas = html("canvas", { width, height, role: "img", "aria-label": label });
-  const image = new ImageData(width, height);
+/** A picture as an image of the page, which a saved page keeps; its longer side is scaled down to `side`. */
+export function image(picture: Picture, alt: string, side: number): HTMLImageElement {
+  const canvas = scaled(draw(picture), side);
+  return html("img", {
+    src: canvas.toDataURL("image/jpeg", JPEG_QUALITY),
+    width: canvas.width,
+    height: canvas.height,
+    alt,
+  });
+}
+
+function draw({ width, height, data }: Picture): HTMLCanvasElement {
+  const canvas = html("canvas", { width, height });
+  const pixels = new ImageData(width, height);
   for (let i = 0; i < width * height; i++) {
-    for (let c = 0; c < 3; c++) image.data[4 * i + c] = data[3 * i + c];
-    image.data[4 * i + 3] = 255;
+    for (let c = 0; c < 3; c++) pixels.data[4 * i + c] = data[3 * i + c];
+    pixels.data[4 * i + 3] = 255;
   }
-  canvas.getContext("2d")?.putImageData(image, 0, 0);
+  contextOf(canvas).putImageData(pixels, 0, 0);
   return canvas;
+}
+
+function scaled(canvas: HTMLCanvasElement, side: number): HTMLCanvasElement {
+  const scale = side / Math.max(canvas.width, canvas.height);
+  if (scale >= 1) return canvas;
+  const [width, height] = [canvas.width, canvas.height].map((length) => Math.max(1, Math.round(length * scale)));
+  const smaller = html("canvas", { width, height });
+  const context = contextOf(smaller);
+  context.imageSmoothingQuality = "high";
+  context.drawImage(canvas, 0, 0, width, height);
+  return smaller;
+}
+
+function contextOf(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
+  const context = canvas.getContext("2d");
+  if (context === null) throw new Error("no canvas");
+  return context;
 }
 
 /** The picture, tinted where it is hot; the hottest field gets the full tint. */

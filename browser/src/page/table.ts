@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import { say } from "../report_texts";
 import { texts } from "../texts";
 import type { Finished } from "./analyser";
 import { html } from "./elements";
@@ -28,9 +29,9 @@ export function showTable(shown: readonly (Finished & { element: HTMLElement })[
   const head = html(
     "tr",
     {},
-    html("th", { scope: "col" }, page.video),
-    html("th", { scope: "col" }, page.verdict),
-    html("th", { scope: "col", class: "number" }, page.fakeProbability),
+    html("th", { scope: "col" }, say("index.video")),
+    html("th", { scope: "col" }, say("index.verdict")),
+    html("th", { scope: "col", class: "number" }, say("index.fake")),
   );
   return html(
     "div",
