@@ -27,8 +27,12 @@ export const texts = {
   errors: {
     empty: "the file is empty; download or copy it again",
     unreadable: "the file cannot be read; choose it again",
-    notAVideo: `this is not a video that a browser can open; convert it to MP4, or use ${command}`,
+    notAVideo: `this is neither a video nor a photo that this page can open; convert it to MP4 or JPEG, or use ${command}`,
+    animated: `the picture is animated, which this page does not read; convert it to MP4, or use ${command}`,
+    damagedPhoto: "the picture is damaged or incomplete; copy it again",
+    tooManyBytes: "the photo is larger than this page reads; save it again as JPEG",
     noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
+    noFace: "no face found, even after checking more frames, smaller faces and rotations",
     noFrames: "no frame can be decoded; the file is damaged, copy it again",
     codec: (codec: string | null): string =>
       `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264 with 8 bits and 4:2:0, or use ${command}`,
@@ -98,10 +102,9 @@ export const texts = {
     undecided: (shares: readonly string[]): string => `Undecided: ${shares.join(" and ")}.`,
   },
   page: {
-    title: "Is a face in this video manipulated?",
     introduction:
-      "Choose a video that shows a face. This page scores it on your device: no part of the video is sent anywhere.",
-    choose: "Choose videos, or drop them here",
+      "Choose a video or photo that shows a face. This page scores it on your device: no part of it is sent anywhere.",
+    choose: "Choose videos or photos, or drop them here",
     preparing: "Loading the page and its model, for use without a network too…",
     loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
     ready: (engine: string): string => `Ready (${engine})`,

@@ -42,14 +42,21 @@ export function launch(name: Name): Promise<Browser> {
   return puppeteer.launch({ browser: name, executablePath, args, headless: true, protocolTimeout: WAIT_MS });
 }
 
-/** A tab with the page, whose model is loaded, and everything that it asked the network for. */
+/** A tab with everything that it asked the network for, and the errors of its scripts. */
 export interface Tab {
   page: Page;
   requests: string[];
   errors: string[];
 }
 
+/** Open a tab with the page, and wait until its model is loaded. */
 export async function openTab(browser: Browser, address: string): Promise<Tab> {
+  const tab = await visit(browser, address);
+  await untilReady(tab.page);
+  return tab;
+}
+
+export async function visit(browser: Browser, address: string): Promise<Tab> {
   const page = await browser.newPage();
   const tab: Tab = { page, requests: [], errors: [] };
   page.on("request", (request) => {
@@ -57,7 +64,6 @@ export async function openTab(browser: Browser, address: string): Promise<Tab> {
   });
   page.on("pageerror", (error) => tab.errors.push(String(error)));
   await page.goto(address);
-  await untilReady(page);
   return tab;
 }
 
@@ -73,6 +79,51 @@ export async function judge(page: Page, files: readonly string[], count: number)
   const hasAll = (least: number): boolean => (globalThis as unknown as Api).deepfakeVideo.results().length >= least;
   await page.waitForFunction(hasAll, { timeout: WAIT_MS, polling: 200 }, count);
   return page.evaluate(() => (globalThis as unknown as Api).deepfakeVideo.results());
+}
+
+/** The text of the page that "Save this page's report" saves. */
+export function savedPage(page: Page): Promise<string> {
+  return page.evaluate(async () => {
+    const { click } = HTMLAnchorElement.prototype;
+    const { createObjectURL } = URL;
+    try {
+      return await new Promise<string>((resolve) => {
+        URL.createObjectURL = (saved) => {
+          void (saved as Blob).text().then(resolve);
+          return "";
+        };
+        HTMLAnchorElement.prototype.click = () => {};
+        document.querySelector<HTMLElement>(".actions button:last-child")?.click();
+      });
+    } finally {
+      HTMLAnchorElement.prototype.click = click;
+      URL.createObjectURL = createObjectURL;
+    }
+  });
+}
+
+/**
+ * What parts of reports say, pictures by their descriptions, in small letters and with "#" for numbers.
+ *
+ * @param source HTML to read instead of the page.
+ */
+export function spoken(page: Page, root: string, source: string | null = null): Promise<string[]> {
+  const read = (selector: string, text: string | null): string[] => {
+    const whole = text === null ? document : new DOMParser().parseFromString(text, "text/html");
+    const say = (node: Node): string => {
+      if (!(node instanceof Element)) return node.textContent ?? "";
+      const described = node.getAttribute("alt") ?? node.getAttribute("aria-label");
+      return described ?? [...node.childNodes].map(say).join(" ");
+    };
+    const clean = (words: string): string =>
+      words
+        .toLowerCase()
+        .replace(/\d+([.:]\d+)*/g, "#")
+        .replace(/\s+/g, " ")
+        .replace(/ ?([#,:()]) ?/g, "$1");
+    return [...whole.querySelectorAll(selector)].map((element) => clean(say(element)).trim());
+  };
+  return page.evaluate(read, root, source);
 }
 
 export async function choose(page: Page, files: readonly string[]): Promise<void> {

@@ -4,13 +4,14 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
 import type { Browser } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
 import { toJson } from "../src/analysis/result";
 import headers from "../src/headers.json";
 import type { Tab } from "./browsers";
-import { choose, installed, judge, launch, openTab } from "./browsers";
+import { choose, installed, judge, launch, openTab, savedPage, spoken, visit } from "./browsers";
 import { GOLDEN, readGolden } from "./golden";
 import type { PageServer } from "./server";
 import { DIST, serve } from "./server";
@@ -19,11 +20,11 @@ const CLOSE = 0.005;
 const FAIR = 0.02;
 /** libswscale interpolates the chroma of these, which the page does not. */
 const OTHER_COLORS = ["ten-bit.mp4", "odd-size.mp4"];
+const DAMAGED_PHOTO = Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]);
 const NOT_VIDEOS: Record<string, Uint8Array> = {
   "empty.mp4": new Uint8Array(),
   "zeros.mp4": new Uint8Array(5000),
   "letter.mp4": new TextEncoder().encode("hello, this is a letter\n".repeat(50)),
-  "photo.mp4": Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]),
   "half.mp4": Uint8Array.from([0, 0, 0, 0x18, ...new TextEncoder().encode("ftypisom"), ...new Uint8Array(200)]),
   "&lt;img src=x onerror=document.title=1&gt;<b>.mp4": new Uint8Array(100),
 };
@@ -74,6 +75,36 @@ describe.each(installed())("in %s", (name) => {
     await keep(tab, name, results);
   });
 
+  test("each report says what the report of the package says", async () => {
+    for (const { name: file, report } of readGolden()) {
+      const expected = await spoken(tab.page, ".band, main section", readFileSync(join(GOLDEN, report), "utf-8"));
+      const found = await spoken(tab.page, `article[data-path="${file}"] :is(.band, section)`);
+      if (found[0]?.includes("cannot decode its codec")) continue;
+      expect({ file, said: found }).toEqual({ file, said: expected.slice(0, found.length) });
+    }
+  });
+
+  test("the saved report opens by itself, without a script or a request", async () => {
+    const path = join(folder, "report.html");
+    writeFileSync(path, await savedPage(tab.page));
+    const { page, requests, errors } = await visit(browser, pathToFileURL(path).href);
+    const shown = await page.evaluate(() => ({
+      verdicts: document.querySelectorAll(".band .verdict").length,
+      charts: document.querySelectorAll(".chart polyline").length,
+      stills: document.querySelectorAll(".still img").length,
+      broken: [...document.images].filter((picture) => !picture.complete || !picture.naturalWidth).length,
+      scripts: document.scripts.length,
+      border: getComputedStyle(document.querySelector(".band") ?? document.body).borderLeftWidth,
+    }));
+    const results = await page.evaluate(() => document.querySelectorAll("article").length);
+    expect(results).toBe(readGolden().length);
+    expect(shown).toMatchObject({ verdicts: results, broken: 0, scripts: 0, border: "8px" });
+    expect([shown.charts, shown.stills].every((count) => count > 0)).toBe(true);
+    expect(requests).toEqual([pathToFileURL(path).href]);
+    expect(errors).toEqual([]);
+    await page.close();
+  });
+
   test("the page fits a phone", async () => {
     await tab.page.setViewport({ width: 390, height: 844 });
     expect(await tab.page.evaluate(() => document.documentElement.scrollWidth <= innerWidth)).toBe(true);
@@ -87,12 +118,16 @@ describe.each(installed())("in %s", (name) => {
 
   test("what is no video gets a sentence, and a name is never markup", async () => {
     const { page } = await openTab(browser, server.address);
-    const paths = Object.entries(NOT_VIDEOS).map(([file, content]) => {
+    const files = { ...NOT_VIDEOS, "damaged.jpg": DAMAGED_PHOTO };
+    const paths = Object.entries(files).map(([file, content]) => {
       writeFileSync(join(folder, file), content);
       return join(folder, file);
     });
     const results = await judge(page, paths, paths.length);
-    expect(results.map((result) => result.status)).toEqual(paths.map(() => "unsupported"));
+    expect(results.map((result) => result.status)).toEqual([
+      ...paths.slice(1).map(() => "unsupported"),
+      "decode_error",
+    ]);
     expect(results.every((result) => result.message && result.fake_probability === null)).toBe(true);
     expect(await page.$("img, article b")).toBeNull();
     await page.close();

@@ -3,6 +3,7 @@
 
 import { constants } from "../constants";
 import { append, compareTuples, range, spread } from "../numeric";
+import { texts } from "../texts";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
@@ -33,7 +34,7 @@ export async function findFaceTracks(
 ): Promise<FaceTrack[]> {
   const tracks = await searchTracks(source, indices, detector, minScore);
   if (!tracks.length) {
-    throw new VideoError("no_face", "no face found, even after checking more frames, smaller faces and rotations");
+    throw new VideoError("no_face", texts.errors.noFace);
   }
   return options.smoothBoxes ? tracks.map(smoothBoxes) : tracks;
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The report of one file, with the parts, texts and classes of `scanning/report.html.jinja`. */
+/** The report of one video or photo, with the parts, texts and classes of `scanning/report.html.jinja`. */
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
@@ -29,7 +29,7 @@ export function showResult(result: VideoResult, evidence: Evidence | null): HTML
   const isScored = result.status === "ok";
   return html(
     "article",
-    {},
+    { "data-path": result.path },
     html("h2", { tabindex: -1 }, printable(result.path)),
     verdictBand(report),
     result.timeline.length ? when(report) : null,

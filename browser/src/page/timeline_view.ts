@@ -12,11 +12,13 @@ import { probability } from "./report_parts";
 export function when(report: Report): HTMLElement {
   const { result, stretches, exceeds, threshold } = report;
   const seconds = ({ start_s, end_s }: TimelineEntry): string => `${start_s.toFixed(1)}–${end_s.toFixed(1)}`;
+  const parts = table("when.from_to", stretches, ({ start_s, end_s }) => clockRange(start_s, end_s));
+  parts.prepend(html("caption", { hidden: true }, say("when.caption")));
   return html(
     "section",
     {},
     html("h3", {}, say("when.heading")),
-    table("when.from_to", stretches, ({ start_s, end_s }) => clockRange(start_s, end_s)),
+    parts,
     html("p", { class: "soft" }, `${say(exceeds ? "when.parts" : "when.no_part")} ${say("when.accuracy")}`),
     ...drawCharts(result),
     html("p", { class: "soft" }, ...sayAround("when.legend", { threshold: probability(threshold) })),

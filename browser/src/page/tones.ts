@@ -25,8 +25,8 @@ export function verdictOf(result: VideoResult): string {
 
 /** What the verdict means; see `scanning.texts.meaning_key`. */
 export function meaningOf(result: VideoResult): string {
-  const { status } = result;
-  const key: Key = `band.${verdictKey(result)}`;
+  const { status, media } = result;
+  const key = `${media === "image" ? "photo" : "band"}.${verdictKey(result)}` as Key;
   return status === "ok" ? say(key) : say(key, { status: say(`status.${status}`), code: status });
 }
 

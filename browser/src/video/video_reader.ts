@@ -8,7 +8,7 @@ import type { Size } from "../faces/detection";
 import { texts } from "../texts";
 import { colorMatrix, isKnownMatrix } from "./colors";
 import { decodedPictures } from "./decoding";
-import { VideoError } from "./errors";
+import { isUnreadable, VideoError } from "./errors";
 import type { FrameSource } from "./frame_source";
 import type { Picture } from "./picture";
 import type { AskForFrame, PictureStream } from "./pictures";
@@ -27,16 +27,12 @@ const WIDE_PRIMARIES = ["bt2020", "smpte432"];
  * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
  */
 export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
-  if (file.size === 0) throw new VideoError("unsupported", texts.errors.empty);
   const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
   try {
     return await openTrack(input, askForFrame);
   } catch (error) {
     input.dispose();
-    if (error instanceof VideoError) throw error;
-    if (error instanceof DOMException && error.name === "NotReadableError") {
-      throw new VideoError("unreadable", texts.errors.unreadable);
-    }
+    if (error instanceof VideoError || isUnreadable(error)) throw error;
     throw new VideoError("unsupported", texts.errors.notAVideo);
   }
 }
@@ -93,6 +89,7 @@ async function readIndex(
 }
 
 class VideoReader implements FrameSource {
+  readonly isPhoto = false;
   readonly numFrames: number;
   readonly timestamps: readonly number[];
   readonly fps: number;
