@@ -60,6 +60,7 @@ def constants() -> dict[str, Any]:
             "gapIntervals": video_timestamps.GAP_INTERVALS,
             "maxClockStepS": video_timestamps.MAX_CLOCK_STEP_S,
             "maxGapS": video_timestamps.MAX_GAP_S,
+            "clockLength": video_timestamps._CLOCK_LENGTH,
             "nominalFps": face_tracking.NOMINAL_FPS,
             "maxPixelAspect": video_pictures.MAX_PIXEL_ASPECT,
             "pixelAspectTolerance": video_pictures.PIXEL_ASPECT_TOLERANCE,

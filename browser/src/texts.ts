@@ -40,6 +40,7 @@ export const texts = {
     colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
     tooManyPixels: (pixels: number): string =>
       `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale the video down`,
+    tooLargeToRepair: `its timestamps go back, which this page cannot repair in so large a file; use ${command}`,
     crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
     unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
   },
@@ -47,6 +48,19 @@ export const texts = {
     cutOff: "the file is damaged or cut off; only the readable part is used",
     undecodable: (count: number): string => `${count} of the requested frames cannot be decoded`,
     repeatedTimes: (count: number): string => `${plural(count, "frame")} with a repeated timestamp left out`,
+    invalidKind: (ahead: number): string =>
+      Math.abs(ahead) < 1e-9 ? "repeated" : `${Math.abs(ahead).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`,
+    invalidTimes: (count: number, total: number, kind: string, second: number): string => {
+      const where = `${kind}, at ${second.toFixed(2)} s`;
+      return count === 1
+        ? `1 of ${total} timestamps is invalid (${where}) and was replaced by interpolation`
+        : `${count} of ${total} timestamps are invalid (the first: ${where}) and were replaced by interpolation`;
+    },
+    jumps: (step: number, second: number, count: number): string =>
+      `timestamps jump ${step > 0 ? "forward" : "back"} by ${Math.abs(step).toFixed(1)} s at ${second.toFixed(2)} s; ` +
+      `the jump was removed${count > 1 ? `; ${count} such jumps` : ""}`,
+    clockAhead: (lead: number): string =>
+      `the picture's clock is ${lead.toFixed(1)} s ahead of the container's; times count from the first frame`,
     implausiblePixels: (num: number, den: number): string =>
       `the declared pixel aspect ratio ${num}:${den} is implausible: pixels were treated as square`,
     gap: (length: number, start: number, count: number, first: number): string => {

@@ -111,6 +111,8 @@ export function spoken(page: Page, root: string, source: string | null = null): 
   const read = (selector: string, text: string | null): string[] => {
     const whole = text === null ? document : new DOMParser().parseFromString(text, "text/html");
     const say = (node: Node): string => {
+      // Such as the ticks of a chart, whose number depends on the last digit of a duration.
+      if (node instanceof Element && node.getAttribute("aria-hidden") === "true") return "";
       if (!(node instanceof Element)) return node.textContent ?? "";
       const described = node.getAttribute("alt") ?? node.getAttribute("aria-label");
       return described ?? [...node.childNodes].map(say).join(" ");

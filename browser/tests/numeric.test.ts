@@ -6,7 +6,6 @@ import { denseIndices, windowBounds } from "../src/analysis/timeline";
 import { general, interpolate, linspace, median, percent, roundHalfEven, spread } from "../src/numeric";
 import { clock, clockRange, printable } from "../src/page/formats";
 import type { FrameSource } from "../src/video/frame_source";
-import { readTimes } from "../src/video/timestamps";
 
 test.each([
   [0.60168, 3, "0.602"],
@@ -46,16 +45,6 @@ test("the last window of a timeline ends with the last frame", () => {
   expect(windowBounds(5)).toEqual([[0, 5]]);
   const source = { fps: 25, numFrames: 10 } as FrameSource;
   expect(denseIndices(source)).toEqual([0, 4, 8]);
-});
-
-test("a long step is a gap, and a late picture keeps its time", () => {
-  const times = readTimes([2, 2.04, 2.08, 7, 7.04], 0, 0.04);
-  expect(times.seconds[0]).toBeCloseTo(2);
-  expect([...times.gaps.keys()]).toEqual([2]);
-  expect(times.gaps.get(2)).toBeCloseTo(2.12);
-  expect(times.fps).toBeCloseTo(25);
-  expect(times.endS).toBeCloseTo(7.08);
-  expect(times.warnings).toEqual(["no new picture for 4.9 s, starting at 2.1 s"]);
 });
 
 test("times and names are shown as in the report", () => {

@@ -100,7 +100,8 @@ describe.each(installed())("in %s", (name) => {
     expect(results).toBe(readGolden().length);
     expect(shown).toMatchObject({ verdicts: results, broken: 0, scripts: 0, border: "8px" });
     expect([shown.charts, shown.stills].every((count) => count > 0)).toBe(true);
-    expect(requests).toEqual([pathToFileURL(path).href]);
+    // Firefox does not count the page itself.
+    expect(requests.filter((address) => address !== pathToFileURL(path).href)).toEqual([]);
     expect(errors).toEqual([]);
     await page.close();
   });
