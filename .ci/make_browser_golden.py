@@ -29,7 +29,7 @@ from deepfake_video.scanning.settings import ScanSettings
 
 
 FPS, SECONDS = 12, 3
-DATA_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".mpg", ".jpg", ".png", ".webp")
+DATA_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".mpg", ".ts", ".jpg", ".png", ".webp")
 # Crops are kept of clips up to this many faces, to bound the size of the set.
 FEW_FACES = 2
 # The files whose frames are kept.
@@ -45,10 +45,11 @@ def encode(
     rotation: int | None = None,
     aspect: Fraction | None = None,
     gap_after: int | None = None,
+    gap_s: int = 3,
     options: dict[str, str] | None = None,
     matrix: int | None = None,
 ) -> None:
-    """Write a clip; `gap_after` is the number of the frame that is followed by three seconds without one."""
+    """Write a clip; `gap_after` is the number of the frame that is followed by `gap_s` seconds without one."""
     with av.open(str(path), "w") as container:
         first = next(pictures)
         stream: Any = container.add_stream(codec, rate=FPS, options={"crf": "20", **(options or {})})
@@ -64,7 +65,7 @@ def encode(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if matrix is not None:
                 frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix)
-            late = 3 * FPS if gap_after is not None and number > gap_after else 0
+            late = gap_s * FPS if gap_after is not None and number > gap_after else 0
             frame.pts, frame.time_base = number + late, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -89,6 +90,14 @@ def noise() -> Iterator[np.ndarray]:
     for _ in range(FPS):
         small = Image.fromarray(generator.integers(90, 160, (9, 16, 3), dtype=np.uint8))
         yield np.asarray(small.resize((320, 180), Image.Resampling.BICUBIC))
+
+
+def joined(path: Path) -> None:
+    """Write two transport streams one behind the other, so that the clock goes back."""
+    encode(path, people())
+    first = path.read_bytes()
+    encode(path, people(both=True))
+    path.write_bytes(first + path.read_bytes())
 
 
 def turned_photo(path: Path) -> None:
@@ -125,6 +134,8 @@ FILES: dict[str, Callable[[Path], None]] = {
     "odd-size.mp4": lambda path: encode(path, people(size=(638, 358))),
     "few-frames.mp4": lambda path: encode(path, people(seconds=0.5)),
     "gap.mp4": lambda path: encode(path, people(), gap_after=20, options={"bf": "0"}),
+    "jump.mkv": lambda path: encode(path, people(), gap_after=20, gap_s=7200),
+    "joined.ts": joined,
     "yuv444.mp4": lambda path: encode(path, people(), pix_fmt="yuv444p"),
     "ten-bit.mp4": lambda path: encode(path, people(), pix_fmt="yuv420p10le"),
     "no-face.mp4": lambda path: encode(path, noise()),

@@ -5,6 +5,7 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { Browser } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
@@ -65,7 +66,11 @@ describe.each(installed())("in %s", (name) => {
       const difference = Math.abs((found.fake_probability ?? 0) - (expected.fake_probability ?? 0));
       const isMissingCodec = found.status === "unsupported" && found.message?.includes("cannot decode its codec");
       const least = name === "chrome" && !OTHER_COLORS.includes(clip) ? CLOSE : FAIR;
-      const isAlike = found.status === expected.status && difference <= least;
+      const isAlike =
+        found.status === expected.status &&
+        difference <= least &&
+        isDeepStrictEqual(found.warnings, expected.warnings) &&
+        Math.abs((found.duration_s ?? 0) - (expected.duration_s ?? 0)) < 0.001;
       return { clip, python: expected.fake_probability, page: found.fake_probability, isAlike, isMissingCodec };
     });
     console.table(rows);
