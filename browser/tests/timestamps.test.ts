@@ -31,6 +31,17 @@ test("a long step is a gap, and a late picture keeps its time", () => {
   expect(times.warnings).toEqual(["no new picture for 4.9 s, starting at 2.1 s"]);
 });
 
+test.each([2, 3, 5, 60, 3000])("a gap of %i s stays and is named", (length) => {
+  const times = readTimes(
+    EVEN.map((time, i) => (i < 30 ? time : time + length)),
+    FILE,
+    0.04,
+  );
+  expect(times.seconds[30]).toBeCloseTo(1.2 + length);
+  expect(times.warnings).toEqual([`no new picture for ${length}.0 s, starting at 1.2 s`]);
+  expect([...times.gaps.keys()]).toEqual([29]);
+});
+
 test.each([
   [{ 20: -0.4 }, "1.2 s behind, at 0.80 s"],
   [{ 20: 3 * HOUR }, "10799.2 s ahead, at 0.80 s"],

@@ -86,12 +86,15 @@ export class TimestampRepair {
     };
     for (let position = 1; position < this.times.length; position++) {
       const item: Item = [position, this.times[position]];
-      if (continues(this.latest, this.mapped(item), this.gap)) {
+      const before = pending.at(-1);
+      const isAhead = before !== undefined && this.mapped(before)[1] > this.latest[1];
+      // Times that continue each other behind a short gap are not invalid, although they also continue the clock.
+      const isBehindGap = isAhead && continues(before, item, this.gap);
+      if (!isBehindGap && continues(this.latest, this.mapped(item), this.gap)) {
         rejectPending();
         this.keep(item);
         continue;
       }
-      const before = pending.at(-1);
       if (before && !continues(before, item, this.longest)) {
         const [, time] = this.mapped(item);
         const isBack = this.latest[1] < time && time <= this.mapped(before)[1];
