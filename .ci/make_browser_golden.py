@@ -3,7 +3,8 @@
 
 The folder gets clips and photos, `golden.json` with the result of each, the report of each without its pictures, the
 face crops of each as raw bytes, and for some their whole frames, so that tests without a browser can follow every
-step. Generated files cover codecs, colours, rotation and the shape of pixels; `--videos DIR` adds videos of real people.
+step. Generated files cover codecs, colours, rotation, the shape of pixels and clocks that jump; `--videos DIR` adds
+videos of real people.
 """
 
 import argparse

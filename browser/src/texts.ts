@@ -122,6 +122,8 @@ export const texts = {
     preparing: "Loading the page and its model, for use without a network too…",
     loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
     ready: (engine: string): string => `Ready (${engine})`,
+    engine: (usesGpu: boolean, threads: number): string =>
+      `${usesGpu ? "WebGPU and " : ""}WASM, ${plural(threads, "thread")}`,
     unusable: (message: string): string => `This page cannot work here: ${message}.`,
     waiting: "waiting",
     cancelled: "cancelled",

@@ -57,7 +57,7 @@ let networks: Networks;
 beforeAll(async () => {
   checkpoint = await readCheckpoint(async (name) => new Uint8Array(readFileSync(pathOf(name))));
   ort.env.wasm.numThreads = 1;
-  networks = await Networks.load(ort, checkpoint, ["wasm"]);
+  networks = await Networks.load(ort, checkpoint);
 });
 
 test.each(clips)("$name: the faces have the boxes of the Python package", async (clip) => {

@@ -36,9 +36,11 @@ function findProgram(name: Name): string | undefined {
   return PROGRAMS[name].flatMap((program) => folders.map((folder) => join(folder, program))).find(existsSync);
 }
 
-export function launch(name: Name): Promise<Browser> {
+/** @param gpu Whether Chromium offers WebGPU, computed by the processor. */
+export function launch(name: Name, gpu = false): Promise<Browser> {
   const executablePath = findProgram(name) ?? "";
-  const args = name === "chrome" ? ["--no-sandbox", "--disable-gpu"] : [];
+  const graphics = gpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"];
+  const args = name === "chrome" ? ["--no-sandbox", ...graphics] : [];
   return puppeteer.launch({ browser: name, executablePath, args, headless: true, protocolTimeout: WAIT_MS });
 }
 

@@ -12,13 +12,15 @@ import type { VideoResult } from "../src/analysis/result";
 import { toJson } from "../src/analysis/result";
 import headers from "../src/headers.json";
 import type { Tab } from "./browsers";
-import { choose, installed, judge, launch, openTab, savedPage, spoken, visit } from "./browsers";
+import { choose, installed, judge, launch, openTab, savedPage, spoken, untilReady, visit } from "./browsers";
 import { GOLDEN, readGolden } from "./golden";
 import type { PageServer } from "./server";
 import { DIST, serve } from "./server";
 
 const CLOSE = 0.005;
 const FAIR = 0.02;
+/** Without a graphics processor, Chromium takes minutes for a single photo. */
+const WEBGPU = process.env.DEEPFAKE_VIDEO_TEST_WEBGPU === "1";
 /** libswscale interpolates the chroma of these, which the page does not. */
 const OTHER_COLORS = ["ten-bit.mp4", "odd-size.mp4"];
 const DAMAGED_PHOTO = Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]);
@@ -161,6 +163,20 @@ describe.each(installed())("in %s", (name) => {
     expect(result.status).toBe("ok");
     expect(result.fake_probability).toBeCloseTo(clip.result.fake_probability ?? 0, 1);
     await page.close();
+  });
+
+  test.runIf(name === "chrome" && WEBGPU)("WebGPU gives the same score", async () => {
+    const other = await launch(name, true);
+    try {
+      const { page, errors } = await openTab(other, `${server.address}?engine=webgpu`);
+      expect(await untilReady(page)).toContain("WebGPU");
+      const [clip] = readGolden().filter((each) => each.name === "transparent.png");
+      const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
+      expect(Math.abs((result.fake_probability ?? 0) - (clip.result.fake_probability ?? 1))).toBeLessThan(CLOSE);
+      expect(errors).toEqual([]);
+    } finally {
+      await other.close();
+    }
   });
 
   test("a video can be cancelled, and the next one is scored", async () => {

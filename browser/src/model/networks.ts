@@ -5,6 +5,8 @@ import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
 import type { FaceMaps, FaceNetwork } from "../faces/centerface";
 import type { Picture } from "../video/picture";
 import type { Checkpoint, ScoringDescription } from "./checkpoint";
+import type { Engine } from "./encoder";
+import { Encoder } from "./encoder";
 import { withFeatureMaps, withWeights } from "./onnx_graph";
 import { pixelValues } from "./preprocessing";
 import { readSafetensors } from "./safetensors";
@@ -37,27 +39,37 @@ export class Networks {
   private constructor(
     private readonly runtime: Runtime,
     readonly description: ScoringDescription,
-    private readonly encoder: InferenceSession,
+    private readonly encoder: Encoder,
     private readonly head: InferenceSession,
     private readonly faces: InferenceSession,
     private readonly mapsName: string | null,
   ) {}
 
-  static async load(runtime: Runtime, checkpoint: Checkpoint, providers: readonly string[]): Promise<Networks> {
+  static async load(runtime: Runtime, checkpoint: Checkpoint, engine: Engine = "wasm"): Promise<Networks> {
     const tensors = readSafetensors(checkpoint.weights);
     // Errors only: the face detector's old opset gives warnings.
     const options = { logSeverityLevel: 3 as const };
-    const create = (graph: Uint8Array, executionProviders: readonly string[]): Promise<InferenceSession> =>
-      runtime.InferenceSession.create(graph, { ...options, executionProviders });
-    const [encoder, mapsName] = withFeatureMaps(checkpoint.encoder);
+    const create = (graph: Uint8Array, provider = "wasm"): Promise<InferenceSession> =>
+      runtime.InferenceSession.create(graph, { ...options, executionProviders: [provider] });
+    const [graph, mapsName] = withFeatureMaps(checkpoint.encoder);
+    const weighted = withWeights(graph, tensors);
+    const { height, width } = checkpoint.description.preprocessing.size;
+    const dims = [1, 3, height ?? 0, width ?? 0];
+    const values = Float32Array.from({ length: dims.reduce((product, side) => product * side) }, (_, i) => Math.sin(i));
+    const sample = { frames: new runtime.Tensor("float32", values, dims) };
     return new Networks(
       runtime,
       checkpoint.description,
-      await create(withWeights(encoder, tensors), providers),
-      await create(withWeights(checkpoint.head, tensors), ["wasm"]),
-      await create(checkpoint.faces, ["wasm"]),
+      await Encoder.open((provider) => create(weighted, provider), sample, engine),
+      await create(withWeights(checkpoint.head, tensors)),
+      await create(checkpoint.faces),
       mapsName,
     );
+  }
+
+  /** Whether a graphics processor computes the features of frames. */
+  get usesGpu(): boolean {
+    return this.encoder.usesGpu;
   }
 
   /** The network of the face detector. */

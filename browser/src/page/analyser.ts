@@ -3,6 +3,7 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
+import type { Engine } from "../model/encoder";
 import type { Answer, Request, Stage } from "../worker/protocol";
 import { Player } from "./player";
 
@@ -72,7 +73,11 @@ export class Analyser {
       if (this.blank === null) this.listener.onUnusable(event.message);
       else this.restart(false);
     });
-    const request: Request = { kind: "load", modelUrl: new URL("model/", document.baseURI).href };
+    const request: Request = {
+      kind: "load",
+      modelUrl: new URL("model/", document.baseURI).href,
+      engine: wantedEngine(),
+    };
     worker.postMessage(request);
     return worker;
   }
@@ -130,4 +135,10 @@ export class Analyser {
     const crashed = this.blank && file ? { result: { ...this.blank, path: file.name }, evidence: null } : null;
     this.finish(isCancelled ? null : crashed);
   }
+}
+
+/** What shall compute: `?engine=wasm` and `?engine=webgpu` behind the address of the page decide it. */
+function wantedEngine(): Engine {
+  const wanted = new URLSearchParams(location.search).get("engine");
+  return wanted === "wasm" || wanted === "webgpu" ? wanted : "fastest";
 }

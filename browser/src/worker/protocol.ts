@@ -3,11 +3,12 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
+import type { Engine } from "../model/encoder";
 
 export type Stage = "reading" | "scoring" | "timeline" | "explaining";
 
 export type Request =
-  | { kind: "load"; modelUrl: string }
+  | { kind: "load"; modelUrl: string; engine: Engine }
   | { kind: "analyse"; id: number; file: File }
   | { kind: "cancel"; id: number }
   | { kind: "frame"; bitmap: ImageBitmap | null };

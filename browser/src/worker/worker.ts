@@ -30,7 +30,7 @@ function answer(message: Answer): void {
 
 addEventListener("message", ({ data }: MessageEvent<Request>) => {
   if (data.kind === "load") {
-    loaded = loadDetector(data.modelUrl, (bytes) => answer({ kind: "loading", bytes }));
+    loaded = loadDetector(data.modelUrl, data.engine, (bytes) => answer({ kind: "loading", bytes }));
     loaded.then(
       ({ engine, detector }) => answer({ kind: "loaded", engine, blank: detector.refuse("", CRASH) }),
       (error: unknown) => answer({ kind: "unusable", message: describe(error) }),
