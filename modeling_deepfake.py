@@ -29,6 +29,7 @@ from transformers.modeling_utils import PreTrainedModel
 from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, logging
 
 from .configuration_deepfake import DeepfakeConfig
+from .frame_masks import average_frames, check_clips, check_mask
 from .grad_cam import GradCam, grad_cam
 from .timm_backbones import build_timm_backbone, is_timm
 from .torchvision_backbones import load_torchvision_weights, use_same_padding
@@ -287,7 +288,7 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit, or a clip has no valid frame.
         """
-        frame_mask = _check_inputs(pixel_values_videos, frame_mask, self.config.num_channels)
+        frame_mask = check_clips(pixel_values_videos, frame_mask, self.config.num_channels)
         # (batch_size, num_frames, channels, height, width) -> (batch_size * num_frames, channels, height, width)
         frames = pixel_values_videos.flatten(0, 1)
         if frame_mask is None:
@@ -333,7 +334,7 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit, or a clip has no valid frame.
         """
-        frame_mask = _check_mask(frame_mask, frame_features.shape[:2])
+        frame_mask = check_mask(frame_mask, frame_features.shape[:2])
         last_hidden_state = self.temporal_encoder(frame_features, frame_mask)
         output_hidden_states = kwargs.get("output_hidden_states")
         if output_hidden_states is None:
@@ -416,14 +417,14 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         Raises:
             ValueError: If the shapes do not fit, or a clip has no valid frame.
         """
-        frame_mask = _check_mask(frame_mask, frame_features.shape[:2])
+        frame_mask = check_mask(frame_mask, frame_features.shape[:2])
         outputs = self.deepfake.encode_features(frame_features, frame_mask, **kwargs)
         frame_logits = self.classifier(outputs.last_hidden_state)
         # CODEPATH: "features" in the recurrent systems, the other two in frame classifiers.
         if self.config.frame_aggregation == "features":
             video_logits = self.classifier(outputs.pooler_output)
         else:
-            video_logits = _average_frames(frame_logits, frame_mask, self.config.frame_aggregation)
+            video_logits = average_frames(frame_logits, frame_mask, self.config.frame_aggregation)
         frame_logits = self.calibrate(frame_logits)
         if frame_mask is not None:
             frame_logits = frame_logits.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
@@ -511,47 +512,6 @@ class DeepfakeForImageClassification(DeepfakeForVideoClassification):
         if pixel_values_videos.ndim == 5 and pixel_values_videos.shape[1] != 1:
             raise ValueError(f"A picture is a clip of one frame, got {pixel_values_videos.shape[1]} frames.")
         return super().forward(pixel_values_videos, labels=labels, **kwargs)
-
-
-def _average_frames(frame_logits: torch.Tensor, frame_mask: torch.Tensor | None, aggregation: str) -> torch.Tensor:
-    """
-    Compute video logits `(B, num_labels)` of a frame classifier from frame logits `(B, T, num_labels)`.
-
-    For `"mean-probability"` they are the log of the mean frame probabilities, so their softmax is exactly that mean.
-    """
-    if frame_mask is None:
-        frame_mask = frame_logits.new_ones(frame_logits.shape[:2], dtype=torch.bool)
-    valid = frame_mask.unsqueeze(-1)
-    if aggregation == "mean-logit":
-        return frame_logits.masked_fill(~valid, 0.0).sum(1) / valid.sum(1)
-    log_probabilities = frame_logits.log_softmax(-1).masked_fill(~valid, -torch.inf)
-    return log_probabilities.logsumexp(1) - valid.sum(1).log()
-
-
-def _check_inputs(
-    pixel_values_videos: torch.Tensor, frame_mask: torch.Tensor | None, num_channels: int
-) -> torch.Tensor | None:
-    shape = tuple(pixel_values_videos.shape)
-    if pixel_values_videos.ndim != 5 or shape[2] != num_channels or 0 in shape:
-        raise ValueError(
-            "pixel_values_videos must have the shape (batch_size, num_frames, channels, height, width) with "
-            f"{num_channels} channels and at least one frame, got {shape}."
-        )
-    return _check_mask(frame_mask, pixel_values_videos.shape[:2])
-
-
-def _check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torch.Tensor | None:
-    """Return the mask as bool, or `None` if it masks no frame."""
-    if frame_mask is None:
-        return None
-    if tuple(frame_mask.shape) != tuple(shape):
-        raise ValueError(
-            f"frame_mask must have the shape {tuple(shape)} of the frames, got {tuple(frame_mask.shape)}."
-        )
-    frame_mask = frame_mask.bool()
-    if not frame_mask.any(1).all():
-        raise ValueError("frame_mask masks every frame of a clip; at least one must be valid.")
-    return None if frame_mask.all() else frame_mask
 
 
 # Saving copies this code next to the weights, so that a folder can be loaded without this package.

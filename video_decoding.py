@@ -21,16 +21,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
-from .video_containers import (
-    PacketIndex,
-    PlanError,
-    Run,
-    Stopwatch,
-    check_pixels,
-    ends_early,
-    open_container,
-    read_packets,
-)
+from .video_containers import Stopwatch, check_duration, check_pixels, ends_early, open_container
 from .video_errors import (
     UnsupportedVideoError,
     VideoDecodeError,
@@ -44,6 +35,7 @@ from .video_errors import (
 )
 from .video_formats import describe_other_streams, explain_no_frames, frame_rate
 from .video_opening import hash_open_file, open_video_file
+from .video_packets import PacketIndex, PlanError, Run, read_packets, read_run
 from .video_pictures import PictureConverter
 from .video_ranges import index_packets
 from .video_sources import (
@@ -138,22 +130,15 @@ class VideoReader:
         try:
             with self._watch:
                 self._index, times = self._read_index()
+            check_duration(source, times.end_s, self._limits)
         except BaseException as error:
             self.close()
             if isinstance(error, OSError):
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
-        self._check_duration()
         self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
         self.gaps = times.gap_starts_s
-
-    def _check_duration(self) -> None:
-        allowed_s = self._limits.max_duration_s
-        if allowed_s is not None and self.duration_s > allowed_s:
-            self.close()
-            message = f"the video lasts {self.duration_s:.0f} s, and at most {allowed_s:g} s are allowed; shorten it"
-            raise VideoTooLargeError(self._source, message)
 
     def __enter__(self) -> VideoReader:
         return self
@@ -264,7 +249,7 @@ class VideoReader:
         key_pts, has_begun = int(index.pts[run.start]), False
         # Seeking by decoding times may end a keyframe earlier, which costs little unless it has to be fetched.
         container.seek(int((index.pts if self.fetched else index.seek_times)[run.start]), stream=stream)
-        for packet in self._packets(run):
+        for packet in read_run(container, stream, index, run, watch=self._watch):
             # Pictures that no other picture needs are decoded only if they are requested.
             is_wanted = packet is None or packet.pts in wanted
             codec.skip_frame = "NONREF" if index.has_droppable and not is_wanted else "DEFAULT"
@@ -282,21 +267,6 @@ class VideoReader:
                     yield frame
         if num_found < len(targets):
             raise PlanError
-
-    def _packets(self, run: Run) -> Iterator[Packet[VideoStream] | None]:
-        """Yield the packets of a run, after a seek that may end before it, then `None` to flush the decoder."""
-        position = run.start - 1
-        container, stream = self._open()
-        for packet in read_packets(container, stream, watch=self._watch):
-            if position < run.start and packet.pts != self._index.pts[run.start]:
-                continue
-            position += 1
-            if packet.pts != self._index.pts[position]:
-                raise PlanError
-            yield packet
-            if position == run.stop:
-                break
-        yield None
 
     def _decode_through(self) -> Iterator[tuple[int, av.VideoFrame]]:
         """Decode the whole file and yield (index, frame), matched by time if timestamps are reliable."""

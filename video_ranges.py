@@ -10,9 +10,10 @@ import numpy as np
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from .video_containers import PacketIndex, Stopwatch, open_container, read_packet_index
+from .video_containers import Stopwatch, open_container
 from .video_errors import VideoLimits
 from .video_formats import read_boxes
+from .video_packets import PacketIndex, read_packet_index
 from .video_stores import StoreFile
 
 

@@ -508,7 +508,7 @@ class TestGuards:
                 now[0] += 100.0
 
     def test_too_many_packets_are_refused(self, clips: Clips, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("deepfake_video.video_containers.MAX_PACKETS", 50)
+        monkeypatch.setattr("deepfake_video.video_packets.MAX_PACKETS", 50)
         with pytest.raises(VideoTooLargeError, match="more than 50 packets"):
             VideoReader(clips.path("h264.mp4"))
 
