@@ -149,7 +149,8 @@ FILES: dict[str, Callable[[Path], None]] = {
 def judge(detector: Detector, path: Path, folder: Path) -> dict[str, Any]:
     """What the package says of a file; its report and the crops go into files."""
     examination = detector.examine(path, with_evidence=True)
-    found = replace(examination.result, path=path.name, provenance=None)
+    message = examination.result.message and examination.result.message.removeprefix(f"{path}: ")
+    found = replace(examination.result, path=path.name, message=message, provenance=None)
     result = found.to_dict()
     report = re.sub(r"base64,[^\"]*", "base64,", render_report([found], [examination.evidence]))
     (folder / f"{path.name}.html").write_text(report, encoding="utf-8")

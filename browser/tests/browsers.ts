@@ -13,7 +13,7 @@ const PROGRAMS: Record<Name, readonly string[]> = {
   chrome: ["chromium", "chromium-browser", "google-chrome"],
   firefox: ["firefox-esr", "firefox"],
 };
-const WAIT_MS = 240_000;
+const WAIT_MS = 600_000;
 
 /** What the page offers to programs. */
 interface Api {

@@ -59,7 +59,7 @@ async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Pro
     source = watched(await openMedia(file, askForFrame), id, () => answer({ kind: "alive" }));
     progress("scoring", 0);
     const { result, scored } = await detector.score(file.name, source);
-    answer({ kind: "verdict", id, result });
+    if (!source.isPhoto) answer({ kind: "verdict", id, result });
     const { durationS } = source;
     const { result: complete, windows } = source.isPhoto
       ? { result, windows: photoWindows(scored) }
