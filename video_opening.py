@@ -11,6 +11,7 @@ import stat
 from typing import IO, cast
 
 from .video_errors import (
+    STORE_SCHEMES,
     UnsupportedVideoError,
     VideoLimits,
     VideoNotFoundError,
@@ -31,6 +32,7 @@ OTHER_PICTURES = (b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
 _STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", *OTHER_PICTURES)
 _MAX_PNG_CHUNKS = 1000
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
+_SCHEMES = ", ".join(f"{name}://" for name in ("http", "https", *STORE_SCHEMES))
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
 
@@ -92,7 +94,8 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
     try:
         descriptor = os.open(source, flags)
     except FileNotFoundError:
-        raise VideoNotFoundError(source, "no such file") from None
+        hint = f"; addresses must begin with {_SCHEMES}" if "://" in str(source) else ""
+        raise VideoNotFoundError(source, f"no such file{hint}") from None
     except (OSError, ValueError) as error:
         if os.path.isdir(source):  # what Windows calls a permission error
             raise UnsupportedVideoError(source, "this is a directory; give the path of a video file") from None

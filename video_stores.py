@@ -34,6 +34,7 @@ from .video_errors import (
 __all__ = [
     "Fetched",
     "StoreFile",
+    "call_within",
     "check_store_address",
     "explain_failure",
     "open_store",
@@ -111,7 +112,7 @@ def open_store_file(address: str, *, limits: VideoLimits) -> StoreFile:
     """
     file_system, key = open_store(address)
     try:
-        info = _within(limits.max_download_s, file_system.info, key)
+        info = call_within(limits.max_download_s, file_system.info, key)
     except Exception as error:
         raise explain_failure(error, address, limits) from None
     if info.get("type") != "file" or info.get("size") is None:
@@ -127,7 +128,7 @@ def read_version(address: str) -> str | None:
     """Return the present size and version of a file in a store as in [`Fetched`]; `None` if it cannot be read."""
     try:
         file_system, key = open_store(address)
-        return _version(file_system.info(key))
+        return _version(call_within(VideoLimits.from_environment().max_download_s, file_system.info, key))
     except Exception:  # Whatever the reason is, the video is read again, which reports it.
         return None
 
@@ -245,7 +246,7 @@ class StoreFile(io.RawIOBase):
             )
         try:
             left_s = limits.max_download_s - self.waited_s
-            content = _within(left_s, self._fetch_range, self._key, start=start, end=end)
+            content = call_within(left_s, self._fetch_range, self._key, start=start, end=end)
         except Exception as error:
             raise explain_failure(error, self._address, limits) from None
         finally:
@@ -257,8 +258,12 @@ class StoreFile(io.RawIOBase):
         self._cache.write(content)
 
 
-def _within(seconds: float, function: Callable[..., _Answer], *arguments: object, **options: object) -> _Answer:
-    """Call a function without a reliable time limit of its own in a thread; raise `TimeoutError` if it is late."""
+def call_within(seconds: float, function: Callable[..., _Answer], *arguments: object, **options: object) -> _Answer:
+    """Call a function that asks a store, which has no reliable time limit of its own, in a thread.
+
+    Raises:
+        TimeoutError: If it has not returned after this number of seconds.
+    """
     answers: list[_Answer] = []
     failures: list[BaseException] = []
 

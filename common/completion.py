@@ -2,6 +2,7 @@
 """The command `deepfake-video completion`: a script that completes the commands and options in a shell."""
 
 import argparse
+import re
 from collections.abc import Callable
 
 from .errors import UsageError
@@ -39,7 +40,23 @@ def runner(build_parser: Callable[[], argparse.ArgumentParser]) -> Callable[[arg
         except ModuleNotFoundError as error:
             hint = 'pip install "deepfake-video[completion]"'
             raise UsageError(f"shell completion needs shtab; install it with: {hint}") from error
-        print(shtab.complete(build_parser(), arguments.shell))
+        parser = build_parser()
+        _complete_files(parser, shtab.FILE)
+        script = shtab.complete(parser, arguments.shell)
+        if arguments.shell == "zsh":
+            # shtab (1.13) writes arguments that may be repeated so that zsh completes only the first of them.
+            script = re.sub(r'^  "\(\*\)::?', '  "*:', script, flags=re.MULTILINE)
+        print(script)
         return OK
 
     return run
+
+
+def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
+    """Let every value that is neither a number nor one of a few words be completed with the names of files."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for subparser in action.choices.values():
+                _complete_files(subparser, files)
+        elif action.nargs != 0 and not action.choices and action.type not in (int, float):
+            action.complete = files  # type: ignore[attr-defined]

@@ -70,8 +70,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     Write a file through a temporary one beside it, so that it is never incomplete.
 
     Args:
-        path: The file; replaced if it exists. Of other types than `Path`, such as `upath.UPath`, whose store shows a
-            file only when it is complete, `write_bytes` is called.
+        path: The file; replaced if it exists. Of other types than `Path`, whose store shows a file only when it is
+            complete, `write_bytes` is called.
         content: Its new content.
 
     Raises:

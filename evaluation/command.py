@@ -84,6 +84,11 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
     )
     group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="dataset layout (default: detected)")
     group.add_argument(
+        "--photos",
+        action="store_true",
+        help="pictures are photos: search for faces in them, as in videos (default: pictures are cropped faces)",
+    )
+    group.add_argument(
         "--split", choices=SPLIT_NAMES, help="split to evaluate (default: test, or all if there are no splits)"
     )
     group.add_argument("--limit", type=int, metavar="N", help="evaluate at most N randomly drawn videos per class")
@@ -231,6 +236,7 @@ def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> Evalua
     settings = settings_from(arguments, limits, num_frames=arguments.num_frames, threshold=arguments.threshold)
     return EvaluationPlan(
         layout=arguments.layout,
+        photos=arguments.photos,
         split=arguments.split,
         limit=arguments.limit,
         group_by=arguments.group_by,

@@ -29,6 +29,8 @@ class Layout:
     shape: str
 
 
+# Layouts whose pictures can be photos; those of the others are cropped faces.
+PHOTO_LAYOUTS = {"csv": read_csv, "folder": read_labelled_folder}
 # The first that matches is used, so the more specific layouts come first.
 LAYOUTS: dict[str, Layout] = {
     "csv": Layout(is_csv, read_csv, "a CSV file with the columns path,label[,group]"),
@@ -41,16 +43,17 @@ LAYOUTS: dict[str, Layout] = {
 }
 
 
-def open_benchmark(root: str | Path, layout: str | None = None) -> Benchmark:
+def open_benchmark(root: str | Path, layout: str | None = None, *, photos: bool = False) -> Benchmark:
     """
     Read a data set in its original layout.
 
     Args:
         root: Folder, or CSV or JSON file.
         layout: A name in `LAYOUTS`; detected if not given.
+        photos: Whether pictures are photos, in which faces are searched, and not cropped faces.
 
     Raises:
-        EvaluationError: If it does not exist, has an unknown layout, or is damaged.
+        EvaluationError: If it does not exist, has an unknown layout, is damaged, or cannot contain photos.
     """
     root = Path(root)
     if not root.exists():
@@ -60,4 +63,11 @@ def open_benchmark(root: str | Path, layout: str | None = None) -> Benchmark:
     if layout is None:
         shapes = "; ".join(f"{name}: {known.shape}" for name, known in LAYOUTS.items())
         raise EvaluationError(f"{root}: unrecognised dataset layout; expected one of: {shapes}.")
-    return LAYOUTS[layout].read(root)
+    if not photos:
+        return LAYOUTS[layout].read(root)
+    if layout not in PHOTO_LAYOUTS:
+        raise EvaluationError(
+            f"{root}: the pictures of the layout {layout} are cropped faces; photos are read from a folder with real/ "
+            "and fake/ or from a CSV file."
+        )
+    return PHOTO_LAYOUTS[layout](root, photos=True)

@@ -290,7 +290,7 @@ def _named_roots(data: Data) -> dict[str, Path]:
 
 
 def _open_part(name: str, root: Path, plan: EvaluationPlan) -> _Part:
-    whole = open_benchmark(root, plan.layout)
+    whole = open_benchmark(root, plan.layout, photos=plan.photos)
     split: str = plan.split or ("test" if whole.has_splits else "all")
     evaluated = whole.select(plan.split).samples
     held_out: list[Sample] = []

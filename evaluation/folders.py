@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, Row, Table, find_on_disk, is_clutter, read_table
+from ..scanning.photo_formats import PHOTO_EXTENSIONS
 from .samples import (
     IMAGE_EXTENSIONS,
     SPLITS,
@@ -32,7 +33,7 @@ def is_labelled_folder(root: Path) -> bool:
     return any((root / label).is_dir() for label in ("real", "fake"))
 
 
-def read_labelled_folder(root: Path) -> Benchmark:
+def read_labelled_folder(root: Path, *, photos: bool = False) -> Benchmark:
     """
     Read the videos or face images in `real/` and `fake/`.
 
@@ -41,6 +42,7 @@ def read_labelled_folder(root: Path) -> Benchmark:
 
     Args:
         root: Folder with `real/`, `fake/` or both.
+        photos: Whether each picture is a photo of its own, in which faces are searched.
 
     Raises:
         EvaluationError: If there is no video or image.
@@ -50,14 +52,15 @@ def read_labelled_folder(root: Path) -> Benchmark:
         sample
         for label in ("real", "fake")
         if (root / label).is_dir()
-        for sample in _find(root / label, root, skipped, is_fake=label == "fake")
+        for sample in _find(root / label, root, skipped, is_fake=label == "fake", photos=photos)
     ]
     if not samples:
         raise EvaluationError(f"{root}: there is no video or image in real/ and fake/.")
-    return Benchmark(layout="folder", root=root, samples=samples, notes=skipped_note(skipped))
+    notes = [*skipped_note(skipped), *_faces_note(samples)]
+    return Benchmark(layout=_layout("folder", photos), root=root, samples=samples, notes=notes)
 
 
-def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool) -> Iterator[Sample]:
+def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool, photos: bool) -> Iterator[Sample]:
     images: dict[Path, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         extension = path.suffix.lower()
@@ -65,7 +68,7 @@ def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool) -> It
             continue
         if is_clutter(path.relative_to(folder)):
             skipped.append(path)
-        elif extension in VIDEO_EXTENSIONS:
+        elif extension in VIDEO_EXTENSIONS or (photos and extension in IMAGE_EXTENSIONS | PHOTO_EXTENSIONS):
             yield _folder_sample(path, folder, root, is_fake=is_fake)
         elif extension in IMAGE_EXTENSIONS:
             images.setdefault(path if path.parent == folder else path.parent, []).append(path)
@@ -88,12 +91,26 @@ def _folder_sample(path: Path, folder: Path, root: Path, *, is_fake: bool, image
     )
 
 
+def _layout(name: str, photos: bool) -> str:
+    """The layout as it is shown and compared: photos and cropped faces have different scores."""
+    return f"{name}, photos" if photos else name
+
+
+def _faces_note(samples: list[Sample]) -> list[str]:
+    """A note on single pictures, which are photos as often as cropped faces."""
+    count = sum(sample.images == (sample.path,) for sample in samples)
+    if not count:
+        return []
+    taken = "1 picture is taken as a cropped face" if count == 1 else f"{count} pictures are taken as cropped faces"
+    return [f"{taken}; --photos searches for the faces in photos"]
+
+
 def is_csv(root: Path) -> bool:
     """Return whether the extension is that of a table."""
     return root.is_file() and root.suffix.lower() in _EXTENSIONS
 
 
-def read_csv(root: Path) -> Benchmark:
+def read_csv(root: Path, *, photos: bool = False) -> Benchmark:
     """
     Read a table of videos with path, label, and an optional group: the person or source video.
 
@@ -103,6 +120,7 @@ def read_csv(root: Path) -> Benchmark:
 
     Args:
         root: The file.
+        photos: Whether faces are searched in pictures, which are taken as cropped faces otherwise.
 
     Raises:
         EvaluationError: If a line is invalid.
@@ -110,18 +128,19 @@ def read_csv(root: Path) -> Benchmark:
     try:
         table = read_table(root, required=("path", "label"))
         rows = [row for row in table.rows if not is_clutter(row.cells["path"])]
-        samples = [_csv_sample(root, table, row) for row in rows]
+        samples = [_csv_sample(root, table, row, photos) for row in rows]
     except InputError as error:
         raise EvaluationError(str(error)) from error
     if not samples:
         raise EvaluationError(f"{root}: there is no video in this list.")
     _refuse_repeated(root, rows, samples)
+    clutter = [Path(row.cells["path"]) for row in table.rows if is_clutter(row.cells["path"])]
     return Benchmark(
-        layout="csv",
+        layout=_layout("csv", photos),
         root=root,
         samples=samples,
         missing=[sample.key for sample in samples if not sample.path.is_file()],
-        notes=skipped_note([Path(row.cells["path"]) for row in table.rows if is_clutter(row.cells["path"])]),
+        notes=[*skipped_note(clutter), *_faces_note(samples)],
         has_splits=any(sample.split == "test" for sample in samples),
     )
 
@@ -137,7 +156,7 @@ def _refuse_repeated(root: Path, rows: list[Row], samples: list[Sample]) -> None
         lines[file] = row.line
 
 
-def _csv_sample(root: Path, table: Table, row: Row) -> Sample:
+def _csv_sample(root: Path, table: Table, row: Row, photos: bool) -> Sample:
     cells = {role: text or None for role, text in row.cells.items()}
     split = _SPLIT_OF.get((cells.get("split") or "").lower())
     if cells.get("split") and split is None:
@@ -155,5 +174,5 @@ def _csv_sample(root: Path, table: Table, row: Row) -> Sample:
         compression=cells.get("compression"),
         split=split,
         identities=(group,) if group else (),
-        images=(path,) if path.suffix.lower() in IMAGE_EXTENSIONS else (),
+        images=(path,) if path.suffix.lower() in IMAGE_EXTENSIONS and not photos else (),
     )

@@ -29,6 +29,8 @@ class EvaluationPlan:
 
     Attributes:
         layout: Layout of the data set; detected from its files if not given.
+        photos: Whether pictures are photos, in which faces are searched as in videos. Otherwise they are taken as
+            cropped faces, as in DeepfakeBench. For folders with `real/` and `fake/` and for CSV files.
         split: Part of the data set to evaluate; "test" if the data set has splits, else "all".
         limit: Maximum number of videos per class, drawn with the seed; `None` uses all. A larger limit extends the
             sample of a smaller one.
@@ -61,6 +63,7 @@ class EvaluationPlan:
     """
 
     layout: LayoutName | None = None
+    photos: bool = False
     split: SplitName | None = None
     limit: int | None = None
     group_by: GroupBy = "identity"

@@ -22,6 +22,7 @@ from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
+from ..scanning.media import photo_error
 from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
 from .corruptions import Corruption
@@ -198,6 +199,8 @@ def _score(scorer: FrameScorer, item: Item) -> Score:
     try:
         if isinstance(item.video, VideoError):
             raise item.video
+        if item.video.is_photo and scorer.judges_sequences:
+            raise photo_error(item.sample.path)
         scored = scorer.score_frames(item.video)
     except ValueError as error:
         failure = as_video_error(item.sample.path, error)

@@ -11,13 +11,13 @@ from PIL import Image
 
 from ..clip_sampling import Clip, ClipSampler
 from ..scanning.clip_reading import ReadVideo, read_video, times_of
+from ..scanning.media import open_media
 from ..scanning.settings import ScanSettings
 from ..video_decoding import (
     FrameSource,
     VideoDecodeError,
     VideoLimits,
     VideoNotFoundError,
-    VideoReader,
     VideoTooLargeError,
 )
 from .corruptions import Corruption, corrupt
@@ -90,7 +90,7 @@ class ImageSequence:
 
 def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """
-    Read the clips of a sample. Face images are used whole, without face detection.
+    Read the clips of a sample. Face images are used whole, without face detection; faces are searched in photos.
 
     Args:
         sample: The sample.
@@ -158,7 +158,7 @@ def read_corrupted(
 def _open(sample: Sample, settings: ScanSettings) -> AbstractContextManager[FrameSource]:
     if sample.images:
         return nullcontext(ImageSequence(sample.images, limits=settings.limits))
-    return VideoReader(sample.path, limits=settings.limits)
+    return open_media(sample.path, limits=settings.limits)
 
 
 def _cut_again(processor: ClipSampler, source: FrameSource, clips: Sequence[Clip]) -> list[Clip]:

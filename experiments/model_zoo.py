@@ -160,7 +160,8 @@ def _models_section(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> l
     lines = ["## Models", "", "| model | networks | SHA-256 of the weights |", "|---|---|---|"]
     for name, folders in plan.models.items():
         kind = "1" if len(folders) == 1 else f"{len(folders)}, mean of logits"
-        lines.append(f"| {name} | {kind} | `{str(results[name].run['weights_sha256'])[:16]}` |")
+        hashes = str(results[name].run["weights_sha256"]).split(" + ")
+        lines.append(f"| {name} | {kind} | {', '.join(f'`{sha256[:16]}`' for sha256 in hashes)} |")
     return lines
 
 

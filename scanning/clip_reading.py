@@ -12,8 +12,9 @@ import numpy as np
 from ..clip_sampling import Clip, ClipSampler
 from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
 from ..face_tracking import MIN_IOU, box_iou
-from ..video_decoding import VideoDecodeError, VideoError, VideoReader, VideoUnreadableError
+from ..video_errors import VideoDecodeError, VideoError, VideoUnreadableError
 from ..video_sources import MediaReader
+from .media import open_media
 from .results import PHOTO_WARNING
 from .settings import ScanSettings
 
@@ -87,7 +88,7 @@ class ReadVideo:
 
 def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """
-    Open a video and read the clips of each model. Each model gets the same clips that it would get on its own.
+    Open a video or photo and read the clips of each model. Each gets the same clips that it would get on its own.
 
     Args:
         path: Path or address.
@@ -97,7 +98,7 @@ def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: Sc
     Raises:
         VideoError: If the video cannot be scored. Its `reason` is the status of the result.
     """
-    with VideoReader(path, limits=settings.limits) as reader:
+    with open_media(path, limits=settings.limits) as reader:
         return read_open_video(path, reader, processors, settings)
 
 

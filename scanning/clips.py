@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The face clips of a video as a model receives them, for research and for your own models."""
+"""The face clips of a video or photo as a model receives them, for research and for your own models."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ class FaceClip:
     """
     The clip of one face as a model receives it; T is the number of frames.
 
-    If the face was found in fewer frames than a clip has, some frames are repeated.
+    If the face was found in fewer frames than a clip has, some frames are repeated. The clip of a photo has one frame.
 
     Attributes:
         pixel_values_videos: Tensor of shape (1, T, C, H, W), float32, normalised: the input of the model.
@@ -48,21 +48,21 @@ def face_clips(
     limits: VideoLimits | None = None,
 ) -> list[FaceClip]:
     """
-    Decode a video, find the faces, and preprocess one clip per face as [`scan`] does.
+    Decode a video or photo, find the faces, and preprocess one clip per face as [`scan`] does.
 
     Only the preprocessing of the model is loaded, not its weights.
 
     Args:
         video: Path or address.
         model: Model folder or Hub id, or a video processor. The packaged checkpoint by default.
-        num_frames: Number of frames per clip. That of the model by default.
+        num_frames: Number of frames per clip of a video. That of the model by default.
         limits: Limits on what is read. The defaults and the environment variables by default.
 
     Returns:
         One clip per face, the main face first; a single clip of whole frames if the model does not crop faces.
 
     Raises:
-        VideoError: If the video cannot be read, or if no face is found (`NoFaceFoundError`).
+        VideoError: If the file cannot be read, or if no face is found (`NoFaceFoundError`).
         ModelLoadError: If the preprocessing of the model cannot be loaded.
 
     Example:

@@ -83,7 +83,10 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     )
     add_face_arguments(group)
     group.add_argument(
-        "--threshold", type=float, metavar="P", help="label a video fake at this probability or above (default: 0.5)"
+        "--threshold",
+        type=float,
+        metavar="P",
+        help="label a video fake at this probability or above in CSV and JSON (default: 0.5)",
     )
     group.add_argument(
         "--timeline",

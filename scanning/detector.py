@@ -283,6 +283,7 @@ class Detector:
             verdict=verdict.verdict,
             verdict_reason=verdict.reason,
             verdict_rates=verdict.rates,
+            verdict_limits=verdict.limits,
             label="fake" if probability >= self.threshold else "real",
             fake_probability=probability,
             duration_s=video.duration_s,

@@ -110,13 +110,12 @@ def _table(*columns: str, numbers: Collection[str] = ()) -> Table:
 def _video_table(results: Sequence[VideoResult], names: Sequence[str], kept: Collection[str]) -> Table:
     numbers = ("fake", "faces", "coverage", "length")
     tells_run = any(result.path in kept for result in results)
-    table = _table("video", "verdict", "status", "label", *numbers, *(["run"] if tells_run else []), numbers=numbers)
+    table = _table("video", "verdict", "status", *numbers, *(["run"] if tells_run else []), numbers=numbers)
     for result, name in zip(results, names, strict=True):
         table.add_row(
             _Name(name),
             Text(result.verdict or "–", style=_style(result)),
             Text(result.status, style="" if result.status == "ok" else "yellow"),
-            result.label or "–",
             _score(result.fake_probability),
             str(len(result.faces) or "–"),
             _percent(result.face_coverage),
@@ -212,7 +211,7 @@ def _notes(results: Sequence[VideoResult]) -> list[str]:
     model = results[0].model
     sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
     threshold = results[0].threshold
-    rule = ": not loaded" if threshold is None else f"; called fake at a probability of {threshold:g} or above"
+    rule = ": not loaded" if threshold is None else f"; label for programs (CSV, JSON): fake at {threshold:g} or above"
     notes.append(f"model {printable(model.id)}{sha256}{rule}")
     if model.terms:
         notes.append(model.terms)

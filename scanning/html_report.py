@@ -74,7 +74,13 @@ class TrackChart:
 
 @dataclass(frozen=True, kw_only=True)
 class VideoPage:
-    """The values that the template shows for one video."""
+    """
+    The values that the template shows for one video.
+
+    Attributes:
+        limits: The fake probabilities that separate the verdicts, in words; `None` if there are none.
+        limit_marks: The same as numbers.
+    """
 
     anchor: str
     name: str
@@ -88,6 +94,8 @@ class VideoPage:
     exceeds: bool
     charts: list[TrackChart]
     ticks: list[Tick]
+    limits: Markup | None
+    limit_marks: list[float]
     is_trained: bool
     is_short: bool
 
@@ -122,38 +130,27 @@ def render_report(
         _page(f"video-{number}", name, result, pictures, texts)
         for number, (name, result, pictures) in enumerate(zip(names, results, evidence, strict=True), 1)
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters |= {
-        "clock": clock,
-        "face": lambda track_id: _face_name(track_id, texts),
-        "printable": printable,
-        "range": range_text,
-        "reason": reason_text,
-        "span": lambda part: clock_range(part.start_s, part.end_s),
-    }
     style, script = (_read_asset(name) for name in ("report.css", "report.js"))
-    page = environment.get_template("report.html.jinja").render(
-        pages=pages,
-        ranked=sorted(pages, key=lambda page: -_rank(page.result)),
-        counts=Counter(_tone(page.result) for page in pages),
-        rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
-        verdict_text=verdict_text,
-        style=Markup(style),
-        script=Markup(script) if with_script else None,
-        style_hash=_csp_hash(style),
-        script_hash=_csp_hash(script),
-        t=texts,
-        clock_range=clock_range,
-        width=CHART_WIDTH,
-        height=CHART_HEIGHT,
+    style += _running_titles(pages, texts)
+    return (
+        _environment(texts)
+        .get_template("report.html.jinja")
+        .render(
+            pages=pages,
+            ranked=sorted(pages, key=lambda page: -_rank(page.result)),
+            counts=Counter(_tone(page.result) for page in pages),
+            rates_sentences=list(dict.fromkeys(result.verdict_rates for result in results if result.verdict_rates)),
+            verdict_text=verdict_text,
+            style=Markup(style),
+            script=Markup(script) if with_script else None,
+            style_hash=_csp_hash(style),
+            script_hash=_csp_hash(script),
+            t=texts,
+            clock_range=clock_range,
+            width=CHART_WIDTH,
+            height=CHART_HEIGHT,
+        )
     )
-    return page
 
 
 def write_report(
@@ -178,12 +175,32 @@ def write_report(
     write_atomically(path, render_report(results, evidence, texts=texts).encode("utf-8"))
 
 
+def _environment(texts: Texts) -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters |= {
+        "clock": clock,
+        "face": lambda track_id: _face_name(track_id, texts),
+        "printable": printable,
+        "range": range_text,
+        "reason": reason_text,
+        "span": lambda part: clock_range(part.start_s, part.end_s),
+    }
+    return environment
+
+
 def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None, texts: Texts) -> VideoPage:
     is_trained = UNTRAINED_WARNING not in result.warnings
     stretches = worst_stretches(result)[:MAX_STRETCHES]
     # Without a window above the threshold, the only stretch is the highest window.
     exceeds = bool(result.threshold is not None and stretches and stretches[0].fake_probability >= result.threshold)
     verdict = verdict_key(result)
+    marks = _limit_marks(result)
     return VideoPage(
         anchor=anchor,
         name=name,
@@ -197,9 +214,20 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         exceeds=exceeds,
         charts=_charts(result),
         ticks=_ticks(result.duration_s or 0.0, texts),
+        limits=texts(f"band.limits_{'_'.join(marks)}", **{name: f"{at:.2f}" for name, at in marks.items()})
+        if marks
+        else None,
+        limit_marks=list(marks.values()),
         is_trained=is_trained,
         is_short=(result.duration_s or 0.0) < SHORT_S,
     )
+
+
+def _limit_marks(result: VideoResult) -> dict[str, float]:
+    """The probabilities that separate the verdicts, by the name of the limit."""
+    limits = result.verdict_limits
+    places = {} if limits is None else {"low": limits.low, "high": limits.high}
+    return {name: place for name, place in places.items() if place is not None}
 
 
 def _tone(result: VideoResult) -> str:
@@ -270,6 +298,23 @@ def _points(entries: Sequence[TimelineEntry], duration: float) -> str:
 
 def _rank(result: VideoResult) -> float:
     return -1.0 if result.fake_probability is None else result.fake_probability
+
+
+def _running_titles(pages: Sequence[VideoPage], texts: Texts) -> str:
+    """Rules of a style sheet that print the name of the video at the top of each sheet of paper."""
+    title = pages[0].name if len(pages) == 1 else texts.plain("page.videos", count=len(pages))
+    rules = [f"@page {{ @top-left {{ content: {_css_string(title)} }} }}"]
+    if len(pages) > 1:
+        for page in pages:
+            rules.append(f"@page {page.anchor} {{ @top-left {{ content: {_css_string(page.name)} }} }}")
+            rules.append(f"@media print {{ #{page.anchor} {{ page: {page.anchor} }} }}")
+    return "\n".join([*rules, f"@page {{ @bottom-left {{ content: {_css_string(texts.plain('page.kind'))} }} }}", ""])
+
+
+def _css_string(text: str) -> str:
+    """A string of a style sheet, which neither ends early nor ends the sheet, whatever the text is."""
+    plain = (letter if letter.isascii() and letter.isalnum() else f"\\{ord(letter):06x}" for letter in text)
+    return f'"{"".join(plain)}"'
 
 
 def _read_asset(name: str) -> str:

@@ -97,8 +97,9 @@ def _expand(source: str, inputs: Inputs) -> list[str]:
 def _search_store(address: str, inputs: Inputs) -> list[str]:
     from .store_listing import list_addresses
 
-    videos, num_others = list_addresses(address, VIDEO_EXTENSIONS)
-    inputs.num_others += num_others
+    videos, others = list_addresses(address, inputs.extensions)
+    for other in others:
+        _count_other(other, inputs)
     if not videos:
         inputs.warnings.append(f"{printable_name(address)}: the folder contains no video.")
     return videos
@@ -114,15 +115,19 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
         folders.sort()
         for name in sorted(names):
             path = os.path.join(parent, name)
-            extension, is_foreign = os.path.splitext(name)[1].lower(), is_clutter(os.path.relpath(path, folder))
-            if extension in inputs.extensions and not is_foreign:
+            inside = os.path.relpath(path, folder)
+            if os.path.splitext(name)[1].lower() in inputs.extensions and not is_clutter(inside):
                 videos.append(path)
             else:
-                inputs.num_others += 1
-                inputs.num_photos += extension in PHOTO_EXTENSIONS and not is_foreign
+                _count_other(inside, inputs)
     if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
         inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
+
+
+def _count_other(path: str, inputs: Inputs) -> None:
+    inputs.num_others += 1
+    inputs.num_photos += os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS and not is_clutter(path)
 
 
 def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:

@@ -46,6 +46,21 @@ class ModelIdentity:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VerdictLimits:
+    """
+    The fake probabilities that separate the verdicts on one video.
+
+    Attributes:
+        low: Below it, a video is likely real; `None` if no video may be called likely real.
+        high: Above it, a video is likely fake; it grows with the number of faces. `None` if no video may be called
+            likely fake.
+    """
+
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class FaceResult:
     """
     One face that was followed through the video.
@@ -165,6 +180,7 @@ class VideoResult:
         verdict: `"likely fake"`, `"undecided"` or `"likely real"`; `None` unless the status is ok.
         verdict_reason: Why, in one sentence; `None` unless the status is ok.
         verdict_rates: Measured error rates of the verdicts of this model, in words; `None` if none were measured.
+        verdict_limits: The fake probabilities that separate the verdicts; `None` if there are none.
         label: `"real"` or `"fake"`; `None` unless the status is ok.
         fake_probability: Score in [0, 1]; `None` unless the status is ok.
         threshold: Fake probability at or above which the label is "fake"; `None` if no model was loaded.
@@ -209,6 +225,7 @@ class VideoResult:
     verdict: VerdictName | None = None
     verdict_reason: str | None = None
     verdict_rates: str | None = None
+    verdict_limits: VerdictLimits | None = None
     label: str | None = None
     fake_probability: float | None = None
     threshold: float | None
@@ -278,6 +295,7 @@ class VideoResult:
                 "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
                 "not_judged": [NotJudged(**entry) for entry in content["not_judged"]],
                 "model": ModelIdentity(**content["model"]),
+                "verdict_limits": content.get("verdict_limits") and VerdictLimits(**content["verdict_limits"]),
                 "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
                 "fetched": content.get("fetched") and Fetched(**content["fetched"]),
             }

@@ -3,26 +3,31 @@
 
 import glob
 import os
+from collections.abc import Callable
 from typing import Any
 
-from ..video_errors import VideoLimits, printable_name
-from ..video_stores import check_store_address, explain_failure, open_store
+from ..video_errors import VideoLimits, VideoTimeoutError, printable_name
+from ..video_stores import call_within, check_store_address, explain_failure, open_store
 from .listing import InputError, is_clutter
 
 
-def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str], int]:
+# A store lists about a thousand files per request, so that many millions take an hour.
+MAX_LISTING_S = 3600.0
+
+
+def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
     """
     Expand an address to those of the videos that it stands for.
 
     As with paths, an address that exists is taken literally, that of a folder stands for all videos below it, and any
-    other may be a pattern. The address of a file with a video extension is returned without a request to the store.
+    other may be a pattern. The address of a file with one of the extensions is returned without asking the store.
 
     Args:
         address: Address of a file or folder, or a pattern such as `s3://bucket/2026-*/*.mp4`.
-        extensions: Extensions of videos in lower case.
+        extensions: Extensions of the files that are taken from folders, in lower case.
 
     Returns:
-        The addresses in alphabetical order, and the number of other files in the folder.
+        The addresses in alphabetical order, and the names of the other files in folders, for counting.
 
     Raises:
         InputError: If a package is missing, the address contains credentials, the store cannot be read, or a pattern
@@ -32,7 +37,7 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
         raise InputError(f"{printable_name(address)}: {problem}.")
     is_pattern = glob.has_magic(address)
     if not is_pattern and os.path.splitext(address)[1].lower() in extensions:
-        return [address], 0
+        return [address], []
     try:
         return _list(address, extensions, is_pattern)
     except InputError:
@@ -41,30 +46,53 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
         raise InputError(f"{explain_failure(error, address, VideoLimits.from_environment())}.") from None
 
 
-def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[list[str], int]:
+def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[list[str], list[str]]:
     file_system, key = open_store(address)
-    scheme = address.partition("://")[0]
-    if file_system.isdir(key):
-        found = sorted(name for name in file_system.find(key) if not name.endswith("/"))
-        videos = [name for name in found if _is_video(name, key, extensions)]
-        return [_address(scheme, name) for name in videos], len(found) - len(videos)
-    if not is_pattern or file_system.exists(key):
-        return [address], 0
-    matches: dict[str, Any] = file_system.glob(key, detail=True)
-    files = sorted(name for name, info in matches.items() if info["type"] == "file")
-    videos = [name for name in files if not is_clutter(name)]
-    if not videos:
+    limit_s = VideoLimits.from_environment().max_download_s
+    if call_within(limit_s, file_system.isdir, key):
+        return _search(file_system, address, key, extensions)
+    if not is_pattern or call_within(limit_s, file_system.exists, key):
+        return [address], []
+    matches: dict[str, Any] = _listed(address, file_system.glob, key, detail=True)
+    videos, others = [], []
+    searched = None
+    for name in sorted(matches):
+        if matches[name]["type"] == "directory":
+            # The folders of a folder were searched with it.
+            if searched is None or not name.startswith(f"{searched}/"):
+                searched = name
+                inside, beside = _search(file_system, address, name, extensions)
+                videos += inside
+                others += beside
+        else:
+            (others if is_clutter(name) else videos).append(_address(address, name))
+    if not matches:
         raise InputError(f"{printable_name(address)}: no file has this name, and none matches it as a pattern.")
-    return [_address(scheme, name) for name in videos], len(files) - len(videos)
+    return videos, others
 
 
-def _is_video(name: str, folder: str, extensions: frozenset[str]) -> bool:
-    inside = name.removeprefix(folder).lstrip("/")
-    return os.path.splitext(name)[1].lower() in extensions and not is_clutter(inside)
+def _search(file_system: Any, address: str, folder: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
+    """The videos below a folder, and the other files."""
+    videos: list[str] = []
+    others: list[str] = []
+    for name in sorted(_listed(address, file_system.find, folder)):
+        if not name.endswith("/"):
+            inside = name.removeprefix(folder).lstrip("/")
+            is_wanted = os.path.splitext(name)[1].lower() in extensions and not is_clutter(inside)
+            (videos if is_wanted else others).append(_address(address, name))
+    return videos, others
 
 
-def _address(scheme: str, key: str) -> str:
-    return f"{scheme}://{key.lstrip('/')}"
+def _listed(address: str, function: Callable[..., Any], *arguments: object, **options: object) -> Any:
+    try:
+        return call_within(MAX_LISTING_S, function, *arguments, **options)
+    except TimeoutError:
+        message = f"listing it took longer than {MAX_LISTING_S / 60:g} minutes; give the addresses of its folders"
+        raise VideoTimeoutError(address, message) from None
+
+
+def _address(address: str, key: str) -> str:
+    return f"{address.partition('://')[0]}://{key.lstrip('/')}"
 
 
 __all__ = ["list_addresses"]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.logistic import logit, sigmoid
-from .results import FaceResult, VerdictName, VideoResult
+from .results import FaceResult, VerdictLimits, VerdictName, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
@@ -32,11 +32,13 @@ class Verdict:
         verdict: `"likely fake"`, `"undecided"` or `"likely real"`.
         reason: Reason for the verdict, in one sentence.
         rates: The measured error rates of the checkpoint, in words; `None` without bands.
+        limits: The fake probabilities that separate the verdicts; `None` without bands.
     """
 
     verdict: VerdictName
     reason: str
     rates: str | None = None
+    limits: VerdictLimits | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,7 @@ class VerdictRule:
         high = None
         if bands.high is not None:
             high = float(sigmoid(logit(bands.high) + bands.face_exponent * math.log(number)))
+        known: dict[str, Any] = {"rates": bands.sentence, "limits": VerdictLimits(low=bands.low, high=high)}
         of_faces = f" for {number} faces" if number > 1 else ""
         verdict: VerdictName = "undecided"
         if high is not None and fake_probability > high:
@@ -99,10 +102,10 @@ class VerdictRule:
             seen = list(faces)
         else:
             reason = f"{shown} is in the undecided range: {_bounds(bands.low, high, of_faces)}"
-            return Verdict(verdict="undecided", reason=reason, rates=bands.sentence)
+            return Verdict(verdict="undecided", reason=reason, **known)
         if problem := _out_of_range(seen, bits_per_pixel, bands):
-            return Verdict(verdict="undecided", reason=problem, rates=bands.sentence)
-        return Verdict(verdict=verdict, reason=reason, rates=bands.sentence)
+            return Verdict(verdict="undecided", reason=problem, **known)
+        return Verdict(verdict=verdict, reason=reason, **known)
 
     def decide_photo(self) -> Verdict:
         """Leave a photo undecided: the bands and their rates were measured on videos."""

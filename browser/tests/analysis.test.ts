@@ -98,6 +98,8 @@ test.each(clips)("$name: the crops and the result are those of the Python packag
   ] as const) {
     expect(complete[key]).toEqual(expected[key]);
   }
+  expect(complete.verdict_limits?.low ?? 0).toBeCloseTo(expected.verdict_limits?.low ?? 0, 6);
+  expect(complete.verdict_limits?.high ?? 0).toBeCloseTo(expected.verdict_limits?.high ?? 0, 6);
   expect(complete.settings).toEqual(expected.settings);
   const placeOf = ({ index, weight, track_id }: FrameScore): unknown[] => [index, weight, track_id];
   expect(complete.frames.map(placeOf)).toEqual(expected.frames.map(placeOf));

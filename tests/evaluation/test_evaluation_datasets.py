@@ -280,6 +280,19 @@ def test_face_images_are_grouped_by_their_whole_path(tmp_path):
     assert {sample.method for sample in benchmark.samples} == {None, "swap", "morph"}
 
 
+def test_as_photos_all_pictures_of_a_folder_are_samples_of_their_own(tmp_path):
+    trees.make_image_folder(tmp_path)
+    (tmp_path / "real/portrait.HEIC").write_bytes(b"x")
+    benchmark = open_benchmark(tmp_path, photos=True)
+    assert (len(benchmark.samples), count(benchmark)) == (21, (13, 8))
+    assert not any(sample.images for sample in benchmark.samples)
+
+
+def test_photos_in_a_layout_of_cropped_faces_are_refused(tmp_path):
+    with pytest.raises(EvaluationError, match="deepfakebench are cropped faces"):
+        open_benchmark(trees.make_deepfakebench(tmp_path), photos=True)
+
+
 def test_a_folder_of_reals_alone_is_a_data_set(tmp_path):
     assert count(open_benchmark(trees.make_folder(tmp_path, fakes=0))) == (3, 0)
 

@@ -24,7 +24,8 @@ from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
 from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.scanning.media import SEQUENCE_HINT
+from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.video_decoding import VideoDecodeError
 from drawn_faces import save_tiny_model
 from two_processes import run_in_two_processes
@@ -122,6 +123,41 @@ def test_the_score_of_a_short_video_follows_from_its_frames_and_their_weights(tm
     assert sorted(w) == [0.25, 0.25, 0.5]
     margin = (w * np.log(p / (1 - p))).sum()
     assert scored.result.fake_probability == pytest.approx(1 / (1 + np.exp(-margin)), abs=1e-6)
+
+
+def photos(folder: Path) -> Path:
+    """A CSV file of two photos with one person each."""
+    for name, position in (("real.jpg", 0.2), ("fake.png", 0.6)):
+        Image.fromarray(draw_face(position)).save(folder / name)
+    (folder / "photos.csv").write_text("path,label\nreal.jpg,real\nfake.png,fake\n")
+    return folder / "photos.csv"
+
+
+def test_a_photo_has_the_score_that_predict_gives_it(tmp_path):
+    model = save_tiny_model(tmp_path / "model", recurrence="per-frame")
+    for number, options in enumerate(([], ["--robustness", "--kind", "blur"])):
+        output = tmp_path / f"run{number}"
+        assert main(command(photos(tmp_path), model, output, "--photos", *options)) == 0
+        clean = {score.key: score for score in read_scores(output) if score.corruption is None}
+        for name in ("real.jpg", "fake.png"):
+            expected = Detector([model], device="cpu").score(tmp_path / name)
+            assert (clean[name].fake_probability, clean[name].face_coverage) == (expected.fake_probability, 1.0)
+
+
+def test_cropped_faces_and_photos_are_never_mixed_in_one_run(tmp_path, capsys):
+    model = save_tiny_model(tmp_path / "model", recurrence="per-frame")
+    assert main([*command(photos(tmp_path), model, tmp_path / "run"), "--json"]) == 0
+    assert "2 pictures are taken as cropped faces; --photos" in capsys.readouterr().out
+    assert main(command(tmp_path / "photos.csv", model, tmp_path / "run", "--photos")) == 2
+    assert "layout" in capsys.readouterr().err
+
+
+def test_a_model_of_sequences_refuses_photos(tmp_path):
+    model = save_tiny_model(tmp_path / "model", recurrence="sequence")
+    assert main(command(photos(tmp_path), model, tmp_path / "run", "--photos")) == 1
+    assert {score.message for score in read_scores(tmp_path / "run")} == {
+        f"{tmp_path / name}: {SEQUENCE_HINT}" for name in ("real.jpg", "fake.png")
+    }
 
 
 def test_faces_are_not_searched_in_face_images(capsys, tmp_path):

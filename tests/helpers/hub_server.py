@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-A small Hugging Face Hub on the loopback interface, in memory, for the push tests.
+A small Hugging Face Hub on the loopback interface, in memory.
 
-It speaks what `huggingface_hub` asks of the Hub in a push and in a download: create, branch, preupload, LFS batch and
-upload, commit, model info, tree, resolve. Xet is not spoken: set `HF_HUB_DISABLE_XET=1`.
+It speaks what `huggingface_hub` asks of the Hub in a push, in a download and as a file system: create, branch,
+preupload, LFS batch and upload, commit, info, tree, resolve with ranges. Xet is not spoken: set
+`HF_HUB_DISABLE_XET=1`.
 """
 
 from __future__ import annotations
@@ -200,11 +201,15 @@ class _Handler(BaseHTTPRequestHandler):
 
     def tree(self, body: bytes, is_allowed: bool, name: str, revision: str, folder: str | None) -> None:
         if found := self._find(name, revision, is_allowed):
-            items = [
-                {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "size": len(data), "path": path}
-                for path, data in found[1].items()
-            ]
-            self._json(200, [] if folder else items)
+            is_deep = "recursive=true" in self.path.lower()
+            start = f"{folder}/" if folder else ""
+            below = {path.removeprefix(start): data for path, data in found[1].items() if path.startswith(start)}
+            if not below and folder:
+                return self._send(404, b'{"error": "Entry not found"}', {"X-Error-Code": "EntryNotFound"})
+            files = [_file(start + path, data) for path, data in below.items() if is_deep or "/" not in path]
+            folders = {start + path.split("/")[0] for path in below if "/" in path}
+            self._json(200, [*files, *map(_folder, sorted(folders))])
+        return None
 
     def resolve(self, body: bytes, is_allowed: bool, name: str, revision: str, path: str) -> None:
         if found := self._find(name, revision, is_allowed):
@@ -214,11 +219,27 @@ class _Handler(BaseHTTPRequestHandler):
                 return self._send(404, b'{"error": "Entry not found"}', headers)
             data = files[path]
             etag = hashlib.sha256(data).hexdigest()
-            self._send(200, data, {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))})
+            headers = {"ETag": f'"{etag}"', "X-Repo-Commit": commit, "X-Linked-Size": str(len(data))}
+            if wanted := re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", "")):
+                start, last = int(wanted[1]), min(int(wanted[2]), len(data) - 1)
+                headers["Content-Range"] = f"bytes {start}-{last}/{len(data)}"
+                return self._send(206, data[start : last + 1], headers)
+            self._send(200, data, headers)
         return None
 
 
 _NAME = r"([\w.-]+/[\w.-]+)"
+
+
+def _file(path: str, data: bytes) -> dict[str, Any]:
+    return {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "size": len(data), "path": path}
+
+
+def _folder(path: str) -> dict[str, Any]:
+    return {"type": "directory", "oid": "0" * 40, "path": path}
+
+
+_KIND = "(?:models|datasets)"
 _ROUTES = [
     (r"GET /api/whoami-v2", "whoami"),
     (r"POST /api/validate-yaml", "validate_yaml"),
@@ -229,9 +250,9 @@ _ROUTES = [
     (rf"POST /{_NAME}\.git/info/lfs/objects/batch", "lfs_batch"),
     (r"PUT /storage/(\w+)", "store"),
     (r"POST /verify/(\w+)", "verify"),
-    (rf"GET /api/models/{_NAME}/tree/([^/]+)(?:/(.*))?", "tree"),
-    (rf"GET /api/models/{_NAME}(?:/revision/(.+))?", "info"),
-    (rf"(?:GET|HEAD) /{_NAME}/resolve/([^/]+)/(.+)", "resolve"),
+    (rf"GET /api/{_KIND}/{_NAME}/tree/([^/]+)(?:/(.*))?", "tree"),
+    (rf"GET /api/{_KIND}/{_NAME}(?:/revision/(.+))?", "info"),
+    (rf"(?:GET|HEAD) (?:/datasets)?/{_NAME}/resolve/([^/]+)/(.+)", "resolve"),
 ]
 
 

@@ -15,6 +15,7 @@ from deepfake_video.scanning.results import (
     FaceResult,
     ModelIdentity,
     TimelineEntry,
+    VerdictLimits,
     VideoResult,
 )
 
@@ -113,6 +114,46 @@ def test_it_says_what_when_who_and_by_which_model():
     ):
         assert said in text
     assert "never proof" in text
+
+
+def marks(found: Page, name: str) -> list[str | None]:
+    """Places of the vertical lines of a class in the bars of the scores."""
+    return [attributes["x1"] for _, attributes in found.tags if attributes.get("class") == name and "x1" in attributes]
+
+
+@pytest.mark.parametrize(
+    ("limits", "places", "said"),
+    [
+        (VerdictLimits(low=0.2, high=0.915), ["200", "915"], "likely real below 0.20, likely fake above 0.92"),
+        (VerdictLimits(low=0.2, high=None), ["200"], "likely real below 0.20"),
+        (VerdictLimits(low=None, high=0.9), ["900"], "likely fake above 0.90"),
+        (VerdictLimits(low=None, high=None), [], None),
+        (None, [], None),
+    ],
+)
+def test_the_bar_of_a_score_shows_the_limits_of_the_verdicts(limits, places, said):
+    found = page(replace(FAKE, verdict_limits=limits, timeline=[]))
+    names = [attributes["aria-label"] for _, attributes in found.tags if attributes.get("class") == "meter"]
+    # One bar is that of the video, one that of its face.
+    assert marks(found, "limit") == 2 * places
+    assert marks(found, "threshold") == 2 * ["500"]
+    assert names == 2 * ["0.93 on a scale from 0 to 1; the threshold is 0.50" + (f"; {said}" if said else "")]
+    assert (f"Tall marks: {said}." in found.text) == (said is not None)
+
+
+@pytest.mark.parametrize("name", ["clip.mp4", '"} } <style>* { color: red } .mp4', "日本 ü.mp4"])
+def test_every_sheet_of_paper_carries_the_name_of_its_video(name):
+    pages = [replace(FAKE, path=f"/videos/{name}"), REAL]
+    html = render_report(pages, [None, None])
+    assert len(re.findall("</style>", html)) == 1
+    titles = dict(re.findall(r'@page (video-\d) { @top-left { content: "([^"\n]*)" } }', html))
+    read = {
+        anchor: re.sub(r"\\([0-9a-f]{6})", lambda code: chr(int(code[1], 16)), title)
+        for anchor, title in titles.items()
+    }
+    assert read == {"video-1": name, "video-2": "other.mp4"}
+    assert all(f"#{anchor} {{ page: {anchor} }}" in html for anchor in read)
+    assert 'content: "clip\\00002emp4"' in render_report([FAKE], [None])
 
 
 def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from clips import write_clip
 from deepfake_video import (
@@ -16,6 +17,7 @@ from deepfake_video import (
 )
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.models import ModelLoadError
+from deepfake_video.scanning.sample import draw_face
 from drawn_faces import FPS, save_tiny_model, write_people
 
 
@@ -48,6 +50,18 @@ def test_boxes_and_times_belong_to_the_frames(two_people, model):
         # One person in each half of the picture of 560 pixels.
         centers = (clip.boxes[:, 0] + clip.boxes[:, 2]) / 2
         assert len(set((centers > 280).tolist())) == 1
+
+
+def test_the_clip_of_a_photo_is_one_frame_that_is_scored_as_by_a_scan(tmp_path):
+    folder, photo = save_tiny_model(tmp_path / "model", recurrence="per-frame"), tmp_path / "photo.png"
+    Image.fromarray(draw_face(0.3)).save(photo)
+    (clip,) = face_clips(photo, folder)
+    network = DeepfakeForVideoClassification.from_pretrained(folder).eval()
+    with torch.inference_mode():
+        found = network(clip.pixel_values_videos).logits.softmax(-1)[0, 1].item()
+    assert clip.pixel_values_videos.shape == (1, 1, 3, 32, 32)
+    assert (clip.frame_indices.tolist(), clip.times_s.tolist(), clip.boxes.shape) == ([0], [0.0], (1, 4))
+    assert found == pytest.approx(Detector([folder], device="cpu").score(photo).fake_probability, abs=1e-5)
 
 
 def test_a_processor_without_face_crops_gives_one_clip_of_whole_frames(two_people):

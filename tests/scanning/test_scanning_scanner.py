@@ -131,5 +131,7 @@ def test_a_piped_table_breaks_neither_names_nor_messages(tmp_path, capsys):
     main(["predict", str(tmp_path / name), "--quiet"])
     lines = capsys.readouterr().out.splitlines()
     assert len(lines[1]) <= 80
-    assert lines[1].split()[0].replace("…", "") == "a-video-wia-long-name-.mp4"
+    front, back = lines[1].split()[0].split("…")
+    assert name.startswith(front)
+    assert name.endswith(back)
     assert sum(line.startswith(str(tmp_path / name)) for line in lines) == 1

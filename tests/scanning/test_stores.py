@@ -15,7 +15,9 @@ import pytest
 from clips import write_clip
 from deepfake_video import ScanPlan, ScanSettings, VideoLimits, VideoReader, scan, video_stores
 from deepfake_video.cli import main
-from deepfake_video.scanning.addresses import AddressError, check_target
+from deepfake_video.common.files import OutputError, write_atomically
+from deepfake_video.scanning import store_listing
+from deepfake_video.scanning.addresses import AddressError, StoreTarget, as_target, check_target
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.listing import InputError
 from deepfake_video.video_errors import (
@@ -179,6 +181,29 @@ def test_a_store_that_does_not_answer_ends_with_the_time_limit(face, monkeypatch
         VideoReader(address, limits=VideoLimits(max_download_s=0.2))
 
 
+def test_a_version_that_is_not_answered_in_time_is_unknown(face, monkeypatch):
+    address = in_memory("face.mp4", face)
+    assert video_stores.read_version(address)
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_DOWNLOAD_S", "0.2")
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), "info", lambda *_, **__: time.sleep(5))
+    begun_s = time.monotonic()
+    assert video_stores.read_version(address) is None
+    assert time.monotonic() - begun_s < 3
+
+
+@pytest.mark.parametrize("use", [StoreTarget.exists, StoreTarget.read_bytes, StoreTarget.unlink])
+def test_an_output_that_is_not_answered_in_time_is_an_error(monkeypatch, use):
+    target = as_target("memory://slow/results.jsonl")
+    target.write_bytes(b"x")
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_DOWNLOAD_S", "0.2")
+    for name in ("exists", "_open", "rm_file", "rm"):
+        monkeypatch.setattr(fsspec.get_filesystem_class("memory"), name, lambda *_, **__: time.sleep(5))
+    with pytest.raises(TimeoutError, match="DEEPFAKE_VIDEO_MAX_DOWNLOAD_S"):
+        use(target)
+    with pytest.raises(OutputError, match="TimeoutError"):
+        write_atomically(target, b"y")
+
+
 def test_a_server_that_is_gone_is_reported_without_credentials(s3, monkeypatch, caplog, capsys):
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
@@ -213,7 +238,7 @@ def test_a_missing_package_is_named_with_the_extra(monkeypatch, scheme, package,
 
 @pytest.mark.parametrize("address", ["ftp://host/clip.mp4", "zip://clip.mp4::s3://bucket/a.zip", "sftp://host/x.mp4"])
 def test_other_schemes_of_fsspec_are_not_opened(address):
-    with pytest.raises(VideoNotFoundError):
+    with pytest.raises(VideoNotFoundError, match="addresses must begin with http://"):
         VideoReader(address)
 
 
@@ -236,6 +261,36 @@ def test_a_pattern_is_expanded_unless_a_file_has_that_name(s3):
     assert collect_inputs(["s3://bucket/glob/[x].mp4"]).paths == ["s3://bucket/glob/[x].mp4"]
     with pytest.raises(InputError, match="none matches it"):
         collect_inputs(["s3://bucket/nothing/*.mp4"])
+
+
+def test_photos_below_a_prefix_are_listed_only_if_asked_for(s3):
+    for name in ("album/a.mp4", "album/b.JPG", "album/deep/c.heic", "album/._d.jpg", "album/notes.txt"):
+        s3.pipe_file(f"bucket/{name}", b"x")
+    found = collect_inputs(["s3://bucket/album/"])
+    assert (found.paths, found.num_others, found.num_photos) == (["s3://bucket/album/a.mp4"], 4, 2)
+    for address in ("s3://bucket/album/", "s3://bucket/alb*"):
+        found = collect_inputs([address], photos=True)
+        assert found.paths == [f"s3://bucket/album/{name}" for name in ("a.mp4", "b.JPG", "deep/c.heic")]
+        assert found.num_others == 2
+
+
+def test_the_folders_that_match_a_pattern_are_searched(s3):
+    for name in ("2026-01/a.mp4", "2026-02/deep/b.mp4", "2026-02/notes.txt", "2025-12/c.mp4"):
+        s3.pipe_file(f"bucket/days/{name}", b"x")
+    found = collect_inputs(["s3://bucket/days/2026-*"])
+    assert found.paths == ["s3://bucket/days/2026-01/a.mp4", "s3://bucket/days/2026-02/deep/b.mp4"]
+    assert found.num_others == 1
+
+
+@pytest.mark.parametrize("method", ["isdir", "exists", "glob"])
+def test_a_store_that_does_not_answer_while_it_is_listed_ends_with_the_time_limit(monkeypatch, method):
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_DOWNLOAD_S", "0.2")
+    monkeypatch.setattr(store_listing, "MAX_LISTING_S", 0.2)
+    monkeypatch.setattr(fsspec.get_filesystem_class("memory"), method, lambda *_, **__: time.sleep(5))
+    begun_s = time.monotonic()
+    with pytest.raises(InputError, match=r"^memory://slow/\*\.mp4: .* took longer than"):
+        collect_inputs(["memory://slow/*.mp4"])
+    assert time.monotonic() - begun_s < 3
 
 
 def test_a_prefix_without_a_video_is_an_error(s3):

@@ -53,6 +53,15 @@ def test_the_bands_divide_the_scores_in_three(probability, verdict):
     assert VerdictRule(bands=BANDS).decide(probability, [face(probability)]).verdict == verdict
 
 
+def test_the_limits_of_a_verdict_are_those_that_decided_it():
+    rule = VerdictRule(bands=BANDS)
+    one, two = rule.decide(0.5, [face(0.5)]).limits, rule.decide(0.5, [face(0.5), face(0.1)]).limits
+    assert (one.low, one.high) == pytest.approx((0.2, 0.8))
+    assert (two.low, two.high) == pytest.approx((0.2, 8 / 9))
+    assert VerdictRule(bands=None).decide(0.5).limits is None
+    assert rule.decide_photo().limits is None
+
+
 def test_several_faces_need_higher_odds():
     # Odds of 4 are the band for one face, odds of 8 for two: a probability of 8 / 9.
     rule = VerdictRule(bands=BANDS)

@@ -5,6 +5,12 @@ import type { FailureReason } from "../video/errors";
 
 export type VerdictName = "likely fake" | "undecided" | "likely real";
 
+/** The fake probabilities that separate the verdicts on one video. */
+export interface VerdictLimits {
+  low: number | null;
+  high: number | null;
+}
+
 export interface FaceResult {
   track_id: number;
   fake_probability: number;
@@ -51,6 +57,7 @@ export interface VideoResult {
   verdict: VerdictName | null;
   verdict_reason: string | null;
   verdict_rates: string | null;
+  verdict_limits: VerdictLimits | null;
   label: "real" | "fake" | null;
   fake_probability: number | null;
   threshold: number | null;

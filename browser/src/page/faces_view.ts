@@ -61,7 +61,7 @@ function still(report: Report): HTMLElement | null {
 }
 
 function showFace(report: Report, face: FaceResult): HTMLElement {
-  const { result, threshold } = report;
+  const { result } = report;
   const name = faceName(face.track_id);
   const isOneOfMany = result.faces.length > 1;
   // The colour of a verdict belongs to the face that decided.
@@ -77,7 +77,7 @@ function showFace(report: Report, face: FaceResult): HTMLElement {
       html("h4", {}, isOneOfMany && face === result.faces[0] ? say("faces.main", { face: name }) : name),
       html("span", { class: "number" }, ...score),
     ),
-    meter(face.fake_probability, threshold, tone),
+    meter(face.fake_probability, report, tone),
     isPhoto(report) ? null : html("span", { class: "soft number" }, say("faces.seen", seen)),
     thumbnails(report, face.track_id),
   );

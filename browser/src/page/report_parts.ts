@@ -24,29 +24,41 @@ export function probability(value: number): HTMLElement {
   return html("data", { value }, value.toFixed(2));
 }
 
-export function meter(value: number, threshold: number, tone: string): SVGElement {
-  const x = Math.round(threshold * 1000);
+/** A score as a bar; the tall marks separate the verdicts. */
+export function meter(value: number, { result, threshold }: Report, tone: string): SVGElement {
+  const { low = null, high = null } = result.verdict_limits ?? {};
+  const scale = say("band.meter", { value: value.toFixed(2), threshold: threshold.toFixed(2) });
   return svg(
     "svg",
     {
       class: "meter",
-      viewBox: "0 0 1000 10",
+      viewBox: "0 0 1000 16",
       preserveAspectRatio: "none",
       role: "img",
-      "aria-label": say("band.meter", { value: value.toFixed(2), threshold: threshold.toFixed(2) }),
+      "aria-label": [scale, ...limitsOf(result)].join("; "),
     },
-    svg("rect", { class: "ground", width: 1000, height: 10 }),
-    svg("rect", { class: `fill ${tone}`, width: Math.round(value * 1000), height: 10 }),
-    svg("line", {
-      class: "threshold",
-      x1: x,
-      x2: x,
-      y1: 0,
-      y2: 10,
-      "stroke-width": 2,
-      "vector-effect": "non-scaling-stroke",
-    }),
+    svg("rect", { class: "ground", width: 1000, y: 3, height: 10 }),
+    svg("rect", { class: `fill ${tone}`, width: Math.round(value * 1000), y: 3, height: 10 }),
+    ...mark("threshold", threshold, 3),
+    ...[low, high].flatMap((limit) => (limit === null ? [] : mark("limit", limit, 0))),
   );
+}
+
+/** The probabilities that separate the verdicts in words, as a list of at most one text. */
+export function limitsOf({ verdict_limits }: VideoResult): string[] {
+  const { low = null, high = null } = verdict_limits ?? {};
+  if (low !== null && high !== null) {
+    return [say("band.limits_low_high", { low: low.toFixed(2), high: high.toFixed(2) })];
+  }
+  if (low !== null) return [say("band.limits_low", { low: low.toFixed(2) })];
+  return high === null ? [] : [say("band.limits_high", { high: high.toFixed(2) })];
+}
+
+/** A vertical line; the lighter one below it makes it visible on every ground. */
+function mark(name: string, place: number, top: number): SVGElement[] {
+  const x = Math.round(place * 1000);
+  const line = { x1: x, x2: x, y1: top, y2: 16 - top, "vector-effect": "non-scaling-stroke" };
+  return ["halo", name].map((kind) => svg("line", { class: kind, ...line }));
 }
 
 /** ", Face 1" behind a range of time; nothing for whole frames. */

@@ -10,7 +10,7 @@ import { html } from "./elements";
 import { who, why } from "./faces_view";
 import { capitalise, clock, clockRange, printable } from "./formats";
 import type { Report } from "./report_parts";
-import { meter, ofFace, probability } from "./report_parts";
+import { limitsOf, meter, ofFace, probability } from "./report_parts";
 import { worstStretches } from "./stretches";
 import { when } from "./timeline_view";
 import { isTrained, meaningOf, toneOf, verdictOf } from "./tones";
@@ -68,7 +68,9 @@ function meaningAndScore(report: Report, score: number): Element[] {
       threshold: html("span", { class: "number" }, probability(threshold)),
     };
     parts.push(html("p", { class: "score" }, ...sayAround("band.score", values)));
-    parts.push(meter(score, threshold, toneOf(result)));
+    parts.push(meter(score, report, toneOf(result)));
+    const marks = limitsOf(result).map((limits) => say("band.marks", { limits }));
+    parts.push(html("p", { class: "soft" }, [...marks, say("band.threshold")].join(" ")));
   } else {
     parts.push(html("p", {}, ...sayAround("band.untrained", { probability: probability(score) })));
   }

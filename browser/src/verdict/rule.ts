@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The verdict on a video; see `scanning/verdict.py`. */
 
-import type { FaceResult, VerdictName } from "../analysis/result";
+import type { FaceResult, VerdictLimits, VerdictName } from "../analysis/result";
 import { constants } from "../constants";
 import type { ScoringDescription } from "../model/checkpoint";
 import { logit, sigmoid } from "../numeric";
@@ -13,6 +13,7 @@ export interface Verdict {
   verdict: VerdictName;
   reason: string;
   rates: string | null;
+  limits: VerdictLimits | null;
 }
 
 /** The bands that hold for a scan, or why there are none. */
@@ -49,12 +50,12 @@ export function decide(
   faces: readonly FaceResult[],
   bitsPerPixel: number | null,
 ): Verdict {
-  if (rule.bands === null) return { verdict: "undecided", reason: rule.absence, rates: null };
+  if (rule.bands === null) return { verdict: "undecided", reason: rule.absence, rates: null, limits: null };
   const { bands } = rule;
   const { reasons } = texts;
-  const rates = describeRates(bands);
   const number = Math.max(1, faces.length);
   const high = bands.high === null ? null : sigmoid(logit(bands.high) + bands.face_exponent * Math.log(number));
+  const known = { rates: describeRates(bands), limits: { low: bands.low, high } };
   let decided: { verdict: VerdictName; reason: string };
   let seen: readonly FaceResult[];
   if (high !== null && fakeProbability > high) {
@@ -64,16 +65,16 @@ export function decide(
     decided = { verdict: "likely real", reason: reasons.below(fakeProbability, bands.low) };
     seen = faces;
   } else {
-    return { verdict: "undecided", reason: reasons.between(fakeProbability, bands.low, high, number), rates };
+    return { verdict: "undecided", reason: reasons.between(fakeProbability, bands.low, high, number), ...known };
   }
   const problem = findProblem(seen, bitsPerPixel, bands);
-  return problem === null ? { ...decided, rates } : { verdict: "undecided", reason: problem, rates };
+  return problem === null ? { ...decided, ...known } : { verdict: "undecided", reason: problem, ...known };
 }
 
 /** Leave a photo undecided: the bands and their rates were measured on videos. */
 export function decidePhoto(rule: VerdictRule): Verdict {
   const reason = rule.bands === null ? rule.absence : constants.verdict.notForPhotos;
-  return { verdict: "undecided", reason, rates: null };
+  return { verdict: "undecided", reason, rates: null, limits: null };
 }
 
 /** Reconsider a verdict once the timeline is known: a video with a suspicious part is not called likely real. */
