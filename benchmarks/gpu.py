@@ -13,6 +13,7 @@ import torch
 
 from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
 from deepfake_video.scanning.device_batch import begin_reading, examine_on_device
+from deepfake_video.scanning.inference import prepare_for_inference
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.supervision import spawned_pool
 
@@ -42,7 +43,7 @@ def gpu(bench: Bench) -> Iterator[Row]:
         for faces in ("none", "auto"):
             what = f"{preset}, {NUM_VIDEOS} videos of 720p, faces {faces}: throughput ÷ that of decoding alone"
             goal = "≥.9" if faces == "none" else ""
-            yield folder_row(what, bench, folder, faces=faces, goal=goal) if is_here else _no_gpu(what, goal)
+            yield _folder(what, bench, folder, faces=faces, goal=goal) if is_here else _no_gpu(what, goal)
     what = "20 frames of 720p decoded by NVDEC (torchcodec) ÷ by the CPU"
     if is_here and is_installed("torchcodec"):
         yield _nvdec(what, bench)
@@ -80,8 +81,6 @@ def _compiled(what: str, network: Any, rounds: int) -> Row:
 
 
 def _on_gpu(network: Any, dtype: Any) -> Any:
-    from deepfake_video.scanning.inference import prepare_for_inference
-
     fast = copy.deepcopy(network)
     prepare_for_inference(fast, dtype=dtype)
     return fast.to("cuda")
@@ -93,14 +92,12 @@ def _run(network: Any, pinned: torch.Tensor) -> torch.Tensor:
     return logits
 
 
-def folder_row(
-    what: str, bench: Bench, model: str, *, faces: Any, goal: str = "", device: str = "cuda", count: int = NUM_VIDEOS
-) -> Row:
+def _folder(what: str, bench: Bench, model: str, *, faces: Any, goal: str) -> Row:
     """Videos a second of a scan with worker processes, against the same processes that only decode."""
-    paths = [str(bench.face_clip())] * count
+    paths = [str(bench.face_clip())] * NUM_VIDEOS
     workers = min(os.cpu_count() or 1, MOST_WORKERS)
     settings = ScanSettings(faces=faces, num_frames=NUM_FRAMES, dtype="bfloat16", engine="torch")
-    detector = Detector([model], device=device, settings=settings)
+    detector = Detector([model], device="cuda", settings=settings)
     ways: dict[str, Callable[[], Any]] = {
         "ours": lambda: list(examine_on_device(detector, paths, workers)),
         "peer": partial(_decode_all, paths, workers, settings.for_processes(workers)),
@@ -112,7 +109,7 @@ def folder_row(
             start = time.perf_counter()
             way()
             times[name].wall.append(time.perf_counter() - start)
-    rates = {name: count / statistics.median(taken.wall) for name, taken in times.items()}
+    rates = {name: NUM_VIDEOS / statistics.median(taken.wall) for name, taken in times.items()}
     return Row("gpu", what, rates["ours"] / rates["peer"], goal, f"{rates['ours']:.1f} videos/s",
                f"{rates['peer']:.1f} videos/s", f"{workers} processes that read, of one clip of 10 s",
                {name: taken.wall for name, taken in times.items()})  # fmt: skip

@@ -5,7 +5,6 @@ import tempfile
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import safetensors.numpy
@@ -16,7 +15,7 @@ from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.framewise import fake_margin
 from deepfake_video.scanning.graphs import ENCODER_NAME, GRAPHS_FOLDER, WEIGHTS_NAME
-from deepfake_video.scanning.onnx_model import FRAMES_PER_PASS, OnnxModel, open_session
+from deepfake_video.scanning.onnx_model import OnnxModel, open_session
 from deepfake_video.scanning.scoring_model import ClipLogits
 from deepfake_video.video_errors import VideoError
 
@@ -50,11 +49,13 @@ def int8(bench: Bench) -> Iterator[Row]:
     judged = [number for number in range(len(clips)) if number % CALIBRATION_EVERY]
     with tempfile.TemporaryDirectory(dir=bench.folder) as name:
         plain, quantized = _quantize(Path(name), calibration)
-    sessions = {"float32": open_session(plain, {}), "int8": open_session(quantized, {})}
-    times, _ = interleave(
-        {way: partial(_features, session, clips[judged[0]]) for way, session in sessions.items()}, bench.rounds
-    )
-    scores = {way: np.array([_score(model, session, clips[i]) for i in judged]) for way, session in sessions.items()}
+    models = {
+        way: OnnxModel(model.description, open_session(graph, {}), model._head, model.identity, model.folder)
+        for way, graph in (("float32", plain), ("int8", quantized))
+    }
+    first = clips[judged[0]][None]
+    times, _ = interleave({way: partial(each.frame_features, first) for way, each in models.items()}, bench.rounds)
+    scores = {way: np.array([_score(each, clips[i]) for i in judged]) for way, each in models.items()}
     truth = [labels[i] for i in judged]
     auc = {way: float(roc_auc_score(truth, values)) for way, values in scores.items()}
     apart = np.abs(scores["int8"] - scores["float32"])
@@ -115,14 +116,6 @@ class _Calibration:
         return next(self._frames, None)
 
 
-def _features(session: Any, frames: np.ndarray) -> np.ndarray:
-    parts = [
-        session.run(["features"], {"frames": frames[first : first + FRAMES_PER_PASS]})[0]
-        for first in range(0, len(frames), FRAMES_PER_PASS)
-    ]
-    return np.concatenate(parts)
-
-
-def _score(model: OnnxModel, session: Any, frames: np.ndarray) -> float:
-    said: ClipLogits = model.classify_features(_features(session, frames)[None])
+def _score(model: OnnxModel, frames: np.ndarray) -> float:
+    said: ClipLogits = model.compute_logits(frames[None])
     return float(sigmoid(fake_margin(said.logits, model.fake_index))[0])

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
-from PIL import Image, ImageFilter
+from PIL import Image
 
 from ..evaluation.encoding import through_codec
+from .clip_operations import add_noise, blur, rescale, transform
 from .colors import ColorShift, draw_color_shift, shift_colors
 
 
@@ -69,6 +70,10 @@ def draw_framing(random: np.random.Generator, crop_size: int, face_share: float,
         center = center + random.uniform(-0.05, 0.05, 2) * side
         angle = float(random.uniform(-8, 8)) if random.random() < 0.5 else 0.0
     low = np.clip(center - side / 2, 0, crop_size - side)
+    if jitter:
+        # Whole pixels are cut out several times faster.
+        side = float(round(side))
+        low = np.clip(np.round(low), 0, crop_size - side)
     box = (float(low[0]), float(low[1]), float(low[0] + side), float(low[1] + side))
     return Framing(box=box, angle=angle, mirrored=jitter and bool(random.random() < 0.5))
 
@@ -135,27 +140,52 @@ def frame_clip(
         Frames (T, size, size, 3) uint8 and landmarks (T, 5, 2) in pixels of the view.
     """
 
-    def view(frame: np.ndarray) -> Image.Image:
-        image = Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR, framing.box)
-        if framing.angle:
-            image = image.rotate(framing.angle, Image.Resampling.BILINEAR)
-        return image.transpose(Image.Transpose.FLIP_LEFT_RIGHT) if framing.mirrored else image
-
+    views = _cut_out(frames, framing.box, size)
+    if framing.angle:
+        views = _rotate(views, framing.angle)
+    if framing.mirrored:
+        views = np.ascontiguousarray(views[:, :, ::-1])
     points = (landmarks - framing.box[:2]) * (size / (framing.box[2] - framing.box[0])) - size / 2
     turn = math.radians(framing.angle)
     points = points @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
     if framing.mirrored:
         points = points[:, [1, 0, 2, 4, 3]] * (-1, 1)
-    return np.stack([np.asarray(view(frame)) for frame in frames]), points + size / 2
+    return views, points + size / 2
+
+
+def _cut_out(frames: np.ndarray, box: tuple[float, float, float, float], size: int) -> np.ndarray:
+    """Resize a box of frames (T, S, S, 3) to (T, size, size, 3)."""
+    if all(edge.is_integer() for edge in box):
+        x0, y0, x1, y1 = map(int, box)
+        return rescale(frames[:, y0:y1, x0:x1], size, size)
+    # Only Pillow cuts out fractions of pixels.
+    views = [Image.fromarray(frame).resize((size, size), Image.Resampling.BILINEAR, box) for frame in frames]
+    return np.stack([np.asarray(view) for view in views])
+
+
+def _rotate(frames: np.ndarray, angle: float) -> np.ndarray:
+    """Rotate frames (T, S, S, 3) counterclockwise around their centre by an angle in degrees; black comes in."""
+    size, turn = frames.shape[1], math.radians(angle)
+    cosine, sine = math.cos(turn), math.sin(turn)
+    across = (cosine, -sine, size / 2 * (1 - cosine + sine))
+    down = (sine, cosine, size / 2 * (1 - cosine - sine))
+    return transform(frames, (*across, *down), np.uint8(0), (0, 0, size, size))
 
 
 def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random.Generator) -> np.ndarray:
     """Apply a degradation to frames (T, S, S, 3) uint8; only the noise differs from frame to frame."""
-    images = [Image.fromarray(frame) for frame in frames]
-    frames = np.stack([np.asarray(_degrade(image, degradation)) for image in images])
+    height, width = frames.shape[1:3]
+    if degradation.scale < 1:
+        small = rescale(frames, *(max(8, round(side * degradation.scale)) for side in (height, width)))
+        frames = rescale(small, height, width, mode="bicubic")
+    if degradation.blur:
+        frames = blur(frames, degradation.blur)
+    if degradation.colors is not None:
+        frames = shift_colors(frames, degradation.colors)
+    if degradation.grey:
+        frames = np.stack([np.asarray(Image.fromarray(frame).convert("L").convert("RGB")) for frame in frames])
     if degradation.noise:
-        noise = random.standard_normal(frames.shape, dtype=np.float32) * np.float32(degradation.noise)
-        frames = np.clip(frames + noise, 0, 255).astype(np.uint8)
+        frames = add_noise(frames, degradation.noise, random)
     if degradation.jpeg is not None:
         frames = np.stack([_through_jpeg(frame, degradation.jpeg) for frame in frames])
     if degradation.crf is not None:
@@ -163,18 +193,6 @@ def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random
             [frame for _, frame in through_codec(enumerate(frames), "h264", degradation.crf, "a training clip")]
         )
     return frames
-
-
-def _degrade(image: Image.Image, degradation: Degradation) -> Image.Image:
-    size = image.size
-    if degradation.scale < 1:
-        small = tuple(max(8, round(side * degradation.scale)) for side in size)
-        image = image.resize((small[0], small[1]), Image.Resampling.BILINEAR).resize(size, Image.Resampling.BICUBIC)
-    if degradation.blur:
-        image = image.filter(ImageFilter.GaussianBlur(degradation.blur))
-    if degradation.colors is not None:
-        image = shift_colors(image, degradation.colors)
-    return image.convert("L").convert("RGB") if degradation.grey else image
 
 
 def _through_jpeg(frame: np.ndarray, quality: int) -> np.ndarray:

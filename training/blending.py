@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
+from .clip_operations import rescale, sharpen, transform
 from .colors import ColorShift, draw_color_shift, shift_colors
 
 
@@ -32,6 +33,10 @@ OUTLINES: dict[str, tuple[list[tuple[float, float]], float]] = {
     "mouth": (_MOUTH, 0.1),
 }
 BLEND_RATIOS = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+# Levels of a mask whose edge is hardened inwards from its middle, so that the blend stays inside the face.
+_HARDENED = [round(255 * min(1.0, max(0.0, (level / 255 - 0.5) / 0.4))) for level in range(256)]
+# Radii of the two blurs in pixels from which on a mask is drawn at half of the resolution.
+_WIDE = (3.0, 1.5)
 # Eyes and mouth in an aligned crop, in shares of its side, for faces without landmarks.
 _USUAL_EYES, _USUAL_MOUTH = ((0.385, 0.42), (0.615, 0.42)), (0.5, 0.66)
 
@@ -95,8 +100,15 @@ def blend_clip(frames: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple
     Returns:
         Frames (T, S, S, 3) uint8 and masks (T, S, S) uint8, the opacity of the copy in each pixel.
     """
-    blended = [_blend_frame(frame, points, blend) for frame, points in zip(frames, landmarks, strict=True)]
-    return np.stack([frame for frame, _ in blended]), np.stack([mask for _, mask in blended])
+    size = (frames.shape[2], frames.shape[1])
+    looks = _alter_looks(frames, blend)
+    blended, masks = [], []
+    for frame, altered, points in zip(frames, looks, landmarks, strict=True):
+        mask = _draw_mask(size, _place_outline(points, size, blend.outline), blend)
+        inside, outside = (altered, frame) if blend.alters_inside else (frame, altered)
+        blended.append(_blend_frame(inside, outside, mask, blend))
+        masks.append(np.asarray(mask))
+    return np.stack(blended), np.stack(masks)
 
 
 def usual_region(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
@@ -106,41 +118,32 @@ def usual_region(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return np.stack([np.asarray(_fill(size, _place_outline(points, size, outline))) for points in landmarks])
 
 
-def _blend_frame(frame: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple[np.ndarray, np.ndarray]:
-    image = Image.fromarray(frame)
-    mask = _draw_mask(image.size, _place_outline(landmarks, image.size, blend.outline), blend)
-    inside, outside = image, image
-    if blend.alters_inside:
-        inside = _alter(image, blend)
-    else:
-        outside = _alter_looks(image, blend)
-        inside = _move(image, blend)
-    return np.asarray(Image.composite(inside, outside, mask)), np.asarray(mask)
-
-
-def _alter(image: Image.Image, blend: Blend) -> Image.Image:
-    return _move(_alter_looks(image, blend), blend)
-
-
-def _alter_looks(image: Image.Image, blend: Blend) -> Image.Image:
-    width, height = image.size
+def _alter_looks(frames: np.ndarray, blend: Blend) -> np.ndarray:
+    """The altered copy (T, H, W, 3), which has not been moved yet."""
+    height, width = frames.shape[1:3]
     if blend.detail < 1:
-        small = (max(1, round(width * blend.detail)), max(1, round(height * blend.detail)))
-        image = image.resize(small, Image.Resampling.BILINEAR).resize((width, height), Image.Resampling.BILINEAR)
+        small = rescale(frames, max(1, round(height * blend.detail)), max(1, round(width * blend.detail)))
+        frames = rescale(small, height, width)
     elif blend.detail > 1:
-        image = image.filter(ImageFilter.UnsharpMask(radius=1, percent=round(60 * blend.detail), threshold=0))
-    return shift_colors(image, blend.colors)
+        frames = sharpen(frames, round(60 * blend.detail))
+    return shift_colors(frames, blend.colors)
 
 
-def _move(image: Image.Image, blend: Blend) -> Image.Image:
-    """Shift, and scale around the centre; uncovered pixels keep the original image."""
-    (width, height), inverse = image.size, 1 / blend.scale
+def _blend_frame(inside: np.ndarray, outside: np.ndarray, mask: Image.Image, blend: Blend) -> np.ndarray:
+    """Blend the inside, which is moved, with the outside; only where the mask needs it, as moving takes long."""
+    blended = Image.fromarray(outside)
+    if box := mask.getbbox():
+        blended.paste(Image.fromarray(_move(inside, blend, box)), box[:2], mask.crop(box))
+    return np.asarray(blended)
+
+
+def _move(frame: np.ndarray, blend: Blend, box: tuple[int, int, int, int]) -> np.ndarray:
+    """A box of a frame that is shifted, and scaled around the centre; uncovered pixels keep the original frame."""
+    (height, width), inverse = frame.shape[:2], 1 / blend.scale
     x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
     y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
-    matrix = (inverse, 0, x, 0, inverse, y)
-    moved = image.transform(image.size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
-    covered = Image.new("L", image.size, 255).transform(image.size, Image.Transform.AFFINE, matrix)
-    return Image.composite(moved, image, covered)
+    original = frame[box[1] : box[3], box[0] : box[2]]
+    return transform(frame[None], (inverse, 0, x, 0, inverse, y), original, box)[0]
 
 
 def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.ndarray) -> np.ndarray:
@@ -160,13 +163,14 @@ def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.nda
 
 def _draw_mask(size: tuple[int, int], outline: np.ndarray, blend: Blend) -> Image.Image:
     """The opacity of the copy as an "L" image: soft, deformed, at most the ratio."""
-    mask = _warp(_fill(size, outline), blend.warp)
     first, second = (blur * max(size) for blur in blend.edge_blur)
-    mask = mask.filter(ImageFilter.GaussianBlur(first))
-    # The edge is hardened inwards from its middle, so that the blend stays inside the face.
-    mask = mask.point([round(255 * min(1.0, max(0.0, (level / 255 - 0.5) / 0.4))) for level in range(256)])
-    mask = mask.filter(ImageFilter.GaussianBlur(second))
-    return ImageChops.multiply(mask, Image.new("L", size, round(255 * blend.ratio)))
+    # Where both blurs are wide, a quarter of the pixels describes the mask as well.
+    step = 2 if first >= _WIDE[0] and second >= _WIDE[1] else 1
+    mask = _warp(_fill(size, outline).reduce(step), blend.warp)
+    mask = mask.filter(ImageFilter.GaussianBlur(first / step)).point(_HARDENED)
+    mask = mask.filter(ImageFilter.GaussianBlur(second / step))
+    opacity = ImageChops.multiply(mask, Image.new("L", mask.size, round(255 * blend.ratio)))
+    return opacity.resize(size, Image.Resampling.BILINEAR)
 
 
 def _fill(size: tuple[int, int], outline: np.ndarray) -> Image.Image:
@@ -178,7 +182,7 @@ def _fill(size: tuple[int, int], outline: np.ndarray) -> Image.Image:
 
 def _warp(mask: Image.Image, displacements: np.ndarray) -> Image.Image:
     """Elastic deformation by displacements (G, G, 2) of the points of a grid; the border is fixed."""
-    width, height = mask.size
+    (width, height), used = mask.size, mask.getbbox()
     steps = len(displacements) + 1
     moved = np.pad(displacements, ((1, 1), (1, 1), (0, 0))) * (width, height)
     xs, ys = (np.linspace(0, side, steps + 1).round().astype(int) for side in (width, height))
@@ -187,5 +191,13 @@ def _warp(mask: Image.Image, displacements: np.ndarray) -> Image.Image:
         for column in range(steps):
             corners = [(row, column), (row + 1, column), (row + 1, column + 1), (row, column + 1)]
             quad = [float(v) for r, c in corners for v in (xs[c] + moved[r, c, 0], ys[r] + moved[r, c, 1])]
+            if used is None or not _overlap(quad, used):
+                continue  # stays black
             mesh.append(((int(xs[column]), int(ys[row]), int(xs[column + 1]), int(ys[row + 1])), tuple(quad)))
     return mask.transform(mask.size, Image.Transform.MESH, mesh, Image.Resampling.BILINEAR)
+
+
+def _overlap(quad: list[float], box: tuple[int, int, int, int]) -> bool:
+    """Whether the bounding box of a quadrilateral (x, y, x, y, ...) comes within a pixel of a box."""
+    xs, ys = quad[::2], quad[1::2]
+    return min(xs) < box[2] + 1 and max(xs) > box[0] - 1 and min(ys) < box[3] + 1 and max(ys) > box[1] - 1

@@ -5,7 +5,6 @@ import itertools
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from clips import picture
 from deepfake_video.training.augmentation import (
@@ -61,6 +60,15 @@ def test_what_is_seen_lies_within_the_crop(share):
         assert min(x0, y0) >= -1e-9
         assert max(x1, y1) <= 160 + 1e-9
         assert x1 - x0 == pytest.approx(y1 - y0)
+
+
+def test_whole_pixels_are_cut_out_as_fractions_of_them_are():
+    boxes = [(20.0, 11.0, 140.0, 131.0), (20.0 + 1e-9, 11.0, 140.0 + 1e-9, 131.0)]
+    frames = np.stack([picture(1, 160, 160)])
+    whole, fraction = (
+        frame_clip(frames, DOTS[None], Framing(box=box, angle=0.0, mirrored=False), 96)[0].astype(int) for box in boxes
+    )
+    assert np.abs(whole - fraction)[:, 1:-1, 1:-1].max() <= 1
 
 
 def test_a_camera_moves_smoothly():
@@ -120,9 +128,8 @@ def test_a_grey_clip_has_no_colours():
 
 
 def test_no_strength_shifts_no_colours():
-    image = Image.fromarray(STILL[0])
-    shifted = shift_colors(image, draw_color_shift(np.random.default_rng(0), 0.0))
-    np.testing.assert_array_equal(np.asarray(shifted), STILL[0])
+    shifted = shift_colors(STILL, draw_color_shift(np.random.default_rng(0), 0.0))
+    np.testing.assert_array_equal(shifted, STILL)
 
 
 CLIP = np.stack([picture(number, SIDE, SIDE) for number in range(8)])

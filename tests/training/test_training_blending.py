@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from clips import picture
+from deepfake_video.training import blending
 from deepfake_video.training.blending import BLEND_RATIOS, OUTLINES, blend_clip, draw_blend, usual_region
 from training_videos import LANDMARKS, SIDE
 
@@ -100,3 +101,16 @@ def test_what_manipulations_replace_holds_nose_and_mouth_and_no_corner():
     for x, y in LANDMARKS.astype(int):
         assert region[0, y, x] == 255
     assert region[0, 0, 0] == region[0, -1, -1] == 0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_mask_of_wide_blurs_is_nearly_that_of_the_full_resolution(seed, monkeypatch):
+    # A frame of 224 px, at which masks of wide blurs are drawn at half of the resolution.
+    blend = replace(drawn(seed), edge_blur=(0.02, 0.01), ratio=1.0)
+    frames, points = np.zeros((1, 224, 224, 3), np.uint8), LANDMARKS[None] * (224 / SIDE)
+    halved = blend_clip(frames, points, blend)[1].astype(int)
+    monkeypatch.setattr(blending, "_WIDE", (1e9, 1e9))
+    whole = blend_clip(frames, points, blend)[1]
+    # A few pixels at its edge differ by up to 6 % of the opacity.
+    assert 0 < np.abs(halved - whole).max() <= 16
+    assert np.abs(halved - whole).mean() < 0.5
