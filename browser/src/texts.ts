@@ -46,6 +46,9 @@ export const texts = {
   },
   warnings: {
     cutOff: "the file is damaged or cut off; only the readable part is used",
+    played:
+      "the browser plays this codec but does not decode it for the page, so colours are less exact: the score may " +
+      `differ from that of ${command}`,
     undecodable: (count: number): string => `${count} of the requested frames cannot be decoded`,
     repeatedTimes: (count: number): string => `${plural(count, "frame")} with a repeated timestamp left out`,
     invalidKind: (ahead: number): string =>

@@ -162,6 +162,7 @@ describe.each(installed())("in %s", (name) => {
     const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
     expect(result.status).toBe("ok");
     expect(result.fake_probability).toBeCloseTo(clip.result.fake_probability ?? 0, 1);
+    expect(result.warnings.join()).toContain("colours are less exact");
     await page.close();
   });
 

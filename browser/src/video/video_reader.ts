@@ -61,6 +61,7 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
     return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes);
   }
   if (!order.numResets && (await askForFrame(stored[0]))) {
+    times.warnings.push(texts.warnings.played);
     return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes);
   }
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
