@@ -1,36 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write the golden set of the page in `browser`: what the package says of clips, `make_browser_golden.py FOLDER`.
+"""Write the golden set of the page in `browser`: what the package says of files, `make_browser_golden.py FOLDER`.
 
-The folder gets the clips, `golden.json` with the result of each, the face crops of each as raw bytes, and for some
-their whole frames, so that tests without a browser can follow every step. Generated clips cover codecs, colours,
-rotation and the shape of pixels; `--videos DIR` adds videos of real people.
+The folder gets clips and photos, `golden.json` with the result of each, the report of each without its pictures, the
+face crops of each as raw bytes, and for some their whole frames, so that tests without a browser can follow every
+step. Generated files cover codecs, colours, rotation, the shape of pixels and clocks that jump; `--videos DIR` adds
+videos of real people.
 """
 
 import argparse
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import av
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image
 
 from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.html_report import render_report
+from deepfake_video.scanning.media import open_media
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.settings import ScanSettings
-from deepfake_video.video_decoding import VideoReader
 
 
 FPS, SECONDS = 12, 3
-DATA_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".mpg")
+DATA_SUFFIXES = (".mp4", ".mov", ".webm", ".mkv", ".mpg", ".ts", ".jpg", ".png", ".webp")
 # Crops are kept of clips up to this many faces, to bound the size of the set.
 FEW_FACES = 2
-# The clips whose frames are kept.
-WITH_FRAMES = ("plain.mp4", "few-frames.mp4", "lying.mp4")
+# The files whose frames are kept.
+WITH_FRAMES = ("plain.mp4", "few-frames.mp4", "lying.mp4", "transparent.png")
 
 
 def encode(
@@ -42,10 +46,11 @@ def encode(
     rotation: int | None = None,
     aspect: Fraction | None = None,
     gap_after: int | None = None,
+    gap_s: int = 3,
     options: dict[str, str] | None = None,
     matrix: int | None = None,
 ) -> None:
-    """Write a clip; `gap_after` is the number of the frame that is followed by three seconds without one."""
+    """Write a clip; `gap_after` is the number of the frame that is followed by `gap_s` seconds without one."""
     with av.open(str(path), "w") as container:
         first = next(pictures)
         stream: Any = container.add_stream(codec, rate=FPS, options={"crf": "20", **(options or {})})
@@ -61,7 +66,7 @@ def encode(
             frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
             if matrix is not None:
                 frame = frame.reformat(format=pix_fmt, dst_colorspace=matrix)
-            late = 3 * FPS if gap_after is not None and number > gap_after else 0
+            late = gap_s * FPS if gap_after is not None and number > gap_after else 0
             frame.pts, frame.time_base = number + late, Fraction(1, FPS)
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
@@ -88,7 +93,30 @@ def noise() -> Iterator[np.ndarray]:
         yield np.asarray(small.resize((320, 180), Image.Resampling.BICUBIC))
 
 
-CLIPS: dict[str, Callable[[Path], None]] = {
+def joined(path: Path) -> None:
+    """Write two transport streams one behind the other, so that the clock goes back."""
+    encode(path, people())
+    first = path.read_bytes()
+    encode(path, people(both=True))
+    path.write_bytes(first + path.read_bytes())
+
+
+def turned_photo(path: Path) -> None:
+    """Write a photo that is stored lying on its side, as cameras do."""
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    Image.fromarray(np.rot90(draw_face(0.5))).save(path, quality=90, exif=exif)
+
+
+def transparent_photo(path: Path) -> None:
+    """Write a photo whose left edge is transparent, which is shown in white."""
+    pixels = draw_face(0.5)
+    opacity = np.full(pixels.shape[:2], 255, np.uint8)
+    opacity[:, :40] = np.linspace(0, 255, 40).astype(np.uint8)
+    Image.fromarray(np.dstack([pixels, opacity])).save(path)
+
+
+FILES: dict[str, Callable[[Path], None]] = {
     "plain.mp4": lambda path: encode(path, people()),
     "bt709.mp4": lambda path: encode(path, people(), matrix=1),
     "full-range.mp4": lambda path: encode(path, people(), pix_fmt="yuvj420p"),
@@ -107,19 +135,29 @@ CLIPS: dict[str, Callable[[Path], None]] = {
     "odd-size.mp4": lambda path: encode(path, people(size=(638, 358))),
     "few-frames.mp4": lambda path: encode(path, people(seconds=0.5)),
     "gap.mp4": lambda path: encode(path, people(), gap_after=20, options={"bf": "0"}),
+    "jump.mkv": lambda path: encode(path, people(), gap_after=20, gap_s=7200),
+    "joined.ts": joined,
     "yuv444.mp4": lambda path: encode(path, people(), pix_fmt="yuv444p"),
     "ten-bit.mp4": lambda path: encode(path, people(), pix_fmt="yuv420p10le"),
     "no-face.mp4": lambda path: encode(path, noise()),
+    "turned.jpg": turned_photo,
+    "transparent.png": transparent_photo,
+    "pair.webp": lambda path: Image.fromarray(next(people(both=True))).save(path, quality=90),
 }
 
 
 def judge(detector: Detector, path: Path, folder: Path) -> dict[str, Any]:
-    """What the package says of a clip; the crops go into a file."""
-    result = detector.examine(path).result.to_dict()
-    entry: dict[str, Any] = {"name": path.name, "result": {**result, "path": path.name}}
+    """What the package says of a file; its report and the crops go into files."""
+    examination = detector.examine(path, with_evidence=True)
+    message = examination.result.message and examination.result.message.removeprefix(f"{path}: ")
+    found = replace(examination.result, path=path.name, message=message, provenance=None)
+    result = found.to_dict()
+    report = re.sub(r"base64,[^\"]*", "base64,", render_report([found], [examination.evidence]))
+    (folder / f"{path.name}.html").write_text(report, encoding="utf-8")
+    entry: dict[str, Any] = {"name": path.name, "result": result, "report": f"{path.name}.html"}
     if result["status"] != "ok" or len(result["faces"]) > FEW_FACES:
         return entry
-    with VideoReader(path) as reader:
+    with open_media(path) as reader:
         video = read_open_video(path, reader, detector.processors, detector.settings)
         crops = np.concatenate([clip.frames for clip in video.clips[0]])
         (folder / f"{path.name}.crops").write_bytes(crops.tobytes())
@@ -138,19 +176,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--videos", type=Path, help="a folder with videos of real people")
-    parser.add_argument("--only", nargs="*", help="names of the generated clips to write")
+    parser.add_argument("--only", nargs="*", help="names of the generated files to write")
     arguments = parser.parse_args()
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
-    for name, write in CLIPS.items():
+    for name, write in FILES.items():
         if arguments.only is None or name in arguments.only:
             write(folder / name)
     for video in sorted(arguments.videos.iterdir()) if arguments.videos else ():
         if video.suffix in DATA_SUFFIXES:
             shutil.copyfile(video, folder / video.name)
     detector = Detector(device="cpu", settings=ScanSettings(timeline=True))
-    clips = [path for path in sorted(folder.iterdir()) if path.suffix in DATA_SUFFIXES]
-    entries = [judge(detector, path, folder) for path in clips]
+    files = [path for path in sorted(folder.iterdir()) if path.suffix in DATA_SUFFIXES]
+    entries = [judge(detector, path, folder) for path in files]
     (folder / "golden.json").write_text(json.dumps(entries, indent=1) + "\n", encoding="utf-8")
 
 

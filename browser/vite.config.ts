@@ -26,6 +26,11 @@ const served: Record<string, string> = {
   "model/centerface.onnx": resolve(root, "../centerface.onnx"),
   "model/centerface.LICENSE": resolve(root, "../centerface.LICENSE"),
 };
+/** onnxruntime without and with WebGPU; a browser asks for one of them. */
+const runtimes: Record<string, string> = {
+  "runtime/ort.wasm.gz": "ort-wasm-simd-threaded.wasm",
+  "runtime/ort.jspi.wasm.gz": "ort-wasm-simd-threaded.jspi.wasm",
+};
 const optional = ["model/verdict.json", "model/LICENSE"];
 
 const SERVICE_WORKER = "service_worker.js";
@@ -49,8 +54,9 @@ function pageFiles(): Plugin {
       for (const [fileName, path] of Object.entries(served)) {
         if (!optional.includes(fileName) || existsSync(path)) emit(fileName, readFileSync(path));
       }
-      const wasm = readFileSync(join(runtime, "ort-wasm-simd-threaded.wasm"));
-      emit("runtime/ort.wasm.gz", gzipSync(wasm, { level: 9 }));
+      for (const [name, file] of Object.entries(runtimes)) {
+        emit(name, gzipSync(readFileSync(join(runtime, file)), { level: 9 }));
+      }
       const worker = bundle[SERVICE_WORKER];
       if (worker?.type !== "chunk") return;
       const files = [...contents.keys()].sort();

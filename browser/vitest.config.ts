@@ -3,5 +3,5 @@ import { defineConfig } from "vitest/config";
 
 export default defineConfig({
   // A loaded machine takes long, and browsers take turns.
-  test: { testTimeout: 240_000, hookTimeout: 240_000, fileParallelism: false },
+  test: { testTimeout: 600_000, hookTimeout: 600_000, fileParallelism: false },
 });

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Numeric functions with the semantics of Python and numpy. */
+/** Functions on numbers and collections, with the semantics of Python and numpy. */
 
 /** Round to the nearest integer, halves to the even one, as `round` of Python and `rint` of numpy. */
 export function roundHalfEven(value: number): number {
@@ -25,13 +25,19 @@ export function linspace(first: number, last: number, count: number): number[] {
 
 /** `numpy.interp(at, positions, values)` for ascending positions. */
 export function interpolate(at: number, positions: readonly number[], values: readonly number[]): number {
+  return interpolateAt(at, positions, (i) => values[i]);
+}
+
+/** As `interpolate`, for values that are computed where they are needed. */
+export function interpolateAt(at: number, positions: readonly number[], valueAt: (i: number) => number): number {
   const last = positions.length - 1;
-  if (at <= positions[0]) return values[0];
-  if (at >= positions[last]) return values[last];
+  if (at <= positions[0]) return valueAt(0);
+  if (at >= positions[last]) return valueAt(last);
   let right = 1;
   while (positions[right] < at) right++;
   const share = (at - positions[right - 1]) / (positions[right] - positions[right - 1]);
-  return values[right - 1] + share * (values[right] - values[right - 1]);
+  const left = valueAt(right - 1);
+  return left + share * (valueAt(right) - left);
 }
 
 export function median(values: readonly number[]): number {
@@ -66,6 +72,13 @@ export function unique(values: readonly number[]): number[] {
 
 export function range(count: number, first = 0): number[] {
   return Array.from({ length: count }, (_, i) => first + i);
+}
+
+/** `lists.setdefault(key, []).append(value)`. */
+export function append<Key, Value>(lists: Map<Key, Value[]>, key: Key, value: Value): void {
+  const list = lists.get(key);
+  if (list === undefined) lists.set(key, [value]);
+  else list.push(value);
 }
 
 /** Compare two arrays element by element, as Python compares tuples. */

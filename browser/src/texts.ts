@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Every sentence that the page and its results show, in English; a translation is an object of the same shape. */
+/**
+ * The sentences of the page and of its results, in English; a translation is an object of the same shape. Those that the
+ * package's report has too are in `report_texts.ts`.
+ */
 
-import type { VerdictLimits } from "./analysis/result";
 import { general, percent } from "./numeric";
 
 interface RateLike {
@@ -21,16 +23,16 @@ const shown = (probability: number): string => `the fake probability ${general(p
 const ofFaces = (count: number): string => (count > 1 ? ` for ${count} faces` : "");
 const command = "the command line tool `deepfake-video predict`";
 
-const namedLimits = (limits: VerdictLimits | null): string[] => [
-  ...(limits?.low == null ? [] : [`likely real below ${limits.low.toFixed(2)}`]),
-  ...(limits?.high == null ? [] : [`likely fake above ${limits.high.toFixed(2)}`]),
-];
 export const texts = {
   errors: {
     empty: "the file is empty; download or copy it again",
     unreadable: "the file cannot be read; choose it again",
-    notAVideo: `this is not a video that a browser can open; convert it to MP4, or use ${command}`,
+    notAVideo: `this is neither a video nor a photo that this page can open; convert it to MP4 or JPEG, or use ${command}`,
+    animated: `the picture is animated, which this page does not read; convert it to MP4, or use ${command}`,
+    damagedPhoto: "the picture is damaged or incomplete; copy it again",
+    tooManyBytes: "the photo is larger than this page reads; save it again as JPEG",
     noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
+    noFace: "no face found, even after checking more frames, smaller faces and rotations",
     noFrames: "no frame can be decoded; the file is damaged, copy it again",
     codec: (codec: string | null): string =>
       `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264 with 8 bits and 4:2:0, or use ${command}`,
@@ -38,13 +40,30 @@ export const texts = {
     colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
     tooManyPixels: (pixels: number): string =>
       `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale the video down`,
+    tooLargeToRepair: `its timestamps go back, which this page cannot repair in so large a file; use ${command}`,
     crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
     unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
   },
   warnings: {
     cutOff: "the file is damaged or cut off; only the readable part is used",
+    played:
+      "the browser plays this codec but does not decode it for the page, so colours are less exact: the score may " +
+      `differ from that of ${command}`,
     undecodable: (count: number): string => `${count} of the requested frames cannot be decoded`,
     repeatedTimes: (count: number): string => `${plural(count, "frame")} with a repeated timestamp left out`,
+    invalidKind: (ahead: number): string =>
+      Math.abs(ahead) < 1e-9 ? "repeated" : `${Math.abs(ahead).toFixed(1)} s ${ahead > 0 ? "ahead" : "behind"}`,
+    invalidTimes: (count: number, total: number, kind: string, second: number): string => {
+      const where = `${kind}, at ${second.toFixed(2)} s`;
+      return count === 1
+        ? `1 of ${total} timestamps is invalid (${where}) and was replaced by interpolation`
+        : `${count} of ${total} timestamps are invalid (the first: ${where}) and were replaced by interpolation`;
+    },
+    jumps: (step: number, second: number, count: number): string =>
+      `timestamps jump ${step > 0 ? "forward" : "back"} by ${Math.abs(step).toFixed(1)} s at ${second.toFixed(2)} s; ` +
+      `the jump was removed${count > 1 ? `; ${count} such jumps` : ""}`,
+    clockAhead: (lead: number): string =>
+      `the picture's clock is ${lead.toFixed(1)} s ahead of the container's; times count from the first frame`,
     implausiblePixels: (num: number, den: number): string =>
       `the declared pixel aspect ratio ${num}:${den} is implausible: pixels were treated as square`,
     gap: (length: number, start: number, count: number, first: number): string => {
@@ -100,22 +119,19 @@ export const texts = {
     undecided: (shares: readonly string[]): string => `Undecided: ${shares.join(" and ")}.`,
   },
   page: {
-    title: "Is a face in this video manipulated?",
     introduction:
-      "Choose a video that shows a face. This page scores it on your device: no part of the video is sent anywhere.",
-    caution:
-      "A score is a reason to examine a video, never proof: the model may fail on new generators and strong " +
-      "compression, and does not check the sound.",
-    choose: "Choose videos, or drop them here",
+      "Choose a video or photo that shows a face. This page scores it on your device: no part of it is sent anywhere.",
+    choose: "Choose videos or photos, or drop them here",
     preparing: "Loading the page and its model, for use without a network too…",
     loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
     ready: (engine: string): string => `Ready (${engine})`,
+    engine: (usesGpu: boolean, threads: number): string =>
+      `${usesGpu ? "WebGPU and " : ""}WASM, ${plural(threads, "thread")}`,
     unusable: (message: string): string => `This page cannot work here: ${message}.`,
     waiting: "waiting",
     cancelled: "cancelled",
     cancel: "Cancel",
     cancelOf: (name: string): string => `Cancel ${name}`,
-    again: "Score again",
     stages: {
       reading: "reading",
       scoring: "looking for faces",
@@ -125,61 +141,7 @@ export const texts = {
     soFar: (verdict: string): string => `${verdict}; the timeline follows`,
     saveJson: "Save results as JSON",
     savePage: "Save this page's report",
-    queue: "Videos",
     results: "Results",
-    video: "video",
-    verdict: "verdict",
-    fakeProbability: "fake probability",
-    notScored: "Could not be scored",
-    noScore: "There is no score. This does not indicate whether the video is real or fake.",
-    meaningless: "The model has random weights, so its score is meaningless.",
-    labelled: (label: string): string => `Labelled ${label}: fake probability `,
-    threshold: ", threshold ",
-    onScale: (value: number, threshold: number): string =>
-      `${value.toFixed(2)} on a scale from 0 to 1; the threshold is ${threshold.toFixed(2)}`,
-    verdictLimits: namedLimits,
-    marks: (limits: VerdictLimits | null): string => {
-      const named = namedLimits(limits).join(", ");
-      return `${named && `Tall marks: ${named}. `}Dotted line: threshold.`;
-    },
-    foundEvidence: "The model found evidence of face manipulation. This is a reason to examine the video, not proof.",
-    foundInPart:
-      "The score of the whole video is below the threshold, but a part of it is above: examine that part. The score " +
-      "of a window of two seconds is less reliable than that of the whole video.",
-    foundNothing: "The model found no strong evidence of face manipulation. This does not show that the video is real.",
-    when: "When",
-    from: "from – to",
-    face: "face",
-    above: "Parts of the video above the threshold, the highest first.",
-    noneAbove: "No window is above the threshold; this is the highest one.",
-    accuracy: "Times are accurate to about two seconds, the length of a window.",
-    timelineOnly: " – found by the timeline only, not part of the score",
-    highest: "highest ",
-    chart: (name: string, peak: string): string => `Fake probability of ${name} over time, at most ${peak}`,
-    who: "Faces",
-    seen: (coverage: number, first: string, last: string): string =>
-      `seen in ${percent(coverage)} of the sampled frames, ${first} to ${last}`,
-    thumbnail: (name: string, time: string): string => `${name} at ${time}`,
-    why: "Where the model looks",
-    heatNote:
-      "Brighter parts raise the fake score of this frame more (Grad-CAM). They show what the model reacts to, " +
-      "not what is manipulated.",
-    plain: (name: string, time: string): string => `${name} at ${time}`,
-    heat: (name: string, time: string): string => `Heat map of ${name} at ${time}`,
-    wholeFrame: "Whole frame",
-    faceName: (trackId: number): string => `Face ${trackId + 1}`,
-    facts: "File and model",
-    facts_: {
-      file: "file",
-      sha256: "SHA-256",
-      duration: "duration",
-      frames: "frames scored",
-      model: "model",
-      weights: "weights, SHA-256",
-      created: "created",
-      version: "version",
-    },
-    seconds: (value: number): string => `${value.toFixed(1)} s`,
     limits: "Limits",
     codecs: (yes: readonly string[], no: readonly string[]): string =>
       `This browser decodes ${yes.join(", ") || "none of the usual codecs"}` +
@@ -191,6 +153,6 @@ export const texts = {
     oneThread: "This page runs with one thread, because it was served without cross-origin isolation.",
     terms: "Terms of the model",
     licenses: "Licences of the software",
-    reportOf: (version: string): string => `deepfake-video ${version}, scored in the browser`,
+    scoredHere: "Scored inside a browser.",
   },
 };

@@ -13,7 +13,7 @@ const PROGRAMS: Record<Name, readonly string[]> = {
   chrome: ["chromium", "chromium-browser", "google-chrome"],
   firefox: ["firefox-esr", "firefox"],
 };
-const WAIT_MS = 240_000;
+const WAIT_MS = 600_000;
 
 /** What the page offers to programs. */
 interface Api {
@@ -36,20 +36,29 @@ function findProgram(name: Name): string | undefined {
   return PROGRAMS[name].flatMap((program) => folders.map((folder) => join(folder, program))).find(existsSync);
 }
 
-export function launch(name: Name): Promise<Browser> {
+/** @param gpu Whether Chromium offers WebGPU, computed by the processor. */
+export function launch(name: Name, gpu = false): Promise<Browser> {
   const executablePath = findProgram(name) ?? "";
-  const args = name === "chrome" ? ["--no-sandbox", "--disable-gpu"] : [];
+  const graphics = gpu ? ["--enable-unsafe-webgpu", "--use-webgpu-adapter=swiftshader"] : ["--disable-gpu"];
+  const args = name === "chrome" ? ["--no-sandbox", ...graphics] : [];
   return puppeteer.launch({ browser: name, executablePath, args, headless: true, protocolTimeout: WAIT_MS });
 }
 
-/** A tab with the page, whose model is loaded, and everything that it asked the network for. */
+/** A tab with everything that it asked the network for, and the errors of its scripts. */
 export interface Tab {
   page: Page;
   requests: string[];
   errors: string[];
 }
 
+/** Open a tab with the page, and wait until its model is loaded. */
 export async function openTab(browser: Browser, address: string): Promise<Tab> {
+  const tab = await visit(browser, address);
+  await untilReady(tab.page);
+  return tab;
+}
+
+export async function visit(browser: Browser, address: string): Promise<Tab> {
   const page = await browser.newPage();
   const tab: Tab = { page, requests: [], errors: [] };
   page.on("request", (request) => {
@@ -57,7 +66,6 @@ export async function openTab(browser: Browser, address: string): Promise<Tab> {
   });
   page.on("pageerror", (error) => tab.errors.push(String(error)));
   await page.goto(address);
-  await untilReady(page);
   return tab;
 }
 
@@ -73,6 +81,53 @@ export async function judge(page: Page, files: readonly string[], count: number)
   const hasAll = (least: number): boolean => (globalThis as unknown as Api).deepfakeVideo.results().length >= least;
   await page.waitForFunction(hasAll, { timeout: WAIT_MS, polling: 200 }, count);
   return page.evaluate(() => (globalThis as unknown as Api).deepfakeVideo.results());
+}
+
+/** The text of the page that "Save this page's report" saves. */
+export function savedPage(page: Page): Promise<string> {
+  return page.evaluate(async () => {
+    const { click } = HTMLAnchorElement.prototype;
+    const { createObjectURL } = URL;
+    try {
+      return await new Promise<string>((resolve) => {
+        URL.createObjectURL = (saved) => {
+          void (saved as Blob).text().then(resolve);
+          return "";
+        };
+        HTMLAnchorElement.prototype.click = () => {};
+        document.querySelector<HTMLElement>(".actions button:last-child")?.click();
+      });
+    } finally {
+      HTMLAnchorElement.prototype.click = click;
+      URL.createObjectURL = createObjectURL;
+    }
+  });
+}
+
+/**
+ * What parts of reports say, pictures by their descriptions, in small letters and with "#" for numbers.
+ *
+ * @param source HTML to read instead of the page.
+ */
+export function spoken(page: Page, root: string, source: string | null = null): Promise<string[]> {
+  const read = (selector: string, text: string | null): string[] => {
+    const whole = text === null ? document : new DOMParser().parseFromString(text, "text/html");
+    const say = (node: Node): string => {
+      // Such as the ticks of a chart, whose number depends on the last digit of a duration.
+      if (node instanceof Element && node.getAttribute("aria-hidden") === "true") return "";
+      if (!(node instanceof Element)) return node.textContent ?? "";
+      const described = node.getAttribute("alt") ?? node.getAttribute("aria-label");
+      return described ?? [...node.childNodes].map(say).join(" ");
+    };
+    const clean = (words: string): string =>
+      words
+        .toLowerCase()
+        .replace(/\d+([.:]\d+)*/g, "#")
+        .replace(/\s+/g, " ")
+        .replace(/ ?([#,:()]) ?/g, "$1");
+    return [...whole.querySelectorAll(selector)].map((element) => clean(say(element)).trim());
+  };
+  return page.evaluate(read, root, source);
 }
 
 export async function choose(page: Page, files: readonly string[]): Promise<void> {

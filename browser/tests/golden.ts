@@ -11,6 +11,8 @@ export const GOLDEN = resolve(import.meta.dirname, "..", process.env.GOLDEN_FOLD
 export interface GoldenClip {
   name: string;
   result: VideoResult;
+  /** The report of the package, without its pictures. */
+  report: string;
   /** For each face the indices of its frames and its boxes. */
   tracks?: [number[], [number, number, number, number][]][];
   crops?: string;

@@ -4,26 +4,30 @@
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { isDeepStrictEqual } from "node:util";
 import type { Browser } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
 import { toJson } from "../src/analysis/result";
 import headers from "../src/headers.json";
 import type { Tab } from "./browsers";
-import { choose, installed, judge, launch, openTab } from "./browsers";
+import { choose, installed, judge, launch, openTab, savedPage, spoken, untilReady, visit } from "./browsers";
 import { GOLDEN, readGolden } from "./golden";
 import type { PageServer } from "./server";
 import { DIST, serve } from "./server";
 
 const CLOSE = 0.005;
 const FAIR = 0.02;
+/** Without a graphics processor, Chromium takes minutes for a single photo. */
+const WEBGPU = process.env.DEEPFAKE_VIDEO_TEST_WEBGPU === "1";
 /** libswscale interpolates the chroma of these, which the page does not. */
 const OTHER_COLORS = ["ten-bit.mp4", "odd-size.mp4"];
+const DAMAGED_PHOTO = Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]);
 const NOT_VIDEOS: Record<string, Uint8Array> = {
   "empty.mp4": new Uint8Array(),
   "zeros.mp4": new Uint8Array(5000),
   "letter.mp4": new TextEncoder().encode("hello, this is a letter\n".repeat(50)),
-  "photo.mp4": Uint8Array.from([0xff, 0xd8, 0xff, 0xe0, ...new Uint8Array(300)]),
   "half.mp4": Uint8Array.from([0, 0, 0, 0x18, ...new TextEncoder().encode("ftypisom"), ...new Uint8Array(200)]),
   "&lt;img src=x onerror=document.title=1&gt;<b>.mp4": new Uint8Array(100),
 };
@@ -64,7 +68,11 @@ describe.each(installed())("in %s", (name) => {
       const difference = Math.abs((found.fake_probability ?? 0) - (expected.fake_probability ?? 0));
       const isMissingCodec = found.status === "unsupported" && found.message?.includes("cannot decode its codec");
       const least = name === "chrome" && !OTHER_COLORS.includes(clip) ? CLOSE : FAIR;
-      const isAlike = found.status === expected.status && difference <= least;
+      const isAlike =
+        found.status === expected.status &&
+        difference <= least &&
+        isDeepStrictEqual(found.warnings, expected.warnings) &&
+        Math.abs((found.duration_s ?? 0) - (expected.duration_s ?? 0)) < 0.001;
       return { clip, python: expected.fake_probability, page: found.fake_probability, isAlike, isMissingCodec };
     });
     console.table(rows);
@@ -72,6 +80,37 @@ describe.each(installed())("in %s", (name) => {
     expect(rows.filter((row) => row.isMissingCodec).length).toBeLessThan(name === "chrome" ? 1 : rows.length / 2);
     for (const key of Object.keys(clips[0].result)) expect(results[0]).toHaveProperty(key);
     await keep(tab, name, results);
+  });
+
+  test("each report says what the report of the package says", async () => {
+    for (const { name: file, report } of readGolden()) {
+      const expected = await spoken(tab.page, ".band, main section", readFileSync(join(GOLDEN, report), "utf-8"));
+      const found = await spoken(tab.page, `article[data-path="${file}"] :is(.band, section)`);
+      if (found[0]?.includes("cannot decode its codec")) continue;
+      expect({ file, said: found }).toEqual({ file, said: expected.slice(0, found.length) });
+    }
+  });
+
+  test("the saved report opens by itself, without a script or a request", async () => {
+    const path = join(folder, "report.html");
+    writeFileSync(path, await savedPage(tab.page));
+    const { page, requests, errors } = await visit(browser, pathToFileURL(path).href);
+    const shown = await page.evaluate(() => ({
+      verdicts: document.querySelectorAll(".band .verdict").length,
+      charts: document.querySelectorAll(".chart polyline").length,
+      stills: document.querySelectorAll(".still img").length,
+      broken: [...document.images].filter((picture) => !picture.complete || !picture.naturalWidth).length,
+      scripts: document.scripts.length,
+      border: getComputedStyle(document.querySelector(".band") ?? document.body).borderLeftWidth,
+    }));
+    const results = await page.evaluate(() => document.querySelectorAll("article").length);
+    expect(results).toBe(readGolden().length);
+    expect(shown).toMatchObject({ verdicts: results, broken: 0, scripts: 0, border: "8px" });
+    expect([shown.charts, shown.stills].every((count) => count > 0)).toBe(true);
+    // Firefox does not count the page itself.
+    expect(requests.filter((address) => address !== pathToFileURL(path).href)).toEqual([]);
+    expect(errors).toEqual([]);
+    await page.close();
   });
 
   test("the page fits a phone", async () => {
@@ -87,12 +126,16 @@ describe.each(installed())("in %s", (name) => {
 
   test("what is no video gets a sentence, and a name is never markup", async () => {
     const { page } = await openTab(browser, server.address);
-    const paths = Object.entries(NOT_VIDEOS).map(([file, content]) => {
+    const files = { ...NOT_VIDEOS, "damaged.jpg": DAMAGED_PHOTO };
+    const paths = Object.entries(files).map(([file, content]) => {
       writeFileSync(join(folder, file), content);
       return join(folder, file);
     });
     const results = await judge(page, paths, paths.length);
-    expect(results.map((result) => result.status)).toEqual(paths.map(() => "unsupported"));
+    expect(results.map((result) => result.status)).toEqual([
+      ...paths.slice(1).map(() => "unsupported"),
+      "decode_error",
+    ]);
     expect(results.every((result) => result.message && result.fake_probability === null)).toBe(true);
     expect(await page.$("img, article b")).toBeNull();
     await page.close();
@@ -119,7 +162,22 @@ describe.each(installed())("in %s", (name) => {
     const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
     expect(result.status).toBe("ok");
     expect(result.fake_probability).toBeCloseTo(clip.result.fake_probability ?? 0, 1);
+    expect(result.warnings.join()).toContain("colours are less exact");
     await page.close();
+  });
+
+  test.runIf(name === "chrome" && WEBGPU)("WebGPU gives the same score", async () => {
+    const other = await launch(name, true);
+    try {
+      const { page, errors } = await openTab(other, `${server.address}?engine=webgpu`);
+      expect(await untilReady(page)).toContain("WebGPU");
+      const [clip] = readGolden().filter((each) => each.name === "transparent.png");
+      const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
+      expect(Math.abs((result.fake_probability ?? 0) - (clip.result.fake_probability ?? 1))).toBeLessThan(CLOSE);
+      expect(errors).toEqual([]);
+    } finally {
+      await other.close();
+    }
   });
 
   test("a video can be cancelled, and the next one is scored", async () => {

@@ -1,19 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Scores one video; see `scanning/detector.py` and `scanning/clip_reading.py`. */
+/** Scores one video or photo; see `scanning/detector.py` and `scanning/clip_reading.py`. */
 
 import { constants } from "../constants";
 import { CenterFace } from "../faces/centerface";
-import { cropUpright } from "../faces/cropping";
 import { findFaceTracks } from "../faces/search";
 import type { FaceTrack } from "../faces/tracking";
 import { medianArea } from "../faces/tracking";
 import type { Checkpoint } from "../model/checkpoint";
 import type { Networks } from "../model/networks";
-import { resizeFrame, selectFrames } from "../model/preprocessing";
+import { pictureFor, selectFrames } from "../model/preprocessing";
 import { mean, range, sigmoid, unique } from "../numeric";
 import { texts } from "../texts";
 import type { VerdictRule } from "../verdict/rule";
-import { decide, decideAfterTimeline, findRule } from "../verdict/rule";
+import { decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/rule";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
@@ -55,11 +54,18 @@ export class Detector {
     return crops ? new CenterFace(this.networks.findFaces, size) : null;
   }
 
-  /** Score a video that is open, without its timeline. */
+  /** Whether the network needs several frames, so that no photo can be scored; see `scanning/graphs.py`. */
+  private get judgesSequences(): boolean {
+    const { rnn_type = "lstm", recurrence = "sequence" } = this.checkpoint.description.configuration;
+    return rnn_type !== "none" && recurrence === "sequence";
+  }
+
+  /** Score a video or photo that is open, without its timeline. */
   async score(path: string, source: FrameSource): Promise<{ result: VideoResult; scored: ScoredClips }> {
     const { description } = this.checkpoint;
     const { preprocessing } = description;
-    const indices = selectFrames(source.numFrames, preprocessing);
+    if (source.isPhoto && this.judgesSequences) throw new VideoError("unsupported", constants.sequenceHint);
+    const indices = source.isPhoto ? [0] : selectFrames(source.numFrames, preprocessing);
     const detector = this.faceDetector;
     const searched = unique(indices);
     const tracks = detector && (await findFaceTracks(source, searched, detector, preprocessing.face_min_score));
@@ -75,12 +81,12 @@ export class Detector {
     );
     const probability = decisive?.fake_probability ?? sigmoid(scored.margins[0]);
     const [width, height] = source.size;
-    const bitsPerPixel = (8 * source.numBytes) / (source.numFrames * width * height);
-    const verdict = decide(this.rule, probability, counted, bitsPerPixel);
+    const bitsPerPixel = source.isPhoto ? null : (8 * source.numBytes) / (source.numFrames * width * height);
+    const verdict = source.isPhoto ? decidePhoto(this.rule) : decide(this.rule, probability, counted, bitsPerPixel);
     const coverage = tracks && coverageOf(tracks, searched);
     const result: VideoResult = {
       ...this.emptyResult(path),
-      media: "video",
+      ...knownOf(source),
       status: "ok",
       verdict: verdict.verdict,
       verdict_reason: verdict.reason,
@@ -89,7 +95,6 @@ export class Detector {
       label: probability >= constants.decisionThreshold ? "fake" : "real",
       fake_probability: probability,
       warnings: [...this.warnings, ...source.warnings, ...this.warningsOf(source, tracks, coverage)],
-      duration_s: source.durationS,
       frames_analyzed: unique(clips.flatMap((clip) => (isDecisive(clip, decisive) ? clip.frameIndices : []))).length,
       face_coverage: coverage,
       bits_per_pixel: bitsPerPixel,
@@ -123,10 +128,11 @@ export class Detector {
     }
   }
 
-  /** The result of a video that could not be scored. */
-  refuse(path: string, error: VideoError, warnings: readonly string[] = []): VideoResult {
-    const result = this.emptyResult(path);
-    return { ...result, status: error.reason, message: error.message, warnings: [...this.warnings, ...warnings] };
+  /** The result of a file that could not be scored, or not even opened. */
+  refuse(path: string, error: VideoError, source: FrameSource | null = null): VideoResult {
+    const result = { ...this.emptyResult(path), ...(source && knownOf(source)) };
+    const warnings = [...this.warnings, ...(source?.warnings ?? [])];
+    return { ...result, status: error.reason, message: error.message, warnings };
   }
 
   private get warnings(): string[] {
@@ -152,7 +158,7 @@ export class Detector {
       fake_probability: null,
       threshold: constants.decisionThreshold,
       message: null,
-      warnings: this.warnings,
+      warnings: [],
       duration_s: null,
       frames_analyzed: 0,
       face_coverage: null,
@@ -177,7 +183,8 @@ export class Detector {
   private warningsOf(source: FrameSource, tracks: readonly FaceTrack[] | null, coverage: number | null): string[] {
     const warnings = [];
     const wanted = this.checkpoint.description.preprocessing.num_frames;
-    if (source.numFrames < wanted) warnings.push(texts.warnings.fewFrames(source.numFrames, wanted));
+    if (source.isPhoto) warnings.push(constants.photoWarning);
+    else if (source.numFrames < wanted) warnings.push(texts.warnings.fewFrames(source.numFrames, wanted));
     const turns = tracks?.[0]?.quarterTurns ?? 0;
     if (turns) warnings.push(texts.warnings.turned(turns));
     if (coverage !== null && coverage < constants.lowFaceCoverage) warnings.push(texts.warnings.seldomSeen(coverage));
@@ -198,11 +205,7 @@ export class Detector {
       for (const { pictures, frameIndices, track } of clips) {
         const position = track === null ? 0 : track.frameIndices.indexOf(index);
         if (position < 0) continue;
-        const crop =
-          track === null
-            ? frame
-            : cropUpright(frame, track.boxes[position], track.quarterTurns, preprocessing, track.size);
-        pictures.push(resizeFrame(crop, preprocessing));
+        pictures.push(pictureFor(frame, track, track?.boxes[position], preprocessing));
         frameIndices.push(index);
       }
     }
@@ -258,6 +261,10 @@ function describeFace(
     last_s: source.timestamps[track.frameIndices[track.frameIndices.length - 1]],
     size_px: Math.sqrt(medianArea(track)),
   };
+}
+
+function knownOf({ isPhoto, durationS }: FrameSource): Pick<VideoResult, "media" | "duration_s"> {
+  return isPhoto ? { media: "image", duration_s: null } : { media: "video", duration_s: durationS };
 }
 
 function isDecisive(clip: Clip, decisive: FaceResult | null): boolean {

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The pictures of a result: thumbnails of the faces, and the frames behind the highest windows; see `illustrating.py`. */
+/** The pictures of a result: a still, thumbnails of the faces, and the frames behind the highest windows. */
 
 import { constants } from "../constants";
-import { cropUpright } from "../faces/cropping";
+import type { Box } from "../faces/detection";
+import { rescaleBox } from "../faces/detection";
 import type { Networks } from "../model/networks";
-import { resizeFrame } from "../model/preprocessing";
-import { spread, unique } from "../numeric";
+import { pictureFor } from "../model/preprocessing";
+import { sigmoid, spread, unique } from "../numeric";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
+import { scaleBy } from "../video/picture";
 import type { ScoredClips } from "./detector";
 import type { Heat } from "./heat";
 import { heatOf } from "./heat";
@@ -30,13 +32,69 @@ export interface Heatmap {
   heat: Heat;
 }
 
+/** A whole frame, scaled down, with the box of each face that is visible. */
+export interface Still {
+  time_s: number;
+  picture: Picture;
+  faces: { track_id: number; box: Box }[];
+}
+
 export interface Evidence {
+  /** `null` if faces were not searched for. */
+  still: Still | null;
   thumbnails: Thumbnail[];
   heatmaps: Heatmap[];
 }
 
+/** Choose the pictures of a file that was scored; see `illustrating.gather_evidence`. */
+export async function gatherEvidence(
+  source: FrameSource,
+  scored: ScoredClips,
+  windows: readonly Window[],
+  networks: Networks,
+): Promise<Evidence> {
+  return {
+    still: await chooseStill(source, windows),
+    thumbnails: chooseThumbnails(source, scored),
+    heatmaps: await explainWorst(source, windows, networks),
+  };
+}
+
+/** A window for each face of a photo, or for the whole photo; see `illustrating.photo_windows`. */
+export function photoWindows({ clips, margins }: ScoredClips): Window[] {
+  return clips.map(({ frameIndices, track }, i) => {
+    const entry = {
+      start_s: 0,
+      end_s: 0,
+      fake_probability: sigmoid(margins[i]),
+      track_id: track?.trackId ?? null,
+    };
+    return { entry, frameIndices, track };
+  });
+}
+
+/** The middle frame of the window with the highest fake probability; see `stills.draw_still`. */
+async function chooseStill(source: FrameSource, windows: readonly Window[]): Promise<Still | null> {
+  const [worst] = worstWindows(windows, 1);
+  if (worst === undefined || worst.track === null) return null;
+  const index = worst.frameIndices[worst.frameIndices.length >> 1];
+  for await (const [, frame] of source.frames([index])) {
+    const picture = scaleBy(frame, Math.min(1, options.stillSide / Math.max(frame.width, frame.height)));
+    const visible = new Set(
+      windows.filter(({ frameIndices }) => frameIndices.includes(index)).map(({ track }) => track),
+    );
+    const faces = [...visible].flatMap((track) => {
+      if (track === null) return [];
+      const box = track.boxes[track.frameIndices.indexOf(index)];
+      return [{ track_id: track.trackId, box: rescaleBox(box, track.size, [picture.width, picture.height]) }];
+    });
+    return { time_s: source.timestamps[index], picture, faces: faces.sort((a, b) => a.track_id - b.track_id) };
+  }
+  return null;
+}
+
 /** A few pictures of each face, as the network received them. */
-export function chooseThumbnails(source: FrameSource, scored: ScoredClips): Thumbnail[] {
+function chooseThumbnails(source: FrameSource, scored: ScoredClips): Thumbnail[] {
   return scored.clips.flatMap(({ pictures, frameIndices, track }) =>
     spread(unique(frameIndices), options.thumbnails).map((index) => ({
       time_s: source.timestamps[index],
@@ -47,11 +105,7 @@ export function chooseThumbnails(source: FrameSource, scored: ScoredClips): Thum
 }
 
 /** Explain the windows with the highest fake probabilities; of those below one half only the highest. */
-export async function explainWorst(
-  source: FrameSource,
-  windows: readonly Window[],
-  networks: Networks,
-): Promise<Heatmap[]> {
+async function explainWorst(source: FrameSource, windows: readonly Window[], networks: Networks): Promise<Heatmap[]> {
   const worst = worstWindows(windows, options.heatmaps).filter(
     ({ entry }, i) => i === 0 || entry.fake_probability >= constants.decisionThreshold,
   );
@@ -70,8 +124,7 @@ async function explain(source: FrameSource, window: Window, networks: Networks):
   let most = -1;
   for await (const [index, frame] of source.frames(window.frameIndices)) {
     const box = track?.boxes[track.frameIndices.indexOf(index)];
-    const crop = track && box ? cropUpright(frame, box, track.quarterTurns, preprocessing, track.size) : frame;
-    const picture = resizeFrame(crop, preprocessing);
+    const picture = pictureFor(frame, track, box, preprocessing);
     const heat = await heatOf(networks, picture);
     if (heat === null) return null;
     const sum = heat.values.reduce((total, value) => total + value, 0);

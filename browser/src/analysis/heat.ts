@@ -26,7 +26,7 @@ export async function heatOf(networks: Networks, picture: Picture): Promise<Heat
   if (networks.description.frame_aggregation === "features") return null;
   const maps = await networks.featureMaps(picture);
   if (maps === null || maps.channels !== networks.description.num_features) return null;
-  const gradient = await gradientOf(networks, await networks.frameFeatures([picture]));
+  const gradient = await gradientOf(networks, maps.features);
   const area = maps.height * maps.width;
   const values = new Float32Array(area);
   for (let channel = 0; channel < maps.channels; channel++) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The result of one video, with the keys of `scanning/results.py`. */
+/** The result of one video or photo, with the keys of `scanning/results.py`. */
 
 import type { FailureReason } from "../video/errors";
 
@@ -52,7 +52,7 @@ export interface NotJudged {
 
 export interface VideoResult {
   path: string;
-  media: "video" | null;
+  media: "video" | "image" | null;
   status: "ok" | FailureReason;
   verdict: VerdictName | null;
   verdict_reason: string | null;

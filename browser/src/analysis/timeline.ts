@@ -2,15 +2,14 @@
 /** The timeline: a denser pass over a video, and windows that slide over its features; see `scanning/timeline.py`. */
 
 import { constants } from "../constants";
-import { cropUpright } from "../faces/cropping";
 import type { Box, FollowingDetector, Size } from "../faces/detection";
-import { boxIou } from "../faces/detection";
+import { boxIou, interpolateBox, rescaleBox } from "../faces/detection";
 import { findFaceTracks } from "../faces/search";
 import type { FaceTrack } from "../faces/tracking";
 import { boxesIn } from "../faces/tracking";
 import type { Networks } from "../model/networks";
-import { resizeFrame } from "../model/preprocessing";
-import { compareTuples, interpolate, range, sigmoid, unique } from "../numeric";
+import { pictureFor } from "../model/preprocessing";
+import { append, compareTuples, range, sigmoid, unique } from "../numeric";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
@@ -125,12 +124,7 @@ async function readFeatures(
     for (const face of followed) {
       const box = face.boxes.get(index);
       if (face.track !== null && box === undefined) continue;
-      const { track } = face;
-      const crop =
-        track === null || box === undefined
-          ? frame
-          : cropUpright(frame, box, track.quarterTurns, preprocessing, track.size);
-      pending.push({ face, index, picture: resizeFrame(crop, preprocessing) });
+      pending.push({ face, index, picture: pictureFor(frame, face.track, box, preprocessing) });
       if (pending.length >= FRAMES_PER_BATCH) await flush();
     }
     onFrame(source.timestamps[index]);
@@ -214,7 +208,7 @@ export function numberTracks(found: readonly FaceTrack[], seen: readonly FaceTra
     // A face cannot be in two places at once.
     if (parts.get(owner)?.some((part) => part.frameIndices.some((index) => own.has(index)))) owner = newcomer;
     if (owner === newcomer) newcomer++;
-    parts.set(owner, [...(parts.get(owner) ?? []), track]);
+    append(parts, owner, track);
   }
   return [...parts].sort(([a], [b]) => a - b).map(([trackId, joined]) => joinTracks(trackId, joined));
 }
@@ -235,15 +229,7 @@ function agree(dense: FaceTrack, face: FaceTrack): [number, number] {
 }
 
 function boxAt(track: FaceTrack, index: number, size: Size): Box {
-  const boxes = boxesIn(track, size);
-  const [x0, y0, x1, y1] = [0, 1, 2, 3].map((side) =>
-    interpolate(
-      index,
-      track.frameIndices,
-      boxes.map((box) => box[side]),
-    ),
-  );
-  return [x0, y0, x1, y1];
+  return interpolateBox(index, track.frameIndices, (i) => rescaleBox(track.boxes[i], track.size, size));
 }
 
 /** Join several tracks. If two contain the same frame, the box of the first, more prominent one is used. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Faces in single frames, and the geometry of their boxes; see `face_detection.py`. */
 
-import { modulo, roundHalfEven } from "../numeric";
+import { interpolateAt, modulo, roundHalfEven } from "../numeric";
 import type { Picture } from "../video/picture";
 import { turn } from "../video/picture";
 
@@ -42,18 +42,16 @@ export function quarterTurnsOf(face: Face): number | null {
   return modulo(roundHalfEven(-Math.atan2(x, y) / (Math.PI / 2)), 4);
 }
 
-function size(box: Box): number {
+export function boxSize(box: Box): number {
   return Math.sqrt(Math.max(box[2] - box[0], 1e-3) * Math.max(box[3] - box[1], 1e-3));
 }
-
-export const boxSize = size;
 
 /** The share of two boxes that they have in common (intersection over union). */
 export function boxIou(a: Box, b: Box): number {
   const width = Math.max(Math.min(a[2], b[2]) - Math.max(a[0], b[0]), 0);
   const height = Math.max(Math.min(a[3], b[3]) - Math.max(a[1], b[1]), 0);
   const common = width * height;
-  return common / Math.max(size(a) ** 2 + size(b) ** 2 - common, 1e-9);
+  return common / Math.max(boxSize(a) ** 2 + boxSize(b) ** 2 - common, 1e-9);
 }
 
 /** A box of a picture of one width and height in a picture of another; see `face_tracking.rescale_box`. */
@@ -63,6 +61,12 @@ export function rescaleBox(box: Box, old: Size | null, current: Size): Box {
   const x = (current[0] - old[0] * scale) / 2;
   const y = (current[1] - old[1] * scale) / 2;
   return [box[0] * scale + x, box[1] * scale + y, box[2] * scale + x, box[3] * scale + y];
+}
+
+/** The box at a place among ascending positions; each side is interpolated by itself. */
+export function interpolateBox(at: number, positions: readonly number[], boxAt: (i: number) => Box): Box {
+  const side = (k: 0 | 1 | 2 | 3): number => interpolateAt(at, positions, (i) => boxAt(i)[k]);
+  return [side(0), side(1), side(2), side(3)];
 }
 
 /** A square around a box, `scale` times its longer side and clipped to the frame, in whole pixels. */

@@ -2,13 +2,14 @@
 /** Search a video for faces; see `face_search.py`. */
 
 import { constants } from "../constants";
-import { compareTuples, interpolate, range, spread } from "../numeric";
+import { append, compareTuples, range, spread } from "../numeric";
+import { texts } from "../texts";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
 import { scaleDown } from "../video/picture";
 import type { Box, Face, FaceDetector, FollowingDetector, Size } from "./detection";
-import { boxIou, isFollowing, quarterTurnsOf, rescaleBox, TurnedDetector } from "./detection";
+import { boxIou, interpolateBox, isFollowing, quarterTurnsOf, rescaleBox, TurnedDetector } from "./detection";
 import type { FaceTrack } from "./tracking";
 import { findCuts, linkDetections, smoothBoxes } from "./tracking";
 
@@ -33,7 +34,7 @@ export async function findFaceTracks(
 ): Promise<FaceTrack[]> {
   const tracks = await searchTracks(source, indices, detector, minScore);
   if (!tracks.length) {
-    throw new VideoError("no_face", "no face found, even after checking more frames, smaller faces and rotations");
+    throw new VideoError("no_face", texts.errors.noFace);
   }
   return options.smoothBoxes ? tracks.map(smoothBoxes) : tracks;
 }
@@ -156,16 +157,8 @@ async function lookAgain(
     for (const p of [...around].sort((a, b) => a - b)) {
       const isInside = detected[0] < p && p < detected[detected.length - 1];
       if (p < 0 || p >= search.indices.length || (search.searchedWhole[p] && !isInside)) continue;
-      const [x0, y0, x1, y1] = [0, 1, 2, 3].map((side) =>
-        interpolate(
-          p,
-          detected,
-          boxes.map((box) => box[side]),
-        ),
-      );
-      const index = search.indices[p];
-      const score = isInside ? Math.min(options.gapScore, minScore) : minScore;
-      expected.set(index, [...(expected.get(index) ?? []), [[x0, y0, x1, y1], score]]);
+      const box = interpolateBox(p, detected, (i) => boxes[i]);
+      append(expected, search.indices[p], [box, isInside ? Math.min(options.gapScore, minScore) : minScore]);
     }
   }
   let isAnyFound = false;

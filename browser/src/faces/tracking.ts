@@ -2,10 +2,10 @@
 /** Linking the faces of single frames into tracks; see `face_tracking.py`. */
 
 import { constants } from "../constants";
-import { compareTuples, interpolate, mean, median } from "../numeric";
+import { compareTuples, mean, median } from "../numeric";
 import type { Picture } from "../video/picture";
 import type { Box, Face, Size } from "./detection";
-import { boxIou, boxSize, rescaleBox } from "./detection";
+import { boxIou, boxSize, interpolateBox, rescaleBox } from "./detection";
 
 const { tracking: options } = constants;
 
@@ -113,11 +113,7 @@ function toTrack(
 ): FaceTrack {
   const { positions, faces } = chain;
   const known = positions.map((position) => indices[position]);
-  const sides = [0, 1, 2, 3].map((side) => faces.map((face) => face.box[side]));
-  const boxAt = (position: number): Box => {
-    const [x0, y0, x1, y1] = sides.map((values) => interpolate(indices[position], known, values));
-    return [x0, y0, x1, y1];
-  };
+  const boxAt = (position: number): Box => interpolateBox(indices[position], known, (i) => faces[i].box);
   const kept = [...positions];
   for (let i = 1; i < positions.length; i++) {
     if (times[positions[i]] - times[positions[i - 1]] > options.maxInterpolatedS) continue;

@@ -26,6 +26,8 @@ export interface ScoringDescription {
   num_features: number;
   is_trained: boolean;
   frame_aggregation: string;
+  /** What differs from the defaults of `DeepfakeConfig`. */
+  configuration: { rnn_type?: string; recurrence?: string };
   temperature: number;
   fake_bias: number;
   preprocessing: Preprocessing;

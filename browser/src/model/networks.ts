@@ -5,6 +5,8 @@ import type { InferenceSession, TensorConstructor } from "onnxruntime-common";
 import type { FaceMaps, FaceNetwork } from "../faces/centerface";
 import type { Picture } from "../video/picture";
 import type { Checkpoint, ScoringDescription } from "./checkpoint";
+import type { Engine } from "./encoder";
+import { Encoder } from "./encoder";
 import { withFeatureMaps, withWeights } from "./onnx_graph";
 import { pixelValues } from "./preprocessing";
 import { readSafetensors } from "./safetensors";
@@ -24,39 +26,50 @@ export interface ClipLogits {
   frameLogits: Float32Array;
 }
 
-/** Maps of `channels` times `height` times `width` values. */
+/** Maps of `channels` times `height` times `width` values, and the features of the same picture. */
 export interface FeatureMaps {
   channels: number;
   height: number;
   width: number;
   values: Float32Array;
+  features: Float32Array;
 }
 
 export class Networks {
   private constructor(
     private readonly runtime: Runtime,
     readonly description: ScoringDescription,
-    private readonly encoder: InferenceSession,
+    private readonly encoder: Encoder,
     private readonly head: InferenceSession,
     private readonly faces: InferenceSession,
     private readonly mapsName: string | null,
   ) {}
 
-  static async load(runtime: Runtime, checkpoint: Checkpoint, providers: readonly string[]): Promise<Networks> {
+  static async load(runtime: Runtime, checkpoint: Checkpoint, engine: Engine = "wasm"): Promise<Networks> {
     const tensors = readSafetensors(checkpoint.weights);
     // Errors only: the face detector's old opset gives warnings.
     const options = { logSeverityLevel: 3 as const };
-    const create = (graph: Uint8Array, executionProviders: readonly string[]): Promise<InferenceSession> =>
-      runtime.InferenceSession.create(graph, { ...options, executionProviders });
-    const [encoder, mapsName] = withFeatureMaps(withWeights(checkpoint.encoder, tensors));
+    const create = (graph: Uint8Array, provider = "wasm"): Promise<InferenceSession> =>
+      runtime.InferenceSession.create(graph, { ...options, executionProviders: [provider] });
+    const [graph, mapsName] = withFeatureMaps(checkpoint.encoder);
+    const weighted = withWeights(graph, tensors);
+    const { height, width } = checkpoint.description.preprocessing.size;
+    const dims = [1, 3, height ?? 0, width ?? 0];
+    const values = Float32Array.from({ length: dims.reduce((product, side) => product * side) }, (_, i) => Math.sin(i));
+    const sample = { frames: new runtime.Tensor("float32", values, dims) };
     return new Networks(
       runtime,
       checkpoint.description,
-      await create(encoder, providers),
-      await create(withWeights(checkpoint.head, tensors), ["wasm"]),
-      await create(checkpoint.faces, ["wasm"]),
+      await Encoder.open((provider) => create(weighted, provider), sample, engine),
+      await create(withWeights(checkpoint.head, tensors)),
+      await create(checkpoint.faces),
       mapsName,
     );
+  }
+
+  /** Whether a graphics processor computes the features of frames. */
+  get usesGpu(): boolean {
+    return this.encoder.usesGpu;
   }
 
   /** The network of the face detector. */
@@ -89,14 +102,15 @@ export class Networks {
     return features;
   }
 
-  /** The last feature maps of one picture; `null` if the network has none. */
+  /** The last feature maps of one picture, with its features; `null` if the network has no maps. */
   async featureMaps(frame: Picture): Promise<FeatureMaps | null> {
     if (this.mapsName === null) return null;
-    const values = pixelValues([frame], this.description.preprocessing);
-    const tensor = new this.runtime.Tensor("float32", values, [1, 3, frame.height, frame.width]);
-    const { [this.mapsName]: maps } = await this.encoder.run({ frames: tensor }, [this.mapsName]);
+    const pixels = pixelValues([frame], this.description.preprocessing);
+    const tensor = new this.runtime.Tensor("float32", pixels, [1, 3, frame.height, frame.width]);
+    const { [this.mapsName]: maps, features } = await this.encoder.run({ frames: tensor }, [this.mapsName, "features"]);
     const [, channels, height, width] = maps.dims;
-    return { channels, height, width, values: maps.data as Float32Array };
+    const values = maps.data as Float32Array;
+    return { channels, height, width, values, features: features.data as Float32Array };
   }
 
   /** The logits of clips of `frames` frames each, from their features. */

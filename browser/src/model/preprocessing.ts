@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From pictures to the input of the network; see `scanning/preprocessing.py`. */
 
+import { cropUpright } from "../faces/cropping";
+import type { Box } from "../faces/detection";
+import type { FaceTrack } from "../faces/tracking";
 import { linspace, range } from "../numeric";
 import type { Picture } from "../video/picture";
 import { resize } from "../video/picture";
@@ -16,9 +19,15 @@ export function selectFrames(total: number, settings: Preprocessing): number[] {
   return starts.flatMap((start) => range(length, start));
 }
 
-/** A picture of the size of the network's input. */
-export function resizeFrame(frame: Picture, settings: Preprocessing): Picture {
-  return resize(frame, settings.size.width ?? 0, settings.size.height ?? 0);
+/** What the network sees of a frame, at its size: the face of a track in a box, or without them the whole frame. */
+export function pictureFor(
+  frame: Picture,
+  track: FaceTrack | null,
+  box: Box | undefined,
+  settings: Preprocessing,
+): Picture {
+  const crop = track && box ? cropUpright(frame, box, track.quarterTurns, settings, track.size) : frame;
+  return resize(crop, settings.size.width ?? 0, settings.size.height ?? 0);
 }
 
 /** Pictures of the network's size as planes of normalised values, (T, 3, height, width). */

@@ -3,6 +3,7 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
+import type { Engine } from "../model/encoder";
 import type { Answer, Request, Stage } from "../worker/protocol";
 import { Player } from "./player";
 
@@ -72,7 +73,11 @@ export class Analyser {
       if (this.blank === null) this.listener.onUnusable(event.message);
       else this.restart(false);
     });
-    const request: Request = { kind: "load", modelUrl: new URL("model/", document.baseURI).href };
+    const request: Request = {
+      kind: "load",
+      modelUrl: new URL("model/", document.baseURI).href,
+      engine: wantedEngine(),
+    };
     worker.postMessage(request);
     return worker;
   }
@@ -104,7 +109,7 @@ export class Analyser {
     task.player ??= new Player(task.file);
     const bitmap = await task.player.frameAt(time).catch(() => null);
     if (task !== this.task) return;
-    this.worker.postMessage({ kind: "frame", id: task.id, bitmap } satisfies Request, bitmap ? [bitmap] : []);
+    this.worker.postMessage({ kind: "frame", bitmap } satisfies Request, bitmap ? [bitmap] : []);
   }
 
   private finish(finished: Finished | null): void {
@@ -130,4 +135,10 @@ export class Analyser {
     const crashed = this.blank && file ? { result: { ...this.blank, path: file.name }, evidence: null } : null;
     this.finish(isCancelled ? null : crashed);
   }
+}
+
+/** What shall compute: `?engine=wasm` and `?engine=webgpu` behind the address of the page decide it. */
+function wantedEngine(): Engine {
+  const wanted = new URLSearchParams(location.search).get("engine");
+  return wanted === "wasm" || wanted === "webgpu" ? wanted : "fastest";
 }

@@ -2,34 +2,40 @@
 /** The timeline of a face as a drawing, as in the report of `scanning/html_report.py`. */
 
 import type { TimelineEntry, VideoResult } from "../analysis/result";
-import { linspace } from "../numeric";
-import { texts } from "../texts";
+import { constants } from "../constants";
+import { general, range } from "../numeric";
+import { say, sayAround } from "../report_texts";
 import { html, svg } from "./elements";
 import { clock, faceName } from "./formats";
-import { entriesByTrack, unbroken, worstStretches } from "./stretches";
+import { probability } from "./report_parts";
+import { entriesByTrack, runsOf, worstStretches } from "./stretches";
 import { toneOf } from "./tones";
 
 const [WIDTH, HEIGHT] = [1000, 100];
 
-/** One drawing for each face of the timeline. */
+/** One drawing for each face of the timeline, in which the stretches above the threshold are marked. */
 export function drawCharts(result: VideoResult): HTMLElement[] {
+  const stretches = worstStretches(result);
   const known = new Set<number | null>(result.faces.length ? result.faces.map((face) => face.track_id) : [null]);
   return [...entriesByTrack(result)].map(([trackId, entries]) =>
-    drawChart(result, trackId, entries, known.has(trackId)),
+    drawChart(result, stretches, trackId, entries, known.has(trackId)),
   );
 }
 
 function drawChart(
   result: VideoResult,
+  stretches: readonly TimelineEntry[],
   trackId: number | null,
   entries: readonly TimelineEntry[],
   counts: boolean,
 ): HTMLElement {
   const duration = result.duration_s || 1;
   const threshold = result.threshold ?? 1;
-  const peak = Math.max(...entries.map((entry) => entry.fake_probability)).toFixed(2);
+  const peak = Math.max(...entries.map((entry) => entry.fake_probability));
+  const ticks = ticksOf(result.duration_s ?? 0);
+  const runs = runsOf(entries, (entry, before) => entry.start_s < before.end_s);
   const name = faceName(trackId);
-  const marks = worstStretches(result)
+  const marks = stretches
     .filter((stretch) => stretch.track_id === trackId && stretch.fake_probability >= threshold)
     .map(({ start_s, end_s }) => {
       const width = (WIDTH * (end_s - start_s)) / duration;
@@ -42,11 +48,15 @@ function drawChart(
       viewBox: `0 0 ${WIDTH} ${HEIGHT}`,
       preserveAspectRatio: "none",
       role: "img",
-      "aria-label": texts.page.chart(name, peak),
+      "aria-label": say("when.chart", { face: name, peak: peak.toFixed(2) }),
     },
     ...marks,
+    ...ticks.map(({ percent }) => {
+      const x = (percent * WIDTH) / 100;
+      return svg("line", { ...THIN, class: "grid", x1: x, x2: x, y1: 0, y2: HEIGHT });
+    }),
     svg("line", { ...THIN, class: "threshold", x1: 0, x2: WIDTH, y1: level, y2: level }),
-    ...unbroken(entries).map((run) => svg("polyline", { ...THIN, points: pointsOf(run, duration) })),
+    ...runs.map((run) => svg("polyline", { ...THIN, points: pointsOf(run, duration) })),
   );
   return html(
     "figure",
@@ -54,17 +64,22 @@ function drawChart(
     html(
       "figcaption",
       {},
-      html("span", {}, name + (counts ? "" : texts.page.timelineOnly)),
-      html("span", { class: "number" }, texts.page.highest + peak),
+      html("span", {}, counts ? name : say("when.face_of_timeline", { face: name })),
+      html("span", { class: "number" }, ...sayAround("when.highest", { peak: probability(peak) })),
     ),
     html(
       "div",
       { class: "plot" },
       html("div", { class: "scale", "aria-hidden": "true" }, html("span", {}, "1"), html("span", {}, "0")),
       plot,
-      html("div", { class: "ticks" }, ...ticksOf(duration).map((tick) => html("span", {}, tick))),
+      // Without a viewBox, percentages place the texts and nothing distorts them.
+      svg("svg", { class: "ticks", "aria-hidden": "true" }, ...ticks.map(drawTick)),
     ),
   );
+}
+
+function drawTick({ percent, label, anchor }: Tick): SVGElement {
+  return svg("text", { x: `${percent}%`, y: "1em", "text-anchor": anchor }, label);
 }
 
 const THIN = { "vector-effect": "non-scaling-stroke" };
@@ -80,12 +95,22 @@ function pointsOf(run: readonly TimelineEntry[], duration: number): string {
   return knots.map(([x, y]) => `${((WIDTH * x) / duration).toFixed(1)},${(HEIGHT * (1 - y)).toFixed(1)}`).join(" ");
 }
 
-/** Five times at equal distances, with as many digits as tell them apart. */
-function ticksOf(duration: number): string[] {
-  const times = linspace(0, duration, 5);
-  let labels = times.map(clock);
-  for (let digits = 1; digits < 4 && new Set(labels).size < labels.length; digits++) {
-    labels = times.map((time) => `${time.toFixed(digits)} s`);
-  }
-  return [...new Set(labels)];
+/** A time below a chart at its place in percent of the width, and which part of the label stands there. */
+interface Tick {
+  percent: number;
+  label: string;
+  anchor: "start" | "middle" | "end";
+}
+
+/** Times at round distances. */
+export function ticksOf(duration: number): Tick[] {
+  const { tickStepsS: steps, maxTicks } = constants.report;
+  if (duration < steps[0]) return [{ percent: 0, label: clock(0), anchor: "start" }];
+  const step = steps.find((each) => duration / each < maxTicks) ?? duration / (maxTicks - 1);
+  return range(Math.floor(duration / step + 1e-9) + 1).map((number) => {
+    const time = number * step;
+    const percent = Math.min(100, (100 * time) / duration);
+    const label = step >= 1 ? clock(time) : say("seconds", { number: general(time, 6) });
+    return { percent, label, anchor: number === 0 ? "start" : percent > 92 ? "end" : "middle" };
+  });
 }

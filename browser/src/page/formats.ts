@@ -1,18 +1,26 @@
 // SPDX-License-Identifier: Apache-2.0
+/** How the report shows times, names and sentences; see `scanning/stretches.py` and `scanning/html_report.py`. */
 
-import { texts } from "../texts";
+import { say } from "../report_texts";
 
-/** A time as minutes and seconds, and hours if there are any. */
-export function clock(seconds: number): string {
+/** A time as minutes and seconds, and hours if there are any; perhaps with tenths of a second. */
+export function clock(seconds: number, tenths = false): string {
   const whole = Math.trunc(seconds + 1e-6);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const padded = String(rest).padStart(2, "0");
-  return hours ? `${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${minutes}:${padded}`;
+  const text = hours ? `${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${minutes}:${padded}`;
+  return tenths ? `${text}.${Math.trunc((seconds % 1) * 10 + 1e-6)}` : text;
+}
+
+/** The start and end of a part of a video, with tenths of a second if both lie within one second. */
+export function clockRange(start: number, end: number): string {
+  const isShort = clock(start) === clock(end);
+  return `${clock(start, isShort)}–${clock(end, isShort)}`;
 }
 
 /** The name of a face, counted from 1. */
 export function faceName(trackId: number | null): string {
-  return trackId === null ? texts.page.wholeFrame : texts.page.faceName(trackId);
+  return trackId === null ? say("face.whole") : say("face.numbered", { number: trackId + 1 });
 }
 
 export function capitalise(sentence: string): string {

@@ -2,6 +2,7 @@
 /** What this browser cannot do, said before a video is chosen. */
 
 import { constants } from "../constants";
+import { say } from "../report_texts";
 import { texts } from "../texts";
 import { html } from "./elements";
 
@@ -22,7 +23,7 @@ export async function describeLimits(): Promise<HTMLElement> {
     "details",
     { class: "limits" },
     html("summary", {}, page.limits),
-    html("p", {}, page.caution),
+    html("p", {}, `${say("demo.caution")} ${say("demo.limits")}`),
     ...sentences.map((sentence) => html("p", {}, sentence)),
     html("p", { class: "soft" }, constants.terms),
     html(

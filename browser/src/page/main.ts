@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+import type { VideoResult } from "../analysis/result";
+import { say } from "../report_texts";
 import { texts } from "../texts";
-import type { Finished } from "./analyser";
 import { Analyser } from "./analyser";
 import { html } from "./elements";
 import { describeLimits } from "./limits";
@@ -12,7 +13,8 @@ import { showTable } from "./table";
 
 const { page } = texts;
 
-interface Shown extends Finished {
+interface Shown {
+  result: VideoResult;
   element: HTMLElement;
 }
 
@@ -22,7 +24,12 @@ function main(): void {
   const announcements = html("p", { class: "hidden", "aria-live": "polite" });
   const overview = html("section", { class: "overview", hidden: true });
   const reports = html("div", {});
-  const input = html("input", { type: "file", multiple: true, accept: "video/*,.mkv,.ts", id: "videos" });
+  const input = html("input", {
+    type: "file",
+    multiple: true,
+    accept: "video/*,.mkv,.ts,image/jpeg,image/png,image/webp",
+    id: "videos",
+  });
   const zone = html("label", { class: "zone", for: "videos" }, html("span", {}, page.choose), input);
 
   const analyser = new Analyser({
@@ -39,9 +46,9 @@ function main(): void {
   });
   const queue = new Queue(
     analyser,
-    (finished) => {
-      const element = showResult(finished.result, finished.evidence);
-      shown.push({ ...finished, element });
+    ({ result, evidence }) => {
+      const element = showResult(result, evidence);
+      shown.push({ result, element });
       reports.prepend(element);
       overview.hidden = false;
       overview.replaceChildren(showTable(shown), actions(shown));
@@ -56,11 +63,11 @@ function main(): void {
   });
   acceptDrops(zone, (files) => queue.add(files));
 
-  document.title = `deepfake-video: ${page.title}`;
+  document.title = `${say("demo.title")}: ${say("demo.heading")}`;
   const content = html(
     "main",
     {},
-    html("h1", {}, page.title),
+    html("h1", {}, say("demo.heading")),
     html("p", {}, page.introduction),
     zone,
     status,

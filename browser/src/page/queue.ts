@@ -24,7 +24,7 @@ export class Queue {
   private current: Item | null = null;
 
   /**
-   * @param onResult Called with each video's result; again once its timeline is there.
+   * @param onFinished Called once for each video that was not cancelled.
    * @param announce Says a sentence to people who cannot see the page.
    */
   constructor(

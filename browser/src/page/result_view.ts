@@ -1,56 +1,52 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The report of one video, with the parts and classes of `scanning/report.html.jinja`. */
+/** The report of one video or photo, with the parts, texts and classes of `scanning/report.html.jinja`. */
 
 import type { Evidence } from "../analysis/evidence";
-import type { VerdictLimits, VideoResult } from "../analysis/result";
+import type { VideoResult } from "../analysis/result";
 import { constants } from "../constants";
-import { texts } from "../texts";
-import { drawCharts } from "./chart";
-import { html, svg } from "./elements";
-import { capitalise, clock, faceName, printable } from "./formats";
-import { draw, tint } from "./pictures";
+import type { Key } from "../report_texts";
+import { say, sayAround, sayPercent } from "../report_texts";
+import { html } from "./elements";
+import { who, why } from "./faces_view";
+import { capitalise, clock, clockRange, printable } from "./formats";
+import type { Report } from "./report_parts";
+import { limitsOf, meter, ofFace, probability } from "./report_parts";
 import { worstStretches } from "./stretches";
-import { toneOf, verdictOf } from "./tones";
-
-const { page } = texts;
+import { when } from "./timeline_view";
+import { isTrained, meaningOf, toneOf, verdictOf } from "./tones";
 
 export function showResult(result: VideoResult, evidence: Evidence | null): HTMLElement {
+  const stretches = worstStretches(result).slice(0, constants.report.stretches);
+  const threshold = result.threshold ?? 1;
+  const report: Report = {
+    result,
+    evidence,
+    stretches,
+    exceeds: stretches.length > 0 && stretches[0].fake_probability >= threshold,
+    threshold,
+    isShort: (result.duration_s ?? 0) < constants.report.shortS,
+  };
+  const isScored = result.status === "ok";
   return html(
     "article",
-    {},
+    { "data-path": result.path },
     html("h2", { tabindex: -1 }, printable(result.path)),
-    verdictBand(result),
-    result.timeline.length ? when(result) : null,
-    result.faces.length ? who(result, evidence) : null,
-    evidence?.heatmaps.length ? why(evidence) : null,
+    verdictBand(report),
+    result.timeline.length ? when(report) : null,
+    isScored && result.not_judged.length ? notJudged(result) : null,
+    isScored ? who(report) : null,
+    evidence?.heatmaps.length ? why(report, evidence.heatmaps) : null,
     facts(result),
   );
 }
 
-function verdictBand(result: VideoResult): HTMLElement {
-  const tone = toneOf(result);
-  const band = html("div", { class: `band ${tone}` }, html("p", { class: "verdict" }, verdictOf(result)));
-  if (result.fake_probability === null || result.threshold === null) {
-    band.append(html("p", {}, capitalise(result.message ?? "")), html("p", { class: "soft" }, page.noScore));
-  } else if (result.warnings.includes(constants.untrainedWarning)) {
-    band.append(html("p", {}, page.meaningless));
+function verdictBand(report: Report): HTMLElement {
+  const { result } = report;
+  const band = html("div", { class: `band ${toneOf(result)}` }, html("p", { class: "verdict" }, verdictOf(result)));
+  if (result.fake_probability === null) {
+    band.append(html("p", {}, capitalise(result.message ?? "")), html("p", { class: "soft" }, meaningOf(result)));
   } else {
-    const [worst] = worstStretches(result);
-    const exceeds = worst !== undefined && worst.fake_probability >= result.threshold;
-    band.append(
-      html("p", {}, `${capitalise(result.verdict_reason ?? "")}. ${result.verdict_rates ?? ""}`.trim()),
-      html(
-        "p",
-        { class: "score" },
-        page.labelled(result.label ?? ""),
-        html("strong", { class: "number" }, probability(result.fake_probability)),
-        page.threshold,
-        html("span", { class: "number" }, probability(result.threshold)),
-      ),
-      meter(result.fake_probability, result.threshold, result.verdict_limits, tone),
-      html("p", { class: "soft" }, page.marks(result.verdict_limits)),
-      html("p", {}, result.label === "fake" ? page.foundEvidence : exceeds ? page.foundInPart : page.foundNothing),
-    );
+    band.append(...meaningAndScore(report, result.fake_probability));
   }
   if (result.warnings.length) {
     band.append(html("ul", { class: "notes" }, ...result.warnings.map((warning) => html("li", {}, warning))));
@@ -58,126 +54,91 @@ function verdictBand(result: VideoResult): HTMLElement {
   return band;
 }
 
-/** Two digits, and the exact value in the data. */
-function probability(value: number): HTMLElement {
-  return html("data", { value }, value.toFixed(2));
+function meaningAndScore(report: Report, score: number): Element[] {
+  const { result, threshold, exceeds, stretches } = report;
+  const reason = `${capitalise(result.verdict_reason ?? constants.verdict.noBands)}.`;
+  const sentences = [reason, result.verdict_rates].filter(Boolean).join(" ");
+  const parts: Element[] = [html("p", {}, sentences.replaceAll(" %", "\u00a0%"))];
+  if (isTrained(result)) {
+    const isPart = exceeds && score < threshold;
+    parts.unshift(html("p", {}, meaningOf(result) + (isPart ? ` ${say("band.part")}` : "")));
+    const values = {
+      label: say(`label.${result.label ?? "real"}`),
+      probability: html("strong", { class: "number" }, probability(score)),
+      threshold: html("span", { class: "number" }, probability(threshold)),
+    };
+    parts.push(html("p", { class: "score" }, ...sayAround("band.score", values)));
+    parts.push(meter(score, report, toneOf(result)));
+    const marks = limitsOf(result).map((limits) => say("band.marks", { limits }));
+    parts.push(html("p", { class: "soft" }, [...marks, say("band.threshold")].join(" ")));
+  } else {
+    parts.push(html("p", {}, ...sayAround("band.untrained", { probability: probability(score) })));
+  }
+  if (stretches.length) {
+    const [{ start_s, end_s, track_id, fake_probability }] = stretches;
+    const values = {
+      range: html("strong", { class: "number" }, clockRange(start_s, end_s)),
+      face: ofFace(track_id),
+      probability: probability(fake_probability),
+    };
+    parts.push(html("p", {}, ...sayAround(exceeds ? "band.highest_part" : "band.highest_window", values)));
+  }
+  return parts;
 }
 
-/** The tall marks separate the verdicts. */
-function meter(value: number, threshold: number, limits: VerdictLimits | null, tone: string): SVGElement {
-  return svg(
-    "svg",
-    {
-      class: "meter",
-      viewBox: "0 0 1000 16",
-      preserveAspectRatio: "none",
-      role: "img",
-      "aria-label": [page.onScale(value, threshold), ...page.verdictLimits(limits)].join("; "),
-    },
-    svg("rect", { class: "ground", width: 1000, y: 3, height: 10 }),
-    svg("rect", { class: `fill ${tone}`, width: Math.round(value * 1000), y: 3, height: 10 }),
-    ...mark("threshold", threshold, 3),
-    ...[limits?.low, limits?.high].flatMap((limit) => (limit == null ? [] : mark("limit", limit, 0))),
-  );
-}
-
-/** A vertical line; the lighter one below it makes it visible on every ground. */
-function mark(name: string, place: number, top: number): SVGElement[] {
-  const x = Math.round(place * 1000);
-  const line = { x1: x, x2: x, y1: top, y2: 16 - top, "vector-effect": "non-scaling-stroke" };
-  return ["halo", name].map((kind) => svg("line", { class: kind, ...line }));
-}
-
-function when(result: VideoResult): HTMLElement {
-  const stretches = worstStretches(result).slice(0, constants.evidence.stretches);
-  const exceeds = stretches[0].fake_probability >= (result.threshold ?? 1);
-  const rows = stretches.map((stretch) =>
+function notJudged(result: VideoResult): HTMLElement {
+  const rows = result.not_judged.map(({ start_s, end_s, reason }) =>
     html(
       "tr",
       {},
-      html("td", { class: "span" }, `${clock(stretch.start_s)} – ${clock(stretch.end_s)}`),
-      html("td", {}, faceName(stretch.track_id)),
-      html("td", { class: "number" }, probability(stretch.fake_probability)),
+      html("td", { class: "span" }, clockRange(start_s, end_s)),
+      html("td", {}, constants.report.notJudged[reason]),
     ),
   );
-  const head = html(
-    "tr",
+  const head = ["not_judged.range", "not_judged.reason"] as const;
+  return html(
+    "section",
     {},
-    html("th", { scope: "col" }, page.from),
-    html("th", { scope: "col" }, page.face),
-    html("th", { scope: "col", class: "number" }, page.fakeProbability),
+    html("h3", {}, say("not_judged.heading")),
+    html(
+      "table",
+      {},
+      html("thead", {}, html("tr", {}, ...head.map((key) => html("th", { scope: "col" }, say(key))))),
+      html("tbody", {}, ...rows),
+    ),
+    html("p", { class: "soft" }, `${say("not_judged.accuracy")} ${say("not_judged.always")}`),
+  );
+}
+
+function facts(result: VideoResult): HTMLElement {
+  const { duration_s: duration, face_coverage: coverage, model } = result;
+  const frames = result.frames_analyzed;
+  const code = (text: string): HTMLElement => html("code", {}, text);
+  const seconds = (value: number): string => say("seconds", { number: value.toFixed(1) });
+  const settings = Object.entries(result.settings).map(([name, value]) => `${name} = ${value}`);
+  const rows: [Key, string | HTMLElement][] = [
+    ["facts.file", html("span", { class: "path" }, printable(result.path))],
+    ["facts.file_hash", result.sha256 ? code(result.sha256) : say("facts.not_read")],
+  ];
+  if (duration !== null) rows.push(["facts.length", `${clock(duration)} (${seconds(duration)})`]);
+  if (result.status === "ok") {
+    const both = { frames, coverage: sayPercent(coverage ?? 0) };
+    rows.push(["facts.frames", coverage === null ? String(frames) : say("facts.frames_with_face", both)]);
+  }
+  rows.push(
+    ["facts.model", printable(model.id)],
+    ["facts.weights_hash", model.weights_sha256 ? code(model.weights_sha256) : say("facts.no_hash")],
+    ["facts.terms", constants.terms],
+    ["facts.settings", `${settings.join(", ")}; threshold = ${result.threshold}`],
+    ["facts.created", say("facts.created_by", { time: result.created, version: result.version })],
+  );
+  const cells = rows.map(([key, value]) =>
+    html("tr", {}, html("th", { scope: "row" }, say(key)), html("td", {}, value)),
   );
   return html(
     "section",
     {},
-    html("h3", {}, page.when),
-    html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)),
-    html("p", { class: "soft" }, `${exceeds ? page.above : page.noneAbove} ${page.accuracy}`),
-    ...drawCharts(result),
+    html("h3", {}, say("facts.heading")),
+    html("table", { class: "facts" }, html("tbody", {}, ...cells)),
   );
-}
-
-function who(result: VideoResult, evidence: Evidence | null): HTMLElement {
-  const faces = result.faces.map((face) => {
-    const name = faceName(face.track_id);
-    const thumbnails = evidence?.thumbnails.filter((thumbnail) => thumbnail.track_id === face.track_id) ?? [];
-    const figures = thumbnails.map(({ picture, time_s }) =>
-      html(
-        "figure",
-        {},
-        draw(picture, page.thumbnail(name, clock(time_s))),
-        html("figcaption", { class: "soft" }, clock(time_s)),
-      ),
-    );
-    return html(
-      "div",
-      { class: "face" },
-      html(
-        "header",
-        {},
-        html("strong", {}, name),
-        html("span", { class: "number" }, probability(face.fake_probability)),
-      ),
-      html("p", { class: "soft" }, page.seen(face.coverage, clock(face.first_s), clock(face.last_s))),
-      html("div", { class: "strip" }, ...figures),
-    );
-  });
-  return html("section", {}, html("h3", {}, page.who), ...faces);
-}
-
-function why(evidence: Evidence): HTMLElement {
-  const pairs = evidence.heatmaps.map(({ window, time_s, picture, heat }) => {
-    const [name, time] = [faceName(window.track_id), clock(time_s)];
-    const caption = `${name}, ${clock(window.start_s)} – ${clock(window.end_s)}: ${window.fake_probability.toFixed(2)}`;
-    return html(
-      "div",
-      { class: "face" },
-      html("p", {}, caption),
-      html(
-        "div",
-        { class: "strip" },
-        html("figure", {}, draw(picture, page.plain(name, time))),
-        html("figure", {}, draw(tint(picture, heat), page.heat(name, time))),
-      ),
-    );
-  });
-  return html("section", {}, html("h3", {}, page.why), html("p", { class: "soft" }, page.heatNote), ...pairs);
-}
-
-function facts(result: VideoResult): HTMLElement {
-  const words = page.facts_;
-  const entries: [string, string | null][] = [
-    [words.file, printable(result.path)],
-    [words.sha256, result.sha256],
-    [words.duration, result.duration_s === null ? null : page.seconds(result.duration_s)],
-    [words.frames, String(result.frames_analyzed)],
-    [words.model, result.model.id],
-    [words.weights, result.model.weights_sha256],
-    [words.created, result.created],
-    [words.version, result.version],
-  ];
-  const rows = entries.flatMap(([name, value]) =>
-    value === null ? [] : [html("tr", {}, html("th", { scope: "row" }, name), html("td", {}, html("code", {}, value)))],
-  );
-  return html("section", {}, html("h3", {}, page.facts), html("table", { class: "facts" }, html("tbody", {}, ...rows)));
 }

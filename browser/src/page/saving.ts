@@ -3,7 +3,7 @@
 
 import type { VideoResult } from "../analysis/result";
 import { toJson } from "../analysis/result";
-import { constants } from "../constants";
+import { say } from "../report_texts";
 import { texts } from "../texts";
 import { html } from "./elements";
 
@@ -18,7 +18,7 @@ export function savePage(reports: readonly HTMLElement[]): void {
 
 /** The text of a page with these reports. */
 export function reportPage(reports: readonly HTMLElement[]): string {
-  const page = document.implementation.createHTMLDocument(texts.page.title);
+  const page = document.implementation.createHTMLDocument();
   const policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
   const style = [...document.styleSheets]
     .flatMap((sheet) => [...sheet.cssRules].map((rule) => rule.cssText))
@@ -32,28 +32,26 @@ export function reportPage(reports: readonly HTMLElement[]): string {
   const styleElement = page.createElement("style");
   styleElement.textContent = style;
   page.head.append(styleElement);
+  const [only] = reports;
+  const title = reports.length === 1 ? only.querySelector("h2")?.textContent : null;
+  page.title = say("page.title", { name: title ?? say("page.videos", { count: reports.length }) });
   page.body.append(
-    html(
-      "main",
-      {},
-      html("p", { class: "soft" }, texts.page.reportOf(constants.version)),
-      ...reports.map(withImages),
-      html("p", { class: "soft" }, texts.page.caution),
-    ),
+    html("header", { class: "page" }, html("p", {}, say("page.kind")), html("p", {}, texts.page.scoredHere)),
+    html("main", {}, ...reports.map((report) => report.cloneNode(true)), limits()),
+    html("footer", {}, say("page.footer")),
   );
   return `<!doctype html>\n${page.documentElement.outerHTML}\n`;
 }
 
-/** A copy whose canvases are images. */
-function withImages(report: HTMLElement): HTMLElement {
-  const copy = report.cloneNode(true) as HTMLElement;
-  const canvases = report.querySelectorAll("canvas");
-  copy.querySelectorAll("canvas").forEach((canvas, i) => {
-    const { width, height } = canvases[i];
-    const alt = canvas.getAttribute("aria-label") ?? "";
-    canvas.replaceWith(html("img", { src: canvases[i].toDataURL("image/jpeg", 0.9), width, height, alt }));
-  });
-  return copy;
+/** How to read a score, as at the end of every report. */
+function limits(): HTMLElement {
+  const keys = ["proof", "verdict", "unseen", "conditions", "faces_only", "failed"] as const;
+  return html(
+    "section",
+    {},
+    html("h2", {}, say("limits.heading")),
+    html("ul", { class: "notes" }, ...keys.map((key) => html("li", {}, say(`limits.${key}`)))),
+  );
 }
 
 function save(name: string, type: string, text: string): void {

@@ -2,14 +2,14 @@
 /** Joins the overlapping windows of a timeline to stretches; see `scanning/stretches.py`. */
 
 import type { TimelineEntry, VideoResult } from "../analysis/result";
-import { compareTuples } from "../numeric";
+import { append, compareTuples } from "../numeric";
 
 /** The windows of each face in order of time; the main face first. */
 export function entriesByTrack(result: VideoResult): Map<number | null, TimelineEntry[]> {
   const keyOf = (entry: TimelineEntry): number[] => [entry.track_id ?? 0, entry.start_s];
   const sorted = [...result.timeline].sort((a, b) => compareTuples(keyOf(a), keyOf(b)));
   const tracks = new Map<number | null, TimelineEntry[]>();
-  for (const entry of sorted) tracks.set(entry.track_id, [...(tracks.get(entry.track_id) ?? []), entry]);
+  for (const entry of sorted) append(tracks, entry.track_id, entry);
   return tracks;
 }
 
@@ -17,7 +17,10 @@ export function entriesByTrack(result: VideoResult): Map<number | null, Timeline
 export function worstStretches(result: VideoResult): TimelineEntry[] {
   const threshold = result.threshold ?? 0;
   const stretches = [...entriesByTrack(result).values()].flatMap((track) =>
-    unbroken(track.filter((entry) => entry.fake_probability >= threshold)).map(join),
+    runsOf(
+      track.filter((entry) => entry.fake_probability >= threshold),
+      (entry, before) => entry.start_s <= before.end_s,
+    ).map(join),
   );
   if (!stretches.length && result.timeline.length) stretches.push(highest(result.timeline));
   const decisive = result.timeline.filter((entry) => entry.track_id === result.decisive_track_id);
@@ -27,12 +30,15 @@ export function worstStretches(result: VideoResult): TimelineEntry[] {
   return stretches.sort((a, b) => b.fake_probability - a.fake_probability || a.start_s - b.start_s);
 }
 
-/** Runs of windows of one face without a gap between them. */
-export function unbroken(entries: readonly TimelineEntry[]): TimelineEntry[][] {
+/** Runs of windows of one face, each of which continues the one before. */
+export function runsOf(
+  entries: readonly TimelineEntry[],
+  continues: (entry: TimelineEntry, before: TimelineEntry) => boolean,
+): TimelineEntry[][] {
   const runs: TimelineEntry[][] = [];
   for (const entry of entries) {
-    const last = runs.at(-1)?.at(-1);
-    if (last && entry.start_s <= last.end_s) runs[runs.length - 1].push(entry);
+    const before = runs.at(-1)?.at(-1);
+    if (before && continues(entry, before)) runs[runs.length - 1].push(entry);
     else runs.push([entry]);
   }
   return runs;

@@ -1,15 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import type { VideoResult } from "../analysis/result";
+import { say } from "../report_texts";
 import { texts } from "../texts";
-import type { Finished } from "./analyser";
 import { html } from "./elements";
 import { printable } from "./formats";
 import { toneOf, verdictOf } from "./tones";
 
+interface Row {
+  result: VideoResult;
+  element: HTMLElement;
+}
+
 /** The results as a table, the highest fake probability first; each name leads to its report. */
-export function showTable(shown: readonly (Finished & { element: HTMLElement })[]): HTMLElement {
+export function showTable(shown: readonly Row[]): HTMLElement {
   const { page } = texts;
-  const rank = ({ result }: Finished): number => result.fake_probability ?? -1;
+  const rank = ({ result }: Row): number => result.fake_probability ?? -1;
   const rows = [...shown]
     .sort((a, b) => rank(b) - rank(a))
     .map(({ result, element }) => {
@@ -28,9 +34,9 @@ export function showTable(shown: readonly (Finished & { element: HTMLElement })[
   const head = html(
     "tr",
     {},
-    html("th", { scope: "col" }, page.video),
-    html("th", { scope: "col" }, page.verdict),
-    html("th", { scope: "col", class: "number" }, page.fakeProbability),
+    html("th", { scope: "col" }, say("index.video")),
+    html("th", { scope: "col" }, say("index.verdict")),
+    html("th", { scope: "col", class: "number" }, say("index.fake")),
   );
   return html(
     "div",

@@ -71,6 +71,12 @@ export function decide(
   return problem === null ? { ...decided, ...known } : { verdict: "undecided", reason: problem, ...known };
 }
 
+/** Leave a photo undecided: the bands and their rates were measured on videos. */
+export function decidePhoto(rule: VerdictRule): Verdict {
+  const reason = rule.bands === null ? rule.absence : constants.verdict.notForPhotos;
+  return { verdict: "undecided", reason, rates: null, limits: null };
+}
+
 /** Reconsider a verdict once the timeline is known: a video with a suspicious part is not called likely real. */
 export function decideAfterTimeline(
   rule: VerdictRule,

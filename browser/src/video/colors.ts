@@ -18,6 +18,24 @@ export interface ColorMatrix {
   fullRange: boolean;
 }
 
+/** What a stream or a frame declares, with what holds if it declares nothing. */
+export function colorMatrix({ matrix, fullRange }: VideoColorSpaceInit): ColorMatrix {
+  return { matrix: matrix ?? null, fullRange: fullRange ?? false };
+}
+
+/** How the chroma planes weigh in red, green and blue; without a declared matrix by that of BT.601. */
+function coefficients({ matrix, fullRange }: ColorMatrix): Record<"redV" | "greenU" | "greenV" | "blueU", number> {
+  const [red, blue] = LUMA_WEIGHTS[matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
+  const green = 1 - red - blue;
+  const chroma = fullRange ? 1 : 255 / 224;
+  return {
+    redV: 2 * (1 - red) * chroma,
+    greenU: ((-2 * (1 - blue) * blue) / green) * chroma,
+    greenV: ((-2 * (1 - red) * red) / green) * chroma,
+    blueU: 2 * (1 - blue) * chroma,
+  };
+}
+
 /** One plane of samples. */
 export interface Plane {
   samples: Uint8Array | Uint16Array;
@@ -61,17 +79,15 @@ const exactProducts: Products = (levels, zero, coefficient) =>
  * Without a declared matrix it is that of BT.601, and each chroma sample holds for all of its pixels.
  */
 export function toRgb(planes: Planes, width: number, height: number, color: ColorMatrix): Picture {
-  const [red, blue] = LUMA_WEIGHTS[color.matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
-  const green = 1 - red - blue;
+  const exact = coefficients(color);
   const levels = 2 ** planes.bits;
   const products = planes.bits === 8 && planes.shiftX === 1 ? fastProducts : exactProducts;
   const unit = levels / 256;
-  const chroma = color.fullRange ? 1 : 255 / 224;
   const level = products(levels, color.fullRange ? 0 : 16 * unit, color.fullRange ? 1 : 255 / 219);
-  const redV = products(levels, 128 * unit, 2 * (1 - red) * chroma);
-  const greenU = products(levels, 128 * unit, ((-2 * (1 - blue) * blue) / green) * chroma);
-  const greenV = products(levels, 128 * unit, ((-2 * (1 - red) * red) / green) * chroma);
-  const blueU = products(levels, 128 * unit, 2 * (1 - blue) * chroma);
+  const redV = products(levels, 128 * unit, exact.redV);
+  const greenU = products(levels, 128 * unit, exact.greenU);
+  const greenV = products(levels, 128 * unit, exact.greenV);
+  const blueU = products(levels, 128 * unit, exact.blueU);
   const picture = newPicture(width, height);
   const pixels = new Uint8ClampedArray(picture.data.buffer);
   const { luma, u, v, shiftX, shiftY } = planes;
@@ -103,15 +119,14 @@ function libyuvCoefficient(exact: number): number {
  * Some browsers convert every video by one matrix, whatever the stream declares, and offer nothing else. From the planes
  * it can be converted as declared.
  */
-export function toPlanes(picture: Picture, { matrix, fullRange }: ColorMatrix): Planes {
+export function toPlanes(picture: Picture, color: ColorMatrix): Planes {
   const { width, height, data } = picture;
-  const [red, blue] = LUMA_WEIGHTS[matrix ?? ""] ?? LUMA_WEIGHTS.smpte170m;
-  const green = 1 - red - blue;
-  const chroma = fullRange ? 1 : 255 / 224;
-  const redV = libyuvCoefficient(2 * (1 - red) * chroma);
-  const blueU = libyuvCoefficient(2 * (1 - blue) * chroma);
-  const greenU = libyuvCoefficient(((2 * (1 - blue) * blue) / green) * chroma);
-  const greenV = libyuvCoefficient(((2 * (1 - red) * red) / green) * chroma);
+  const exact = coefficients(color);
+  const redV = libyuvCoefficient(exact.redV);
+  const blueU = libyuvCoefficient(exact.blueU);
+  // Without their sign, as libyuv, which subtracts them.
+  const greenU = libyuvCoefficient(-exact.greenU);
+  const greenV = libyuvCoefficient(-exact.greenV);
   const [columns, rows] = [Math.ceil(width / 2), Math.ceil(height / 2)];
   const sums = new Float64Array(2 * columns * rows);
   const counts = new Uint8Array(columns * rows);
@@ -128,7 +143,7 @@ export function toPlanes(picture: Picture, { matrix, fullRange }: ColorMatrix): 
   }
   const averages = sums.map((sum, i) => Math.round(sum / counts[i % counts.length]));
   const luma = new Uint8ClampedArray(width * height);
-  const [black, scale] = fullRange ? [0, 1] : [16, 219 / 255];
+  const [black, scale] = color.fullRange ? [0, 1] : [16, 219 / 255];
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const i = y * width + x;

@@ -7,7 +7,7 @@ import { constants } from "../constants";
 import { roundHalfEven } from "../numeric";
 import { texts } from "../texts";
 import type { ColorMatrix, Plane, Planes } from "./colors";
-import { enlarge, toPlanes, toRgb } from "./colors";
+import { colorMatrix, enlarge, toPlanes, toRgb } from "./colors";
 import { VideoError } from "./errors";
 import type { Picture } from "./picture";
 import { mirror, turn } from "./picture";
@@ -79,8 +79,7 @@ async function planesOf(sample: VideoSample): Promise<Planes> {
   const frame = sample.toVideoFrame();
   const picture = drawPixels(frame, width, height);
   frame.close();
-  const { matrix = null, fullRange = false } = sample.colorSpace.toJSON();
-  return toPlanes(picture, { matrix, fullRange: fullRange ?? false });
+  return toPlanes(picture, colorMatrix(sample.colorSpace.toJSON()));
 }
 
 async function readPlanes(sample: VideoSample, format: string): Promise<Planes> {

@@ -12,3 +12,8 @@ export class VideoError extends Error {
     super(message);
   }
 }
+
+/** Whether the browser could not read the file, which may have been moved or changed. */
+export function isUnreadable(error: unknown): boolean {
+  return error instanceof DOMException && error.name === "NotReadableError";
+}

@@ -2,8 +2,10 @@
 import type { Size } from "../faces/detection";
 import type { Picture } from "./picture";
 
-/** A video as frames by index; see `video_sources.FrameSource`. */
+/** A video or photo as frames by index; see `video_sources.FrameSource`. */
 export interface FrameSource {
+  /** Whether it is a still picture, which has no time. */
+  readonly isPhoto: boolean;
   readonly numFrames: number;
   /** Compressed bytes of all frames. */
   readonly numBytes: number;

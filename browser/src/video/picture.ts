@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Pictures of three channels, their slices, turns and resampling. */
 
-import { roundHalfEven } from "../numeric";
+import { modulo, roundHalfEven } from "../numeric";
 
 /** `data` holds `height` rows of `width` pixels of red, green and blue. */
 export interface Picture {
@@ -26,7 +26,7 @@ export function slice(picture: Picture, x0: number, y0: number, x1: number, y1: 
 
 /** Turn a picture counterclockwise by `quarterTurns` times 90 degrees, as `numpy.rot90`. */
 export function turn(picture: Picture, quarterTurns: number): Picture {
-  const turns = ((quarterTurns % 4) + 4) % 4;
+  const turns = modulo(quarterTurns, 4);
   if (turns === 0) return picture;
   const { width, height } = picture;
   const turned = turns === 2 ? newPicture(width, height) : newPicture(height, width);

@@ -30,10 +30,12 @@ export function playedPictures(shown: readonly number[], ask: AskForFrame): Pict
   };
 }
 
-/** The pixels of something that a canvas can draw. */
+/** The pixels of something that a canvas can draw; transparent parts are white. */
 export function drawPixels(image: CanvasImageSource, width: number, height: number): Picture {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (context === null) throw new Error("no canvas");
+  context.fillStyle = "white";
+  context.fillRect(0, 0, width, height);
   context.drawImage(image, 0, 0, width, height);
   const { data } = context.getImageData(0, 0, width, height);
   const rgb = new Uint8Array(width * height * 3);

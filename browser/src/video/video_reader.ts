@@ -2,18 +2,20 @@
 /** Opens a video file and reads the times of its frames, with mediabunny. */
 
 import type { InputVideoTrack } from "mediabunny";
-import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input } from "mediabunny";
+import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input, MPEG_TS } from "mediabunny";
 import { constants } from "../constants";
 import type { Size } from "../faces/detection";
 import { texts } from "../texts";
-import { isKnownMatrix } from "./colors";
+import { colorMatrix, isKnownMatrix } from "./colors";
 import { decodedPictures } from "./decoding";
-import { VideoError } from "./errors";
+import { isUnreadable, VideoError } from "./errors";
 import type { FrameSource } from "./frame_source";
+import type { PacketEntry, PacketOrder } from "./packets";
+import { orderPackets, rewriteTimes } from "./packets";
 import type { Picture } from "./picture";
 import type { AskForFrame, PictureStream } from "./pictures";
 import { playedPictures } from "./pictures";
-import type { FrameTimes } from "./timestamps";
+import type { ContainerClock, FrameTimes } from "./timestamps";
 import { readTimes } from "./timestamps";
 
 /** Bytes of decoded frames that are kept for the next pass. */
@@ -27,16 +29,12 @@ const WIDE_PRIMARIES = ["bt2020", "smpte432"];
  * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
  */
 export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
-  if (file.size === 0) throw new VideoError("unsupported", texts.errors.empty);
   const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
   try {
     return await openTrack(input, askForFrame);
   } catch (error) {
     input.dispose();
-    if (error instanceof VideoError) throw error;
-    if (error instanceof DOMException && error.name === "NotReadableError") {
-      throw new VideoError("unreadable", texts.errors.unreadable);
-    }
+    if (error instanceof VideoError || isUnreadable(error)) throw error;
     throw new VideoError("unsupported", texts.errors.notAVideo);
   }
 }
@@ -48,51 +46,68 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   if (HDR_TRANSFERS.includes(color.transfer ?? "") || WIDE_PRIMARIES.includes(color.primaries ?? "")) {
     throw new VideoError("unsupported", texts.errors.highDynamicRange);
   }
-  if (!isKnownMatrix(color.matrix ?? null)) throw new VideoError("unsupported", texts.errors.colorMatrix);
+  const declared = colorMatrix(color);
+  if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
-  const { times, shown, numBytes } = await readIndex(input, track);
-  let pictures: PictureStream;
+  const { times, order, numBytes } = await readIndex(input, track);
+  const stored = order.shown.map((packet) => packet.timestamp);
   if (await track.canDecode()) {
-    const declared = { matrix: color.matrix ?? null, fullRange: color.fullRange ?? false };
-    pictures = decodedPictures(track, shown, declared);
-  } else if (await askForFrame(shown[0])) {
-    pictures = playedPictures(shown, askForFrame);
-  } else {
-    throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
+    if (!order.numResets) return new VideoReader(input, decodedPictures(track, stored, declared), times, numBytes);
+    const copy = await rewriteTimes(track, order.shown, times.seconds);
+    input.dispose();
+    const rewritten = await copy.getPrimaryVideoTrack();
+    if (rewritten === null) throw new VideoError("decode_error", texts.errors.noFrames);
+    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes);
   }
-  return new VideoReader(input, pictures, times, numBytes);
+  if (!order.numResets && (await askForFrame(stored[0]))) {
+    times.warnings.push(texts.warnings.played);
+    return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes);
+  }
+  throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
 }
 
 /** The times and bytes of all frames, from their packets. */
 async function readIndex(
   input: Input,
   track: InputVideoTrack,
-): Promise<{ times: FrameTimes; shown: number[]; numBytes: number }> {
-  const entries: { timestamp: number; duration: number }[] = [];
-  let numBytes = 0;
+): Promise<{ times: FrameTimes; order: PacketOrder; numBytes: number }> {
+  const packets: PacketEntry[] = [];
+  let [numBytes, place] = [0, 0];
   const warnings: string[] = [];
   try {
     for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
+      const { timestamp, duration } = packet;
       numBytes += packet.byteLength;
-      if (packet.timestamp + packet.duration > 0 || packet.timestamp >= 0) entries.push(packet);
+      if (timestamp + duration > 0 || timestamp >= 0) {
+        packets.push({ timestamp, duration, isKey: packet.type === "key", place });
+      }
+      place++;
     }
   } catch {
     warnings.push(texts.warnings.cutOff);
   }
-  entries.sort((a, b) => a.timestamp - b.timestamp);
-  const distinct = entries.filter((entry, i) => i === 0 || entry.timestamp > entries[i - 1].timestamp);
-  const last = distinct.at(-1);
+  const order = orderPackets(packets);
+  const last = order.shown.at(-1);
   if (last === undefined) throw new VideoError("decode_error", texts.errors.noFrames);
-  if (distinct.length < entries.length) warnings.push(texts.warnings.repeatedTimes(entries.length - distinct.length));
-  const shown = distinct.map((entry) => entry.timestamp);
-  const starts = await Promise.all((await input.getTracks()).map((each) => each.getFirstTimestamp()));
-  const times = readTimes(shown, Math.max(Math.min(...starts), 0), last.duration);
+  if (order.numRepeated) warnings.push(texts.warnings.repeatedTimes(order.numRepeated));
+  const stored = order.shown.map((packet) => packet.timestamp);
+  const times = readTimes(stored, await readClock(input, stored), last.duration);
   times.warnings.unshift(...warnings);
-  return { times, shown, numBytes };
+  return { times, order, numBytes };
+}
+
+async function readClock(input: Input, stored: readonly number[]): Promise<ContainerClock> {
+  const starts = await Promise.all((await input.getTracks()).map((each) => each.getFirstTimestamp()));
+  const clock = { startS: Math.max(Math.min(...starts), 0), hasResets: (await input.getFormat()) === MPEG_TS };
+  // Where the sound ends matters only behind a long step.
+  const isEven = stored.every((time, i) => i === 0 || Math.abs(time - stored[i - 1]) <= constants.video.gapS);
+  const ends = isEven ? [] : await Promise.all((await input.getAudioTracks()).map((each) => each.computeDuration()));
+  return { ...clock, soundEndS: ends.length ? Math.max(...ends) : null };
 }
 
 class VideoReader implements FrameSource {
+  readonly isPhoto = false;
   readonly numFrames: number;
   readonly timestamps: readonly number[];
   readonly fps: number;

@@ -3,14 +3,15 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
+import type { Engine } from "../model/encoder";
 
 export type Stage = "reading" | "scoring" | "timeline" | "explaining";
 
 export type Request =
-  | { kind: "load"; modelUrl: string }
-  | { kind: "analyse"; id: number; file: File; withCrops?: boolean }
+  | { kind: "load"; modelUrl: string; engine: Engine }
+  | { kind: "analyse"; id: number; file: File }
   | { kind: "cancel"; id: number }
-  | { kind: "frame"; id: number; bitmap: ImageBitmap | null };
+  | { kind: "frame"; bitmap: ImageBitmap | null };
 
 export type Answer =
   | { kind: "alive" }
@@ -20,5 +21,5 @@ export type Answer =
   | { kind: "unusable"; message: string }
   | { kind: "progress"; id: number; stage: Stage; share: number }
   | { kind: "verdict"; id: number; result: VideoResult }
-  | { kind: "finished"; id: number; result: VideoResult; evidence: Evidence | null; crops?: Uint8Array[] }
+  | { kind: "finished"; id: number; result: VideoResult; evidence: Evidence | null }
   | { kind: "cancelled"; id: number };

@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Fetches the model and onnxruntime from the page's own origin, and opens the networks. */
 
-import ortModuleUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
-import * as ort from "onnxruntime-web/wasm";
+import gpuModuleUrl from "onnxruntime-web/ort-wasm-simd-threaded.jspi.mjs?url";
+import wasmModuleUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import { Detector } from "../analysis/detector";
 import { readCheckpoint } from "../model/checkpoint";
+import type { Engine } from "../model/encoder";
 import { Networks } from "../model/networks";
+import { texts } from "../texts";
 
 /** The build compresses onnxruntime's WASM, so that no server has to. */
-const RUNTIME_URL = new URL(/* @vite-ignore */ "../runtime/ort.wasm.gz", import.meta.url);
+const WASM_URL = new URL(/* @vite-ignore */ "../runtime/ort.wasm.gz", import.meta.url);
+const GPU_URL = new URL(/* @vite-ignore */ "../runtime/ort.jspi.wasm.gz", import.meta.url);
 const GZIP_MAGIC = [0x1f, 0x8b];
 
 export interface Loaded {
@@ -18,7 +21,11 @@ export interface Loaded {
 }
 
 /** @param onBytes Called with the number of bytes that arrived. */
-export async function loadDetector(modelUrl: string, onBytes: (bytes: number) => void): Promise<Loaded> {
+export async function loadDetector(
+  modelUrl: string,
+  wanted: Engine,
+  onBytes: (bytes: number) => void,
+): Promise<Loaded> {
   const read = async (url: URL): Promise<Uint8Array<ArrayBuffer> | null> => {
     const response = await fetch(url);
     if (response.status === 404) return null;
@@ -31,17 +38,27 @@ export async function loadDetector(modelUrl: string, onBytes: (bytes: number) =>
     });
     return new Uint8Array(await new Response(response.body?.pipeThrough(counter) ?? null).arrayBuffer());
   };
-  const [runtime, checkpoint] = await Promise.all([
-    read(RUNTIME_URL),
+  const engine = (await hasGpu(wanted)) ? wanted : "wasm";
+  const [ort, runtime, checkpoint] = await Promise.all([
+    engine === "wasm" ? import("onnxruntime-web/wasm") : import("onnxruntime-web/jspi"),
+    read(engine === "wasm" ? WASM_URL : GPU_URL),
     readCheckpoint((name) => read(new URL(name, modelUrl))),
   ]);
   if (runtime === null) throw new Error("the runtime is missing");
   const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = (await decompress(runtime)).buffer;
-  ort.env.wasm.wasmPaths = { mjs: new URL(ortModuleUrl, import.meta.url).href };
-  const networks = await Networks.load(ort, checkpoint, ["wasm"]);
-  return { detector: new Detector(checkpoint, networks), engine: `WASM, ${threads} thread${threads > 1 ? "s" : ""}` };
+  ort.env.wasm.wasmPaths = { mjs: new URL(engine === "wasm" ? wasmModuleUrl : gpuModuleUrl, import.meta.url).href };
+  const networks = await Networks.load(ort, checkpoint, engine);
+  return { detector: new Detector(checkpoint, networks), engine: texts.page.engine(networks.usesGpu, threads) };
+}
+
+/** Whether to try WebGPU: the smaller build of onnxruntime for it needs JavaScript Promise Integration. */
+async function hasGpu(wanted: Engine): Promise<boolean> {
+  if (wanted === "wasm" || !("Suspending" in WebAssembly) || !navigator.gpu) return false;
+  const adapter = await navigator.gpu.requestAdapter().catch(() => null);
+  // A fallback adapter computes on the processor, far slower than WASM.
+  return adapter !== null && (wanted === "webgpu" || !adapter.info.isFallbackAdapter);
 }
 
 /** Some servers send gzip files as compressed content, which the browser then has decompressed already. */

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-/** The worker that analyses one video at a time, so that the page stays responsive. */
+/** The worker that analyses one video or photo at a time, so that the page stays responsive. */
 
-import { chooseThumbnails, explainWorst } from "../analysis/evidence";
+import { gatherEvidence, photoWindows } from "../analysis/evidence";
+import type { VideoResult } from "../analysis/result";
 import { sha256 } from "../model/checkpoint";
 import { texts } from "../texts";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
+import { openMedia } from "../video/media";
 import type { Picture } from "../video/picture";
-import { openVideo } from "../video/video_reader";
 import type { Answer, Request, Stage } from "./protocol";
 import type { Loaded } from "./runtime";
 import { loadDetector } from "./runtime";
@@ -29,7 +30,7 @@ function answer(message: Answer): void {
 
 addEventListener("message", ({ data }: MessageEvent<Request>) => {
   if (data.kind === "load") {
-    loaded = loadDetector(data.modelUrl, (bytes) => answer({ kind: "loading", bytes }));
+    loaded = loadDetector(data.modelUrl, data.engine, (bytes) => answer({ kind: "loading", bytes }));
     loaded.then(
       ({ engine, detector }) => answer({ kind: "loaded", engine, blank: detector.refuse("", CRASH) }),
       (error: unknown) => answer({ kind: "unusable", message: describe(error) }),
@@ -43,7 +44,7 @@ addEventListener("message", ({ data }: MessageEvent<Request>) => {
   }
 });
 
-async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analyse" }>): Promise<void> {
+async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Promise<void> {
   if (loaded === null) return;
   const { detector } = await loaded;
   let source: FrameSource | null = null;
@@ -55,21 +56,17 @@ async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analys
         answer({ kind: "frame-please", id, time });
       });
     progress("reading", 0);
-    source = watched(await openVideo(file, askForFrame), id, () => answer({ kind: "alive" }));
+    source = watched(await openMedia(file, askForFrame), id, () => answer({ kind: "alive" }));
     progress("scoring", 0);
     const { result, scored } = await detector.score(file.name, source);
-    answer({ kind: "verdict", id, result });
-    if (file.size <= MAX_HASHED_BYTES) result.sha256 = await sha256(new Uint8Array(await file.arrayBuffer()));
-    else result.warnings.push(texts.warnings.notHashed);
+    if (!source.isPhoto) answer({ kind: "verdict", id, result });
     const { durationS } = source;
-    const { result: complete, windows } = await detector.lookCloser(source, result, scored, (second) =>
-      progress("timeline", second / durationS),
-    );
+    const { result: complete, windows } = source.isPhoto
+      ? { result, windows: photoWindows(scored) }
+      : await detector.lookCloser(source, result, scored, (second) => progress("timeline", second / durationS));
     progress("explaining", 0);
-    const heatmaps = await explainWorst(source, windows, detector.networks);
-    const evidence = { thumbnails: chooseThumbnails(source, scored), heatmaps };
-    const crops = withCrops ? scored.clips.flatMap(({ pictures }) => pictures.map(({ data }) => data)) : [];
-    answer({ kind: "finished", id, result: complete, evidence, ...(withCrops ? { crops } : {}) });
+    const evidence = await gatherEvidence(source, scored, windows, detector.networks);
+    answer({ kind: "finished", id, result: await withHash(complete, file), evidence });
   } catch (error) {
     if (error instanceof Cancelled) {
       answer({ kind: "cancelled", id });
@@ -77,10 +74,18 @@ async function analyse({ id, file, withCrops }: Extract<Request, { kind: "analys
     }
     const refusal =
       error instanceof VideoError ? error : new VideoError("decode_error", texts.errors.unexpected(describe(error)));
-    answer({ kind: "finished", id, result: detector.refuse(file.name, refusal, source?.warnings), evidence: null });
+    const result = detector.refuse(file.name, refusal, source);
+    answer({ kind: "finished", id, result: source ? await withHash(result, file) : result, evidence: null });
   } finally {
     source?.close();
   }
+}
+
+/** The result with the hash of its file, unless the file is too large or cannot be read any more. */
+async function withHash(result: VideoResult, file: File): Promise<VideoResult> {
+  if (file.size > MAX_HASHED_BYTES) return { ...result, warnings: [...result.warnings, texts.warnings.notHashed] };
+  const content = await file.arrayBuffer().catch(() => null);
+  return content === null ? result : { ...result, sha256: await sha256(new Uint8Array(content)) };
 }
 
 /** A source that ends with an error once its analysis is cancelled. */
