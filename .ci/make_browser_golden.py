@@ -134,7 +134,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "large.mp4": lambda path: encode(path, people(size=(1280, 720))),
     "odd-size.mp4": lambda path: encode(path, people(size=(638, 358))),
     "few-frames.mp4": lambda path: encode(path, people(seconds=0.5)),
-    "gap.mp4": lambda path: encode(path, people(), gap_after=20, options={"bf": "0"}),
+    "gap.mp4": lambda path: encode(path, people(), gap_after=22, options={"bf": "0"}),
     "jump.mkv": lambda path: encode(path, people(), gap_after=20, gap_s=7200),
     "joined.ts": joined,
     "yuv444.mp4": lambda path: encode(path, people(), pix_fmt="yuv444p"),
