@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Masks of the frames of a batch of clips: which frames are valid, and the mean over those."""
+"""Check the frame masks of a batch of clips, and average over the valid frames."""
 
 import torch
 
@@ -26,7 +26,7 @@ def check_clips(
     Check a batch of clips `(B, T, C, H, W)` and return its mask as `check_mask` does.
 
     Raises:
-        ValueError: If the shape is another one, an axis is empty, or the mask does not fit.
+        ValueError: If the shape differs, an axis is empty, or the mask does not fit.
     """
     shape = tuple(pixel_values_videos.shape)
     if pixel_values_videos.ndim != 5 or shape[2] != num_channels or 0 in shape:

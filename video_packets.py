@@ -52,7 +52,7 @@ class PacketIndex:
         durations: (packets,) int64 in units of the stream, 0 where unknown.
         keys: (keyframes,) int64 positions of the keyframes.
         order: (frames,) int64, the packet of each frame.
-        has_times: Whether the packet of each frame contains a distinct time.
+        has_times: Whether every packet has a presentation time and no two are equal.
         is_seekable: Whether decoding may start at keyframes.
         has_droppable: Whether the decoder can identify pictures that no other picture depends on.
         is_cut_off: Whether the file ends before its packets do.
@@ -104,7 +104,7 @@ def read_packets(container: InputContainer, stream: VideoStream, *, watch: Stopw
 def read_run(
     container: InputContainer, stream: VideoStream, index: PacketIndex, run: Run, *, watch: Stopwatch
 ) -> Iterator[Packet[VideoStream] | None]:
-    """Yield the packets of a run, after a seek that may end before it, then `None` to flush the decoder.
+    """Yield the packets of a run, then `None` to flush the decoder. The seek before may have ended before the run.
 
     Raises:
         PlanError: If the packets are not those of the index.
@@ -220,7 +220,7 @@ def _is_hidden_vp8(packet: Packet[Any]) -> bool:
 
 
 def _is_hidden_vp9(packet: Packet[Any]) -> bool:
-    """A frame of its own that is not shown (VP9 specification, 6.2); in a superframe, the last one is."""
+    """Return whether it is a single hidden frame (VP9 specification, 6.2); a superframe ends with a shown one."""
     content = memoryview(packet)
     if content[-1] & 0xE0 == 0xC0:
         return False

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`python -m benchmarks.decode_profile`: where the CPU time of reading 20 frames goes beyond the floor."""
+"""`python -m benchmarks.decode_profile`: what the CPU time of reading 20 frames is spent on, compared to the floor."""
 
 import statistics
 import sys

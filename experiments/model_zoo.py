@@ -13,6 +13,7 @@ import csv
 import io
 import re
 import sys
+import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +31,12 @@ from deepfake_video.evaluation.plan import EvaluationPlan
 
 PAGE, SCORES = "model_zoo.md", "model_zoo"
 COLUMNS = ("dataset", "video", "label", "method", "fake_probability", "seen", "status")
+_INTRODUCTION = (
+    "The tables give the metrics of each checkpoint and ensemble on each available data set, per video, with 95 % "
+    "intervals in brackets (bootstrap over people where the data set names them). `–` marks what is undefined, such "
+    "as an AUC without real videos. Sensitivity and specificity use a threshold of 0.5. The notes under a table list "
+    "only videos whose files are recorded with the model; re-encoded copies are not recognised."
+)
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
 
 
@@ -45,6 +52,7 @@ class ZooPlan:
         work: Folder that keeps the evaluations.
         workers: Processes that read videos; `None` decides by the number of cores.
         resamples: Bootstrap draws of the intervals.
+        note: Sentences at the end of the introduction.
     """
 
     models: Mapping[str, tuple[str, ...]]
@@ -53,6 +61,7 @@ class ZooPlan:
     work: Path
     workers: int | None = None
     resamples: int = 1000
+    note: str = ""
 
 
 def write_zoo(plan: ZooPlan) -> Path:
@@ -95,13 +104,12 @@ def scores_csv(result: EvaluationResult) -> str:
 
 def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
     """The page: one table per data set, a row per model, and what a reader must know about the videos."""
+    links = [f"[{name}.csv]({SCORES}/{name}.csv)" for name in plan.models]
+    introduction = " ".join([_INTRODUCTION, f"The score of every video is in {', '.join(links)}.", plan.note]).strip()
     lines = [
         "# Model zoo",
         "",
-        "Each checkpoint and ensemble on each data set at hand, by video, with 95 % intervals in brackets (bootstrap",
-        "over people where the data set names them). `–` marks what is undefined, such as an AUC without real videos.",
-        "Sensitivity and specificity are those at a fake probability of 0.5. The score of every video is in",
-        f"{', '.join(f'[{name}.csv]({SCORES}/{name}.csv)' for name in plan.models)}.",
+        *textwrap.wrap(introduction, 119, break_long_words=False, break_on_hyphens=False),
         "",
         *_command_lines(plan),
     ]
@@ -123,7 +131,7 @@ def _command_lines(plan: ZooPlan) -> list[str]:
     words += [f"--model {name}={'+'.join('FOLDER' for _ in folders)}" for name, folders in plan.models.items()]
     words += [f"--data {name}=DATA" for name in plan.data]
     return [
-        "The page is written by:",
+        "This command writes the page:",
         "",
         "<!-- not run: needs the data sets -->",
         "```bash",
@@ -193,6 +201,7 @@ def _plan(arguments: argparse.Namespace) -> ZooPlan:
         work=arguments.work or arguments.output / SCORES / "runs",
         workers=arguments.workers,
         resamples=arguments.bootstrap,
+        note=arguments.note,
     )
 
 
@@ -208,6 +217,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", action="append", required=True, metavar="NAME=PATH", help="data set; repeatable")
     parser.add_argument("--output", required=True, type=Path, help="folder of the page, such as docs")
     parser.add_argument("--work", type=Path, help="folder of the evaluations (default: OUTPUT/model_zoo/runs)")
+    parser.add_argument("--note", default="", metavar="TEXT", help="sentences at the end of the introduction")
     parser.add_argument("--workers", type=int, help="processes that read videos")
     parser.add_argument("--bootstrap", type=int, default=1000, help="bootstrap draws (default: 1000)")
     arguments = parser.parse_args(argv)

@@ -64,7 +64,7 @@ class StoreTarget:
 
 def as_target(target: str | Path) -> Path:
     """
-    Return the path of a target. For an address, it is a [`StoreTarget`], which has methods of `Path` but is none.
+    Return the path of a target. For an address, it is a [`StoreTarget`], which has the needed methods.
 
     Args:
         target: A path, or an address such as `s3://bucket/run1`.

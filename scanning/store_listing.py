@@ -17,7 +17,7 @@ MAX_LISTING_S = 3600.0
 
 def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
     """
-    Expand an address to those of the videos that it stands for.
+    Expand an address to the addresses of the videos that it stands for.
 
     As with paths, an address that exists is taken literally, that of a folder stands for all videos below it, and any
     other may be a pattern. The address of a file with one of the extensions is returned without asking the store.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Vectorised versions of operations of Pillow, which take most of the time in which a pair is drawn.
+"""Vectorised replacements for the operations of Pillow that dominated the time to draw a training pair.
 
 Clips are frames (T, H, W, 3) uint8. The results differ from Pillow's by a few levels at most, except for blurs at the
 border of a frame.
@@ -32,7 +32,7 @@ def transform(
     Args:
         frames: Frames (T, H, W, 3) uint8.
         matrix: (a, b, c, d, e, f): the pixel at (x, y) is taken from (a x + b y + c, d x + e y + f).
-        outside: Frames (T, h, w, 3) uint8, or one level, for the pixels that would be taken from outside of the frame.
+        outside: Frames (T, h, w, 3) uint8, or one level, for the pixels that would be taken from outside the frame.
         box: x0, y0, x1, y1: the part of the result that is returned.
 
     Returns:
@@ -60,7 +60,7 @@ def transform(
 
 
 def blur(frames: np.ndarray, radius: float) -> np.ndarray:
-    """Blur frames with a Gaussian of a standard deviation of `radius` pixels; beyond the border, its pixels repeat."""
+    """Blur frames with a Gaussian of a standard deviation of `radius` pixels; edge pixels are repeated outside."""
     return _blur(frames, radius).numpy().astype(np.uint8)
 
 
@@ -74,7 +74,7 @@ def sharpen(frames: np.ndarray, percent: int) -> np.ndarray:
 
 
 def add_noise(frames: np.ndarray, deviation: float, random: np.random.Generator) -> np.ndarray:
-    """Add Gaussian noise with a standard deviation on the scale from 0 to 255."""
+    """Add Gaussian noise; `deviation` is its standard deviation on the scale from 0 to 255."""
     # torch draws normal numbers in less than half of the time that NumPy takes.
     generator = torch.Generator().manual_seed(int(random.integers(2**63)))
     noisy = torch.randn(frames.shape, generator=generator).mul_(deviation).add_(torch.from_numpy(frames))

@@ -30,13 +30,13 @@ export const texts = {
     notAVideo: `this is neither a video nor a photo that this page can open; convert it to MP4 or JPEG, or use ${command}`,
     animated: `the picture is animated, which this page does not read; convert it to MP4, or use ${command}`,
     damagedPhoto: "the picture is damaged or incomplete; copy it again",
-    tooManyBytes: "the photo is larger than this page reads; save it again as JPEG",
-    noPicture: "the file has no picture, perhaps only sound; choose a file with a video",
+    tooManyBytes: "the photo is too large for this page; save a smaller copy",
+    noPicture: "the file has no video track, perhaps only sound; choose a video",
     noFace: "no face found, even after checking more frames, smaller faces and rotations",
     noFrames: "no frame can be decoded; the file is damaged, copy it again",
     codec: (codec: string | null): string =>
-      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to H.264 with 8 bits and 4:2:0, or use ${command}`,
-    highDynamicRange: `its picture is HDR or wide-gamut, which this page does not convert; use ${command}`,
+      `this browser cannot decode its codec${codec ? ` (${codec})` : ""}; convert it to 8-bit 4:2:0 H.264, or use ${command}`,
+    highDynamicRange: `the video is HDR or wide-gamut, which this page does not convert; use ${command}`,
     colorMatrix: "its colour matrix is not supported; convert it to H.264 with BT.709 colours",
     tooManyPixels: (pixels: number): string =>
       `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale the video down`,
@@ -122,7 +122,7 @@ export const texts = {
     introduction:
       "Choose a video or photo that shows a face. This page scores it on your device: no part of it is sent anywhere.",
     choose: "Choose videos or photos, or drop them here",
-    preparing: "Loading the page and its model, for use without a network too…",
+    preparing: "Loading the page and its model; afterwards the page also works offline…",
     loading: (megabytes: number): string => `Loading the model: ${megabytes.toFixed(1)} MB`,
     ready: (engine: string): string => `Ready (${engine})`,
     engine: (usesGpu: boolean, threads: number): string =>
@@ -146,7 +146,7 @@ export const texts = {
     codecs: (yes: readonly string[], no: readonly string[]): string =>
       `This browser decodes ${yes.join(", ") || "none of the usual codecs"}` +
       (no.length ? `, but not ${no.join(", ")}: convert such a video to H.264, or use ${command}.` : "."),
-    noWebCodecs: `This browser lacks WebCodecs: the page plays videos to see their frames, which is slower and less exact.`,
+    noWebCodecs: `This browser does not support WebCodecs, so the page plays videos to get their frames, which is slower and less exact.`,
     length:
       "The verdict takes the same time for any length; the timeline takes longer for a longer video. For videos of " +
       `more than ten minutes, ${command} is faster.`,
