@@ -157,9 +157,9 @@ def test_a_photo_that_is_no_cropped_face_is_refused_unless_photos_are_asked_for(
     photos(tmp_path)
     (tmp_path / "real.jpg").rename(tmp_path / "real.jfif")
     (tmp_path / "some.csv").write_text("path,label\nreal.jfif,real\nfake.png,fake\n")
-    for output, options, status in ((tmp_path / "faces", [], "unsupported"), (tmp_path / "photos", ["--photos"], "ok")):
-        main(command(tmp_path / "some.csv", model, output, *options))
-        score = {score.key: score for score in read_scores(output)}["real.jfif"]
+    for output, options, status in (("faces", [], "unsupported"), ("photos", ["--photos"], "ok")):
+        main(command(tmp_path / "some.csv", model, tmp_path / output, *options))
+        score = {score.key: score for score in read_scores(tmp_path / output)}["real.jfif"]
         assert (score.status, "this is a photo; --photos" in (score.message or "")) == (status, not options)
 
 
