@@ -23,8 +23,9 @@ export function playedPictures(shown: readonly number[], ask: AskForFrame): Pict
   return async function* (indices): AsyncGenerator<Picture | null, undefined> {
     for (const index of indices) {
       const bitmap = await ask(middleOf(shown, index));
-      yield bitmap && drawPixels(bitmap, bitmap.width, bitmap.height);
+      const picture = bitmap && drawPixels(bitmap, bitmap.width, bitmap.height);
       bitmap?.close();
+      yield picture;
     }
     return undefined;
   };
