@@ -93,14 +93,12 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
         flags |= getattr(os, name, 0)
     try:
         descriptor = os.open(source, flags)
-    except FileNotFoundError:
-        hint = f"; addresses must begin with {_SCHEMES}" if "://" in str(source) else ""
-        raise VideoNotFoundError(source, f"no such file{hint}") from None
     except (OSError, ValueError) as error:
         if os.path.isdir(source):  # what Windows calls a permission error
             raise UnsupportedVideoError(source, "this is a directory; give the path of a video file") from None
-        if isinstance(error, (NotADirectoryError, ValueError)) or error.errno in _NO_SUCH_NAME:
-            raise VideoNotFoundError(source, "no such file") from None
+        if isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError)) or error.errno in _NO_SUCH_NAME:
+            hint = f"; addresses must begin with {_SCHEMES}" if "://" in str(source) else ""
+            raise VideoNotFoundError(source, f"no such file{hint}") from None
         raise VideoUnreadableError(source, f"it cannot be opened ({error.strerror or error})") from None
     try:
         status = os.fstat(descriptor)

@@ -158,7 +158,7 @@ def frame_ends_s(reader: MediaReader, indices: np.ndarray) -> list[float]:
         indices: Indices of frames, ascending, of shape (N,).
     """
     ends_s = [*reader.timestamps_s[indices][1:].tolist(), reader.duration_s]
-    for index, gap_s in sorted(reader.gaps.items(), reverse=True):
+    for index, gap_s in reader.gaps.items():
         before = int(np.searchsorted(indices, index, side="right")) - 1
         if before >= 0:
             ends_s[before] = min(ends_s[before], gap_s)

@@ -8,8 +8,8 @@ The last lines are the medians from which the box correction of `face_centerface
 
 import sys
 import time
-from collections.abc import Callable
-from typing import Any
+from collections import defaultdict
+from types import SimpleNamespace
 from unittest import mock
 
 import numpy as np
@@ -22,6 +22,8 @@ from deepfake_video.face_mtcnn import MTCNNDetector
 from deepfake_video.face_tracking import MIN_IOU, box_iou
 from deepfake_video.video_decoding import VideoReader
 
+from .measuring import timed
+
 
 FRAMES, MIN_SCORE = 8, 0.9
 
@@ -30,43 +32,24 @@ def _center_and_sides(box: np.ndarray) -> np.ndarray:
     return np.concatenate([(box[:2] + box[2:]) / 2, box[2:] - box[:2]])
 
 
-class _Parts:
-    """Seconds of the two largest parts of CenterFace; stands in for its session."""
-
-    def __init__(self) -> None:
-        self.seconds = {"network": 0.0, "downscaling": 0.0}
-        self._session, self._shrink = face_centerface._load_session(), face_centerface._shrink
-
-    def run(self, *arguments: Any) -> Any:
-        return self._timed("network", self._session.run, *arguments)
-
-    def shrink(self, *arguments: Any) -> Any:
-        return self._timed("downscaling", self._shrink, *arguments)
-
-    def _timed(self, part: str, function: Callable[..., Any], *arguments: Any) -> Any:
-        start = time.process_time()
-        answer = function(*arguments)
-        self.seconds[part] += time.process_time() - start
-        return answer
-
-
 def main(paths: list[str]) -> None:
-    parts = _Parts()
+    parts: dict[str, float] = defaultdict(float)
+    session = SimpleNamespace(run=timed(face_centerface._load_session().run, parts, "network"))
     with (
-        mock.patch.object(face_centerface, "_load_session", return_value=parts),
-        mock.patch.object(face_centerface, "_shrink", parts.shrink),
+        mock.patch.object(face_centerface, "_load_session", return_value=session),
+        mock.patch.object(face_centerface, "_shrink", timed(face_centerface._shrink, parts, "downscaling")),
     ):
         _compare(paths, parts)
 
 
-def _compare(paths: list[str], parts: _Parts) -> None:
+def _compare(paths: list[str], parts: dict[str, float]) -> None:
     torch.set_num_threads(1)
     detectors: dict[str, FaceDetector] = {"mtcnn": MTCNNDetector(), "centerface": CenterFaceDetector()}
     seconds, found = dict.fromkeys(detectors, 0.0), dict.fromkeys(detectors, 0)
     pairs: list[tuple[np.ndarray, np.ndarray]] = []
     for detector in detectors.values():
         detector.detect(np.zeros((1, 360, 640, 3), np.uint8))  # loads the networks
-    parts.seconds.update(dict.fromkeys(parts.seconds, 0.0))
+    parts.clear()
     for path in paths:
         with VideoReader(path) as reader:
             indices = np.unique(np.linspace(0, reader.num_frames - 1, FRAMES).astype(int))
@@ -82,7 +65,7 @@ def _compare(paths: list[str], parts: _Parts) -> None:
                     if best is not None and box_iou(face.box, best.box) > MIN_IOU:
                         pairs.append((face.box, best.box))
     print(f"found: {found}, by both: {len(pairs)}; {seconds['centerface'] / seconds['mtcnn']:.3f} of the time")
-    shares = {part: round(spent / seconds["centerface"], 2) for part, spent in parts.seconds.items()}
+    shares = {part: round(spent / seconds["centerface"], 2) for part, spent in parts.items()}
     print(f"shares of the time of CenterFace: {shares}")
     if pairs:
         theirs, ours = (np.stack([_center_and_sides(box) for box in boxes]) for boxes in zip(*pairs, strict=True))

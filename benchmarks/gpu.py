@@ -11,11 +11,11 @@ from typing import Any
 
 import torch
 
+from deepfake_video.common.processes import spawned_pool
 from deepfake_video.scanning.detector import CLIPS_PER_PASS, Detector
 from deepfake_video.scanning.device_batch import begin_reading, examine_on_device
 from deepfake_video.scanning.inference import prepare_for_inference
 from deepfake_video.scanning.settings import ScanSettings
-from deepfake_video.scanning.supervision import spawned_pool
 
 from .bench import NUM_FRAMES, Bench, even_indices
 from .decoding import decode_in_worker

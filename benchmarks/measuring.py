@@ -3,7 +3,8 @@
 
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -64,6 +65,24 @@ def interleave(ways: dict[str, Callable[[], Any]], rounds: int) -> tuple[dict[st
             times[name].cpu.append(time.process_time() - cpu)
             times[name].wall.append(time.perf_counter() - wall)
     return times, answers
+
+
+@contextmanager
+def clock(spent: dict[str, float], part: str) -> Iterator[None]:
+    """Add the CPU time of the block in seconds to a part."""
+    start = time.process_time()
+    yield
+    spent[part] += time.process_time() - start
+
+
+def timed(function: Callable[..., Any], spent: dict[str, float], part: str) -> Callable[..., Any]:
+    """Wrap a function so that the CPU time of its calls in seconds is added to a part."""
+
+    def wrapped(*arguments: Any) -> Any:
+        with clock(spent, part):
+            return function(*arguments)
+
+    return wrapped
 
 
 def compare(

@@ -16,7 +16,6 @@ from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.framewise import fake_margin
 from deepfake_video.scanning.graphs import ENCODER_NAME, GRAPHS_FOLDER, WEIGHTS_NAME
 from deepfake_video.scanning.onnx_model import OnnxModel, open_session
-from deepfake_video.scanning.scoring_model import ClipLogits
 from deepfake_video.video_errors import VideoError
 
 from .bench import Bench
@@ -117,5 +116,5 @@ class _Calibration:
 
 
 def _score(model: OnnxModel, frames: np.ndarray) -> float:
-    said: ClipLogits = model.compute_logits(frames[None])
-    return float(sigmoid(fake_margin(said.logits, model.fake_index))[0])
+    logits = model.compute_logits(frames[None]).logits
+    return float(sigmoid(fake_margin(logits, model.fake_index))[0])

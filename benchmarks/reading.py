@@ -19,19 +19,24 @@ from .measuring import Row, compare, interleave
 from .peers import READERS, Read, is_installed, read_floor, read_ours
 
 
-def decode(bench: Bench) -> Iterator[Row]:
-    """
-    20 evenly spaced frames, against other readers and the floor.
-
-    CPU time is compared in one thread each: two threads on two hyperthreads of one core count the same work twice.
-    """
-    makers: dict[str, Callable[[Path], Any]] = {
+def decode_clips(bench: Bench) -> dict[str, Callable[[Path], Any]]:
+    """What writes each clip of the rows, by its name."""
+    return {
         "720p-10s-30.mp4": lambda path: clips.write_clip(path, keyframe_every=30),
         "720p-10s-250.mp4": lambda path: clips.write_clip(path, keyframe_every=250),
         "720p-60s-30.mp4": lambda path: clips.repeat_clip(path, bench.plain_clip(), 6),
         "720p-10s-hevc.mp4": lambda path: clips.write_clip(path, codec="libx265", keyframe_every=60),
         "720p-10s-vp9.webm": lambda path: clips.write_clip(path, codec="libvpx-vp9", keyframe_every=60),
     }
+
+
+def decode(bench: Bench) -> Iterator[Row]:
+    """
+    20 evenly spaced frames, against other readers and the floor.
+
+    CPU time is compared in one thread each: two threads on two hyperthreads of one core count the same work twice.
+    """
+    makers = decode_clips(bench)
     for name in list(makers)[:1] if bench.quick else makers:
         path = bench.clip(name, makers[name])
         indices = even_indices(path)

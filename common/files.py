@@ -80,6 +80,8 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     if not isinstance(path, str | Path):
         try:
             path.write_bytes(content)
+        except TimeoutError as error:
+            raise OutputError(path, error) from None  # in the words of `StoreTarget`
         except Exception as error:
             # Their own words may contain credentials.
             raise OutputError(path, OSError(0, type(error).__name__)) from None

@@ -120,3 +120,11 @@ def worker_pool(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def spawned_pool(
+    num_workers: int, initializer: Callable[..., object], arguments: Sequence[Any] = ()
+) -> AbstractContextManager[ProcessPoolExecutor]:
+    """Worker processes that begin with `initializer(*arguments)`, see [`worker_pool`]."""
+    # A forked child can hang if its parent has used torch's threads.
+    return worker_pool(num_workers, multiprocessing.get_context("spawn"), initializer, arguments)

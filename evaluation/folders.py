@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
@@ -20,6 +21,7 @@ from .samples import (
 )
 
 
+_PICTURE_EXTENSIONS = IMAGE_EXTENSIONS | PHOTO_EXTENSIONS
 # Excel saves the table format "Unicode text" with the extension .txt.
 _EXTENSIONS = TABLE_EXTENSIONS | {".txt"}
 _SPLIT_OF = {
@@ -68,8 +70,8 @@ def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool, photo
             continue
         if is_clutter(path.relative_to(folder)):
             skipped.append(path)
-        elif extension in VIDEO_EXTENSIONS or (photos and extension in IMAGE_EXTENSIONS | PHOTO_EXTENSIONS):
-            yield _folder_sample(path, folder, root, is_fake=is_fake)
+        elif extension in VIDEO_EXTENSIONS or (photos and extension in _PICTURE_EXTENSIONS):
+            yield replace(_folder_sample(path, folder, root, is_fake=is_fake), may_be_photo=photos)
         elif extension in IMAGE_EXTENSIONS:
             images.setdefault(path if path.parent == folder else path.parent, []).append(path)
         else:
@@ -175,4 +177,5 @@ def _csv_sample(root: Path, table: Table, row: Row, photos: bool) -> Sample:
         split=split,
         identities=(group,) if group else (),
         images=(path,) if path.suffix.lower() in IMAGE_EXTENSIONS and not photos else (),
+        may_be_photo=photos,
     )

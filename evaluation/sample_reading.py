@@ -15,11 +15,13 @@ from ..scanning.media import open_media
 from ..scanning.settings import ScanSettings
 from ..video_decoding import (
     FrameSource,
+    UnsupportedVideoError,
     VideoDecodeError,
     VideoLimits,
     VideoNotFoundError,
     VideoTooLargeError,
 )
+from ..video_sources import distinct_indices
 from .corruptions import Corruption, corrupt
 from .samples import Sample
 
@@ -71,9 +73,10 @@ class ImageSequence:
             indices: Indices of frames.
 
         Raises:
+            IndexError: If an index is outside 0 to num_frames - 1.
             VideoError: If an image is missing, damaged or too large.
         """
-        return ((index, self._open(index)) for index in sorted({int(index) for index in indices}))
+        return ((index, self._open(index)) for index in distinct_indices(self, indices))
 
     def _open(self, index: int) -> np.ndarray:
         path = self._paths[index]
@@ -101,7 +104,10 @@ def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: Sca
         VideoError: If the sample cannot be scored; `reason` is the status.
     """
     if not sample.images:
-        return read_video(sample.path, processors, settings)
+        video = read_video(sample.path, processors, settings)
+        if video.is_photo and not sample.may_be_photo:
+            raise UnsupportedVideoError(sample.path, "this is a photo; --photos searches for the faces in photos")
+        return video
     source = ImageSequence(sample.images, limits=settings.limits)
     clips = []
     for processor in processors:

@@ -36,6 +36,7 @@ class Sample:
             comes first.
         original: Real video that a fake was made from.
         images: Face images in order, for data sets of images; empty for a video file.
+        may_be_photo: Whether the file may be a photo, in which faces are searched.
     """
 
     key: str
@@ -48,6 +49,7 @@ class Sample:
     identities: tuple[str, ...] = ()
     original: str | None = None
     images: tuple[Path, ...] = ()
+    may_be_photo: bool = False
 
     @property
     def files(self) -> tuple[Path, ...]:

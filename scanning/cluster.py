@@ -15,12 +15,12 @@ from typing import Any
 
 from ..common.errors import WorkError
 from ..common.packages import require_packages
+from ..common.processes import spawned_pool
 from .evidence import Examination
 from .plan import ScanPlan
 from .results import VideoResult
 from .settings import ScanSettings
 from .store import write_part
-from .supervision import spawned_pool
 from .workers import begin_worker, examine_in_worker, refuse_in_worker
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from ..clip_sampling import ClipSampler
 from ..common.errors import WorkError
+from ..common.processes import spawned_pool
 from ..video_errors import VideoError
 from .clip_reading import ReadVideo, as_video_error, read_open_video
 from .detector import Detector
@@ -24,7 +25,7 @@ from .preprocessing import Preprocessing, UnsupportedChoiceError
 from .provenance import reading_provenance
 from .results import VideoResult
 from .settings import ScanSettings
-from .supervision import Supervisor, spawned_pool
+from .supervision import Supervisor
 from .workers import begin_process
 
 

@@ -5,7 +5,7 @@ import base64
 import hashlib
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import jinja2
@@ -214,7 +214,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         exceeds=exceeds,
         charts=_charts(result),
         ticks=_ticks(result.duration_s or 0.0, texts),
-        limits=texts(f"band.limits_{'_'.join(marks)}", **{name: f"{at:.2f}" for name, at in marks.items()})
+        limits=texts(f"band.limits_{'_'.join(marks)}", **{name: f"{at:.3g}" for name, at in marks.items()})
         if marks
         else None,
         limit_marks=list(marks.values()),
@@ -225,8 +225,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
 
 def _limit_marks(result: VideoResult) -> dict[str, float]:
     """The probabilities that separate the verdicts, by the name of the limit."""
-    limits = result.verdict_limits
-    places = {} if limits is None else {"low": limits.low, "high": limits.high}
+    places = asdict(result.verdict_limits) if result.verdict_limits else {}
     return {name: place for name, place in places.items() if place is not None}
 
 

@@ -30,17 +30,30 @@ class Inputs:
 
     Attributes:
         paths: Paths and addresses in the order of the sources, each once.
-        num_others: Number of skipped files: those without a video extension, and system files such as `.DS_Store`.
-        num_photos: How many of them are photos by their extension.
+        others: Skipped files: those without a video extension, and system files such as `.DS_Store`. The values tell
+            whether they are photos by their extension.
         extensions: Extensions of the files that are taken from folders.
         warnings: One line for each folder that contains no video or cannot be read.
     """
 
     paths: list[str] = field(default_factory=list)
-    num_others: int = 0
-    num_photos: int = 0
+    others: dict[str, bool] = field(default_factory=dict)
     extensions: frozenset[str] = VIDEO_EXTENSIONS
     warnings: list[str] = field(default_factory=list)
+
+    @property
+    def num_others(self) -> int:
+        """Number of skipped files."""
+        return len(self.others)
+
+    @property
+    def num_photos(self) -> int:
+        """Number of skipped photos."""
+        return sum(self.others.values())
+
+    def skip(self, path: str, inside: str) -> None:
+        """Count a file as skipped, once; `inside` is its path without the folder that was named."""
+        self.others[path] = os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS and not is_clutter(inside)
 
 
 def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos: bool = False) -> Inputs:
@@ -68,10 +81,13 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos:
             raise InputError(f"{name}: the list contains no videos.")
         for source in listed:
             if is_clutter(source):
-                inputs.num_others += 1
+                inputs.skip(source, source)
             else:
                 found += _expand(source, inputs)
     inputs.paths = list(dict.fromkeys(found))
+    for path in inputs.paths:
+        # A pattern matches files that a folder beside it does not contribute.
+        inputs.others.pop(path, None)
     if not inputs.paths:
         reasons = inputs.warnings or ["no video was given."]
         if inputs.num_photos:
@@ -98,8 +114,8 @@ def _search_store(address: str, inputs: Inputs) -> list[str]:
     from .store_listing import list_addresses
 
     videos, others = list_addresses(address, inputs.extensions)
-    for other in others:
-        _count_other(other, inputs)
+    for other, inside in others.items():
+        inputs.skip(other, inside)
     if not videos:
         inputs.warnings.append(f"{printable_name(address)}: the folder contains no video.")
     return videos
@@ -119,15 +135,10 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
             if os.path.splitext(name)[1].lower() in inputs.extensions and not is_clutter(inside):
                 videos.append(path)
             else:
-                _count_other(inside, inputs)
+                inputs.skip(path, inside)
     if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
         inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
-
-
-def _count_other(path: str, inputs: Inputs) -> None:
-    inputs.num_others += 1
-    inputs.num_photos += os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS and not is_clutter(path)
 
 
 def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
@@ -140,7 +151,7 @@ def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
         if os.path.isdir(match):
             videos += _search_folder(match, inputs)
         elif is_clutter(match):
-            inputs.num_others += 1
+            inputs.skip(match, match)
         else:
             videos.append(match)
     return videos

@@ -15,7 +15,7 @@ from .listing import InputError, is_clutter
 MAX_LISTING_S = 3600.0
 
 
-def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
+def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str], dict[str, str]]:
     """
     Expand an address to the addresses of the videos that it stands for.
 
@@ -27,7 +27,7 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
         extensions: Extensions of the files that are taken from folders, in lower case.
 
     Returns:
-        The addresses in alphabetical order, and the names of the other files in folders, for counting.
+        The addresses in alphabetical order, and the addresses of the other files with their paths in their folder.
 
     Raises:
         InputError: If a package is missing, the address contains credentials, the store cannot be read, or a pattern
@@ -37,7 +37,7 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
         raise InputError(f"{printable_name(address)}: {problem}.")
     is_pattern = glob.has_magic(address)
     if not is_pattern and os.path.splitext(address)[1].lower() in extensions:
-        return [address], []
+        return [address], {}
     try:
         return _list(address, extensions, is_pattern)
     except InputError:
@@ -46,40 +46,47 @@ def list_addresses(address: str, extensions: frozenset[str]) -> tuple[list[str],
         raise InputError(f"{explain_failure(error, address, VideoLimits.from_environment())}.") from None
 
 
-def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[list[str], list[str]]:
+def _list(address: str, extensions: frozenset[str], is_pattern: bool) -> tuple[list[str], dict[str, str]]:
     file_system, key = open_store(address)
     limit_s = VideoLimits.from_environment().max_download_s
     if call_within(limit_s, file_system.isdir, key):
         return _search(file_system, address, key, extensions)
     if not is_pattern or call_within(limit_s, file_system.exists, key):
-        return [address], []
+        return [address], {}
     matches: dict[str, Any] = _listed(address, file_system.glob, key, detail=True)
-    videos, others = [], []
+    videos: list[str] = []
+    others: dict[str, str] = {}
     searched = None
-    for name in sorted(matches):
+    # With the slash, a folder is followed directly by what is below it, which was searched with it.
+    for name in sorted(matches, key=lambda name: f"{name}/"):
         if matches[name]["type"] == "directory":
-            # The folders of a folder were searched with it.
             if searched is None or not name.startswith(f"{searched}/"):
                 searched = name
                 inside, beside = _search(file_system, address, name, extensions)
                 videos += inside
-                others += beside
+                others |= beside
+        elif is_clutter(name):
+            others[_address(address, name)] = name
         else:
-            (others if is_clutter(name) else videos).append(_address(address, name))
+            videos.append(_address(address, name))
     if not matches:
         raise InputError(f"{printable_name(address)}: no file has this name, and none matches it as a pattern.")
     return videos, others
 
 
-def _search(file_system: Any, address: str, folder: str, extensions: frozenset[str]) -> tuple[list[str], list[str]]:
+def _search(
+    file_system: Any, address: str, folder: str, extensions: frozenset[str]
+) -> tuple[list[str], dict[str, str]]:
     """The videos below a folder, and the other files."""
     videos: list[str] = []
-    others: list[str] = []
+    others: dict[str, str] = {}
     for name in sorted(_listed(address, file_system.find, folder)):
         if not name.endswith("/"):
             inside = name.removeprefix(folder).lstrip("/")
-            is_wanted = os.path.splitext(name)[1].lower() in extensions and not is_clutter(inside)
-            (videos if is_wanted else others).append(_address(address, name))
+            if os.path.splitext(name)[1].lower() in extensions and not is_clutter(inside):
+                videos.append(_address(address, name))
+            else:
+                others[_address(address, name)] = inside
     return videos, others
 
 

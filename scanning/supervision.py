@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Run a task for each video in worker processes, and survive a video that kills its worker."""
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Generic, TypeVar
 
 from ..common.errors import WorkError
-from ..common.processes import worker_pool
 
 
 T = TypeVar("T")
@@ -21,14 +19,6 @@ class WorkerError(WorkError):
     """Worker processes exit before they read any video; the message says what to do."""
 
     reason = "worker"
-
-
-def spawned_pool(
-    num_workers: int, initializer: Callable[..., object], arguments: Sequence[Any]
-) -> AbstractContextManager[ProcessPoolExecutor]:
-    """Worker processes that begin with `initializer(*arguments)`, see [`worker_pool`]."""
-    # A forked child can hang if its parent has used torch's threads.
-    return worker_pool(num_workers, multiprocessing.get_context("spawn"), initializer, arguments)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,13 +71,12 @@ class Supervisor(Generic[T]):
                         waiting.popleft()
                     done = wait(running, return_when=FIRST_COMPLETED).done
                     # A worker may have died after others had finished.
-                    broken = [future for future in done if isinstance(future.exception(), BrokenProcessPool)]
-                    finished = [future for future in done if future not in broken]
+                    finished = [future for future in done if not isinstance(future.exception(), BrokenProcessPool)]
                     for future in finished:
                         del running[future]
                     if finished:
                         yield [future.result() for future in finished]
-                    for future in broken:
+                    for future in done.difference(finished):
                         future.result()
         except BrokenProcessPool:
             suspects += running.values()
@@ -107,4 +96,4 @@ class Supervisor(Generic[T]):
             return self.failed(path, error)
 
 
-__all__ = ["Supervisor", "WorkerError", "spawned_pool"]
+__all__ = ["Supervisor", "WorkerError"]

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 
+from ..common.processes import spawned_pool
 from ..common.threads import limit_threads, wanted_threads
 from .clip_reading import as_video_error
 from .detector import Detector
@@ -12,7 +13,7 @@ from .evidence import Examination
 from .plan import ScanPlan
 from .results import VideoResult
 from .settings import ScanSettings
-from .supervision import Supervisor, WorkerError, spawned_pool
+from .supervision import Supervisor, WorkerError
 
 
 def examine_in_workers(plan: ScanPlan, detector: Detector, paths: Sequence[str]) -> Iterator[Examination]:

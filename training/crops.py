@@ -7,7 +7,6 @@ batch needs are read from it.
 
 import hashlib
 import json
-import multiprocessing
 import signal
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,7 +22,7 @@ from safetensors.torch import save
 
 from ..common.exit_codes import FAILED
 from ..common.files import write_atomically
-from ..common.processes import worker_pool
+from ..common.processes import spawned_pool
 from ..evaluation.sample_reading import ImageSequence
 from ..evaluation.samples import Sample
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
@@ -132,8 +131,7 @@ def cache_crops(
     if workers <= 1:
         yield from zip(samples, map(_cache_one, jobs), strict=True)
         return
-    context = multiprocessing.get_context("spawn")
-    with worker_pool(workers, context, _begin_worker) as pool:
+    with spawned_pool(workers, _begin_worker) as pool:
         yield from zip(samples, pool.map(_cache_one, jobs, chunksize=4), strict=True)
 
 

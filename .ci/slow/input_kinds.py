@@ -28,7 +28,6 @@ import av
 import fsspec
 import numpy as np
 import pillow_heif
-from gcp_storage_emulator.server import create_server
 from PIL import Image
 
 from deepfake_video.cli import main
@@ -41,6 +40,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "tests/helpers"))
 from hub_server import Repository, serve
 
 from content_credentials import SOURCE_TYPES, make_signer, manifest, sign
+from gcs_server import gcs_server
 from s3_server import s3_server
 
 
@@ -89,13 +89,23 @@ def write_files() -> None:
     clip, jpeg, first = (Path(name).read_bytes() for name in ("clip.mp4", "photo.jpg", "index_first.mp4"))
     captured = {"action": "c2pa.created", "digitalSourceType": f"{SOURCE_TYPES}digitalCapture"}
     contents = {
-        **{"cut_off.mp4": clip[: len(clip) // 2], "cut_off_index_first.mp4": first[: len(first) * 3 // 4]},
-        **{"cut_off.jpg": jpeg[: len(jpeg) // 2], "video_named.jpg": clip, "photo_named.mp4": jpeg, "empty.mp4": b""},
+        "cut_off.mp4": clip[: len(clip) // 2],
+        "cut_off_index_first.mp4": first[: len(first) * 3 // 4],
+        "cut_off.jpg": jpeg[: len(jpeg) // 2],
+        "video_named.jpg": clip,
+        "photo_named.mp4": jpeg,
+        "empty.mp4": b"",
         "signed.mp4": sign(clip, "video/mp4", manifest(captured), make_signer()),
-        **{"text.txt": b"no video", "text.mp4": b"no video", "page.html": b"<!DOCTYPE html><title>Videos</title>"},
-        **{"list.txt": b"clip.mp4\nphoto.jpg\n", "list.csv": b"path\nclip.mp4\nmissing.mp4\n"},
-        **{"album/clip.mp4": clip, "album/photo.jpg": jpeg, "album/text.txt": b"text"},
-        **{"photos/photo.jpg": jpeg, "texts/text.txt": b"text"},
+        "text.txt": b"no video",
+        "text.mp4": b"no video",
+        "page.html": b"<!DOCTYPE html><title>Videos</title>",
+        "list.txt": b"clip.mp4\nphoto.jpg\n",
+        "list.csv": b"path\nclip.mp4\nmissing.mp4\n",
+        "album/clip.mp4": clip,
+        "album/photo.jpg": jpeg,
+        "album/text.txt": b"text",
+        "photos/photo.jpg": jpeg,
+        "texts/text.txt": b"text",
     }
     for name, content in contents.items():
         Path(name).parent.mkdir(exist_ok=True)
@@ -114,7 +124,7 @@ def predict(kind: str, arguments: str, hub: str) -> tuple[int, str, str]:
     extra = re.search(r"without the extra `(\w+)`", kind)
     missing = {PACKAGES[extra[1]]: None} if extra else {}
     # The web is the server on this machine.
-    allowed = {"DEEPFAKE_VIDEO_ALLOW_PRIVATE_ADDRESSES": "" if "unless allowed" in kind else "1"}
+    allowed = {"DEEPFAKE_VIDEO_ALLOW_PRIVATE_ADDRESSES": "" if "not allowed" in kind else "1"}
     out, err = io.StringIO(), io.StringIO()
     with (
         mock.patch.dict(os.environ, allowed),
@@ -149,29 +159,27 @@ def servers() -> Iterator[tuple[str, str]]:
     """Serve the files of the working directory by HTTP, and some of them from each store; yields two addresses."""
     site = http.server.ThreadingHTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
     threading.Thread(target=site.serve_forever, daemon=True).start()
-    port = site.server_port + 1
-    google = create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
-    google.start()
-    emulator = {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"}
-    with (
-        s3_server() as variables,
-        serve() as hub,
-        mock.patch.dict(os.environ, {**variables, **emulator}),
-        # The servers write into the messages of the command otherwise.
-        mock.patch("http.server.SimpleHTTPRequestHandler.log_message"),
-        mock.patch("socketserver.BaseServer.handle_error"),
-    ):
-        files = {str(path): path.read_bytes() for path in Path().glob("*/*")} | {
-            "clip.mp4": Path("clip.mp4").read_bytes()
-        }
-        for scheme in ("s3", "gs", "memory"):
-            store = fsspec.filesystem(scheme, use_listings_cache=False)
-            for name, content in files.items():
-                store.pipe_file(f"bucket/{name}", content)
-        hub.repositories["me/videos"] = Repository(private=False, commits={"0" * 40: files})
-        yield f"http://127.0.0.1:{site.server_port}", hub.url
-    google.stop()
-    site.shutdown()
+    try:
+        with (
+            s3_server() as variables,
+            gcs_server() as emulator,
+            serve() as hub,
+            mock.patch.dict(os.environ, {**variables, **emulator}),
+            # The servers write into the messages of the command otherwise.
+            mock.patch("http.server.SimpleHTTPRequestHandler.log_message"),
+            mock.patch("socketserver.BaseServer.handle_error"),
+        ):
+            files = {str(path): path.read_bytes() for path in Path().glob("*/*")} | {
+                "clip.mp4": Path("clip.mp4").read_bytes()
+            }
+            for scheme in ("s3", "gs", "memory"):
+                store = fsspec.filesystem(scheme, use_listings_cache=False)
+                for name, content in files.items():
+                    store.pipe_file(f"bucket/{name}", content)
+            hub.repositories["me/videos"] = Repository(private=False, commits={"0" * 40: files})
+            yield f"http://127.0.0.1:{site.server_port}", hub.url
+    finally:
+        site.shutdown()
 
 
 def tables() -> str:
@@ -179,12 +187,7 @@ def tables() -> str:
     with servers() as (site, hub):
         for line in KINDS.strip().splitlines():
             if line.startswith("#"):
-                lines += [
-                    line,
-                    "",
-                    "| what it is | `deepfake-video predict …` | result | exit code |",
-                    "|---|---|---|---|",
-                ]
+                lines += [line, "", HEAD, "|---|---|---|---|"]
             elif line:
                 kind, _, arguments = line.format(site=site, folder=os.getcwd()).partition(": ")
                 lines.append(row(kind, arguments, hub))

@@ -152,6 +152,17 @@ def test_cropped_faces_and_photos_are_never_mixed_in_one_run(tmp_path, capsys):
     assert "layout" in capsys.readouterr().err
 
 
+def test_a_photo_that_is_no_cropped_face_is_refused_unless_photos_are_asked_for(tmp_path):
+    model = save_tiny_model(tmp_path / "model", recurrence="per-frame")
+    photos(tmp_path)
+    (tmp_path / "real.jpg").rename(tmp_path / "real.jfif")
+    (tmp_path / "some.csv").write_text("path,label\nreal.jfif,real\nfake.png,fake\n")
+    for output, options, status in (("faces", [], "unsupported"), ("photos", ["--photos"], "ok")):
+        main(command(tmp_path / "some.csv", model, tmp_path / output, *options))
+        score = {score.key: score for score in read_scores(tmp_path / output)}["real.jfif"]
+        assert (score.status, "this is a photo; --photos" in (score.message or "")) == (status, not options)
+
+
 def test_a_model_of_sequences_refuses_photos(tmp_path):
     model = save_tiny_model(tmp_path / "model", recurrence="sequence")
     assert main(command(photos(tmp_path), model, tmp_path / "run", "--photos")) == 1

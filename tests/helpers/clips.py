@@ -32,6 +32,9 @@ NOT_VIDEOS = {
     "photo.mp4": b"\xff\xd8\xff\xe0\x00\x10JFIF\x00" + bytes(300),
 }
 
+# A clip whose pictures are worth fetching in parts.
+LONG_CLIP: dict[str, Any] = {"num_frames": 200, "keyframe_every": 10, "options": {"crf": "0"}}
+
 
 def picture(number: int, width: int = 96, height: int = 64) -> np.ndarray:
     """The (height, width, 3) uint8 RGB picture with this number (0 to 255)."""

@@ -228,9 +228,6 @@ class _Handler(BaseHTTPRequestHandler):
         return None
 
 
-_NAME = r"([\w.-]+/[\w.-]+)"
-
-
 def _file(path: str, data: bytes) -> dict[str, Any]:
     return {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "size": len(data), "path": path}
 
@@ -239,6 +236,7 @@ def _folder(path: str) -> dict[str, Any]:
     return {"type": "directory", "oid": "0" * 40, "path": path}
 
 
+_NAME = r"([\w.-]+/[\w.-]+)"
 _KIND = "(?:models|datasets)"
 _ROUTES = [
     (r"GET /api/whoami-v2", "whoami"),

@@ -31,20 +31,9 @@ from deepfake_video.scanning.verdict_bands import BOUND_SETTINGS, Rate, VerdictB
 
 
 KEYS = [
-    *("path", "media", "status", "verdict", "verdict_reason", "verdict_rates"),
-    *(
-        "verdict_limits",
-        "label",
-        "fake_probability",
-        "threshold",
-        "message",
-        "warnings",
-        "duration_s",
-        "frames_analyzed",
-        "face_coverage",
-        "bits_per_pixel",
-        "faces",
-    ),
+    *("path", "media", "status", "verdict", "verdict_reason", "verdict_rates", "verdict_limits", "label"),
+    *("fake_probability", "threshold", "message", "warnings", "duration_s", "frames_analyzed", "face_coverage"),
+    *("bits_per_pixel", "faces"),
     *("decisive_track_id", "frames", "frame_rules", "timeline", "not_judged", "schema_version", "version", "created"),
     *("settings", "model", "sha256", "provenance", "fetched"),
 ]

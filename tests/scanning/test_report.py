@@ -124,9 +124,9 @@ def marks(found: Page, name: str) -> list[str | None]:
 @pytest.mark.parametrize(
     ("limits", "places", "said"),
     [
-        (VerdictLimits(low=0.2, high=0.915), ["200", "915"], "likely real below 0.20, likely fake above 0.92"),
-        (VerdictLimits(low=0.2, high=None), ["200"], "likely real below 0.20"),
-        (VerdictLimits(low=None, high=0.9), ["900"], "likely fake above 0.90"),
+        (VerdictLimits(low=0.2, high=0.915), ["200", "915"], "likely real below 0.2, likely fake above 0.915"),
+        (VerdictLimits(low=0.2, high=None), ["200"], "likely real below 0.2"),
+        (VerdictLimits(low=None, high=0.9), ["900"], "likely fake above 0.9"),
         (VerdictLimits(low=None, high=None), [], None),
         (None, [], None),
     ],

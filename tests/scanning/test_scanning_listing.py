@@ -253,3 +253,12 @@ def test_separators_of_windows_are_read_unless_a_file_has_such_a_name(tmp_path):
     assert find_on_disk(typed) == str(tmp_path / "clips/a.mp4")
     Path(typed).touch()
     assert find_on_disk(typed) == typed
+
+
+def test_files_that_a_pattern_matches_several_times_are_counted_once(tmp_path):
+    for name in ("a/c/y.mp4", "a/c/._y.mp4", "a-b/z.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    found = collect_inputs([str(tmp_path / "**")])
+    assert sorted(found.paths) == [str(tmp_path / name) for name in ("a-b/z.mp4", "a/c/y.mp4")]
+    assert found.num_others == 1

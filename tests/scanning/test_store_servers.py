@@ -3,25 +3,22 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import fsspec
 import numpy as np
 import pytest
 from hub_server import Repository, serve
 
-from clips import write_clip
-from deepfake_video import ScanPlan, VideoReader, scan, video_stores
+from deepfake_video import ScanPlan, VideoReader, scan
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.video_errors import VideoNotFoundError
 from drawn_faces import save_tiny_model, write_people
+from gcs_server import gcs_server
 
 
-LONG = {"num_frames": 200, "keyframe_every": 10, "options": {"crf": "0"}}
 # The endpoint is read when huggingface_hub is imported, hence the process of its own.
 HUB_READING = """
 import json, sys
@@ -39,36 +36,23 @@ except ValueError as error:
 """
 
 
-@pytest.fixture(scope="module")
-def long_clip(tmp_path_factory) -> Path:
-    return write_clip(tmp_path_factory.mktemp("long") / "long.mp4", **LONG)
-
-
 @pytest.fixture
 def google(monkeypatch) -> Iterator[fsspec.AbstractFileSystem]:
     """The file system of a local server of Google Cloud Storage's protocol."""
     pytest.importorskip("gcsfs")
-    emulator = pytest.importorskip("gcp_storage_emulator.server")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = emulator.create_server("127.0.0.1", port, in_memory=True, default_bucket="bucket")
-    server.start()
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    # Otherwise gcsfs asks a second service, which the server does not have, for the type of the bucket.
-    monkeypatch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")
-    file_system = fsspec.get_filesystem_class("gs")
-    file_system.clear_instance_cache()
-    yield fsspec.filesystem("gs", use_listings_cache=False)
-    server.stop()
-    file_system.clear_instance_cache()
+    pytest.importorskip("gcp_storage_emulator")
+    with gcs_server() as variables:
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+        file_system = fsspec.get_filesystem_class("gs")
+        file_system.clear_instance_cache()
+        yield fsspec.filesystem("gs", use_listings_cache=False)
+        file_system.clear_instance_cache()
 
 
 def test_few_frames_of_a_video_in_google_cloud_storage_are_read_without_fetching_it_whole(
-    google, long_clip, monkeypatch
+    google, long_clip, small_steps
 ):
-    monkeypatch.setattr(video_stores, "BLOCK_BYTES", 4096)
-    monkeypatch.setattr(video_stores, "SMALL_BYTES", 0)
     google.pipe_file("bucket/day/long.mp4", long_clip.read_bytes())
     google.pipe_file("bucket/day/notes.txt", b"x")
     for address in ("gs://bucket/day/", "gs://bucket/day", "gs://bucket/*/*.mp4"):

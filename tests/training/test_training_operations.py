@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Vectorised operations give what those of Pillow give, to within a level or two."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
@@ -12,14 +14,16 @@ from deepfake_video.training.colors import ColorShift, draw_color_shift, shift_c
 
 SIDE = 96
 FRAMES = np.stack([picture(number, SIDE, SIDE) for number in range(3)])
+# Pillow and ours treat the border differently.
+INNER = np.s_[:, 6:-6, 6:-6]
 
 
 def by_pillow(change) -> np.ndarray:
     return np.stack([np.asarray(change(Image.fromarray(frame))) for frame in FRAMES])
 
 
-def check_equal(ours: np.ndarray, pillows: np.ndarray, *, most: int, mean: float) -> None:
-    difference = np.abs(ours.astype(int) - pillows)
+def check_equal(ours: np.ndarray, pillows: np.ndarray, *, most: int, mean: float, part: Any = np.s_[:]) -> None:
+    difference = np.abs(ours.astype(int) - pillows)[part]
     assert ours.dtype == np.uint8
     assert ours.flags.c_contiguous
     assert difference.max() <= most
@@ -36,15 +40,13 @@ def test_rescaling(side, mode):
 @pytest.mark.parametrize("radius", [0.3, 0.8, 1.0, 1.5])
 def test_blurring(radius):
     blurred = by_pillow(lambda image: image.filter(ImageFilter.GaussianBlur(radius)))
-    inner = np.s_[:, 6:-6, 6:-6]
-    check_equal(blur(FRAMES, radius)[inner].copy(), blurred[inner], most=3, mean=0.5)
+    check_equal(blur(FRAMES, radius), blurred, most=3, mean=0.5, part=INNER)
 
 
 @pytest.mark.parametrize("percent", [90, 180])
 def test_sharpening(percent):
     sharpened = by_pillow(lambda image: image.filter(ImageFilter.UnsharpMask(1, percent, 0)))
-    inner = np.s_[:, 6:-6, 6:-6]
-    check_equal(sharpen(FRAMES, percent)[inner].copy(), sharpened[inner], most=6, mean=1.0)
+    check_equal(sharpen(FRAMES, percent), sharpened, most=6, mean=1.0, part=INNER)
 
 
 @pytest.mark.parametrize("outside", [0, 255])
