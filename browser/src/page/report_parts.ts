@@ -14,7 +14,7 @@ import { faceName } from "./formats";
 export interface Report {
   result: VideoResult;
   evidence: Evidence | null;
-  /** All of them, the highest first. */
+  /** All stretches, the highest first. */
   stretches: TimelineEntry[];
   /** Whether a window reaches the threshold; otherwise the only stretch is the highest window. */
   exceeds: boolean;

@@ -8,11 +8,11 @@ import { roundHalfEven } from "../numeric";
 import { texts } from "../texts";
 import type { ColorMatrix, Plane, Planes } from "./colors";
 import { colorMatrix, enlarge, toPlanes, toRgb } from "./colors";
-import { VideoError } from "./errors";
+import { isUnreadable, VideoError } from "./errors";
 import type { Picture } from "./picture";
 import { mirror, turn } from "./picture";
 import type { PictureStream } from "./pictures";
-import { drawPixels, middleOf } from "./pictures";
+import { middleOf, takePixels } from "./pictures";
 
 const { video: options } = constants;
 /** Seconds by which the time of a frame may differ from that of its packet. */
@@ -34,6 +34,7 @@ export function decodedPictures(track: InputVideoTrack, shown: readonly number[]
           const { value: sample } = await samples.next();
           if (sample) picture = await takePicture(sample, shown[index], color, warn);
         } catch (error) {
+          if (isUnreadable(error)) throw new VideoError("unreadable", texts.errors.unreadable);
           if (error instanceof VideoError) throw error;
           warn(texts.warnings.cutOff);
         }
@@ -94,9 +95,7 @@ function squareSize(
 async function planesOf(sample: VideoSample): Promise<Planes> {
   if (sample.format && !/^(RGB|BGR)/.test(sample.format)) return readPlanes(sample, sample.format);
   const { width, height } = sample.visibleRect;
-  const frame = sample.toVideoFrame();
-  const picture = drawPixels(frame, width, height);
-  frame.close();
+  const picture = takePixels(sample.toVideoFrame(), width, height);
   return toPlanes(picture, colorMatrix(sample.colorSpace.toJSON()));
 }
 

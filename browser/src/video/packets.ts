@@ -37,16 +37,21 @@ export interface PacketOrder {
   numRepeated: number;
 }
 
-/** The packets of a track in the order of the file, up to the first that cannot be read; `onDamage` gets its error. */
+/**
+ * The packets of a track in the order of the file, up to the first that is damaged.
+ *
+ * @param onDamage Called once behind the packets of a track that is damaged.
+ */
 export async function* readablePackets(
   track: InputVideoTrack,
-  options: PacketRetrievalOptions,
-  onDamage: (error: unknown) => void,
+  options: PacketRetrievalOptions = {},
+  onDamage: () => void = () => {},
 ): AsyncGenerator<EncodedPacket> {
   try {
     yield* new EncodedPacketSink(track).packets(undefined, undefined, options);
   } catch (error) {
-    onDamage(error);
+    if (isUnreadable(error)) throw error;
+    onDamage();
   }
 }
 
@@ -95,12 +100,9 @@ export async function rewriteTimes(
   const copy = new EncodedVideoPacketSource(codec);
   output.addVideoTrack(copy, { rotation: await track.getRotation() });
   await output.start();
-  // Frames that the copy lacks are reported by the reader, like others that cannot be decoded.
-  const allowDamage = (error: unknown): void => {
-    if (isUnreadable(error)) throw error;
-  };
   let place = 0;
-  for await (const packet of readablePackets(track, {}, allowDamage)) {
+  // Frames that the copy lacks are reported by the reader, like others that cannot be decoded.
+  for await (const packet of readablePackets(track)) {
     const timestamp = timeOfPlace.get(place++);
     if (timestamp !== undefined) await copy.add(packet.clone({ timestamp }), { decoderConfig: config });
   }
