@@ -29,7 +29,9 @@ const WIDE_PRIMARIES = ["bt2020", "smpte432"];
  * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
  */
 export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
-  const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
+  // A stream of a file that is gone fails with an error that does not say so in Chromium.
+  const source = new BlobSource(file, { useStreamReader: false });
+  const input = new Input({ source, formats: ALL_FORMATS });
   try {
     return await openTrack(input, askForFrame);
   } catch (error) {
