@@ -5,7 +5,8 @@ Train EfficientNet-Lite2 on one GPU with pairs made on the device, while the CPU
     python train_gpu.py DATA SECONDS OUTPUT NETS.json
 
 DATA holds the files that the README lists. NETS is a list of networks that are trained side by side:
-{"name", "init", "lr", "share" of the steps, "mix" of kinds of pairs, "teacher": weight of the scores of `teacher.pt`}.
+{"name", "init", "lr", "share" of the steps, "seed", "mix" of kinds of pairs, "teacher": weight of the scores of
+`teacher.safetensors`}.
 """
 
 import copy
@@ -28,6 +29,7 @@ import media
 import numpy as np
 import timm
 import torch
+import torchvision
 from on_device import MeshRegions, PairMaker
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
@@ -348,9 +350,9 @@ class Trainee:
     def distance(self, logits: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
         """Cross entropy with the softened scores of the teacher."""
         side = (TEACHER_SIZE, TEACHER_SIZE)
-        with torch.no_grad():
-            small = nn.functional.interpolate(pixels, side, mode="bilinear", antialias=True).contiguous()
-            theirs = self.teacher(small).float()
+        with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
+            small = nn.functional.interpolate(pixels, side, mode="bilinear", antialias=True)
+            theirs = self.teacher(small.contiguous(memory_format=torch.channels_last)).float()
         soft = torch.sigmoid((theirs[:, 1] - theirs[:, 0]) / TEACHER_TEMPERATURE)
         margin = (logits[:, 1] - logits[:, 0]) / TEACHER_TEMPERATURE
         return nn.functional.binary_cross_entropy_with_logits(margin, soft) * TEACHER_TEMPERATURE
@@ -361,6 +363,18 @@ class Trainee:
             for key, value in self.average.state_dict().items()
         }
         save_file(state, path)
+
+
+def load_teacher(file: Path) -> nn.Module:
+    """EfficientNet-B0 with the weights of a model folder with the preset `efficientnet-b0-frames`."""
+    net = torchvision.models.efficientnet_b0(num_classes=2)
+    names = {"deepfake.frame_encoder.backbone.": "", "classifier.out_proj.": "classifier.1."}
+    state = {}
+    for key, value in load_file(file).items():
+        before = next(before for before in names if key.startswith(before))
+        state[names[before] + key.removeprefix(before)] = value
+    net.load_state_dict(state)
+    return net.eval().to(DEVICE, memory_format=torch.channels_last)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
@@ -452,7 +466,7 @@ def main() -> None:
     maker = PairMaker(SIZE, FACE_SHARE, regions, generator)
     teacher = None
     if any(settings.get("teacher") for settings in nets):
-        teacher = torch.jit.load(data / "teacher.pt", map_location=DEVICE).eval()
+        teacher = load_teacher(data / "teacher.safetensors")
     trainees = [Trainee(settings, data, seconds, teacher) for settings in nets]
     log: list[dict] = []
     next_check, save_at = 75.0, [0.7, 0.85]
