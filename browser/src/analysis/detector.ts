@@ -16,6 +16,7 @@ import { decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/r
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
+import { photoWindows } from "./evidence";
 import { findNotJudged } from "./not_judged";
 import type { FaceResult, FrameRule, FrameScore, VideoResult } from "./result";
 import type { Window } from "./timeline";
@@ -106,13 +107,14 @@ export class Detector {
     return { result, scored };
   }
 
-  /** Add the timeline to a result. */
+  /** Add the timeline to a result; a photo has none, and each of its faces is a window. */
   async lookCloser(
     source: FrameSource,
     result: VideoResult,
     scored: ScoredClips,
     onFrame: (second: number) => void,
   ): Promise<{ result: VideoResult; windows: Window[] }> {
+    if (source.isPhoto) return { result, windows: photoWindows(scored) };
     const seen = scored.clips.flatMap((clip) => (clip.track ? [clip.track] : []));
     try {
       const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
