@@ -116,13 +116,17 @@ export class Detector {
   ): Promise<{ result: VideoResult; windows: Window[] }> {
     if (source.isPhoto) return { result, windows: photoWindows(scored) };
     const seen = scored.clips.flatMap((clip) => (clip.track ? [clip.track] : []));
+    const known = new Set(source.warnings);
     try {
       const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
       const timeline = windows.map((window) => window.entry);
       const highest = Math.max(0, ...timeline.map((entry) => entry.fake_probability));
       const not_judged = findNotJudged(source, timeline);
       const decided = decideAfterTimeline(this.rule, result, highest);
-      return { result: { ...result, ...decided, timeline, not_judged }, windows };
+      // Frames between the sampled ones may be damaged.
+      const later = source.warnings.filter((warning) => !known.has(warning)).map(texts.warnings.ofTimeline);
+      const warnings = [...result.warnings, ...later];
+      return { result: { ...result, ...decided, timeline, not_judged, warnings }, windows };
     } catch (error) {
       if (!(error instanceof VideoError)) throw error;
       const warnings = [...result.warnings, texts.warnings.noTimeline(error.message)];
