@@ -70,21 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
                 rows.append(row)
                 value = "–" if row.value is None else f"{row.value:.2f}"
                 print(f"{row.group:10} {row.what}: {value} {row.goal} {row.exactness}", flush=True)
+                # What was measured is kept if a later row is killed.
+                write(rows, about, command, arguments.output)
             print(f"{group:10} took {time.monotonic() - start:.0f} s", flush=True)
-            # What was measured is kept if a later group is killed.
-            write(rows, about, command, arguments.output)
     return 0
 
 
-def _run(group: str, bench: Bench) -> list[Row]:
+def _run(group: str, bench: Bench) -> Iterator[Row]:
     """The rows of a group; one that fails has a row that says so, and the others go on."""
-    rows: list[Row] = []
     try:
-        rows.extend(GROUPS[group](bench))
+        yield from GROUPS[group](bench)
     except Exception as error:
         why = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
-        rows.append(Row(group, "the rest of this group", exactness=f"failed: {why}"))
-    return rows
+        yield Row(group, "the rest of this group", exactness=f"failed: {why}")
 
 
 if __name__ == "__main__":

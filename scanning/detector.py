@@ -153,7 +153,7 @@ class Detector:
         with_evidence: bool,
         on_progress: Callable[[float], None],
     ) -> Examination:
-        times = reader.timestamps_s
+        times, num_warnings = reader.timestamps_s, len(reader.warnings)
         try:
             windows = ensemble_timeline(
                 reader, video, self.models, self.settings, lambda index: on_progress(float(times[index]))
@@ -166,8 +166,16 @@ class Detector:
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
-        not_judged = find_not_judged(reader, video, windows)
-        result = replace(result, verdict=verdict, verdict_reason=reason, timeline=timeline, not_judged=not_judged)
+        # Frames between the sampled ones may be damaged.
+        later = [f"timeline: {warning}" for warning in reader.warnings[num_warnings:]]
+        result = replace(
+            result,
+            verdict=verdict,
+            verdict_reason=reason,
+            timeline=timeline,
+            not_judged=find_not_judged(reader, video, windows),
+            warnings=[*result.warnings, *later],
+        )
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:

@@ -33,11 +33,15 @@ export function interpolateAt(at: number, positions: readonly number[], valueAt:
   const last = positions.length - 1;
   if (at <= positions[0]) return valueAt(0);
   if (at >= positions[last]) return valueAt(last);
-  let right = 1;
-  while (positions[right] < at) right++;
-  const share = (at - positions[right - 1]) / (positions[right] - positions[right - 1]);
-  const left = valueAt(right - 1);
-  return left + share * (valueAt(right) - left);
+  let [before, after] = [0, last];
+  while (after - before > 1) {
+    const middle = (before + after) >> 1;
+    if (positions[middle] < at) before = middle;
+    else after = middle;
+  }
+  const share = (at - positions[before]) / (positions[after] - positions[before]);
+  const left = valueAt(before);
+  return left + share * (valueAt(after) - left);
 }
 
 export function median(values: readonly number[]): number {

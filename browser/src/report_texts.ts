@@ -5,25 +5,21 @@ import entries from "../../scanning/texts.en.json";
 import { roundHalfEven } from "./numeric";
 
 export type Key = keyof typeof entries;
-type Values<Value> = Record<string, Value>;
 
 /** A text with its values. */
-export function say(key: Key, values: Values<string | number> = {}): string {
+export function say(key: Key, values: Record<string, string | number> = {}): string {
   return sayAround(key, values).join("");
 }
 
 /** A text around values that may be elements, as a list of nodes and strings. */
-export function sayAround<Value extends string | number | Node>(
-  key: Key,
-  values: Values<Value>,
-): (string | Exclude<Value, number>)[] {
+export function sayAround(key: Key, values: Record<string, string | number | Node>): (string | Node)[] {
   const entry = entries[key];
   const text = typeof entry === "string" ? entry : entry[values.count === 1 ? "one" : "other"];
   return text.split(/\{(\w+)\}/).map((part, i) => {
     if (i % 2 === 0) return part;
     const value = values[part];
     if (value === undefined) throw new Error(`the text ${key} has no value for ${part}`);
-    return typeof value === "number" ? String(value) : (value as Exclude<Value, number>);
+    return typeof value === "number" ? String(value) : value;
   });
 }
 

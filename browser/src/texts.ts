@@ -77,6 +77,7 @@ export const texts = {
       `the picture was rotated by ${90 * quarterTurns} degrees counterclockwise before scoring`,
     seldomSeen: (coverage: number): string => `a face was found in only ${percent(coverage)} of the sampled frames`,
     noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
+    ofTimeline: (warning: string): string => `timeline: ${warning}`,
     notHashed: "the file is too large to compute its SHA-256 in the browser",
   },
   reasons: {

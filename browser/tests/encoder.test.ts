@@ -42,7 +42,7 @@ function open(gpu: Session | null, engine: "wasm" | "webgpu" | "fastest"): Promi
       if (session === null) throw new Error("no device");
       return session as unknown as InferenceSession;
     },
-    {},
+    () => ({}),
     engine,
   );
 }
@@ -75,4 +75,24 @@ test("a graphics processor that is not used is given back", async () => {
   const gpu = new Session([0, 0, 0], 1);
   await open(gpu, "webgpu");
   expect(gpu.isReleased).toBe(true);
+});
+
+test("a graphics processor that fails is given back", async () => {
+  const [early, late] = [new Session(RIGHT, 1), new Session(RIGHT, 1)];
+  early.isLost = true;
+  await open(early, "webgpu");
+  expect(early.isReleased).toBe(true);
+  const encoder = await open(late, "webgpu");
+  late.isLost = true;
+  await encoder.run({}, ["features"]);
+  expect(late.isReleased).toBe(true);
+});
+
+test("a graphics processor that cannot be given back is replaced none the less", async () => {
+  const gpu = new Session(RIGHT, 1);
+  const encoder = await open(gpu, "webgpu");
+  gpu.isLost = true;
+  gpu.release = () => Promise.reject(new Error("the device was lost"));
+  const { features } = await encoder.run({}, ["features"]);
+  expect([...(features.data as Float32Array)]).toEqual(RIGHT);
 });

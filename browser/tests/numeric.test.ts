@@ -33,6 +33,11 @@ test("evenly spaced values end exactly with the last", () => {
 
 test("values between two positions are interpolated, and those outside are the nearest", () => {
   expect([0, 1, 2.5, 9].map((at) => interpolate(at, [1, 2, 4], [10, 20, 40]))).toEqual([10, 10, 25, 40]);
+  const positions = [0, 1, 1.5, 4, 4.25, 7, 10];
+  const values = [3, -1, 2, 2, 8, 0, 5];
+  expect([0.5, 1, 1.25, 4.25, 5.625, 8.5].map((at) => interpolate(at, positions, values))).toEqual([
+    1, -1, 0.5, 8, 4, 2.5,
+  ]);
   expect(median([3, 1, 2, 10])).toBe(2.5);
 });
 

@@ -102,10 +102,12 @@ describe.each(installed())("in %s", (name) => {
 
   test("each report says what the report of the package says", async () => {
     for (const { name: file, report } of readGolden()) {
-      const expected = await spoken(tab.page, ".band, main section", readFileSync(join(GOLDEN, report), "utf-8"));
+      const whole = readFileSync(join(GOLDEN, report), "utf-8");
+      // The page has no place for notes on the case; how to read a score stands once behind all of its reports.
+      const expected = (await spoken(tab.page, ".band, main section:not(.case)", whole)).slice(0, -1);
       const found = await spoken(tab.page, `article[data-path="${file}"] :is(.band, section)`);
       if (found[0]?.includes("cannot decode its codec")) continue;
-      expect({ file, said: found }).toEqual({ file, said: expected.slice(0, found.length) });
+      expect({ file, said: found }).toEqual({ file, said: expected });
     }
   });
 

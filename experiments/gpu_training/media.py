@@ -102,7 +102,7 @@ def region(video: FaceVideo, start: int) -> FaceVideo:
 
 def draw_chain(random: np.random.Generator) -> tuple[float, list[tuple[str, dict[str, str]]]]:
     """A scale and one or two encodings, as videos meet them on platforms and in messengers."""
-    kind = random.choice(["x264", "small", "x265", "vp9", "twice"], p=[0.5, 0.22, 0.08, 0.08, 0.12])
+    kind = random.choice(["x264", "small", "x265", "vp9", "twice", "old"], p=[0.42, 0.2, 0.08, 0.08, 0.1, 0.12])
 
     def x264(low: int, high: int, preset: str = "veryfast") -> tuple[str, dict[str, str]]:
         return "libx264", {"crf": str(int(random.integers(low, high))), "preset": preset}
@@ -117,6 +117,10 @@ def draw_chain(random: np.random.Generator) -> tuple[float, list[tuple[str, dict
     if kind == "vp9":
         options = {"crf": str(int(random.integers(32, 55))), "b": "0", "deadline": "realtime", "cpu-used": "7"}
         return 1.0, [("libvpx-vp9", options)]
+    if kind == "old":
+        quantizer = str(random.integers(2, 12))
+        codec = str(random.choice(["mpeg1video", "mpeg2video", "mpeg4"]))
+        return float(random.uniform(0.3, 0.7)), [(codec, {"qmin": quantizer, "qmax": quantizer})]
     return float(random.uniform(0.5, 1)), [x264(24, 36), x264(24, 36)]
 
 

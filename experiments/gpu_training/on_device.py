@@ -214,6 +214,8 @@ class PairMaker:
         width = (self.uniform(0.01, 0.12, count, 1, 1, 1)) * side
         inside = ((-distance + noise) / width).clamp(0, 1)
         inside = inside * inside * (3 - 2 * inside)
+        # A small region, such as the lips, would hardly be replaced if its edge faded over all of it.
+        inside = inside / inside.amax((2, 3), keepdim=True).clamp(min=0.05)
         ratios = torch.tensor(_BLEND_RATIOS, device=self.device)
         ratio = ratios[torch.randint(len(ratios), (count,), generator=self.generator, device=self.device)]
         inside = F.interpolate(inside, (self.size, self.size), mode="bilinear", align_corners=False)

@@ -4,8 +4,9 @@ Train EfficientNet-Lite2 on one GPU with pairs made on the device, while the CPU
 
     python train_gpu.py DATA SECONDS OUTPUT NETS.json
 
-DATA holds the files that the README lists. NETS is a list of {"name", "init", "lr", "share", "mix"}: networks that are
-trained side by side, each on its share of the steps.
+DATA holds the files that the README lists. NETS is a list of networks that are trained side by side:
+{"name", "init", "lr", "share" of the steps, "seed", "mix" of kinds of pairs, "teacher": weight of the scores of
+`teacher.safetensors`}.
 """
 
 import copy
@@ -15,9 +16,12 @@ import math
 import multiprocessing as mp
 import os
 import queue
+import shutil
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -25,6 +29,7 @@ import media
 import numpy as np
 import timm
 import torch
+import torchvision
 from on_device import MeshRegions, PairMaker
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
@@ -34,7 +39,12 @@ from torch import nn
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZE, FACE_SHARE, PAIRS = 224, 1.15 / media.CROP_MARGIN, int(os.environ.get("PAIRS", 128))
 CAPACITY = {"sb": 30_000, "re": 24_000}
-SHM = Path("/dev/shm/copies")
+# Where the workers leave crops for the trainer: in memory if there is room.
+SHM = Path("/dev/shm" if shutil.disk_usage("/dev/shm").free > 6e9 else "/tmp") / "copies"
+TEACHER_SIZE, TEACHER_TEMPERATURE = 128, 2.0
+# From this share of the time on, batch normalisation keeps its statistics: a network that sees batches of pairs learns
+# to compare the pictures of a batch.
+FREEZE_AT = 0.6
 
 
 # --- the CPU side: one process per core ---------------------------------------------------------------------------
@@ -135,11 +145,12 @@ class Copies:
         self.size = self.next = self.total = 0
 
     def add(self, real: np.ndarray, fake: np.ndarray) -> None:
-        for first, second in zip(torch.from_numpy(real).split(1), torch.from_numpy(fake).split(1), strict=True):
-            self.real[self.next], self.fake[self.next] = first[0].to(DEVICE), second[0].to(DEVICE)
-            self.next = (self.next + 1) % len(self.real)
-            self.size = min(self.size + 1, len(self.real))
-            self.total += 1
+        at = (self.next + torch.arange(len(real))) % len(self.real)
+        for ring, crops in ((self.real, real), (self.fake, fake)):
+            ring[at.to(ring.device)] = torch.from_numpy(crops).to(ring.device)
+        self.next = (self.next + len(real)) % len(self.real)
+        self.size = min(self.size + len(real), len(self.real))
+        self.total += len(real)
 
 
 class Originals:
@@ -258,15 +269,45 @@ def make_batch(
     return images
 
 
+class Ahead:
+    """Makes the next batch in a thread and a CUDA stream of its own while the present one is learnt."""
+
+    def __init__(self, make: Callable[[int], torch.Tensor], first: int) -> None:
+        self.make, self.pool = make, ThreadPoolExecutor(1)
+        self.stream = torch.cuda.Stream() if DEVICE == "cuda" else None
+        self.seconds = 0.0
+        self.next: Future = self.pool.submit(self.run, first)
+
+    def run(self, turn: int) -> torch.Tensor:
+        if self.stream is None:
+            return self.make(turn)
+        began = time.time()
+        with torch.cuda.stream(self.stream):
+            images = self.make(turn)
+            self.stream.synchronize()
+        self.seconds += time.time() - began
+        return images
+
+    def take(self, following: int) -> torch.Tensor:
+        images = self.next.result()
+        if DEVICE == "cuda":
+            images.record_stream(torch.cuda.current_stream())
+        self.next = self.pool.submit(self.run, following)
+        return images
+
+
 class Trainee:
     """A network, its optimiser and the moving average of its weights."""
 
-    def __init__(self, settings: dict, data: Path, seconds: float) -> None:
+    def __init__(self, settings: dict, data: Path, seconds: float, teacher: nn.Module | None) -> None:
         torch.manual_seed(settings.get("seed", 0))
         self.name, self.settings, self.seconds = settings["name"], settings, seconds
+        self.weight = settings.get("teacher", 0.0)
+        self.teacher = teacher
         self.net = timm.create_model("tf_efficientnet_lite2", num_classes=2, drop_rate=0.3, drop_path_rate=0.2)
         nn.init.normal_(self.net.classifier.weight, std=0.01)
         state = {key: value.float() for key, value in load_file(data / settings["init"]).items()}
+        state = {key: value for key, value in state.items() if not key.startswith("classifier")}
         print(self.name, self.net.load_state_dict(state, strict=False), flush=True)
         self.net = self.net.to(DEVICE, memory_format=torch.channels_last)
         self.average = copy.deepcopy(self.net).eval()
@@ -283,9 +324,16 @@ class Trainee:
             group["lr"] = rate
         labels = torch.arange(2, device=DEVICE).repeat_interleave(PAIRS)
         self.net.train()
+        if share > FREEZE_AT:
+            for module in self.net.modules():
+                if isinstance(module, nn.BatchNorm2d):
+                    module.eval()
+        pixels = normalise(images)
         with torch.autocast(DEVICE, torch.bfloat16):
-            logits = self.net(normalise(images))
+            logits = self.net(pixels)
         loss = nn.functional.cross_entropy(logits.float(), labels, label_smoothing=0.02)
+        if self.weight:
+            loss = loss + self.weight * self.distance(logits.float(), pixels)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
@@ -299,12 +347,34 @@ class Trainee:
                 if value.is_floating_point():
                     mean.lerp_(value, 1 - decay)
 
+    def distance(self, logits: torch.Tensor, pixels: torch.Tensor) -> torch.Tensor:
+        """Cross entropy with the softened scores of the teacher."""
+        side = (TEACHER_SIZE, TEACHER_SIZE)
+        with torch.no_grad(), torch.autocast(DEVICE, torch.bfloat16):
+            small = nn.functional.interpolate(pixels, side, mode="bilinear", antialias=True)
+            theirs = self.teacher(small.contiguous(memory_format=torch.channels_last)).float()
+        soft = torch.sigmoid((theirs[:, 1] - theirs[:, 0]) / TEACHER_TEMPERATURE)
+        margin = (logits[:, 1] - logits[:, 0]) / TEACHER_TEMPERATURE
+        return nn.functional.binary_cross_entropy_with_logits(margin, soft) * TEACHER_TEMPERATURE
+
     def save(self, path: Path) -> None:
         state = {
             key: (value.half() if value.is_floating_point() else value).contiguous().cpu()
             for key, value in self.average.state_dict().items()
         }
         save_file(state, path)
+
+
+def load_teacher(file: Path) -> nn.Module:
+    """EfficientNet-B0 with the weights of a model folder with the preset `efficientnet-b0-frames`."""
+    net = torchvision.models.efficientnet_b0(num_classes=2)
+    names = {"deepfake.frame_encoder.backbone.": "", "classifier.out_proj.": "classifier.1."}
+    state = {}
+    for key, value in load_file(file).items():
+        before = next(before for before in names if key.startswith(before))
+        state[names[before] + key.removeprefix(before)] = value
+    net.load_state_dict(state)
+    return net.eval().to(DEVICE, memory_format=torch.channels_last)
 
 
 def normalise(images: torch.Tensor) -> torch.Tensor:
@@ -394,14 +464,22 @@ def main() -> None:
     judge = Judge(data / "val.npz")
     generator = torch.Generator(DEVICE).manual_seed(1)
     maker = PairMaker(SIZE, FACE_SHARE, regions, generator)
-    trainees = [Trainee(settings, data, seconds) for settings in nets]
+    teacher = None
+    if any(settings.get("teacher") for settings in nets):
+        teacher = load_teacher(data / "teacher.safetensors")
+    trainees = [Trainee(settings, data, seconds, teacher) for settings in nets]
     log: list[dict] = []
-    start = time.time()
-    next_check, save_at = 45.0, [0.55, 0.8, 0.9]
+    next_check, save_at = 75.0, [0.7, 0.85]
     picks = [trainee.settings["share"] for trainee in trainees]
     progress = [0.0] * len(trainees)
-    while (elapsed := time.time() - start) < seconds:
-        for _ in range(6):
+
+    def next_turn() -> int:
+        turn = min(range(len(trainees)), key=lambda n: progress[n] / picks[n])
+        progress[turn] += 1
+        return turn
+
+    def make(turn: int) -> torch.Tensor:
+        for _ in range(8):
             try:
                 kind, _, name = waiting.pop() if waiting else out.get_nowait()
             except queue.Empty:
@@ -410,13 +488,18 @@ def main() -> None:
                 copies[kind].add(stored["real"], stored["fake"])
             os.unlink(name)
             room.release()
-        turn = min(range(len(trainees)), key=lambda n: progress[n] / picks[n])
-        progress[turn] += 1
-        trainee = trainees[turn]
-        images = make_batch(originals, copies, maker, trainee.settings["mix"], trainee.random)
-        trainee.learn(images, elapsed / seconds)
+        return make_batch(originals, copies, maker, trainees[turn].settings["mix"], trainees[turn].random)
+
+    start = time.time()
+    turn = next_turn()
+    ahead = Ahead(make, turn)
+    while (elapsed := time.time() - start) < seconds:
+        trainee, turn = trainees[turn], next_turn()
+        trainee.learn(ahead.take(turn), elapsed / seconds)
+        if (steps := sum(trainee.step for trainee in trainees)) in (50, 200, 500):
+            print("step", steps, "s", round(time.time() - start, 1), "making", round(ahead.seconds, 1), flush=True)
         if elapsed > next_check:
-            next_check += 45
+            next_check += 75
             for trainee in trainees:
                 record = {
                     "t": round(elapsed), "net": trainee.name, "step": trainee.step,
@@ -428,6 +511,7 @@ def main() -> None:
         if save_at and elapsed / seconds > save_at[0]:
             share = save_at.pop(0)
             trainees[0].save(output / f"{trainees[0].name}-{round(share * 100)}.safetensors")
+    spent = time.time() - start
     stop.set()
     for trainee in trainees:
         trainee.save(output / f"{trainee.name}.safetensors")
@@ -439,8 +523,15 @@ def main() -> None:
         }
         log.append(record)
         print("final", json.dumps(record), flush=True)
-    rate = sum(trainee.step for trainee in trainees) * 2 * PAIRS / (time.time() - start)
-    log.append({"images_per_second": round(rate), "seconds": seconds, "nets": nets})
+    soup = copy.deepcopy(trainees[0].average)
+    every = [soup, *(trainee.average for trainee in trainees)]
+    for mean, *values in zip(*(net.state_dict().values() for net in every), strict=True):
+        if mean.is_floating_point():
+            mean.copy_(torch.stack(values).mean(0))
+    print("mean of the weights", json.dumps(judge(soup)), flush=True)
+    rate = sum(trainee.step for trainee in trainees) * 2 * PAIRS / spent
+    making = ahead.seconds / sum(trainee.step for trainee in trainees)
+    log.append({"images_per_second": round(rate), "making_a_batch": making, "seconds": seconds, "nets": nets})
     (output / "log.json").write_text(json.dumps(log))
     print(json.dumps(log[-1]), round(time.time() - began, 1), flush=True)
     os._exit(0)

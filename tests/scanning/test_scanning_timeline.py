@@ -4,6 +4,7 @@
 import base64
 import io
 import itertools
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -217,6 +218,23 @@ def test_a_video_without_a_timeline_keeps_its_score(edited, monkeypatch):
     result = redness_detector(timeline=True).examine(edited).result
     assert (result.status, result.timeline) == ("ok", [])
     assert "the timeline could not be computed: it cannot be read any further" in result.warnings
+
+
+def test_damage_between_the_sampled_frames_is_told(tmp_path):
+    clip = write_clip(tmp_path / "clip.mkv", codec="mjpeg", pix_fmt="yuvj420p", num_frames=60)
+    plain, detailed = (redness_detector(timeline=on, faces="none") for on in (False, True))
+    intact = detailed.examine(clip).result
+    sampled = {frame.index for frame in intact.frames}
+    content = bytearray(clip.read_bytes())
+    starts = [match.start() for match in re.finditer(rb"\xff\xd8\xff", content)]
+    for number in set(range(5, 55)) - sampled:
+        content[starts[number] : starts[number + 1] - 200] = bytes(starts[number + 1] - 200 - starts[number])
+    clip.write_bytes(content)
+    assert plain.examine(clip).result.warnings == []
+    result = detailed.examine(clip).result
+    assert all(warning.startswith("timeline: ") for warning in result.warnings)
+    assert any("of the requested frames cannot be decoded" in warning for warning in result.warnings)
+    assert result.fake_probability == intact.fake_probability
 
 
 def test_scan_takes_the_timeline_as_an_argument(edited, tmp_path):

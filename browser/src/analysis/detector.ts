@@ -16,6 +16,7 @@ import { decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/r
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
+import { photoWindows } from "./evidence";
 import { findNotJudged } from "./not_judged";
 import type { FaceResult, FrameRule, FrameScore, VideoResult } from "./result";
 import type { Window } from "./timeline";
@@ -106,21 +107,26 @@ export class Detector {
     return { result, scored };
   }
 
-  /** Add the timeline to a result. */
+  /** Add the timeline to a result; a photo has none, and each of its faces is a window. */
   async lookCloser(
     source: FrameSource,
     result: VideoResult,
     scored: ScoredClips,
     onFrame: (second: number) => void,
   ): Promise<{ result: VideoResult; windows: Window[] }> {
+    if (source.isPhoto) return { result, windows: photoWindows(scored) };
     const seen = scored.clips.flatMap((clip) => (clip.track ? [clip.track] : []));
+    const known = new Set(source.warnings);
     try {
       const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
       const timeline = windows.map((window) => window.entry);
       const highest = Math.max(0, ...timeline.map((entry) => entry.fake_probability));
       const not_judged = findNotJudged(source, timeline);
       const decided = decideAfterTimeline(this.rule, result, highest);
-      return { result: { ...result, ...decided, timeline, not_judged }, windows };
+      // Frames between the sampled ones may be damaged.
+      const later = source.warnings.filter((warning) => !known.has(warning)).map(texts.warnings.ofTimeline);
+      const warnings = [...result.warnings, ...later];
+      return { result: { ...result, ...decided, timeline, not_judged, warnings }, windows };
     } catch (error) {
       if (!(error instanceof VideoError)) throw error;
       const warnings = [...result.warnings, texts.warnings.noTimeline(error.message)];

@@ -60,7 +60,7 @@ export interface VideoResult {
   verdict_limits: VerdictLimits | null;
   label: "real" | "fake" | null;
   fake_probability: number | null;
-  threshold: number | null;
+  threshold: number;
   message: string | null;
   warnings: string[];
   duration_s: number | null;

@@ -191,7 +191,7 @@ export function windowBounds(numFrames: number): [number, number][] {
 }
 
 /** Give the tracks of the denser pass the numbers of the faces they show, and join those of the same face. */
-export function numberTracks(found: readonly FaceTrack[], seen: readonly FaceTrack[]): FaceTrack[] {
+function numberTracks(found: readonly FaceTrack[], seen: readonly FaceTrack[]): FaceTrack[] {
   const parts = new Map<number, FaceTrack[]>();
   let newcomer = seen.length;
   for (const track of found) {

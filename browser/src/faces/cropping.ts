@@ -25,7 +25,7 @@ export function cropUpright(
   return turn(cropFace(frame, rescaleBox(box, size, [frame.width, frame.height]), settings), quarterTurns);
 }
 
-export function cropFace(frame: Picture, box: Box, settings: CropSettings): Picture {
+function cropFace(frame: Picture, box: Box, settings: CropSettings): Picture {
   const longest = Math.max(frame.width, frame.height);
   const [x0, y0, x1, y1] = box.map((value) => Math.min(Math.max(value, -longest), 2 * longest));
   let sides = [Math.abs(x1 - x0) * settings.face_margin, Math.abs(y1 - y0) * settings.face_margin];

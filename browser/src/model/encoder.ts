@@ -26,41 +26,54 @@ export class Encoder {
    * Open the network, and compare what computes it.
    *
    * @param create Opens the network for an execution provider of onnxruntime.
-   * @param sample An input for the comparison.
+   * @param makeSample Makes an input for the comparison, where there is one.
    */
   static async open(
     create: (provider: "wasm" | "webgpu") => Promise<InferenceSession>,
-    sample: Feeds,
+    makeSample: () => Feeds,
     engine: Engine,
   ): Promise<Encoder> {
     const wasm = await create("wasm");
     if (engine === "wasm") return new Encoder(wasm, null);
+    let gpu: InferenceSession | null = null;
     try {
-      const gpu = await create("webgpu");
+      gpu = await create("webgpu");
+      const sample = makeSample();
       const [byWasm, wasmMs] = await measure(wasm, sample);
       const [byGpu, gpuMs] = await measure(gpu, sample);
       const isChosen = areAlike(byWasm, byGpu) && (engine === "webgpu" || gpuMs < wasmMs);
       if (isChosen) return new Encoder(wasm, gpu);
-      await gpu.release();
     } catch (error) {
       console.warn("WebGPU is not used:", error);
     }
+    if (gpu !== null) await release(gpu);
     return new Encoder(wasm, null);
   }
 
   async run(feeds: Feeds, names: readonly string[]): Promise<Outputs> {
-    if (this.gpu !== null) {
+    const { gpu } = this;
+    if (gpu !== null) {
       try {
-        const outputs = await this.gpu.run(feeds, names);
+        const outputs = await gpu.run(feeds, names);
         if (!(outputs.features.data as Float32Array).every(Number.isFinite)) throw new Error("a feature is no number");
         return outputs;
       } catch (error) {
         // A graphics processor may be lost at any time.
         console.warn("WebGPU is not used any more:", error);
         this.gpu = null;
+        await release(gpu);
       }
     }
     return this.wasm.run(feeds, names);
+  }
+}
+
+/** Give back the memory of a session; that may fail on a device that is lost. */
+async function release(session: InferenceSession): Promise<void> {
+  try {
+    await session.release();
+  } catch (error) {
+    console.warn("WebGPU cannot be released:", error);
   }
 }
 

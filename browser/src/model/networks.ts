@@ -54,13 +54,16 @@ export class Networks {
     const [graph, mapsName] = withFeatureMaps(checkpoint.encoder);
     const weighted = withWeights(graph, tensors);
     const { height, width } = checkpoint.description.preprocessing.size;
-    const dims = [1, 3, height ?? 0, width ?? 0];
-    const values = Float32Array.from({ length: dims.reduce((product, side) => product * side) }, (_, i) => Math.sin(i));
-    const sample = { frames: new runtime.Tensor("float32", values, dims) };
+    const makeSample = (): InferenceSession.FeedsType => {
+      const dims = [1, 3, height ?? 0, width ?? 0];
+      const length = dims.reduce((product, side) => product * side);
+      const values = Float32Array.from({ length }, (_, i) => Math.sin(i));
+      return { frames: new runtime.Tensor("float32", values, dims) };
+    };
     return new Networks(
       runtime,
       checkpoint.description,
-      await Encoder.open((provider) => create(weighted, provider), sample, engine),
+      await Encoder.open((provider) => create(weighted, provider), makeSample, engine),
       await create(withWeights(checkpoint.head, tensors)),
       await create(checkpoint.faces),
       mapsName,

@@ -108,7 +108,10 @@ export class Analyser {
   private async showFrame(task: Task, time: number): Promise<void> {
     task.player ??= new Player(task.file);
     const bitmap = await task.player.frameAt(time).catch(() => null);
-    if (task !== this.task) return;
+    if (task !== this.task) {
+      bitmap?.close();
+      return;
+    }
     this.worker.postMessage({ kind: "frame", bitmap } satisfies Request, bitmap ? [bitmap] : []);
   }
 

@@ -7,15 +7,15 @@ import { general, range } from "../numeric";
 import { say, sayAround } from "../report_texts";
 import { html, svg } from "./elements";
 import { clock, faceName } from "./formats";
+import type { Report } from "./report_parts";
 import { probability } from "./report_parts";
-import { entriesByTrack, runsOf, worstStretches } from "./stretches";
+import { entriesByTrack, runsOf } from "./stretches";
 import { toneOf } from "./tones";
 
 const [WIDTH, HEIGHT] = [1000, 100];
 
 /** One drawing for each face of the timeline, in which the stretches above the threshold are marked. */
-export function drawCharts(result: VideoResult): HTMLElement[] {
-  const stretches = worstStretches(result);
+export function drawCharts({ result, stretches }: Report): HTMLElement[] {
   const known = new Set<number | null>(result.faces.length ? result.faces.map((face) => face.track_id) : [null]);
   return [...entriesByTrack(result)].map(([trackId, entries]) =>
     drawChart(result, stretches, trackId, entries, known.has(trackId)),
@@ -30,7 +30,7 @@ function drawChart(
   counts: boolean,
 ): HTMLElement {
   const duration = result.duration_s || 1;
-  const threshold = result.threshold ?? 1;
+  const { threshold } = result;
   const peak = Math.max(...entries.map((entry) => entry.fake_probability));
   const ticks = ticksOf(result.duration_s ?? 0);
   const runs = runsOf(entries, (entry, before) => entry.start_s < before.end_s);
@@ -103,7 +103,7 @@ interface Tick {
 }
 
 /** Times at round distances. */
-export function ticksOf(duration: number): Tick[] {
+function ticksOf(duration: number): Tick[] {
   const { tickStepsS: steps, maxTicks } = constants.report;
   if (duration < steps[0]) return [{ percent: 0, label: clock(0), anchor: "start" }];
   const step = steps.find((each) => duration / each < maxTicks) ?? duration / (maxTicks - 1);

@@ -2,7 +2,7 @@
 /** Makes elements; text only ever becomes text, never markup. */
 
 type Attributes = Record<string, string | number | boolean | ((event: Event) => void)>;
-type Child = Node | string | null;
+export type Child = Node | string | null;
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,6 +17,16 @@ export function html<Tag extends keyof HTMLElementTagNameMap>(
 
 export function svg(tag: string, attributes: Attributes = {}, ...children: Child[]): SVGElement {
   return fill(document.createElementNS(SVG, tag) as SVGElement, attributes, children);
+}
+
+/** The head of a column of texts, or of numbers. */
+export function columnHead(text: string, isNumber = false): HTMLElement {
+  return html("th", { scope: "col", ...(isNumber && { class: "number" }) }, text);
+}
+
+/** A table of rows below the heads of their columns. */
+export function table(heads: readonly HTMLElement[], rows: readonly HTMLElement[]): HTMLElement {
+  return html("table", {}, html("thead", {}, html("tr", {}, ...heads)), html("tbody", {}, ...rows));
 }
 
 function fill<Kind extends Element>(element: Kind, attributes: Attributes, children: Child[]): Kind {

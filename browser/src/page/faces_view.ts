@@ -9,7 +9,7 @@ import { html } from "./elements";
 import { clock, clockRange, faceName, printable } from "./formats";
 import { image, stillImage, tint } from "./pictures";
 import type { Report } from "./report_parts";
-import { meter, ofFace, probability } from "./report_parts";
+import { meter, ofFace, probability, section } from "./report_parts";
 import { toneOf } from "./tones";
 
 const THUMBNAIL_SIDE = 112;
@@ -23,10 +23,8 @@ export function who(report: Report): HTMLElement {
   const shown = faces.length
     ? faces.map((face) => showFace(report, face))
     : [html("p", { class: "soft" }, say(notSearched)), thumbnails(report, null)];
-  return html(
-    "section",
-    {},
-    html("h3", {}, say("faces.heading")),
+  return section(
+    "faces.heading",
     still(report),
     ...shown,
     faces.length > 1 ? html("p", { class: "soft" }, say(aggregation)) : null,
@@ -35,10 +33,8 @@ export function who(report: Report): HTMLElement {
 
 export function why(report: Report, heatmaps: readonly Heatmap[]): HTMLElement {
   const legend = isPhoto(report) ? "photo.why_legend" : "why.legend";
-  return html(
-    "section",
-    {},
-    html("h3", {}, say("why.heading")),
+  return section(
+    "why.heading",
     html("div", { class: "worst-frames" }, ...heatmaps.map((heatmap) => explanation(report, heatmap))),
     html("p", { class: "soft" }, say(legend, { model: printable(constants.modelId) })),
   );

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-import type { VideoResult } from "../analysis/result";
 import { say } from "../report_texts";
 import { texts } from "../texts";
 import { Analyser } from "./analyser";
@@ -9,14 +8,10 @@ import { prepareOffline } from "./offline";
 import { Queue } from "./queue";
 import { showResult } from "./result_view";
 import { saveJson, savePage } from "./saving";
+import type { Shown } from "./table";
 import { showTable } from "./table";
 
 const { page } = texts;
-
-interface Shown {
-  result: VideoResult;
-  element: HTMLElement;
-}
 
 function main(): void {
   const shown: Shown[] = [];

@@ -107,5 +107,5 @@ function bilinear({ width, height, values }: Heat, x: number, y: number): number
   const [dx, dy] = [column - x0, row - y0];
   const upper = values[y0 * width + x0] * (1 - dx) + values[y0 * width + x1] * dx;
   const lower = values[y1 * width + x0] * (1 - dx) + values[y1 * width + x1] * dx;
-  return Math.min(Math.max(upper * (1 - dy) + lower * dy, 0), Number.POSITIVE_INFINITY);
+  return Math.max(upper * (1 - dy) + lower * dy, 0);
 }

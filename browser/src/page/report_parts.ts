@@ -3,7 +3,10 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { TimelineEntry, VideoResult } from "../analysis/result";
+import { general } from "../numeric";
+import type { Key } from "../report_texts";
 import { say } from "../report_texts";
+import type { Child } from "./elements";
 import { html, svg } from "./elements";
 import { faceName } from "./formats";
 
@@ -11,12 +14,17 @@ import { faceName } from "./formats";
 export interface Report {
   result: VideoResult;
   evidence: Evidence | null;
+  /** All stretches, the highest first. */
   stretches: TimelineEntry[];
   /** Whether a window reaches the threshold; otherwise the only stretch is the highest window. */
   exceeds: boolean;
-  threshold: number;
   /** Whether times are shown with tenths of a second. */
   isShort: boolean;
+}
+
+/** A part of a report under its heading. */
+export function section(heading: Key, ...children: Child[]): HTMLElement {
+  return html("section", {}, html("h3", {}, say(heading)), ...children);
 }
 
 /** Two digits, and the exact value in the data. */
@@ -25,7 +33,8 @@ export function probability(value: number): HTMLElement {
 }
 
 /** A score as a bar; the tall marks separate the verdicts. */
-export function meter(value: number, { result, threshold }: Report, tone: string): SVGElement {
+export function meter(value: number, { result }: Report, tone: string): SVGElement {
+  const { threshold } = result;
   const { low = null, high = null } = result.verdict_limits ?? {};
   const scale = say("band.meter", { value: value.toFixed(2), threshold: threshold.toFixed(2) });
   return svg(
@@ -48,10 +57,10 @@ export function meter(value: number, { result, threshold }: Report, tone: string
 export function limitsOf({ verdict_limits }: VideoResult): string[] {
   const { low = null, high = null } = verdict_limits ?? {};
   if (low !== null && high !== null) {
-    return [say("band.limits_low_high", { low: low.toFixed(2), high: high.toFixed(2) })];
+    return [say("band.limits_low_high", { low: general(low, 3), high: general(high, 3) })];
   }
-  if (low !== null) return [say("band.limits_low", { low: low.toFixed(2) })];
-  return high === null ? [] : [say("band.limits_high", { high: high.toFixed(2) })];
+  if (low !== null) return [say("band.limits_low", { low: general(low, 3) })];
+  return high === null ? [] : [say("band.limits_high", { high: general(high, 3) })];
 }
 
 /** A vertical line; the lighter one below it makes it visible on every ground. */

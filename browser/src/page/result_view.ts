@@ -6,24 +6,22 @@ import type { VideoResult } from "../analysis/result";
 import { constants } from "../constants";
 import type { Key } from "../report_texts";
 import { say, sayAround, sayPercent } from "../report_texts";
-import { html } from "./elements";
+import { columnHead, html, table } from "./elements";
 import { who, why } from "./faces_view";
 import { capitalise, clock, clockRange, printable } from "./formats";
 import type { Report } from "./report_parts";
-import { limitsOf, meter, ofFace, probability } from "./report_parts";
+import { limitsOf, meter, ofFace, probability, section } from "./report_parts";
 import { worstStretches } from "./stretches";
 import { when } from "./timeline_view";
 import { isTrained, meaningOf, toneOf, verdictOf } from "./tones";
 
 export function showResult(result: VideoResult, evidence: Evidence | null): HTMLElement {
-  const stretches = worstStretches(result).slice(0, constants.report.stretches);
-  const threshold = result.threshold ?? 1;
+  const stretches = worstStretches(result);
   const report: Report = {
     result,
     evidence,
     stretches,
-    exceeds: stretches.length > 0 && stretches[0].fake_probability >= threshold,
-    threshold,
+    exceeds: stretches.length > 0 && stretches[0].fake_probability >= result.threshold,
     isShort: (result.duration_s ?? 0) < constants.report.shortS,
   };
   const isScored = result.status === "ok";
@@ -55,17 +53,17 @@ function verdictBand(report: Report): HTMLElement {
 }
 
 function meaningAndScore(report: Report, score: number): Element[] {
-  const { result, threshold, exceeds, stretches } = report;
+  const { result, exceeds, stretches } = report;
   const reason = `${capitalise(result.verdict_reason ?? constants.verdict.noBands)}.`;
   const sentences = [reason, result.verdict_rates].filter(Boolean).join(" ");
   const parts: Element[] = [html("p", {}, sentences.replaceAll(" %", "\u00a0%"))];
   if (isTrained(result)) {
-    const isPart = exceeds && score < threshold;
+    const isPart = exceeds && score < result.threshold;
     parts.unshift(html("p", {}, meaningOf(result) + (isPart ? ` ${say("band.part")}` : "")));
     const values = {
       label: say(`label.${result.label ?? "real"}`),
       probability: html("strong", { class: "number" }, probability(score)),
-      threshold: html("span", { class: "number" }, probability(threshold)),
+      threshold: html("span", { class: "number" }, probability(result.threshold)),
     };
     parts.push(html("p", { class: "score" }, ...sayAround("band.score", values)));
     parts.push(meter(score, report, toneOf(result)));
@@ -95,17 +93,10 @@ function notJudged(result: VideoResult): HTMLElement {
       html("td", {}, constants.report.notJudged[reason]),
     ),
   );
-  const head = ["not_judged.range", "not_judged.reason"] as const;
-  return html(
-    "section",
-    {},
-    html("h3", {}, say("not_judged.heading")),
-    html(
-      "table",
-      {},
-      html("thead", {}, html("tr", {}, ...head.map((key) => html("th", { scope: "col" }, say(key))))),
-      html("tbody", {}, ...rows),
-    ),
+  const heads = (["not_judged.range", "not_judged.reason"] as const).map((key) => columnHead(say(key)));
+  return section(
+    "not_judged.heading",
+    table(heads, rows),
     html("p", { class: "soft" }, `${say("not_judged.accuracy")} ${say("not_judged.always")}`),
   );
 }
@@ -135,10 +126,5 @@ function facts(result: VideoResult): HTMLElement {
   const cells = rows.map(([key, value]) =>
     html("tr", {}, html("th", { scope: "row" }, say(key)), html("td", {}, value)),
   );
-  return html(
-    "section",
-    {},
-    html("h3", {}, say("facts.heading")),
-    html("table", { class: "facts" }, html("tbody", {}, ...cells)),
-  );
+  return section("facts.heading", html("table", { class: "facts" }, html("tbody", {}, ...cells)));
 }

@@ -17,7 +17,7 @@ export function savePage(reports: readonly HTMLElement[]): void {
 }
 
 /** The text of a page with these reports. */
-export function reportPage(reports: readonly HTMLElement[]): string {
+function reportPage(reports: readonly HTMLElement[]): string {
   const page = document.implementation.createHTMLDocument();
   const policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'";
   const style = [...document.styleSheets]
@@ -28,10 +28,8 @@ export function reportPage(reports: readonly HTMLElement[]): string {
     html("meta", { charset: "utf-8" }),
     html("meta", { "http-equiv": "Content-Security-Policy", content: policy }),
     html("meta", { name: "viewport", content: "width=device-width" }),
+    html("style", {}, style),
   );
-  const styleElement = page.createElement("style");
-  styleElement.textContent = style;
-  page.head.append(styleElement);
   const [only] = reports;
   const title = reports.length === 1 ? only.querySelector("h2")?.textContent : null;
   page.title = say("page.title", { name: title ?? say("page.videos", { count: reports.length }) });

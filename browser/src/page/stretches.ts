@@ -15,10 +15,9 @@ export function entriesByTrack(result: VideoResult): Map<number | null, Timeline
 
 /** The stretches at or above the threshold, the highest first; if there are none, the highest window. */
 export function worstStretches(result: VideoResult): TimelineEntry[] {
-  const threshold = result.threshold ?? 0;
   const stretches = [...entriesByTrack(result).values()].flatMap((track) =>
     runsOf(
-      track.filter((entry) => entry.fake_probability >= threshold),
+      track.filter((entry) => entry.fake_probability >= result.threshold),
       (entry, before) => entry.start_s <= before.end_s,
     ).map(join),
   );

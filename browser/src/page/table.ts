@@ -3,19 +3,20 @@
 import type { VideoResult } from "../analysis/result";
 import { say } from "../report_texts";
 import { texts } from "../texts";
-import { html } from "./elements";
+import { columnHead, html, table } from "./elements";
 import { printable } from "./formats";
 import { toneOf, verdictOf } from "./tones";
 
-interface Row {
+/** A result and its report on the page. */
+export interface Shown {
   result: VideoResult;
   element: HTMLElement;
 }
 
 /** The results as a table, the highest fake probability first; each name leads to its report. */
-export function showTable(shown: readonly Row[]): HTMLElement {
+export function showTable(shown: readonly Shown[]): HTMLElement {
   const { page } = texts;
-  const rank = ({ result }: Row): number => result.fake_probability ?? -1;
+  const rank = ({ result }: Shown): number => result.fake_probability ?? -1;
   const rows = [...shown]
     .sort((a, b) => rank(b) - rank(a))
     .map(({ result, element }) => {
@@ -31,17 +32,6 @@ export function showTable(shown: readonly Row[]): HTMLElement {
         html("td", { class: "number" }, result.fake_probability?.toFixed(2) ?? "–"),
       );
     });
-  const head = html(
-    "tr",
-    {},
-    html("th", { scope: "col" }, say("index.video")),
-    html("th", { scope: "col" }, say("index.verdict")),
-    html("th", { scope: "col", class: "number" }, say("index.fake")),
-  );
-  return html(
-    "div",
-    {},
-    html("h2", {}, page.results),
-    html("table", {}, html("thead", {}, head), html("tbody", {}, ...rows)),
-  );
+  const heads = [columnHead(say("index.video")), columnHead(say("index.verdict")), columnHead(say("index.fake"), true)];
+  return html("div", {}, html("h2", {}, page.results), table(heads, rows));
 }

@@ -8,11 +8,11 @@ import { roundHalfEven } from "../numeric";
 import { texts } from "../texts";
 import type { ColorMatrix, Plane, Planes } from "./colors";
 import { colorMatrix, enlarge, toPlanes, toRgb } from "./colors";
-import { VideoError } from "./errors";
+import { isUnreadable, VideoError } from "./errors";
 import type { Picture } from "./picture";
 import { mirror, turn } from "./picture";
 import type { PictureStream } from "./pictures";
-import { drawPixels, middleOf } from "./pictures";
+import { middleOf, takePixels } from "./pictures";
 
 const { video: options } = constants;
 /** Seconds by which the time of a frame may differ from that of its packet. */
@@ -27,22 +27,41 @@ const TIME_TOLERANCE = 1e-4;
 export function decodedPictures(track: InputVideoTrack, shown: readonly number[], color: ColorMatrix): PictureStream {
   return async function* (indices, warn): AsyncGenerator<Picture | null, undefined> {
     const samples = new VideoSampleSink(track).samplesAtTimestamps(indices.map((index) => middleOf(shown, index)));
-    for (const index of indices) {
-      let picture: Picture | null = null;
-      try {
-        const { value: sample } = await samples.next();
-        // A decoder that left the frame out returns the one before.
-        const isMeant = sample && Math.abs(sample.timestamp - shown[index]) < TIME_TOLERANCE;
-        if (sample && isMeant) picture = await toPicture(sample, color, warn);
-        sample?.close();
-      } catch (error) {
-        if (error instanceof VideoError) throw error;
-        warn(texts.warnings.cutOff);
+    try {
+      for (const index of indices) {
+        let picture: Picture | null = null;
+        try {
+          const { value: sample } = await samples.next();
+          if (sample) picture = await takePicture(sample, shown[index], color, warn);
+        } catch (error) {
+          if (isUnreadable(error)) throw new VideoError("unreadable", texts.errors.unreadable);
+          if (error instanceof VideoError) throw error;
+          warn(texts.warnings.cutOff);
+        }
+        yield picture;
       }
-      yield picture;
+    } finally {
+      // Closes the decoder, and the frames that nobody asked for any more.
+      await samples.return(undefined);
     }
     return undefined;
   };
+}
+
+/** The picture of a sample, which is closed; `null` for another frame than that of `time`. */
+async function takePicture(
+  sample: VideoSample,
+  time: number,
+  color: ColorMatrix,
+  warn: (sentence: string) => void,
+): Promise<Picture | null> {
+  try {
+    // A decoder that left the frame out returns the one before.
+    const isMeant = Math.abs(sample.timestamp - time) < TIME_TOLERANCE;
+    return isMeant ? await toPicture(sample, color, warn) : null;
+  } finally {
+    sample.close();
+  }
 }
 
 async function toPicture(sample: VideoSample, color: ColorMatrix, warn: (sentence: string) => void): Promise<Picture> {
@@ -76,9 +95,7 @@ function squareSize(
 async function planesOf(sample: VideoSample): Promise<Planes> {
   if (sample.format && !/^(RGB|BGR)/.test(sample.format)) return readPlanes(sample, sample.format);
   const { width, height } = sample.visibleRect;
-  const frame = sample.toVideoFrame();
-  const picture = drawPixels(frame, width, height);
-  frame.close();
+  const picture = takePixels(sample.toVideoFrame(), width, height);
   return toPlanes(picture, colorMatrix(sample.colorSpace.toJSON()));
 }
 

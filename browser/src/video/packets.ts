@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The packets of a video track: their order of presentation, and their times where the clock goes back. */
 
-import type { InputVideoTrack } from "mediabunny";
+import type { EncodedPacket, InputVideoTrack, PacketRetrievalOptions } from "mediabunny";
 import {
   ALL_FORMATS,
   BufferSource,
@@ -13,7 +13,7 @@ import {
   Output,
 } from "mediabunny";
 import { texts } from "../texts";
-import { VideoError } from "./errors";
+import { isUnreadable, VideoError } from "./errors";
 
 /** Pictures are stored at most this many places away from where they are shown (H.264, A.3.1: 16 frames). */
 const MAX_REORDERING = 16;
@@ -35,6 +35,24 @@ export interface PacketOrder {
   /** How many times the clock goes back. */
   numResets: number;
   numRepeated: number;
+}
+
+/**
+ * The packets of a track in the order of the file, up to the first that is damaged.
+ *
+ * @param onDamage Called once behind the packets of a track that is damaged.
+ */
+export async function* readablePackets(
+  track: InputVideoTrack,
+  options: PacketRetrievalOptions = {},
+  onDamage: () => void = () => {},
+): AsyncGenerator<EncodedPacket> {
+  try {
+    yield* new EncodedPacketSink(track).packets(undefined, undefined, options);
+  } catch (error) {
+    if (isUnreadable(error)) throw error;
+    onDamage();
+  }
 }
 
 /**
@@ -63,14 +81,17 @@ export function orderPackets(packets: readonly PacketEntry[]): PacketOrder {
  *
  * @param shown The packets of all frames in the order of presentation.
  * @param times The new time of each of them in seconds.
- * @returns A file in memory with this track only.
+ * @param numBytes The size of all packets.
+ * @returns A file in memory with this track only, without the packets behind a damaged place.
  * @throws VideoError if the track is too large.
  */
 export async function rewriteTimes(
   track: InputVideoTrack,
   shown: readonly PacketEntry[],
   times: readonly number[],
+  numBytes: number,
 ): Promise<Input> {
+  if (numBytes > MAX_REWRITTEN_BYTES) throw new VideoError("too_large", texts.errors.tooLargeToRepair);
   const [codec, config] = [await track.getCodec(), await track.getDecoderConfig()];
   if (codec === null || config === null) throw new VideoError("unsupported", texts.errors.codec(codec));
   const timeOfPlace = new Map(shown.map(({ place }, i) => [place, times[i]]));
@@ -80,11 +101,9 @@ export async function rewriteTimes(
   output.addVideoTrack(copy, { rotation: await track.getRotation() });
   await output.start();
   let place = 0;
-  let numBytes = 0;
-  for await (const packet of new EncodedPacketSink(track).packets()) {
+  // Frames that the copy lacks are reported by the reader, like others that cannot be decoded.
+  for await (const packet of readablePackets(track)) {
     const timestamp = timeOfPlace.get(place++);
-    numBytes += packet.byteLength;
-    if (numBytes > MAX_REWRITTEN_BYTES) throw new VideoError("too_large", texts.errors.tooLargeToRepair);
     if (timestamp !== undefined) await copy.add(packet.clone({ timestamp }), { decoderConfig: config });
   }
   await output.finalize();

@@ -8,7 +8,7 @@ import type { FrameSource } from "./frame_source";
 import type { PhotoFormat } from "./photo_formats";
 import { readPhotoHead } from "./photo_formats";
 import type { Picture } from "./picture";
-import { drawPixels } from "./pictures";
+import { takePixels } from "./pictures";
 
 /** Opens a photo; the browser decodes it, turns it upright as its EXIF data say, and converts it to sRGB. */
 export async function openPhoto(file: Blob, format: PhotoFormat): Promise<FrameSource> {
@@ -29,9 +29,7 @@ async function decode(photo: Blob): Promise<Picture> {
   } catch {
     throw new VideoError("decode_error", texts.errors.damagedPhoto);
   }
-  const picture = drawPixels(bitmap, bitmap.width, bitmap.height);
-  bitmap.close();
-  return picture;
+  return takePixels(bitmap, bitmap.width, bitmap.height);
 }
 
 /** A photo whose pixels are known. */

@@ -23,15 +23,22 @@ export function playedPictures(shown: readonly number[], ask: AskForFrame): Pict
   return async function* (indices): AsyncGenerator<Picture | null, undefined> {
     for (const index of indices) {
       const bitmap = await ask(middleOf(shown, index));
-      yield bitmap && drawPixels(bitmap, bitmap.width, bitmap.height);
-      bitmap?.close();
+      yield bitmap && takePixels(bitmap, bitmap.width, bitmap.height);
     }
     return undefined;
   };
 }
 
-/** The pixels of something that a canvas can draw; transparent parts are white. */
-export function drawPixels(image: CanvasImageSource, width: number, height: number): Picture {
+/** The pixels of an image, which is closed; transparent parts are white. */
+export function takePixels(image: ImageBitmap | VideoFrame, width: number, height: number): Picture {
+  try {
+    return drawPixels(image, width, height);
+  } finally {
+    image.close();
+  }
+}
+
+function drawPixels(image: ImageBitmap | VideoFrame, width: number, height: number): Picture {
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   if (context === null) throw new Error("no canvas");
   context.fillStyle = "white";

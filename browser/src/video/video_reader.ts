@@ -2,7 +2,7 @@
 /** Opens a video file and reads the times of its frames, with mediabunny. */
 
 import type { InputVideoTrack } from "mediabunny";
-import { ALL_FORMATS, BlobSource, EncodedPacketSink, Input, MPEG_TS } from "mediabunny";
+import { ALL_FORMATS, BlobSource, Input, MPEG_TS } from "mediabunny";
 import { constants } from "../constants";
 import type { Size } from "../faces/detection";
 import { texts } from "../texts";
@@ -11,7 +11,7 @@ import { decodedPictures } from "./decoding";
 import { isUnreadable, VideoError } from "./errors";
 import type { FrameSource } from "./frame_source";
 import type { PacketEntry, PacketOrder } from "./packets";
-import { orderPackets, rewriteTimes } from "./packets";
+import { orderPackets, readablePackets, rewriteTimes } from "./packets";
 import type { Picture } from "./picture";
 import type { AskForFrame, PictureStream } from "./pictures";
 import { playedPictures } from "./pictures";
@@ -29,7 +29,9 @@ const WIDE_PRIMARIES = ["bt2020", "smpte432"];
  * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
  */
 export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
-  const input = new Input({ source: new BlobSource(file), formats: ALL_FORMATS });
+  // A stream of a file that is gone fails with an error that does not say so in Chromium.
+  const source = new BlobSource(file, { useStreamReader: false });
+  const input = new Input({ source, formats: ALL_FORMATS });
   try {
     return await openTrack(input, askForFrame);
   } catch (error) {
@@ -50,42 +52,45 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
-  const { times, order, numBytes } = await readIndex(input, track);
-  const stored = order.shown.map((packet) => packet.timestamp);
+  const { times, order, stored, numBytes } = await readIndex(input, track);
   if (await track.canDecode()) {
     if (!order.numResets) return new VideoReader(input, decodedPictures(track, stored, declared), times, numBytes);
-    const copy = await rewriteTimes(track, order.shown, times.seconds);
+    const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes);
     input.dispose();
     const rewritten = await copy.getPrimaryVideoTrack();
-    if (rewritten === null) throw new VideoError("decode_error", texts.errors.noFrames);
+    if (rewritten === null) {
+      copy.dispose();
+      throw new VideoError("decode_error", texts.errors.noFrames);
+    }
     return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes);
   }
-  if (!order.numResets && (await askForFrame(stored[0]))) {
+  const probe = order.numResets ? null : await askForFrame(stored[0]);
+  if (probe !== null) {
+    probe.close();
     times.warnings.push(texts.warnings.played);
     return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes);
   }
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
 }
 
-/** The times and bytes of all frames, from their packets. */
+/** The times of all frames, repaired and as stored, and their bytes, from their packets. */
 async function readIndex(
   input: Input,
   track: InputVideoTrack,
-): Promise<{ times: FrameTimes; order: PacketOrder; numBytes: number }> {
+): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number }> {
   const packets: PacketEntry[] = [];
   let [numBytes, place] = [0, 0];
   const warnings: string[] = [];
-  try {
-    for await (const packet of new EncodedPacketSink(track).packets(undefined, undefined, { metadataOnly: true })) {
-      const { timestamp, duration } = packet;
-      numBytes += packet.byteLength;
-      if (timestamp + duration > 0 || timestamp >= 0) {
-        packets.push({ timestamp, duration, isKey: packet.type === "key", place });
-      }
-      place++;
-    }
-  } catch {
+  const warnOfDamage = (): void => {
     warnings.push(texts.warnings.cutOff);
+  };
+  for await (const packet of readablePackets(track, { metadataOnly: true }, warnOfDamage)) {
+    const { timestamp, duration } = packet;
+    numBytes += packet.byteLength;
+    if (timestamp + duration > 0 || timestamp >= 0) {
+      packets.push({ timestamp, duration, isKey: packet.type === "key", place });
+    }
+    place++;
   }
   const order = orderPackets(packets);
   const last = order.shown.at(-1);
@@ -94,7 +99,7 @@ async function readIndex(
   const stored = order.shown.map((packet) => packet.timestamp);
   const times = readTimes(stored, await readClock(input, stored), last.duration);
   times.warnings.unshift(...warnings);
-  return { times, order, numBytes };
+  return { times, order, stored, numBytes };
 }
 
 async function readClock(input: Input, stored: readonly number[]): Promise<ContainerClock> {

@@ -6,6 +6,7 @@ import wasmModuleUrl from "onnxruntime-web/ort-wasm-simd-threaded.mjs?url";
 import { Detector } from "../analysis/detector";
 import { readCheckpoint } from "../model/checkpoint";
 import type { Engine } from "../model/encoder";
+import type { Runtime } from "../model/networks";
 import { Networks } from "../model/networks";
 import { texts } from "../texts";
 
@@ -38,19 +39,31 @@ export async function loadDetector(
     });
     return new Uint8Array(await new Response(response.body?.pipeThrough(counter) ?? null).arrayBuffer());
   };
+  // The model arrives while the browser is asked for a graphics processor.
+  const [checkpoint, { ort, engine, threads }] = await Promise.all([
+    readCheckpoint((name) => read(new URL(name, modelUrl))),
+    loadRuntime(wanted, read),
+  ]);
+  const networks = await Networks.load(ort, checkpoint, engine);
+  return { detector: new Detector(checkpoint, networks), engine: texts.page.engine(networks.usesGpu, threads) };
+}
+
+/** onnxruntime in the build for what computes, which is WASM where there is no WebGPU. */
+async function loadRuntime(
+  wanted: Engine,
+  read: (url: URL) => Promise<Uint8Array<ArrayBuffer> | null>,
+): Promise<{ ort: Runtime; engine: Engine; threads: number }> {
   const engine = (await hasGpu(wanted)) ? wanted : "wasm";
-  const [ort, runtime, checkpoint] = await Promise.all([
+  const [ort, runtime] = await Promise.all([
     engine === "wasm" ? import("onnxruntime-web/wasm") : import("onnxruntime-web/jspi"),
     read(engine === "wasm" ? WASM_URL : GPU_URL),
-    readCheckpoint((name) => read(new URL(name, modelUrl))),
   ]);
   if (runtime === null) throw new Error("the runtime is missing");
   const threads = globalThis.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 4) : 1;
   ort.env.wasm.numThreads = threads;
   ort.env.wasm.wasmBinary = (await decompress(runtime)).buffer;
   ort.env.wasm.wasmPaths = { mjs: new URL(engine === "wasm" ? wasmModuleUrl : gpuModuleUrl, import.meta.url).href };
-  const networks = await Networks.load(ort, checkpoint, engine);
-  return { detector: new Detector(checkpoint, networks), engine: texts.page.engine(networks.usesGpu, threads) };
+  return { ort, engine, threads };
 }
 
 /** Whether to try WebGPU: the smaller build of onnxruntime for it needs JavaScript Promise Integration. */

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The worker that analyses one video or photo at a time, so that the page stays responsive. */
 
-import { gatherEvidence, photoWindows } from "../analysis/evidence";
+import { gatherEvidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
 import { sha256 } from "../model/checkpoint";
 import { texts } from "../texts";
@@ -61,9 +61,8 @@ async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Pro
     const { result, scored } = await detector.score(file.name, source);
     if (!source.isPhoto) answer({ kind: "verdict", id, result });
     const { durationS } = source;
-    const { result: complete, windows } = source.isPhoto
-      ? { result, windows: photoWindows(scored) }
-      : await detector.lookCloser(source, result, scored, (second) => progress("timeline", second / durationS));
+    const onFrame = (second: number): void => progress("timeline", second / durationS);
+    const { result: complete, windows } = await detector.lookCloser(source, result, scored, onFrame);
     progress("explaining", 0);
     const evidence = await gatherEvidence(source, scored, windows, detector.networks);
     answer({ kind: "finished", id, result: await withHash(complete, file), evidence });
