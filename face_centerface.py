@@ -26,9 +26,10 @@ GRAPH_NAME, LICENSE_NAME = "centerface.onnx", "centerface.LICENSE"
 INSTALL_COMMAND = "pip install deepfake-video"
 
 # Height in pixels of a face of `min_face_size` in the image that is searched first, and in the larger one that is
-# searched if the first shows no certain face. The cost is proportional to the area of the image. The network finds few
-# faces of 14 pixels, most of 22 and all of 40.
-_HEIGHTS = (14.0, 40.0)
+# searched if the first shows no certain face of at least `_LARGE` times that size: beside small faces there may be
+# others that it does not show. The cost is proportional to the area of the image. The network finds few faces of 14
+# pixels, most of 22 and all of 40.
+_HEIGHTS, _LARGE = (14.0, 40.0), 1.5
 # Side of the region that is searched for a known face, relative to its box, and the side in pixels to which it is
 # scaled.
 _REGION_SCALE = 2.0
@@ -106,10 +107,14 @@ class CenterFaceDetector:
             return []
         scale = min(max(longest, self.min_side), self.max_side) / longest
         faces: list[FaceDetection] = []
+
+        def size_of(face: FaceDetection) -> float:
+            return float((face.box[3] - face.box[1]) * scale / self.min_face_size)
+
         for height in _HEIGHTS:
             faces = self._detect_at(frame, scale * min(1.0, height / self.min_face_size))
-            faces = [f for f in faces if (f.box[3] - f.box[1]) * scale >= _TOLERANCE * self.min_face_size]
-            if any(face.score >= _to_score(_SURE_HEAT) for face in faces):
+            faces = [face for face in faces if size_of(face) >= _TOLERANCE]
+            if any(face.score >= _to_score(_SURE_HEAT) and size_of(face) >= _LARGE for face in faces):
                 break
         return faces
 

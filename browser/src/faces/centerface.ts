@@ -40,11 +40,12 @@ export class CenterFace implements FollowingDetector {
   async detect(frame: Picture): Promise<Face[]> {
     const longest = Math.max(frame.width, frame.height);
     const scale = Math.min(Math.max(longest, options.minSide), this.maxSide) / longest;
+    const sizeOf = ({ box }: Face): number => ((box[3] - box[1]) * scale) / this.minFaceSize;
     let faces: Face[] = [];
     for (const height of options.heights) {
       faces = await this.detectAt(frame, scale * Math.min(1, height / this.minFaceSize));
-      faces = faces.filter(({ box }) => (box[3] - box[1]) * scale >= options.tolerance * this.minFaceSize);
-      if (faces.some((face) => face.score >= SURE_SCORE)) break;
+      faces = faces.filter((face) => sizeOf(face) >= options.tolerance);
+      if (faces.some((face) => face.score >= SURE_SCORE && sizeOf(face) >= options.large)) break;
     }
     return faces;
   }
