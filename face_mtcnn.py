@@ -96,7 +96,9 @@ class MTCNNDetector:
         unscale = np.array([width / scaled.shape[1], height / scaled.shape[0]])
         return [
             FaceDetection(
-                np.asarray(box, np.float64) * np.tile(unscale, 2), float(score), np.asarray(points) * unscale
+                np.asarray(box, np.float64) * np.tile(unscale, 2),
+                float(score),
+                np.asarray(points, np.float64) * unscale,
             )
             for box, score, points in zip(boxes, scores, landmarks, strict=True)
         ]

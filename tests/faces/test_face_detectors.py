@@ -64,7 +64,8 @@ def test_landmarks_are_eyes_nose_and_mouth(detector, astronaut):
     ((found, *_),) = detector.detect(astronaut[None])
     # Read off the picture, to 10 pixels: the eye on the left, that on the right, the nose, the corners of the mouth.
     seen = [[205, 102], [247, 103], [225, 126], [204, 142], [243, 142]]
-    np.testing.assert_allclose(found.landmarks.astype(float), seen, atol=10)
+    assert found.landmarks.dtype == found.box.dtype == np.float64
+    np.testing.assert_allclose(found.landmarks, seen, atol=10)
 
 
 @both
