@@ -4,7 +4,6 @@
 import argparse
 import importlib.util
 import json
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
@@ -17,7 +16,6 @@ from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, S
 
 
 if TYPE_CHECKING:
-    from ..common.processes import ProcessGroup
     from ..video_errors import VideoLimits
     from .evaluation_result import EvaluationResult
     from .progress import TerminalListener
@@ -255,55 +253,54 @@ def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> Evalua
 
 def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     from ..common.processes import ProcessGroup
-    from .comparing import compare
+    from .comparing import with_comparison
     from .evaluator import evaluate
 
     data, processes = _data(arguments.roots), ProcessGroup(plan.device)
     options: dict[str, Any] = {"plan": plan, "processes": processes, "listener": _listener(arguments)}
     try:
         result = evaluate(arguments.model, data, output=arguments.output, **options)
+        scored = [result]
         if arguments.compare is not None:
             folder = None if arguments.output is None else arguments.output / COMPARED
             other = evaluate(arguments.compare, data, output=folder, **options)
-            result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
+            scored.append(other)
+            result = with_comparison(result, other, plan=plan)
         if arguments.verdict is not None and processes.is_first:
-            result = _with_verdicts(result, [result], arguments.verdict)
+            result = _with_verdicts(result, arguments.verdict)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
     finally:
         processes.close()
-    return _report(result, arguments, processes)
-
-
-def _report(result: "EvaluationResult", arguments: argparse.Namespace, processes: "ProcessGroup") -> int:
     if not processes.is_first:
         return OK
     _publish(result, arguments)
     # A launcher takes any exit code but 0 for a crash of the process.
-    return OK if result.is_complete or processes.size > 1 else FAILED
+    return OK if all(one.is_complete for one in scored) or processes.size > 1 else FAILED
 
 
 def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
-    from .comparing import compare
+    from .comparing import with_comparison
     from .rescoring import check_output, rescore
 
     result = rescore(arguments.scores, plan=plan)
+    scored = [result]
     if arguments.compare is not None:
         other = rescore(arguments.compare, plan=replace(plan, resamples=0))
-        result = replace(result, comparison=asdict(compare(result, other, plan=plan)))
+        scored.append(other)
+        result = with_comparison(result, other, plan=plan)
     if arguments.output is not None:
         check_output(arguments.output, arguments.scores)
     if arguments.verdict is not None:
-        # Each run alone: in a joined table, the name of a run takes the place of its data sets.
-        result = _with_verdicts(result, arguments.scores, arguments.verdict)
+        result = _with_verdicts(result, arguments.verdict)
     _publish(result, arguments)
-    return OK if result.is_complete else FAILED
+    return OK if all(one.is_complete for one in scored) else FAILED
 
 
-def _with_verdicts(result: "EvaluationResult", runs: Sequence[Any], folder: Path) -> "EvaluationResult":
+def _with_verdicts(result: "EvaluationResult", folder: Path) -> "EvaluationResult":
     from .verdicts import write_verdicts
 
-    return replace(result, verdicts=write_verdicts(runs, folder).to_dict())
+    return replace(result, verdicts=write_verdicts(result, folder).to_dict())
 
 
 def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:

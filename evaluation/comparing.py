@@ -2,7 +2,8 @@
 """Compare two models on the same videos, or one recipe over several seeds."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,12 @@ from .intervals import ClusterBootstrap, difference_interval, newcombe_interval,
 from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
 from .plan import EvaluationPlan
 from .samples import EvaluationError
+
+
+ResultT = TypeVar("ResultT", bound=EvaluationData)
+
+# Unscored videos of the second model that are named.
+_MOST_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +101,26 @@ class SeedRows(list[SeedRow]):
     def __init__(self, rows: Iterable[SeedRow], notes: Iterable[str] = ()) -> None:
         super().__init__(rows)
         self.notes = list(notes)
+
+
+def with_comparison(result: ResultT, other: EvaluationData, *, plan: EvaluationPlan | None = None) -> ResultT:
+    """
+    The result of a model with its comparison to another one, and with the other one's warnings.
+
+    Args:
+        result: Result of the first model.
+        other: Result of the second model on the same videos.
+        plan: Settings of the bootstrap, see [`compare`].
+
+    Raises:
+        EvaluationError: See [`compare`].
+    """
+    comparison = compare(result, other, plan=plan)
+    missing = [
+        f"not scored: {entry['key']}: {entry['message'] or entry['status']}" for entry in other.unscored[:_MOST_LISTED]
+    ]
+    of_other = [f"{comparison.second}: {line}" for line in (*other.warnings, *missing) if line not in result.warnings]
+    return replace(result, comparison=asdict(comparison), warnings=[*result.warnings, *of_other])
 
 
 def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPlan | None = None) -> Comparison:

@@ -168,7 +168,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
             "sets, not models: to compare two models, use --compare."
         )
     scores = [
-        replace(score, key=f"{name}/{score.key}", dataset=name)
+        replace(score, key=f"{name}/{score.key}", dataset=name, identities=_qualified(score, name))
         for name, result in results.items()
         for score in result.scores
     ]
@@ -178,7 +178,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
         **{key: {name: result.run.get(key) for name, result in results.items()} for key in ("dataset", "layout")},
     }
     notes = [note for result in results.values() for note in result.notes]
-    return make_result(
+    joined = make_result(
         scores,
         plan,
         split=", ".join(sorted({result.split for result in results.values()})),
@@ -186,6 +186,14 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
         run=run if first.run else {},
         notes=list(dict.fromkeys(notes)),
     )
+    return replace(joined, parts=tuple(results.values()))
+
+
+def _qualified(score: Score, name: str) -> tuple[str, ...]:
+    """Identities that stay distinct if the data sets within a file or folder give way to one name."""
+    if score.dataset == name:
+        return score.identities
+    return tuple(f"{score.dataset}: {identity}" for identity in score.identities)
 
 
 def make_result(

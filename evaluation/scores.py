@@ -261,14 +261,30 @@ def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
     writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     for score in scores:
-        row = {**asdict(score), "identities": " ".join(score.identities)}
+        row = {**asdict(score), "identities": _identities_cell(score.identities)}
         writer.writerow({name: escape_formula(value) for name, value in row.items()})
     write_atomically(file, stream.getvalue().encode("utf-8", "surrogateescape"))
 
 
+def _identities_cell(identities: Sequence[str]) -> str:
+    """Names separated by spaces, or a JSON list if a name contains one."""
+    plain = " ".join(identities)
+    is_plain = tuple(plain.split()) == tuple(identities) and not plain.startswith("[")
+    return plain if is_plain else json.dumps(list(identities), ensure_ascii=False)
+
+
+def _read_identities(cell: str | None) -> tuple[str, ...]:
+    if not (cell or "").startswith("["):
+        return tuple((cell or "").split())
+    names = json.loads(cell or "")
+    if not all(isinstance(name, str) for name in names):
+        raise ValueError("identities must be names")
+    return tuple(names)
+
+
 def read_csv_scores(file: Path) -> list[Score]:
     """
-    Read a CSV file as [`write_csv_scores`] writes it.
+    Read a CSV file as [`write_csv_scores`] writes it; a column `group` names the person if there are no identities.
 
     Args:
         file: The file.
@@ -295,7 +311,8 @@ def read_csv_scores(file: Path) -> list[Score]:
             values["status"] = values.get("status") or ("ok" if probability is not None else "not_scored")
             values["dataset"] = values.get("dataset") or file.stem
             values["label"] = str(values.get("label")).lower()
-            values["identities"] = tuple((values.get("identities") or "").split())
+            group = values.get("group")
+            values["identities"] = _read_identities(values.get("identities")) or ((group,) if group else ())
             if values["key"] is None:
                 raise ValueError("the key is missing")
             scores.append(Score.from_dict(values))

@@ -29,6 +29,7 @@ from ..scanning.verdict_bands import (
     VerdictBands,
     write_bands,
 )
+from .evaluation_data import EvaluationData
 from .evaluation_result import EvaluationResult
 from .frame_scorer import PROBABILITY_EPSILON
 from .intervals import clopper_pearson_interval
@@ -127,8 +128,10 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     listed = [runs] if isinstance(runs, (EvaluationResult, str, Path)) else list(runs)
     plan = EvaluationPlan(resamples=0)
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
-    common = _common_run(results)
-    scores, notes = _usable(score for result in results for score in result.clean_scores)
+    # In a joined table, the name of a run takes the place of its data sets.
+    parts = [part for result in results for part in result.parts or [result]]
+    common = _common_run(parts)
+    scores, notes = _usable(score for part in parts for score in part.clean_scores)
     reals, fakes = reduce_to_people(scores, is_fake=False), reduce_to_people(scores, is_fake=True)
     sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
     if len(sources) < 2:
@@ -360,7 +363,7 @@ def _lowest(values: Sequence[float | None]) -> float | None:
     return known[int(RANGE_LEVEL * len(known))] if known else None
 
 
-def _common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
+def _common_run(results: Sequence[EvaluationData]) -> dict[str, Any]:
     """The checkpoint and the settings that made all scores."""
     needed = ("weights_sha256", "temperatures", "fake_biases", *BOUND_SETTINGS)
     found = []

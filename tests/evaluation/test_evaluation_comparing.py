@@ -11,6 +11,7 @@ from sklearn.metrics import roc_auc_score
 
 from deepfake_video import EvaluationPlan, EvaluationResult, average_seeds, compare
 from deepfake_video.cli import main
+from deepfake_video.common.exit_codes import FAILED
 from deepfake_video.evaluation.evaluator import make_result
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score, write_csv_scores
@@ -154,6 +155,19 @@ def test_a_row_of_the_same_name_for_other_videos_is_not_averaged():
     assert [row.name for row in rows] == ["all videos"]
     assert rows.notes[0].endswith("seen in training (video); not seen before (video)")
     assert average_seeds([runs[0], runs[0]]).notes == []
+
+
+def test_the_command_tells_what_limits_the_second_model(tmp_path, capsys):
+    is_fake, first, second = draw()
+    known = [replace(score, seen="training") if score.key == "7" else score for score in scores(is_fake, second)]
+    known[3] = replace(known[3], fake_probability=None, status="no_face", message="no face found")
+    for name, listed in (("first", scores(is_fake, first)), ("second", known)):
+        write_csv_scores(listed, tmp_path / f"{name}.csv")
+    words = ["evaluate", "--scores", str(tmp_path / "first.csv"), "--compare", str(tmp_path / "second.csv"), "--json"]
+    assert main([*words, "--bootstrap", "0"]) == FAILED
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert any("1 of 60 videos were seen in training" in warning for warning in warnings)
+    assert any("not scored: 3: no face found" in warning for warning in warnings)
 
 
 def test_the_command_compares_and_averages_saved_scores(tmp_path, capsys):

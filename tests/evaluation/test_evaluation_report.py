@@ -158,6 +158,18 @@ def test_a_score_file_of_another_tool_is_scored_again_without_a_video(capsys, tm
     assert (row["num_scored"], row["estimates"]["auc"]["value"], row["estimates"]["sensitivity"]["value"]) == (2, 1, 0)
 
 
+@pytest.mark.parametrize("identities", [(), ("a",), ("a", "b"), ("Anna Lee",), ("Anna Lee", "b"), ("[x]",)])
+def test_identities_survive_the_csv_file(identities, tmp_path):
+    write_csv_scores([replace(SCORES[0], identities=identities)], tmp_path / "scores.csv")
+    assert read_scores(tmp_path / "scores.csv")[0].identities == identities
+
+
+def test_a_group_of_another_tool_is_a_person(tmp_path):
+    file = tmp_path / "other.csv"
+    file.write_text("path,label,fake_probability,group\na.mp4,real,0.2,Anna Lee\n")
+    assert read_scores(file)[0].identities == ("Anna Lee",)
+
+
 def test_scores_survive_the_way_through_a_csv_file(tmp_path):
     write_csv_scores(SCORES, tmp_path / "scores.csv")
     kept = read_scores(tmp_path / "scores.csv")

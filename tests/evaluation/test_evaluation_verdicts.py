@@ -11,12 +11,13 @@ import pytest
 from scipy.stats import beta
 
 from deepfake_video.cli import main
-from deepfake_video.evaluation.evaluator import make_result
+from deepfake_video.evaluation.evaluator import join_results, make_result
 from deepfake_video.evaluation.intervals import clopper_pearson_interval
 from deepfake_video.evaluation.plan import EvaluationPlan
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
+from deepfake_video.scanning.fingerprint import hash_files
 from deepfake_video.scanning.verdict_bands import read_bands
 
 
@@ -225,3 +226,39 @@ def test_bands_are_not_written_beside_other_weights(tmp_path):
     with pytest.raises(EvaluationError, match="its weights are not those"):
         write_verdicts(result_of(draw(60)), tmp_path)
     assert read_bands(tmp_path) is None
+
+
+def test_people_of_two_data_sets_in_one_file_stay_two_people():
+    plan = EvaluationPlan(resamples=20)
+    first = [
+        score(f"{source}{i}", 0.1 + i / 20, is_fake=i > 2, source=source, identities=(f"{i % 3}",))
+        for source in "ab"
+        for i in range(6)
+    ]
+    second = [replace(one, key=f"c{one.key}", dataset="c") for one in first[:6]]
+    alone = {"mine": result_of(first), "c": result_of(second)}
+    joined = join_results(alone, plan)
+    assert joined.rows[0].num_clusters == 9
+    bands = measure_verdicts(joined)
+    assert (bands.people, bands.sources) == (9, ("a", "b", "c"))
+
+
+def test_verdicts_of_saved_scores_follow_the_split(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
+    run = {**RUN, "weights_sha256": hash_files([tmp_path / "model" / "model.safetensors"])}
+    folders = []
+    for name in ("a", "b"):
+        folder = tmp_path / name
+        folder.mkdir()
+        scores = [
+            replace(one, key=f"{split} {one.key}", split=split, dataset=name, identities=(f"{split} {one.key}",))
+            for split in ("train", "test")
+            for one in draw(60)
+        ]
+        (folder / "scores-00000.jsonl").write_bytes(b"".join(one.to_line() for one in scores))
+        (folder / "run.json").write_text(json.dumps(run))
+        folders.append(str(folder))
+    words = ["evaluate", "--scores", *folders, "--split", "test", "--verdict", str(tmp_path / "model")]
+    assert main([*words, "--bootstrap", "0"]) == 0
+    assert json.loads((tmp_path / "model" / "verdict.json").read_text())["people"] == 120
