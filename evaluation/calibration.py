@@ -22,6 +22,7 @@ from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_li
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
+from .verdict_card import without_section
 
 
 # Name of the part to calibrate on if there is no official validation split.
@@ -44,7 +45,7 @@ class Calibration:
         num_real: Real videos among them.
         temperature: Temperature of the new configuration; divides the logits.
         fake_bias: Bias of the new configuration; moves the best threshold to a probability of 0.5.
-        ece: Expected calibration error before and after, by part of the data.
+        ece: Expected calibration error before and after, by part of the data; `None` where no video has a score.
         folder: Folder of the new checkpoint.
     """
 
@@ -54,7 +55,7 @@ class Calibration:
     num_real: int
     temperature: float
     fake_bias: float
-    ece: dict[str, tuple[float, float]]
+    ece: dict[str, tuple[float | None, float | None]]
     folder: str
 
     @property
@@ -241,9 +242,8 @@ def _arrays(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:
     return probabilities, np.array([score.is_fake for score in scored], bool)
 
 
-def _ece(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
-    value = measure(probabilities, is_fake, 0.5)["ece"]
-    return float("nan") if value is None else value
+def _ece(probabilities: np.ndarray, is_fake: np.ndarray) -> float | None:
+    return measure(probabilities, is_fake, 0.5)["ece"]
 
 
 def check_new_folder(folder: Path) -> None:
@@ -275,7 +275,11 @@ def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dic
 
 
 def _copy_companions(source: Path, target: Path, calibration: Calibration) -> None:
-    """Copy the files that belong to the weights: terms, training record, and the card with a new section."""
+    """
+    Copy the files that belong to the weights: terms, training record, and the card with a new section.
+
+    The verdict bands were measured on scores before the recalibration, so neither they nor their section are copied.
+    """
     copy_terms(source, target)
     if (source / TRAINING_NAME).is_file():
         shutil.copyfile(source / TRAINING_NAME, target / TRAINING_NAME)
@@ -283,10 +287,18 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
     if card is None:
         return
     num_fake = calibration.num_videos - calibration.num_real
+    text = card.read_text(encoding="utf-8")
+    copied = without_section(text)
     section = (
         f"\n## Calibration\n\nRecalibrated on {calibration.num_real} real and {num_fake} fake videos of "
         f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, bias of "
         f"the fake logit {calibration.fake_bias:.4g}. Sensitivity, specificity and calibration errors above were "
         "measured before the recalibration.\n"
     )
-    (target / card.name).write_text(card.read_text(encoding="utf-8") + section, encoding="utf-8")
+    if copied != text:
+        section += (
+            "\nThe section about verdicts was left out: its bands apply only to the scores before the recalibration. "
+            "This model has no verdict bands until `deepfake-video evaluate --verdict` writes new ones; all its "
+            'verdicts are "undecided".\n'
+        )
+    (target / card.name).write_text(copied + section, encoding="utf-8")

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Compare two models on the same videos, or one recipe over several seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import TypeVar
 
@@ -11,7 +11,7 @@ from torchmetrics.functional.classification import binary_auroc
 
 from .evaluation_data import EvaluationData
 from .intervals import ClusterBootstrap, difference_interval, newcombe_interval, percentile_interval
-from .metric_rows import cluster_numbers, interval_unit
+from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
 from .plan import EvaluationPlan
 from .samples import EvaluationError
 
@@ -84,6 +84,23 @@ class SeedRow:
     kind: str
     level: str
     estimates: dict[str, SeedMetric]
+
+
+class SeedRows(list[SeedRow]):
+    """
+    The rows of the table over seeds, with notes on what is missing from it.
+
+    Args:
+        rows: The rows.
+        notes: Sentences that name the rows that were left out.
+
+    Attributes:
+        notes: The same.
+    """
+
+    def __init__(self, rows: Iterable[SeedRow], notes: Iterable[str] = ()) -> None:
+        super().__init__(rows)
+        self.notes = list(notes)
 
 
 def with_comparison(result: ResultT, other: EvaluationData, *, plan: EvaluationPlan | None = None) -> ResultT:
@@ -166,12 +183,18 @@ def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPl
     )
 
 
-def average_seeds(results: Sequence[EvaluationData]) -> list[SeedRow]:
+def average_seeds(results: Sequence[EvaluationData]) -> SeedRows:
     """
     Compute mean and standard deviation of every metric over the runs of several seeds.
 
+    A row that is not in every run, or not for the same videos, is left out: for example, "seen in training" if the
+    models were trained on different videos, or single frames if a run has no frame scores.
+
     Args:
         results: At least two results on the same videos.
+
+    Returns:
+        The rows in the order of the first result. Their attribute `notes` names those that were left out.
 
     Raises:
         EvaluationError: If there are fewer than two, or their videos differ.
@@ -192,18 +215,43 @@ def average_seeds(results: Sequence[EvaluationData]) -> list[SeedRow]:
                 f"{min(difference)[0]}: missing from a run, or labelled differently; a mean over seeds needs runs on "
                 "the same videos."
             )
-    rows = []
-    for matching in zip(*(result.rows for result in results), strict=True):
-        estimates = {}
-        for metric in matching[0].estimates:
-            values = [row.estimates[metric].value for row in matching]
-            known = tuple(value for value in values if value is not None)
-            if len(known) == len(values):
-                mean, deviation = float(np.mean(known)), float(np.std(known, ddof=1))
-                estimates[metric] = SeedMetric(values=known, mean=mean, deviation=deviation)
-        first = matching[0]
-        rows.append(SeedRow(name=first.name, kind=first.kind, level=first.level, estimates=estimates))
-    return rows
+    of_runs = [_keyed_rows(result) for result in results]
+    common = set.intersection(*(set(rows) for rows in of_runs))
+    averaged = [_average([rows[key] for rows in of_runs]) for key in of_runs[0] if key in common]
+    # The levels of each name that was left out, in the order of the runs.
+    left_out: dict[str, dict[str, None]] = {}
+    for rows in of_runs:
+        for key, row in rows.items():
+            if key not in common:
+                left_out.setdefault(row.name, {})[row.level] = None
+    names = [f"{name} ({', '.join(levels)})" for name, levels in left_out.items()]
+    reason = "not averaged, because not every run has these rows for the same videos"
+    return SeedRows(averaged, [f"{reason}: {'; '.join(names)}"] if names else [])
+
+
+_RowKey = tuple[str, str, str, frozenset[str]]
+
+
+def _keyed_rows(result: EvaluationData) -> dict[_RowKey, Row]:
+    """The rows by level, kind, name and videos: two runs may give one name to different videos."""
+    videos = {
+        (kind, name): frozenset(score.key for score in group)
+        for kind, name, group in group_scores(result.clean_scores)
+    }
+    # The mean of the data sets is over everything.
+    return {(row.level, row.kind, row.name, videos.get((row.kind, row.name), frozenset())): row for row in result.rows}
+
+
+def _average(matching: Sequence[Row]) -> SeedRow:
+    estimates = {}
+    for metric in matching[0].estimates:
+        values = [row.estimates[metric].value for row in matching]
+        known = tuple(value for value in values if value is not None)
+        if len(known) == len(values):
+            mean, deviation = float(np.mean(known)), float(np.std(known, ddof=1))
+            estimates[metric] = SeedMetric(values=known, mean=mean, deviation=deviation)
+    first = matching[0]
+    return SeedRow(name=first.name, kind=first.kind, level=first.level, estimates=estimates)
 
 
 def _auc(probabilities: np.ndarray, is_fake: np.ndarray) -> float:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from ..common.text import printable
 from ..scanning.verdict_bands import VerdictBands
-from .comparing import SeedMetric, SeedRow
+from .comparing import SeedMetric, SeedRow, SeedRows
 from .evaluation_data import EvaluationData
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
@@ -89,7 +89,7 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     return parts
 
 
-def seed_parts(rows: Sequence[SeedRow], num_runs: int) -> list[Table | Text]:
+def seed_parts(rows: SeedRows, num_runs: int) -> list[Table | Text]:
     """
     Lay out the table over seeds.
 
@@ -110,7 +110,7 @@ def seed_parts(rows: Sequence[SeedRow], num_runs: int) -> list[Table | Text]:
             table.add_row(Text(printable(_row_name(row))), *cells)
         if of_level:
             parts += [Text(f"{title}: mean ± standard deviation of {num_runs} runs", style="bold"), table]
-    return parts
+    return parts + [Text(printable(note)) for note in rows.notes]
 
 
 def _seed_cell(metric: SeedMetric | None) -> str:
@@ -220,8 +220,10 @@ def calibration_lines(calibration: dict[str, Any]) -> list[str]:
         f"calibrated on {calibration['dataset']} ({calibration['split']}, {calibration['num_videos']} videos): "
         f"temperature {calibration['temperature']:.4g}, bias {calibration['fake_bias']:.4g}",
         *(
-            f"ECE on {where}: {before:.4f} before, {after:.4f} after"
-            for where, (before, after) in calibration["ece"].items()
+            "ECE on {}: {} before, {} after".format(
+                where, *("–" if value is None else f"{value:.4f}" for value in values)
+            )
+            for where, values in calibration["ece"].items()
         ),
         f"written to {calibration['folder']}",
     ]

@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image
 
 from ..clip_sampling import Clip, ClipSampler
+from ..photo_pictures import to_displayed_pixels
 from ..scanning.clip_reading import ReadVideo, read_video, times_of
 from ..scanning.media import open_media
 from ..scanning.settings import ScanSettings
@@ -34,6 +35,8 @@ PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 class ImageSequence:
     """
     Images on disk with the interface of a `VideoReader`; an image is opened when it is requested.
+
+    As in photos, orientation, colour profile and transparency are applied.
 
     Args:
         paths: Image files in order; at least one.
@@ -84,7 +87,7 @@ class ImageSequence:
             with Image.open(path, formats=PICTURE_FORMATS) as image:
                 if image.width * image.height > self._limits.max_frame_pixels:
                     raise VideoTooLargeError(path, f"the image has {image.width} x {image.height} pixels")
-                return np.array(image.convert("RGB"))
+                return to_displayed_pixels(image)
         except FileNotFoundError as error:
             raise VideoNotFoundError(path, "no such image") from error
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:

@@ -7,6 +7,8 @@ from ..scanning.verdict_bands import VerdictBands
 
 
 CARD_HEADING = "## Verdicts"
+# Up to the next section or the end of the card.
+_SECTION = re.compile(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
 
 
 def card_section(bands: VerdictBands) -> str:
@@ -39,7 +41,11 @@ def card_section(bands: VerdictBands) -> str:
 
 def with_section(card: str, section: str) -> str:
     """The text of a card with its section about the verdicts replaced, or added at the end."""
-    pattern = re.compile(rf"^{CARD_HEADING}\n.*?(?=^## |\Z)", re.MULTILINE | re.DOTALL)
-    if pattern.search(card):
-        return pattern.sub(lambda _: section + "\n", card, count=1).rstrip() + "\n"
+    if _SECTION.search(card):
+        return _SECTION.sub(lambda _: section + "\n", card, count=1).rstrip() + "\n"
     return f"{card.rstrip()}\n\n{section}"
+
+
+def without_section(card: str) -> str:
+    """The text of a card without its section about the verdicts; unchanged if it has none."""
+    return _SECTION.sub("", card).rstrip() + "\n" if _SECTION.search(card) else card

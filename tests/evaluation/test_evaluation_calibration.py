@@ -168,6 +168,43 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
         )
 
 
+def test_calibrating_writes_the_tables_of_a_run_without_any_score(capsys, tmp_path):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    for pair in trees.FF_PAIRS["test"]:
+        for file in [file for video in pair for file in root.rglob(f"{video}*.mp4")]:
+            file.unlink()
+    model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"
+    command = ["evaluate", str(root), "--model", model, "--workers", "0", "--bootstrap", "0", "--quiet"]
+
+    saved = ["--output", str(output), "--plots", "none", "--calibrate", str(tmp_path / "one")]
+    assert main([*command, *saved]) == 1
+    assert "ECE on the evaluated videos: – before, – after" in capsys.readouterr().out
+    assert {"metrics.json", "table.txt", "scores.csv"} <= {file.name for file in (output / "remaining").iterdir()}
+    assert main([*command, "--json", "--calibrate", str(tmp_path / "two")]) == 1
+    of_validation, of_test = json.loads(capsys.readouterr().out)["calibration"]["ece"].values()
+    assert None not in of_validation
+    assert of_test == [None, None]
+    for name in ("one", "two"):
+        record = json.loads((tmp_path / name / "calibration.json").read_text())
+        assert record["ece"]["the evaluated videos"] == [None, None]
+
+
+@pytest.mark.parametrize("has_verdicts", [True, False])
+def test_the_card_of_a_calibrated_copy_has_no_verdicts(tmp_path, has_verdicts):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    model = Path(trees.save_model(tmp_path / "model", 1))
+    verdicts = "## Verdicts\n\nthe bands\n\n" if has_verdicts else ""
+    (model / "README.md").write_text(f"# Card\n\nfirst\n\n{verdicts}## Limits\n\nlast\n")
+    new = tmp_path / "new"
+    command = ["evaluate", str(root), "--model", str(model), "--workers", "0", "--bootstrap", "0", "--quiet"]
+    assert main([*command, "--calibrate", str(new)]) == 0
+    card = (new / "README.md").read_text()
+    assert card.startswith("# Card\n\nfirst\n\n## Limits\n\nlast\n\n## Calibration\n")
+    assert ("The section about verdicts was left out" in card) is has_verdicts
+    assert not (new / "verdict.json").exists()
+    assert "the bands" not in card
+
+
 def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
     root = trees.make_faceforensics(tmp_path / "FaceForensics++", has_splits=False)
     model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"

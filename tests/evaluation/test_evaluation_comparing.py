@@ -121,6 +121,42 @@ def test_runs_on_other_videos_have_no_mean():
         average_seeds([result(scores(is_fake, first))])
 
 
+def test_rows_that_a_run_lacks_are_not_averaged_and_are_named(tmp_path, capsys):
+    is_fake, first, second = draw()
+    a, b = (scores(is_fake, probabilities, frame_probabilities=(0.5,)) for probabilities in (first, second))
+    a[:4] = [replace(score, seen="training") for score in a[:4]]
+    b[:4] = [replace(score, seen="validation") for score in b[:4]]
+    b = [replace(score, frame_probabilities=()) for score in b]
+    rows = average_seeds([result(a), result(b)])
+    # The videos that neither model has seen are the same.
+    assert [(row.level, row.name) for row in rows] == [("video", "all videos"), ("video", "not seen before")]
+    assert rows[1].estimates["auc"].values == pytest.approx(
+        [roc_auc_score(is_fake[4:], probabilities[4:]) for probabilities in (first, second)], abs=1e-6
+    )
+    (note,) = rows.notes
+    assert "seen in training (video, frame); " in note
+    assert "all videos (frame)" in note
+    assert note.endswith("seen in validation (video)")
+
+    for name, listed in (("a", a), ("b", b)):
+        write_csv_scores(listed, tmp_path / f"{name}.csv")
+    assert main(["evaluate", "--average", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 0
+    assert "not averaged, because not every run has these rows for the same videos: " in capsys.readouterr().out
+
+
+def test_a_row_of_the_same_name_for_other_videos_is_not_averaged():
+    is_fake, first, _ = draw()
+    runs = []
+    for start in (0, 4):
+        listed = scores(is_fake, first)
+        listed[start : start + 4] = [replace(score, seen="training") for score in listed[start : start + 4]]
+        runs.append(result(listed))
+    rows = average_seeds(runs)
+    assert [row.name for row in rows] == ["all videos"]
+    assert rows.notes[0].endswith("seen in training (video); not seen before (video)")
+    assert average_seeds([runs[0], runs[0]]).notes == []
+
+
 def test_the_command_tells_what_limits_the_second_model(tmp_path, capsys):
     is_fake, first, second = draw()
     known = [replace(score, seen="training") if score.key == "7" else score for score in scores(is_fake, second)]

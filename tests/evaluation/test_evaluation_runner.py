@@ -102,6 +102,22 @@ def test_frames_of_a_list_of_images_are_spread_from_the_first_to_the_last(tmp_pa
     assert scored.frame_indices == [0, 3, 6, 10]
 
 
+def test_a_face_image_that_the_camera_turned_scores_as_the_upright_one(tmp_path, models):
+    scorer = FrameScorer([models[0]], device="cpu")
+    # Orientation 6 of EXIF: a viewer turns the stored pixels by 90 degrees clockwise.
+    exif, upright = Image.Exif(), draw_face(0.2)
+    exif[0x0112] = 6
+    Image.fromarray(upright).save(tmp_path / "upright.png")
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.rot90(upright)).save(tmp_path / "stored.png")
+    found = {}
+    for path in tmp_path.iterdir():
+        sample = Sample(key=path.name, path=path, is_fake=False, dataset="d", images=(path,))
+        scored = scorer.score_frames(read_sample(sample, scorer.processors, scorer.settings))
+        found[path.stem] = scored.result.fake_probability
+    assert found["turned"] == found["upright"] != found["stored"]
+
+
 def test_a_frame_that_fills_up_a_short_video_counts_once(tmp_path, models):
     scorer = FrameScorer([models[0]], device="cpu")
     sample = Sample(
