@@ -312,7 +312,7 @@ def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     results = [rescore(path, plan=replace(plan, resamples=0)) for path in arguments.average]
     rows, runs = average_seeds(results), [str(path) for path in arguments.average]
     if arguments.json:
-        print_json(json.dumps({"runs": runs, "rows": [asdict(row) for row in rows]}, indent=2))
+        print_json(json.dumps({"runs": runs, "rows": [asdict(row) for row in rows], "notes": rows.notes}, indent=2))
     else:
         print_parts(seed_parts(rows, len(results)))
     return OK if all(result.is_complete for result in results) else FAILED
