@@ -78,8 +78,8 @@ def save_model(
         replace_folder(unfinished, folder)
     if has_bands:
         on_note(
-            f"{folder}: replaced; the verdict bands of the former model were dropped, because they do not apply to "
-            "this one. Measure its own with evaluate --verdict."
+            f"{folder}: replaced; the verdict bands of the former model were dropped with it. Measure those of "
+            "this one with evaluate --verdict."
         )
     return estimates
 
