@@ -83,7 +83,7 @@ def train_network(
     Raises:
         TrainingError: If the folder contains a different training run, or `batch_pairs` does not fit the number of
             processes.
-        TrainingFailedError: If the loss is not finite.
+        TrainingFailedError: If the loss is not finite, or the log in the folder is damaged.
     """
     accelerator = Accelerator(
         mixed_precision=precision, gradient_accumulation_steps=recipe.accumulation, cpu=device == "cpu"
@@ -156,12 +156,13 @@ class TrainingLoop:
 
         Raises:
             TrainingError: If the state belongs to a different training run.
+            TrainingFailedError: If the log is damaged.
         """
         self.progress = self.checkpoints.restore()
-        if self.progress.step:
-            # The recipe may ask for more steps, or for less patience, than before.
-            self.progress.finished = self.progress.finished and self._is_finished()
-            self.log.truncate(self.progress.step)
+        # The recipe may ask for more steps, or for less patience, than before.
+        self.progress.finished = self.progress.finished and self._is_finished()
+        # Without a state, too: a run that was interrupted before its first validation has logged steps already.
+        self.log.truncate(self.progress.step)
 
     def run(
         self, source: BatchSource, validation_videos: Sequence[Video], *, stop_after: int | None = None

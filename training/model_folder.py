@@ -3,22 +3,25 @@
 
 import hashlib
 import json
+import math
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
 
-from ..common.files import new_folder
+from ..common.files import replace_folder, temporary_folder
 from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
 from ..evaluation.metrics import Estimate, estimate
 from ..hub.folder import save_hub_folder
+from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
 from ..hub.terms import copy_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
+from ..scanning.fingerprint import hash_files
 from ..version import __version__
 from .data import Video
 from .loop import TrainingOutcome
@@ -26,17 +29,30 @@ from .recipe import Recipe
 from .trained_card import write_model_card
 
 
+# The same weights are calibrated on the same videos; another device changes temperature and bias by rounding only.
+_CALIBRATION_TOLERANCE = 1e-3
+
+
 def save_model(
-    outcome: TrainingOutcome, recipe: Recipe, sides: Sequence[Sequence[Video]], folder: Path
+    outcome: TrainingOutcome,
+    recipe: Recipe,
+    sides: Sequence[Sequence[Video]],
+    folder: Path,
+    *,
+    on_note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Estimate]:
     """
     Calibrate a network on the validation videos and write its model folder.
+
+    A complete folder that already contains these weights with this calibration is kept as it is, with the verdict
+    bands that were measured for them and the changes to its card. Any other folder is replaced as a whole.
 
     Args:
         outcome: Result of the training.
         recipe: Recipe of the training.
         sides: Training videos and validation videos, in this order.
-        folder: Model folder; an existing one is replaced as a whole.
+        folder: Model folder.
+        on_note: Called with a sentence if an existing folder is kept, or if its verdict bands are dropped.
 
     Returns:
         Metrics on the validation videos by name.
@@ -48,14 +64,41 @@ def save_model(
     estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
     initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
     record = _make_record(outcome, recipe, sides, estimates, initial)
-    with new_folder(folder) as unfinished:
+    with temporary_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
         (unfinished / TRAINING_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         # The terms of the initial weights also apply to the weights that are trained from them.
         licence = {} if initial is None else licence_of(initial)
         terms = [] if initial is None else copy_terms(initial, unfinished)
         write_model_card(unfinished, record, config, licence=licence, terms=terms)
+        if _is_same_model(folder, unfinished):
+            on_note(f"{folder}: kept as it is, because it contains these weights already.")
+            return estimates
+        has_bands = (folder / VERDICT_NAME).exists()
+        replace_folder(unfinished, folder)
+    if has_bands:
+        on_note(
+            f"{folder}: replaced; the verdict bands of the former model were dropped with it. Measure those of "
+            "this one with evaluate --verdict."
+        )
     return estimates
+
+
+def _is_same_model(folder: Path, other: Path) -> bool:
+    """Whether a folder is a complete model folder with the weights and the calibration of another one."""
+    try:
+        model_files(folder)
+        first, second = (
+            [float(json.loads((place / CONFIG_NAME).read_bytes())[name]) for name in ("temperature", "fake_bias")]
+            for place in (folder, other)
+        )
+    except (ModelFolderError, OSError, ValueError, LookupError, TypeError):
+        return False
+    tolerance = _CALIBRATION_TOLERANCE
+    if not all(math.isclose(a, b, rel_tol=tolerance, abs_tol=tolerance) for a, b in zip(first, second, strict=True)):
+        return False
+    weights = hash_files([folder / WEIGHTS_NAME])
+    return weights is not None and weights == hash_files([other / WEIGHTS_NAME])
 
 
 def count_groups(videos: Sequence[Video]) -> Counter[str]:

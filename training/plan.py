@@ -90,7 +90,7 @@ class TrainingListener:
     """Receives the messages of a training run. The methods do nothing by default; override the ones you need."""
 
     def note(self, text: str) -> None:
-        """Called with a sentence about the data, such as the number of videos."""
+        """Called with a sentence about the data, such as the number of videos, or about the model folder."""
 
     def skipped(self, reason: str) -> None:
         """Called when a video is skipped."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import write_atomically
+from .errors import TrainingFailedError
 
 
 LOG_NAME = "log.jsonl"
@@ -33,14 +34,50 @@ class TrainingLog:
             self._on_record(record)
 
     def truncate(self, step: int) -> None:
-        """Remove the records after a step; a run that is resumed at this step writes them again."""
+        """
+        Remove the records after a step; a run that is resumed at this step writes them again.
+
+        An incomplete last line, as a full disk or a power failure leaves it, is removed too.
+
+        Args:
+            step: Last step whose records are kept.
+
+        Raises:
+            TrainingFailedError: If another line is damaged.
+            OutputError: If the log cannot be written.
+        """
         if self._is_writer and self._path.is_file():
-            lines = self._path.read_text(encoding="utf-8").splitlines()
-            kept = [line for line in lines if json.loads(line)["step"] <= step]
-            write_atomically(self._path, "".join(f"{line}\n" for line in kept).encode())
+            kept = [line for line, record in _read_lines(self._path) if record["step"] <= step]
+            write_atomically(self._path, b"".join(line + b"\n" for line in kept))
 
 
 def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """Read the log records in the folder of a training run."""
-    for line in (folder / LOG_NAME).read_text(encoding="utf-8").splitlines():
-        yield json.loads(line)
+    """
+    Read the log records in the folder of a training run. An incomplete last line is left out.
+
+    Args:
+        folder: Folder of the training.
+
+    Yields:
+        The records, in the order of the file.
+
+    Raises:
+        TrainingFailedError: If another line is damaged.
+    """
+    for _, record in _read_lines(folder / LOG_NAME):
+        yield record
+
+
+def _read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
+    """Each complete line of a log without its end, and its record."""
+    content = path.read_bytes()
+    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+        try:
+            record = json.loads(line.decode())
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                raise ValueError("it has no step")
+        except ValueError as error:
+            raise TrainingFailedError(
+                f"{path}, line {number}: invalid record ({error}); delete the line to resume the training."
+            ) from error
+        yield line, record

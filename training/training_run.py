@@ -32,7 +32,8 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
 
     Raises:
         UsageError: If the requested training is not possible: invalid initial weights, data or folders.
-        TrainingFailedError: If the training cannot continue, for example because its loss is not finite.
+        TrainingFailedError: If the training cannot continue, for example because its loss is not finite or its log is
+            damaged.
         OSError: If files cannot be read or written.
 
     Example:
@@ -96,7 +97,8 @@ def _train_in(
         return TrainingResult(output=plan.output, model=None, steps=progress.step, best_step=progress.best_step)
     metrics = {}
     if group.is_first:
-        metrics = save_model(outcome, plan.recipe, (training_videos, validation_videos), plan.model)
+        sides = (training_videos, validation_videos)
+        metrics = save_model(outcome, plan.recipe, sides, plan.model, on_note=listener.note)
     return TrainingResult(
         output=plan.output,
         model=plan.model,

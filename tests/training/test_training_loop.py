@@ -83,6 +83,38 @@ def test_the_log_has_no_line_twice(videos, tmp_path, monkeypatch):
     assert [line["step"] for line in kept[0] if line["validation_auc"] is not None] == [2, 4, 6]
 
 
+def test_the_steps_before_the_first_validation_are_logged_once(videos, tmp_path, monkeypatch):
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    recipe = tiny_recipe(validate_every=6)
+
+    def interrupt(record):
+        if record["step"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, videos, tmp_path, on_record=interrupt)
+    run(recipe, videos, tmp_path)
+    assert [line["step"] for line in read_log(tmp_path) if "loss" in line] == [1, 2, 3, 4, 5, 6]
+
+
+def test_a_training_resumes_after_an_incomplete_last_line_of_its_log(videos, tmp_path):
+    assert run(tiny_recipe(), videos, tmp_path, stop_after=3) is None
+    with (tmp_path / LOG_NAME).open("a") as stream:
+        stream.write('{"step": 3, "validation_au')
+    assert [line["step"] for line in read_log(tmp_path)] == [2]
+    run(tiny_recipe(), videos, tmp_path)
+    assert [line["step"] for line in read_log(tmp_path)] == [2, 4, 6]
+
+
+@pytest.mark.parametrize("damaged", ['{"step": 1, "validation_au', "[1]", '{"loss": 1.0}', '{"step": "one"}', ""])
+def test_a_damaged_line_within_the_log_is_named_in_one_line(videos, tmp_path, damaged):
+    log = tmp_path / LOG_NAME
+    assert run(tiny_recipe(), videos, tmp_path, stop_after=3) is None
+    log.write_text(log.read_text() + f"{damaged}\n" + '{"step": 3}\n')
+    with pytest.raises(TrainingFailedError, match=r"^.*log\.jsonl, line 2: invalid record .*; delete the line .*$"):
+        run(tiny_recipe(), videos, tmp_path)
+
+
 def test_a_finished_training_gives_its_outcome_again(videos, tmp_path):
     first, again = (run(tiny_recipe(), videos, tmp_path) for _ in range(2))
     assert_same_weights(first.network, again.network)

@@ -8,6 +8,7 @@ import json
 
 import pytest
 from benchmark_trees import put_images
+from safetensors.torch import load_file, save_file
 
 from deepfake_video import TrainingListener, TrainingPlan, train
 from deepfake_video.common.errors import UsageError
@@ -58,6 +59,55 @@ def test_a_training_is_stopped_resumed_and_gives_its_model_and_metrics(plan, cap
     ]
     # Progress bars of saving apart, nothing below the command prints.
     assert capsys.readouterr().out == ""
+
+
+def contents(folder) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+def test_a_finished_training_keeps_its_model_folder_as_it_is(plan):
+    model, listener = train(plan).model, Recorder()
+    (model / "verdict.json").write_text("{}")
+    with (model / "README.md").open("a") as card:
+        card.write("## Verdicts\n")
+    before = contents(model)
+    assert train(plan, listener).model == model
+    assert contents(model) == before
+    assert listener.notes[-1] == f"{model}: kept as it is, because it contains these weights already."
+    assert [entry.name for entry in plan.output.glob(".model*")] == []
+
+
+def test_rounding_of_the_calibration_on_another_device_does_not_replace_the_model_folder(plan):
+    model = train(plan).model
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**config, "temperature": config["temperature"] * (1 + 1e-6)}))
+    before = contents(model)
+    train(plan)
+    assert contents(model) == before
+
+
+@pytest.mark.parametrize("changed", ["weights", "temperature", "fake_bias"])
+def test_verdict_bands_of_another_model_are_dropped_and_a_note_says_so(plan, changed):
+    model, listener = train(plan).model, Recorder()
+    before = contents(model)
+    (model / "verdict.json").write_text("{}")
+    if changed == "weights":
+        weights = load_file(model / "model.safetensors")
+        save_file({name: value + 1 for name, value in weights.items()}, model / "model.safetensors")
+    else:
+        config = json.loads((model / "config.json").read_text())
+        (model / "config.json").write_text(json.dumps({**config, changed: config[changed] + 0.5}))
+    train(plan, listener)
+    assert contents(model) == before
+    assert "the verdict bands of the former model were dropped" in listener.notes[-1]
+
+
+def test_an_incomplete_model_folder_is_written_anew(plan):
+    model = train(plan).model
+    before = contents(model)
+    (model / "preprocessor_config.json").unlink()
+    train(plan)
+    assert contents(model) == before
 
 
 @pytest.mark.parametrize(
