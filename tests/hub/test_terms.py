@@ -85,7 +85,9 @@ def test_the_packaged_checkpoint_keeps_its_terms(tmp_path, data, elsewhere):
     assert calibrate(data, tmp_path / "new", "--faces", "none") == 0
     assert (tmp_path / "new/LICENSE").read_bytes() == (DEFAULT_CHECKPOINT / "LICENSE").read_bytes()
     assert (tmp_path / "new/training.json").read_bytes() == (DEFAULT_CHECKPOINT / "training.json").read_bytes()
-    assert (tmp_path / "new/README.md").read_text().startswith((DEFAULT_CHECKPOINT / "README.md").read_text())
+    card = (DEFAULT_CHECKPOINT / "README.md").read_text()
+    # Its verdict bands were measured with another temperature and bias.
+    assert (tmp_path / "new/README.md").read_text().startswith(card[: card.index("## Verdicts")].rstrip())
 
 
 def make_snapshot(cache: Path, model: Path) -> Path:
