@@ -163,6 +163,20 @@ def _move(folder: Path, target: Path) -> None:
     shutil.rmtree(aside, ignore_errors=True)
 
 
+def read_complete_lines(path: Path) -> bytes:
+    """
+    Read a file of lines up to the end of its last complete one; a full disk may have left a part of the next.
+
+    Args:
+        path: File to which lines are appended.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    content = path.read_bytes()
+    return content[: content.rfind(b"\n") + 1]
+
+
 def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> ExitStack:
     """
     Create a folder if it does not exist, and keep other processes from locking it.

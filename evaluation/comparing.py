@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc
 
-from .evaluation_data import EvaluationData
+from .evaluation_data import EvaluationData, unscored_lines
 from .intervals import ClusterBootstrap, difference_interval, newcombe_interval, percentile_interval
 from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
 from .plan import EvaluationPlan
@@ -17,9 +17,6 @@ from .samples import EvaluationError
 
 
 ResultT = TypeVar("ResultT", bound=EvaluationData)
-
-# Unscored videos of the second model that are named.
-_MOST_LISTED = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,10 +113,8 @@ def with_comparison(result: ResultT, other: EvaluationData, *, plan: EvaluationP
         EvaluationError: See [`compare`].
     """
     comparison = compare(result, other, plan=plan)
-    missing = [
-        f"not scored: {entry['key']}: {entry['message'] or entry['status']}" for entry in other.unscored[:_MOST_LISTED]
-    ]
-    of_other = [f"{comparison.second}: {line}" for line in (*other.warnings, *missing) if line not in result.warnings]
+    lines = (*other.warnings, *unscored_lines(other.unscored))
+    of_other = [f"{comparison.second}: {line}" for line in lines if line not in result.warnings]
     return replace(result, comparison=asdict(comparison), warnings=[*result.warnings, *of_other])
 
 

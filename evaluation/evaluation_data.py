@@ -15,8 +15,8 @@ from .scores import Score
 
 
 SCHEMA_VERSION = 1
-# Videos that a line names; scores.csv names all.
-MAX_SEEN = 5
+# Videos that a line names, and unscored videos that are listed; scores.csv names all.
+MAX_SEEN, MAX_UNSCORED = 5, 20
 # With this many real videos or more, a false positive rate of 1 % is at least one video.
 MIN_REALS_FOR_FPR = 100
 
@@ -133,6 +133,17 @@ def list_unscored(scores: Iterable[Score]) -> list[dict[str, str | None]]:
         for score in scores
         if score.fake_probability is None
     ]
+
+
+def unscored_lines(unscored: Sequence[dict[str, str | None]]) -> list[str]:
+    """Name the videos of [`list_unscored`] and why each has no score; of many, only the first."""
+    lines = []
+    for entry in unscored[:MAX_UNSCORED]:
+        cell = f" ({entry['corruption']})" if entry["corruption"] else ""
+        lines.append(f"not scored: {entry['key']}{cell}: {entry['message'] or entry['status']}")
+    if len(unscored) > MAX_UNSCORED:
+        lines.append(f"and {len(unscored) - MAX_UNSCORED} more")
+    return lines
 
 
 def make_warnings(rows: Sequence[Row]) -> list[str]:

@@ -11,14 +11,13 @@ from rich.text import Text
 from ..common.text import printable
 from ..scanning.verdict_bands import VerdictBands
 from .comparing import SeedMetric, SeedRow, SeedRows
-from .evaluation_data import EvaluationData
+from .evaluation_data import EvaluationData, unscored_lines
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
 
 
 # Width of a file, and of output that is not a terminal.
 WIDTH = 132
-MAX_UNSCORED = 20
 HEADINGS = {
     "auc": "AUC",
     "ap": "AP",
@@ -180,11 +179,7 @@ def _lines(result: EvaluationData, whole: Row) -> list[str]:
     if result.calibration:
         lines += calibration_lines(result.calibration)
     lines += result.warnings
-    for entry in result.unscored[:MAX_UNSCORED]:
-        cell = f" ({entry['corruption']})" if entry["corruption"] else ""
-        lines.append(f"not scored: {entry['key']}{cell}: {entry['message'] or entry['status']}")
-    if len(result.unscored) > MAX_UNSCORED:
-        lines.append(f"and {len(result.unscored) - MAX_UNSCORED} more")
+    lines += unscored_lines(result.unscored)
     lines.append(_run_line(result.run))
     return lines
 

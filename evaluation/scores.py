@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import escape_formula, unescape_formula, write_atomically
+from ..common.files import escape_formula, read_complete_lines, unescape_formula, write_atomically
 from .samples import EvaluationError, Sample
 
 
@@ -164,7 +164,7 @@ class ScoreLog:
 
     def __init__(self, file: Path) -> None:
         self._stream = file.open("r+b" if file.exists() else "x+b")
-        self._stream.seek(_complete_length(file))
+        self._stream.seek(len(read_complete_lines(file)))
         self._stream.truncate()
 
     def __enter__(self) -> "ScoreLog":
@@ -188,11 +188,6 @@ class ScoreLog:
         os.fsync(self._stream.fileno())
 
 
-def _complete_length(file: Path) -> int:
-    """Number of bytes up to the end of the last complete line."""
-    return file.read_bytes().rfind(b"\n") + 1
-
-
 def read_lines(file: Path) -> list[Score]:
     """
     Read the scores of a file of lines. An incomplete last line is left out.
@@ -203,9 +198,8 @@ def read_lines(file: Path) -> list[Score]:
     Raises:
         EvaluationError: If another line is damaged.
     """
-    content = file.read_bytes()
     scores = []
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(read_complete_lines(file).splitlines(), 1):
         try:
             scores.append(Score.from_dict(json.loads(line)))
         except (ValueError, AttributeError) as error:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..common.files import write_atomically
+from ..common.files import read_complete_lines, write_atomically
 from .errors import TrainingFailedError
 
 
@@ -70,8 +70,7 @@ def read_log(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Each complete line of a log without its end, and its record."""
-    content = path.read_bytes()
-    for number, line in enumerate(content[: content.rfind(b"\n") + 1].splitlines(), 1):
+    for number, line in enumerate(read_complete_lines(path).splitlines(), 1):
         try:
             record = json.loads(line.decode())
             if not isinstance(record, dict) or not isinstance(record.get("step"), int):
