@@ -3,8 +3,8 @@
 The verdict on a video: "likely fake", "undecided" or "likely real".
 
 It follows from the score and the calibrated bands of the checkpoint, see [`VerdictBands`]. The bands are valid only
-for the weights, the calibration and the settings they were measured with; with any others, every video is undecided,
-and `reason` says why. Nothing here needs torch.
+for the weights, the configuration with its calibration, the preprocessing and the settings they were measured with;
+with any others, every video is undecided, and `reason` says why. Nothing here needs torch.
 """
 
 import math
