@@ -32,8 +32,6 @@ VARIANTS = {
     "nothing": Variant(),
     "re-encoded copies": Variant(mix={SELF_BLENDED: BLENDED, MANIPULATED: MANIPULATIONS}),
     "manipulated videos": Variant(mix={kind: MIX[kind] for kind in (SELF_BLENDED, SELF_BLENDED_COPY)}),
-    "copies and manipulated videos": Variant(mix={SELF_BLENDED: 1.0}),
-    "self-blends": Variant(mix={kind: MIX[kind] for kind in (MANIPULATED, MANIPULATED_COPY)}),
     "teacher": Variant(teacher_weight=0.0),
 }
 # The same runs as "nothing", judged with the weights of the last step.
