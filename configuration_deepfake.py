@@ -273,8 +273,8 @@ class DeepfakeConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         r"""[`PreTrainedConfig.save_pretrained`]; the folder refers to the code that is saved with it, to no other."""
         # A folder from elsewhere can name the code of another repository, which its copies would then run.
-        own = {name: place for name, place in (self.auto_map or {}).items() if "--" not in str(place)}
-        self.auto_map = {**AUTO_MAP, **own}
+        stored: dict[str, Any] = getattr(self, "auto_map", None) or {}
+        self.auto_map = {**AUTO_MAP, **{name: place for name, place in stored.items() if "--" not in str(place)}}
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
     def validate_numbers(self) -> None:
