@@ -33,7 +33,8 @@ if len(sys.argv) > 1:
     for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
         values = json.loads((source / name).read_text(encoding="utf-8"))
         (target / name).write_text(json.dumps(values, indent=2, sort_keys=True) + "\n", encoding="utf-8")
-    shutil.copyfile(source / "training.json", target / "training.json")
+    for name in ("training.json", "known_videos.json"):
+        shutil.copyfile(source / name, target / name)
 write_graphs(target, target / GRAPHS_FOLDER)
 for file in (target / "model.safetensors", *sorted((target / GRAPHS_FOLDER).iterdir())):
     print(f"{file}: {file.stat().st_size / 2**20:.2f} MiB")

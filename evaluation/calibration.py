@@ -18,7 +18,7 @@ from ..hub.terms import copy_terms, find_card
 from ..scanning.models import load_stored_model
 from ..scanning.scoring_model import ScoringModel
 from .frame_scorer import PROBABILITY_EPSILON
-from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists
+from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists, write_lists
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
@@ -263,13 +263,14 @@ def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dic
     stored = load_stored_model(model)
     config = stored.network.config
     config.temperature, config.fake_bias = calibration.temperature, calibration.fake_bias
-    earlier = read_lists(model.folder).get("calibration")
+    lists = read_lists(model.folder)
+    lists["calibration"] = merge_lists([lists["calibration"], videos]) if "calibration" in lists else videos
     record = {name: value for name, value in asdict(calibration).items() if name != "folder"}
-    record["videos"] = {"calibration": videos if earlier is None else merge_lists([earlier, videos])}
     text = json.dumps({"model": asdict(model.identity), **record}, indent=2)
     with new_folder(folder) as unfinished:
         save_hub_folder(stored.network, stored.processor, unfinished)
         (unfinished / CALIBRATION_NAME).write_text(text + "\n", encoding="utf-8")
+        write_lists(unfinished, lists)
         if model.folder is not None:
             _copy_companions(model.folder, unfinished, calibration)
 

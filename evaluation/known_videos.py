@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Videos that a checkpoint was trained, validated or calibrated on, as the records in its folder list them."""
+"""
+Videos that a checkpoint was trained, validated or calibrated on, as `known_videos.json` in its folder lists them.
+
+The file contains hashes only and is published with the model, unlike the records of training and calibration, which
+contain names of videos. Earlier versions stored the same lists in those records.
+"""
 
 import base64
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..hub.model_files import KNOWN_VIDEOS_NAME
 from .samples import Sample
 
 
@@ -58,10 +64,22 @@ def merge_lists(lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {"count": max(len(keys), len(contents)), "keys": _join(keys), "contents": _join(contents)}
 
 
+def write_lists(folder: Path, lists: Mapping[str, dict[str, Any]]) -> None:
+    """
+    Write the lists of a checkpoint into its folder.
+
+    Args:
+        folder: Folder of the checkpoint.
+        lists: List of each part, see [`list_videos`].
+    """
+    text = json.dumps({"videos": lists}, indent=2) + "\n"
+    (folder / KNOWN_VIDEOS_NAME).write_text(text, encoding="utf-8")
+
+
 def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
     """Read the lists of a checkpoint's folder by part; empty if nothing can be read."""
     lists: dict[str, dict[str, Any]] = {}
-    for name in (TRAINING_NAME, CALIBRATION_NAME):
+    for name in (TRAINING_NAME, CALIBRATION_NAME, KNOWN_VIDEOS_NAME):
         try:
             record = json.loads((folder / name).read_text(encoding="utf-8")) if folder else {}
             videos = record.get("videos", {})

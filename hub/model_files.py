@@ -16,12 +16,14 @@ from .terms import CARD_NAME, TERMS_NAMES
 CONFIG_NAME = "config.json"
 PROCESSOR_NAMES = ("preprocessor_config.json", "video_preprocessor_config.json")
 VERDICT_NAME = "verdict.json"
+# Hashes of the videos that the model was trained, validated or calibrated on; no names.
+KNOWN_VIDEOS_NAME = "known_videos.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 # Graph and licence of the face detector CenterFace.
 DETECTOR_NAMES = (GRAPH_NAME, LICENSE_NAME)
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME, CARD_NAME, ".gitattributes"}
-_DATA_NAMES |= {*TERMS_NAMES, *DETECTOR_NAMES}
+_DATA_NAMES |= {KNOWN_VIDEOS_NAME, *TERMS_NAMES, *DETECTOR_NAMES}
 
 
 class ModelFolderError(UsageError):

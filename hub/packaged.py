@@ -11,7 +11,7 @@ from ..common.text import quoted
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 # Files that are copied; the others are written again.
-_COPIED = ("model.safetensors", "README.md", "LICENSE", "training.json")
+_COPIED = ("model.safetensors", "README.md", "LICENSE", "training.json", "known_videos.json")
 # Copied if they exist.
 _COPIED_IF_PRESENT = ("verdict.json",)
 

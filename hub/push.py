@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
 from ..common.text import printable, quoted
-from .model_files import VERDICT_NAME, ModelFolderError, is_weight_name, model_files
+from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
 from .packaged import DEFAULT_CHECKPOINT
 
 
@@ -70,8 +70,8 @@ def push(plan: PushPlan) -> PushResult:
     """
     Publish a model folder on the Hugging Face Hub.
 
-    All files go into one commit, so an interrupted push leaves the repository as it was. The commit removes weights
-    and verdict bands of an earlier push that this folder does not have.
+    All files go into one commit, so an interrupted push leaves the repository as it was. The commit removes weights,
+    verdict bands and known videos of an earlier push that this folder does not have.
 
     Args:
         plan: Folder to publish, and target repository.
@@ -151,7 +151,7 @@ def _commit(plan: PushPlan, folder: Path, files: dict[str, int], branch: str) ->
     operations += [
         CommitOperationDelete(name)
         for name in api.list_repo_files(repo_id, revision=branch)
-        if name not in files and (is_weight_name(name) or name == VERDICT_NAME)
+        if name not in files and (is_weight_name(name) or name in (VERDICT_NAME, KNOWN_VIDEOS_NAME))
     ]
     commit = api.create_commit(repo_id, operations, commit_message=plan.message, revision=branch)
     return PushResult(repo_id=repo_id, revision=branch, files=files, url=commit.commit_url)

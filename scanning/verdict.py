@@ -212,12 +212,9 @@ def describe_mismatch(
         return "the verdict bands belong to different weights or a different calibration"
     pairs = [(name, bands.settings[name], settings.get(name)) for name in BOUND_SETTINGS]
     if bands.function is not None and function is not None:
-        then, now = bands.function["configuration"], function["configuration"]
-        # A configuration lists only what differs from its defaults.
-        names = sorted({*then, *now})
-        pairs += [(name, then.get(name, "its default"), now.get(name, "its default")) for name in names]
-        # A setting that did not exist when the bands were measured is not compared.
-        pairs += [(n, value, function["preprocessing"].get(n)) for n, value in bands.function["preprocessing"].items()]
+        for part, recorded in bands.function.items():
+            # A setting that did not exist when the bands were measured is not compared: later versions may add some.
+            pairs += [(name, value, function[part].get(name, "no value")) for name, value in recorded.items()]
     for name, before, after in pairs:
         if before != after:
             return f"the bands were measured with {name.replace('_', ' ')} {before}, not with {after}"

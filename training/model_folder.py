@@ -15,7 +15,7 @@ import transformers
 
 from ..common.files import replace_folder, temporary_folder
 from ..evaluation.calibration import apply_calibration, fit_calibration
-from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists
+from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists, write_lists
 from ..evaluation.metrics import Estimate, estimate
 from ..hub.folder import save_hub_folder
 from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
@@ -63,10 +63,11 @@ def save_model(
     config.is_trained, config.temperature, config.fake_bias = True, factor, bias
     estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
     initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
-    record = _make_record(outcome, recipe, sides, estimates, initial)
+    record = _make_record(outcome, recipe, sides, estimates)
     with temporary_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
         (unfinished / TRAINING_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+        write_lists(unfinished, _list_videos(sides, initial))
         # The terms of the initial weights also apply to the weights that are trained from them.
         licence = {} if initial is None else licence_of(initial)
         terms = [] if initial is None else copy_terms(initial, unfinished)
@@ -111,7 +112,6 @@ def _make_record(
     recipe: Recipe,
     sides: Sequence[Sequence[Video]],
     estimates: dict[str, Estimate],
-    initial: Path | None,
 ) -> dict[str, Any]:
     """The content of `training.json`."""
     config = outcome.network.config
@@ -123,7 +123,6 @@ def _make_record(
         "training_data": dict(count_groups(sides[0])),
         "validation_data": dict(count_groups(sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
-        "videos": _list_videos(sides, initial),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,
         "fake_bias": config.fake_bias,

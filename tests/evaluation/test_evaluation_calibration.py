@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Temperature and bias: fitted on held-out people, stored in a new folder, never on what is evaluated."""
 
+import base64
 import json
 from pathlib import Path
 
@@ -136,6 +137,8 @@ def test_people_who_cannot_be_divided_are_refused(tmp_path):
 def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path):
     root = trees.make_faceforensics(tmp_path / "FaceForensics++")
     model = trees.save_model(tmp_path / "model", 1)
+    trained = {"count": 1, "keys": "", "contents": base64.b64encode(b"sixsix").decode()}
+    (Path(model) / "known_videos.json").write_text(json.dumps({"videos": {"training": trained}}))
     before = {file.name: file.read_bytes() for file in Path(model).iterdir()}
     new = tmp_path / "calibrated"
     command = ["evaluate", str(root), "--model", model, "--workers", "0", "--bootstrap", "0", "--quiet", "--json"]
@@ -150,6 +153,9 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
     assert config.temperature != 1.0
     assert len(record["ece"]) == 2
     assert all(len(values) == 2 for values in record["ece"].values())
+    known = json.loads((new / "known_videos.json").read_text())["videos"]
+    assert known["training"] == trained
+    assert known["calibration"]["count"] == 10
     assert {file.name: file.read_bytes() for file in Path(model).iterdir()} == before
 
     # the new folder says what the fitted temperature makes of the old scores

@@ -207,20 +207,22 @@ def test_scores_without_their_run_say_that_the_threshold_is_assumed(data, tmp_pa
 # --- what a checkpoint has seen ---
 
 
-def record(model: str, **videos: object) -> None:
-    (Path(model) / "training.json").write_text(json.dumps({"videos": videos}))
+def record(model: str, name: str = "known_videos.json", **videos: object) -> None:
+    (Path(model) / name).write_text(json.dumps({"videos": videos}))
 
 
 def sample_of(path: Path, root: Path, dataset: str) -> Sample:
     return Sample(key=path.relative_to(root).as_posix(), path=path, is_fake=True, dataset=dataset)
 
 
-def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsys):
+# Earlier versions stored the lists in the record of the training.
+@pytest.mark.parametrize("name", ["known_videos.json", "training.json"])
+def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsys, name):
     model = trees.save_model(tmp_path / "model", 1)
     # The same content under another name in another data set.
     file = data / "fake/0.mp4"
     trained = list_videos([(sample_of(file, data / "fake", "elsewhere"), hash_files([file]))])
-    record(model, training=trained)
+    record(model, name, training=trained)
     assert evaluate(data, model, tmp_path / "run") == 0
     table = (tmp_path / "run/table.txt").read_text()
     assert "1 of 3 videos were seen in training, so their numbers are optimistic: fake/0.mp4" in table

@@ -52,6 +52,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def test_hashes_of_known_videos_are_published_and_records_with_their_names_are_not(folder, tmp_path):
+    copied = Path(shutil.copytree(folder, tmp_path / "model"))
+    for name in ("known_videos.json", "training.json", "calibration.json"):
+        (copied / name).write_text("{}")
+    assert set(model_files(copied)) - set(model_files(folder)) == {"known_videos.json"}
+
+
 @pytest.fixture
 def hub() -> Iterator[Hub]:
     with serve() as running:
