@@ -79,7 +79,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(text)
     except ValueError:
-        content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        content = [json.loads(line) for line in text.split("\n") if line.strip()]
     for entry in content if isinstance(content, list) else [content]:
         if not isinstance(entry, dict):
             raise ValueError("an entry is not an object")

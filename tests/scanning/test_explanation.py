@@ -170,6 +170,13 @@ def test_the_command_reads_every_form_that_predict_writes(form, tmp_path, capsys
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_a_file_name_with_a_line_separator_does_not_end_a_line(tmp_path, capsys):
+    line = replace(RESULT, path="a\u2028b\x85.mp4").to_json()
+    (tmp_path / "r.jsonl").write_text(f"{line}\n{RESULT.to_json()}\n", encoding="utf-8")
+    assert main(["explain", str(tmp_path / "r.jsonl")]) == 0
+    assert capsys.readouterr().out.count("  Verdict\n") == 2
+
+
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"a": 1}', "no json", "[[]]", "[" * 100_000])
 def test_any_other_file_is_one_sentence(content, tmp_path, capsys):
     (tmp_path / "r.json").write_text(content)
