@@ -10,6 +10,8 @@ processor time from others.
 import os
 import sys
 
+from .processors import usable_cores
+
 
 THREADS_VARIABLE = "OMP_NUM_THREADS"
 # Variables of the OpenMP of GNU and of that of Intel and LLVM, and sizes of thread pools without OpenMP.
@@ -56,7 +58,7 @@ def frame_threads() -> int:
     """
     if wanted_threads() > 1 or (THREADS_VARIABLE in os.environ and not _is_default):
         return wanted_threads()
-    return min(os.cpu_count() or 1, _MOST_FRAMES)
+    return min(usable_cores(), _MOST_FRAMES)
 
 
 def limit_threads(asked: int | None = None) -> None:

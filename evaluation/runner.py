@@ -7,7 +7,6 @@ run is found in any of the files, even if that run used a different number of pr
 """
 
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -20,6 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
+from ..common.processors import cores_per_process
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.media import photo_error
@@ -224,8 +224,7 @@ def _score(scorer: FrameScorer, item: Item) -> Score:
 
 def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     if workers is None:
-        neighbours = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-        workers = max(1, min(MAX_WORKERS, (os.cpu_count() or 1) // neighbours - 1))
+        workers = max(1, min(MAX_WORKERS, cores_per_process() - 1))
     workers = min(workers, len(reading.work.samples))
     if workers == 0:
         yield from reading

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Score many videos: one after the other or in worker processes, and optionally store the results."""
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
+from ..common.processors import usable_cores
 from ..video_errors import VideoError, VideoLimits, is_address
 from .addresses import as_target
 from .evidence import Examination
@@ -99,7 +99,7 @@ def _examine(
         yield from examine_on_cluster(plan, detector.settings, paths)
         return
     is_read_apart = detector.device != "cpu" and not (detector.settings.timeline or plan.needs_pictures)
-    readers = min((os.cpu_count() or 1) // num_processes, _MOST_READERS)
+    readers = min(usable_cores() // num_processes, _MOST_READERS)
     workers = plan.workers or (max(1, readers) if is_read_apart else 1)
     if workers == 1 or len(paths) < 2:
         for path in paths:

@@ -16,6 +16,7 @@ from typing import Any
 from ..common.errors import WorkError
 from ..common.packages import require_packages
 from ..common.processes import spawned_pool
+from ..common.processors import usable_cores
 from .evidence import Examination
 from .plan import ScanPlan
 from .results import VideoResult
@@ -69,7 +70,7 @@ def examine_on_cluster(plan: ScanPlan, settings: ScanSettings, paths: Sequence[s
         device = "cuda" if plan.gpus_per_worker and plan.device == "auto" else plan.device
         workers = min(plan.workers, len(paths)) if plan.workers else 0
         # A worker has one core.
-        settings = settings.for_processes(os.cpu_count() or 1)
+        settings = settings.for_processes(usable_cores())
         slots = workers or max(int(ray.cluster_resources().get("CPU", 1)), 1)
         num_blocks = max(len(paths) // MAX_VIDEOS_PER_BLOCK, min(len(paths), _BLOCKS_PER_WORKER * slots), 1)
         videos = ray.data.from_items([{"path": path} for path in paths], override_num_blocks=num_blocks)

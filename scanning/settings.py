@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The settings of a scan: how each video is scored."""
 
-import os
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ..common.errors import UsageError
+from ..common.processors import usable_cores
 from ..video_errors import MAX_DECODE_THREADS, VideoLimits
 
 
@@ -93,7 +93,7 @@ class ScanSettings:
         limits = self.limits or VideoLimits.from_environment()
         if limits.decode_threads is not None:
             return self
-        threads = max(1, min(MAX_DECODE_THREADS, (os.cpu_count() or 1) // count))
+        threads = max(1, min(MAX_DECODE_THREADS, usable_cores() // count))
         return replace(self, limits=replace(limits, decode_threads=threads))
 
     def to_dict(self) -> dict[str, Any]:

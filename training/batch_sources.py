@@ -9,7 +9,11 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from ..common.processors import cores_per_process
 from .recipe import Recipe
+
+
+CPU_WORKERS, MAX_WORKERS = 2, 16
 
 
 class BatchSource(Protocol):
@@ -38,13 +42,14 @@ class LoaderBatches:
         pairs: Data set of `recipe.num_pairs` pairs, in their order.
         recipe: Recipe of the training.
         accelerator: Divides the batches among processes and moves them to the device.
-        workers: Worker processes; 0 draws the pairs in this process.
+        workers: Worker processes; 0 draws the pairs in this process, `None` chooses by the number of cores.
     """
 
     def __init__(
-        self, pairs: Dataset[torch.Tensor], recipe: Recipe, accelerator: Accelerator, *, workers: int
+        self, pairs: Dataset[torch.Tensor], recipe: Recipe, accelerator: Accelerator, *, workers: int | None
     ) -> None:
-        self._pairs, self._recipe, self._accelerator, self._workers = pairs, recipe, accelerator, workers
+        self._pairs, self._recipe, self._accelerator = pairs, recipe, accelerator
+        self._workers = choose_workers(accelerator.device.type) if workers is None else workers
 
     def batches(self, first_step: int) -> Iterator[torch.Tensor]:
         """Iterate over the batches from an optimiser step on, see [`BatchSource.batches`]."""
@@ -54,6 +59,7 @@ class LoaderBatches:
                 Subset(self._pairs, range(first_pair, self._recipe.num_pairs)),
                 self._recipe.batch_pairs // self._accelerator.num_processes,
                 num_workers=self._workers,
+                pin_memory=self._accelerator.device.type == "cuda",
                 worker_init_fn=_start_worker,
                 persistent_workers=False,
                 # A loader draws from torch's generator when it starts; with a generator of its own, a resumed training
@@ -62,6 +68,19 @@ class LoaderBatches:
             )
         )
         return iter(loader)
+
+
+def choose_workers(device_type: str) -> int:
+    """
+    Choose the number of processes that draw pairs for one training process.
+
+    On a GPU, the network is faster than the processes that draw its pairs, so every core but one draws, up to 16. On a
+    CPU, the network needs the cores, and two processes draw faster than it learns.
+
+    Args:
+        device_type: Type of the device of the network, such as "cuda".
+    """
+    return CPU_WORKERS if device_type == "cpu" else max(1, min(MAX_WORKERS, cores_per_process() - 1))
 
 
 def _start_worker(_: int) -> None:

@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -58,7 +58,7 @@ def train_network(
     *,
     device: str = "auto",
     precision: str = "no",
-    workers: int = 1,
+    workers: int | None = None,
     stop_after: int | None = None,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
 ) -> TrainingOutcome | None:
@@ -73,7 +73,7 @@ def train_network(
         folder: Folder of the log, of the state after each validation, and of the best weights.
         device: "auto", or "cpu" to use no GPU.
         precision: Mixed precision of accelerate: "no", "fp16" or "bf16".
-        workers: Processes that draw pairs; 0 draws them in this process.
+        workers: Processes that draw pairs; 0 draws them in this process, `None` chooses by the number of cores.
         stop_after: Number of steps after which this call stores its state and stops.
         on_record: Called with each record of the log.
 
@@ -143,7 +143,7 @@ class TrainingLoop:
         # With a frozen frame encoder, the features of the validation videos are computed once.
         self._known: dict[Path, torch.Tensor] | None = {} if recipe.trains == "head" else None
         self._losses: list[float] = []
-        self._since, self._images = time.monotonic(), 0
+        self._since, self._waited, self._images = time.monotonic(), 0.0, 0
 
     @property
     def averaged_network(self) -> DeepfakeForVideoClassification:
@@ -180,7 +180,7 @@ class TrainingLoop:
         """
         progress, recipe = self.progress, self.recipe
         last = min(recipe.steps, progress.step + (stop_after or recipe.steps))
-        for batch in source.batches(progress.step):
+        for batch in self._timed(source.batches(progress.step)):
             if progress.finished or progress.step >= last:
                 break
             ends_step = self.optimize(batch)
@@ -244,10 +244,22 @@ class TrainingLoop:
                 "loss": round(float(np.mean(self._losses)), 6),
                 "learning_rate": self.schedule.get_last_lr()[0],
                 "images_per_s": round(self._images * self.accelerator.num_processes / seconds, 1),
+                # What remains is the time of the network.
+                "waiting_for_pairs": round(self._waited / seconds, 3),
                 "seconds": round(self.progress.seconds, 1),
             }
         )
-        self._losses, self._images, self._since = [], 0, time.monotonic()
+        self._losses, self._images, self._waited, self._since = [], 0, 0.0, time.monotonic()
+
+    def _timed(self, batches: Iterator[torch.Tensor]) -> Iterator[torch.Tensor]:
+        """The batches; the time until each arrives is added up."""
+        while True:
+            started = time.monotonic()
+            batch = next(batches, None)
+            self._waited += time.monotonic() - started
+            if batch is None:
+                return
+            yield batch
 
     def validate(self, videos: Sequence[Video]) -> None:
         """Validate the averaged weights, and keep them if they are the best so far."""

@@ -65,7 +65,7 @@ class ClipMode:
         folder: Path,
         accelerator: Accelerator,
         *,
-        workers: int,
+        workers: int | None,
     ) -> BatchSource:
         """
         Create the source of the batches.
@@ -75,7 +75,7 @@ class ClipMode:
             network: Network with its initial weights.
             folder: Folder of the training.
             accelerator: Accelerator of the training.
-            workers: Worker processes that draw pairs.
+            workers: Worker processes that draw pairs; `None` chooses by the number of cores.
         """
         return LoaderBatches(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=workers)
 
@@ -117,7 +117,7 @@ class FeatureMode(ClipMode):
         folder: Path,
         accelerator: Accelerator,
         *,
-        workers: int,
+        workers: int | None,
     ) -> BatchSource:
         drawn = TrainingPairs(videos, self.recipe)
         # The first process computes the features, the others read them.

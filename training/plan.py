@@ -29,7 +29,8 @@ class TrainingPlan:
         cache: Folder of the face crops, which several training runs may share; `output/crops` by default.
         device: "auto", or "cpu" to use no GPU.
         precision: Mixed precision of accelerate.
-        workers: Processes that cut out faces and draw training pairs; 0 does both in this process.
+        workers: Processes that cut out faces and draw training pairs, for each GPU; 0 does both in this process, and
+            `None` chooses by the number of cores.
         stop_after: Number of steps after which the call stores its state and stops; `None` to finish the training.
 
     Raises:
@@ -52,7 +53,7 @@ class TrainingPlan:
     cache: Path | None = None
     device: Device = "auto"
     precision: Precision = "no"
-    workers: int = 2
+    workers: int | None = None
     stop_after: int | None = None
 
     def __post_init__(self) -> None:
@@ -61,7 +62,7 @@ class TrainingPlan:
         for path in (*self.data, *self.validation_data):
             if not path.exists():
                 raise TrainingError(f"{path}: no such file or folder.")
-        if self.workers < 0:
+        if self.workers is not None and self.workers < 0:
             raise TrainingError(f"workers must be at least 0, got {self.workers}.")
         if self.stop_after is not None and self.stop_after < 1:
             raise TrainingError(f"stop_after must be at least 1, got {self.stop_after}.")

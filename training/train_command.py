@@ -70,7 +70,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--precision", choices=["no", "fp16", "bf16"], default="no", help="mixed precision (default: no)"
     )
     parser.add_argument(
-        "--workers", type=int, default=2, metavar="N", help="processes that prepare the data (default: 2)"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="processes that prepare the data, for each GPU (default: by the number of cores)",
     )
     parser.add_argument(
         "--stop-after", type=int, metavar="STEPS", help="stop after this number of steps, to be resumed later"

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from ..common.files import check_folder_target, lock_folder
 from ..common.processes import ProcessGroup
+from ..common.processors import usable_cores
 from ..evaluation.samples import Sample
 from .checkpointing import read_progress
 from .data import Video, load_videos, open_data
@@ -13,6 +14,10 @@ from .loop import train_network
 from .model_folder import count_groups, save_model
 from .networks import make_network
 from .plan import TrainingListener, TrainingPlan, TrainingResult
+
+
+# Each takes the memory of the libraries and of a decoder.
+MAX_CROPPERS = 8
 
 
 def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> TrainingResult:
@@ -71,11 +76,13 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
 def _train_in(
     group: ProcessGroup, plan: TrainingPlan, samples: tuple[list[Sample], list[Sample]], listener: TrainingListener
 ) -> TrainingResult:
-    settings = plan.recipe.crop_settings()
+    settings, workers = plan.recipe.crop_settings(), plan.workers
+    # While the first process cuts out the faces, the others wait.
+    croppers = min(usable_cores(), MAX_CROPPERS) if workers is None else workers
     # The first process fills the cache, and the others read it.
     with group.main_process_first():
         training_videos, validation_videos = (
-            load_videos(side, settings, plan.crops, workers=plan.workers, on_skip=listener.skipped) for side in samples
+            load_videos(side, settings, plan.crops, workers=croppers, on_skip=listener.skipped) for side in samples
         )
     if group.is_first:
         listener.note(f"training: {_describe(training_videos)}")
@@ -88,7 +95,7 @@ def _train_in(
         plan.output,
         device=plan.device,
         precision=plan.precision,
-        workers=plan.workers,
+        workers=workers,
         stop_after=plan.stop_after,
         on_record=listener.logged,
     )

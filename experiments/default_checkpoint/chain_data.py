@@ -45,11 +45,13 @@ class ValidationVideo:
 
     Attributes:
         dataset: Name of the validation set.
+        person: The person in the video, or its name if that is unknown.
         is_fake: Label.
         frames: Cached crops (T, S, S, 3) uint8.
     """
 
     dataset: str
+    person: str
     is_fake: bool
     frames: np.ndarray
 
@@ -103,7 +105,7 @@ def validation_videos(data: Path, work: Path, frames: int = 8) -> list[Validatio
         if path.exists():
             with safe_open(path, "np") as file:
                 copied = file.get_tensor("frames")
-            found.append(ValidationVideo(dataset="ff-c40", is_fake=sample.is_fake, frames=copied))
+            found.append(_describe("ff-c40", sample, copied))
     for name, place in ALSO_VALIDATED.items():
         if (data / place).exists():
             videos = read_crops(open_benchmark(data / place).present, work)
@@ -114,7 +116,12 @@ def validation_videos(data: Path, work: Path, frames: int = 8) -> list[Validatio
 def _validation_video(name: str, video: Video, count: int) -> ValidationVideo:
     crops, _ = video.crops.read(0, len(video.crops.frame_indices))
     chosen = np.unique(np.linspace(0, len(crops) - 1, count).round().astype(int))
-    return ValidationVideo(dataset=name, is_fake=video.sample.is_fake, frames=crops[chosen])
+    return _describe(name, video.sample, crops[chosen])
+
+
+def _describe(name: str, sample: Sample, frames: np.ndarray) -> ValidationVideo:
+    person = f"{sample.dataset} {sample.identities[0] if sample.identities else sample.key}"
+    return ValidationVideo(dataset=name, person=person, is_fake=sample.is_fake, frames=frames)
 
 
 def view_crops(frames: np.ndarray, size: int) -> torch.Tensor:

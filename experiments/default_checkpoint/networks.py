@@ -97,9 +97,9 @@ class FolderNetwork(nn.Module):
 
 
 @torch.no_grad()
-def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int) -> dict[str, float]:
+def score_videos(network: nn.Module, videos: Sequence[ValidationVideo], size: int) -> np.ndarray:
     """
-    Compute the area under the ROC curve of each validation set, and of all real and fake videos of DFDC and GRID.
+    Compute the mean logit of each video's frames.
 
     Args:
         network: From pixel values (N, 3, H, W) to logits (N, 2).
@@ -107,18 +107,33 @@ def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int) ->
         size: Input size of the network in pixels.
     """
     network.eval()
-    labels: dict[str, list[bool]] = {}
-    scores: dict[str, list[float]] = {}
+    scores = []
     for video in videos:
-        # GRID has real videos only: the real talking heads beside the videos of DFDC.
-        names = (video.dataset, "dfdc+grid") if video.dataset in ("dfdc", "grid") else (video.dataset,)
         with torch.autocast("cpu", torch.bfloat16):
             logits = network(normalise(view_crops(video.frames, size))).float()
-        for name in names:
-            labels.setdefault(name, []).append(video.is_fake)
-            scores.setdefault(name, []).append(float((logits[:, 1] - logits[:, 0]).mean()))
+        scores.append(float((logits[:, 1] - logits[:, 0]).mean()))
+    return np.array(scores)
+
+
+def compute_aucs(videos: Sequence[ValidationVideo], scores: np.ndarray) -> dict[str, float]:
+    """
+    Compute the area under the ROC curve of each validation set; DFDC and GRID count as one.
+
+    Args:
+        videos: Validation videos.
+        scores: Score of each video.
+    """
+    # GRID has real videos only: the real talking heads beside the videos of DFDC.
+    joint = {"dfdc": "dfdc+grid", "grid": "dfdc+grid"}
+    names = np.array([joint.get(video.dataset, video.dataset) for video in videos])
+    labels = np.array([video.is_fake for video in videos])
     return {
-        name: round(float(roc_auc_score(labels[name], np.array(scores[name]))), 3)
-        for name in sorted(labels)
-        if len(set(labels[name])) == 2
+        name: round(float(roc_auc_score(labels[names == name], scores[names == name])), 3)
+        for name in sorted(set(names))
+        if len(set(labels[names == name])) == 2
     }
+
+
+def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int) -> dict[str, float]:
+    """Compute the areas under the ROC curve of a network, see [`compute_aucs`] and [`score_videos`]."""
+    return compute_aucs(videos, score_videos(network, videos, size))

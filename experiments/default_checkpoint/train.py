@@ -13,8 +13,8 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -54,16 +54,20 @@ class Schedule:
     Attributes:
         small_steps: Steps on small views.
         steps: Steps in all.
+        small_part: Part of the learning rate schedule that the steps on small views make up.
+        small_size: Side of the small views in pixels.
     """
 
     small_steps: int = SMALL_STEPS
     steps: int = STEPS
+    small_part: float = SMALL_PART
+    small_size: int = SMALL_SIZE
 
     def part(self, step: int) -> float:
         """The part of the schedule in [0, 1] that lies before a step; steps on small views are shorter."""
         if step < self.small_steps:
-            return SMALL_PART * step / self.small_steps
-        return SMALL_PART + (1 - SMALL_PART) * (step - self.small_steps) / (self.steps - self.small_steps)
+            return self.small_part * step / self.small_steps
+        return self.small_part + (1 - self.small_part) * (step - self.small_steps) / (self.steps - self.small_steps)
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, then a cosine over the schedule."""
@@ -71,7 +75,23 @@ class Schedule:
 
     def size(self, step: int) -> int:
         """Side of the views in pixels."""
-        return SMALL_SIZE if step < self.small_steps else SIZE
+        return self.small_size if step < self.small_steps else SIZE
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variant:
+    """
+    What an ablation changes.
+
+    Attributes:
+        mix: Relative frequency of each kind of pair.
+        teacher_weight: Weight of the teacher's scores beside that of the labels.
+        seed: Seed of the head, of dropout and of the pairs.
+    """
+
+    mix: Mapping[str, float] = field(default_factory=lambda: dict(MIX))
+    teacher_weight: float = TEACHER_WEIGHT
+    seed: int = 0
 
 
 class Training:
@@ -82,12 +102,12 @@ class Training:
         initial: Safetensors file of the backbone's ImageNet weights.
         teacher: Model folder of the teacher.
         schedule: Length of the training.
-        seed: Seed of the head and of dropout.
+        variant: Weight of the teacher, and the seed.
     """
 
-    def __init__(self, initial: Path, teacher: Path, schedule: Schedule, seed: int) -> None:
-        torch.manual_seed(seed)
-        self.schedule, self.step = schedule, 0
+    def __init__(self, initial: Path, teacher: Path, schedule: Schedule, variant: Variant) -> None:
+        torch.manual_seed(variant.seed)
+        self.schedule, self.step, self._teacher_weight = schedule, 0, variant.teacher_weight
         self.network = make_lite2(initial)
         self.average = copy.deepcopy(self.network).eval()
         self.teacher = FolderNetwork(teacher)
@@ -129,7 +149,7 @@ class Training:
             logits = self.network(pixels)
         soft = F.binary_cross_entropy_with_logits(difference(logits) / TEMPERATURE, targets) * TEMPERATURE
         hard = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-        return hard + TEACHER_WEIGHT * soft
+        return hard + self._teacher_weight * soft
 
     def save(self, folder: Path) -> None:
         """Save the averaged weights, and the state from which the training is resumed."""
@@ -181,7 +201,16 @@ def draw_batches(
         )
 
 
-def train(data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path, schedule: Schedule) -> None:
+def train(
+    data: Path,
+    work: Path,
+    folder: Path,
+    *,
+    initial: Path,
+    teacher: Path,
+    schedule: Schedule,
+    variant: Variant = Variant(),
+) -> Training:
     """
     Train the network on a CPU and save its averaged weights at each validation.
 
@@ -192,13 +221,19 @@ def train(data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path,
         initial: ImageNet weights of the backbone.
         teacher: Model folder of the teacher.
         schedule: Length of the training.
+        variant: Mix of the pairs, weight of the teacher, and seed.
+
+    Returns:
+        The finished training, with the network and its averaged weights.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    small, large = (make_recipe(size=size, pairs=PAIRS, steps=10**6) for size in (SMALL_SIZE, SIZE))
+    small, large = (
+        make_recipe(size=size, pairs=PAIRS, steps=10**6, seed=variant.seed) for size in (schedule.small_size, SIZE)
+    )
     videos = list(read_crops(training_samples(data), work))
-    small_pairs, large_pairs = (MixedPairs(videos, work, recipe, MIX) for recipe in (small, large))
+    small_pairs, large_pairs = (MixedPairs(videos, work, recipe, variant.mix) for recipe in (small, large))
     print(large_pairs.describe(), flush=True)
-    training = Training(initial, teacher, schedule, large.seed)
+    training = Training(initial, teacher, schedule, variant)
     training.resume(folder)
     validation, losses = validation_videos(data, work, frames=6), []
     for batch in draw_batches(small_pairs, large_pairs, schedule, training.step):
@@ -210,6 +245,7 @@ def train(data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path,
             size = schedule.size(step - 1)
             print(json.dumps({"step": step, **compare(training.average, validation, size)}), flush=True)
             training.save(folder)
+    return training
 
 
 def _limit_threads(_: int) -> None:

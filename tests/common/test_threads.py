@@ -72,7 +72,7 @@ def test_a_number_that_cannot_be_meant_is_refused(asked):
 def no_choice(monkeypatch):
     """A process whose user chose no number of threads; what the test changes is undone."""
     monkeypatch.setattr(threads, "_is_default", False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 3)
+    monkeypatch.setattr(threads, "usable_cores", lambda: 3)
     monkeypatch.setattr(os, "environ", {})
 
 

@@ -4,7 +4,6 @@
 import ctypes
 import importlib.metadata
 import json
-import os
 import subprocess
 import sys
 from functools import partial
@@ -242,7 +241,7 @@ def test_a_number_of_threads_out_of_range_is_refused(clip, count, capsys):
 
 
 def test_processes_that_decode_at_the_same_time_share_the_cores(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 12)
+    monkeypatch.setattr("deepfake_video.scanning.settings.usable_cores", lambda: 12)
     assert ScanSettings().for_processes(4).limits.decode_threads == 3
     assert ScanSettings().for_processes(1).limits.decode_threads == 8
     assert ScanSettings().for_processes(100).limits.decode_threads == 1

@@ -11,9 +11,10 @@ from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
 from deepfake_video.training import loop, validation
+from deepfake_video.training.batch_sources import LoaderBatches
 from deepfake_video.training.checkpointing import BEST_NAME, PROGRESS_NAME, STATE_NAME
 from deepfake_video.training.errors import TrainingError, TrainingFailedError
-from deepfake_video.training.loop import train_network
+from deepfake_video.training.loop import TrainingLoop, train_network
 from deepfake_video.training.modes import ClipMode
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.pixels import to_pixel_values
@@ -326,3 +327,28 @@ def test_the_loss_of_a_region_is_the_cross_entropy_of_its_share():
     # Of the cells' pixels all and half were altered.
     wanted = np.mean([np.log(2), 0.5 * np.log1p(np.exp(-2)) + 0.5 * np.log1p(np.exp(2))])
     assert float(region_loss(maps, regions)) == pytest.approx(wanted, rel=1e-6)
+
+
+def test_the_log_gives_the_share_of_the_time_in_which_the_network_waits_for_pairs(videos, tmp_path, monkeypatch):
+    now = 0.0
+    draw, learn = LoaderBatches.batches, TrainingLoop.optimize
+
+    def pass_time(seconds):
+        nonlocal now
+        now += seconds
+
+    def slow_batches(self, first_step):
+        for batch in draw(self, first_step):
+            pass_time(3)
+            yield batch
+
+    def slow_step(self, batch):
+        pass_time(1)
+        return learn(self, batch)
+
+    monkeypatch.setattr(loop, "LOG_EVERY", 1)
+    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
+    monkeypatch.setattr(LoaderBatches, "batches", slow_batches)
+    monkeypatch.setattr(TrainingLoop, "optimize", slow_step)
+    run(tiny_recipe(), videos, tmp_path)
+    assert {line["waiting_for_pairs"] for line in read_log(tmp_path) if "loss" in line} == {0.75}

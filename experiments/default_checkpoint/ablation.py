@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""
+Short trainings, each without one ingredient of the recipe, with several seeds:
+`python ablation.py DATA WORK --initial IMAGENET --teacher FOLDER --output RUNS`.
+
+Prints a table of mean and standard deviation over the seeds. Finished runs are kept in RUNS and not repeated.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from chain_data import ValidationVideo, add_folders, validation_videos
+from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY
+from networks import compute_aucs, score_videos
+from train import MIX, Schedule, Variant, train
+
+from deepfake_video.common.exit_codes import OK, run_command
+from deepfake_video.common.files import write_atomically
+from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
+
+
+STEPS, SIZE, NUM_SEEDS, FRAMES = 200, 128, 3, 6
+BLENDED = MIX[SELF_BLENDED] + MIX[SELF_BLENDED_COPY]
+MANIPULATIONS = MIX[MANIPULATED] + MIX[MANIPULATED_COPY]
+# What is left out -> what remains. Without copies or manipulated videos, the other pairs keep their proportions.
+VARIANTS = {
+    "nothing": Variant(),
+    "re-encoded copies": Variant(mix={SELF_BLENDED: BLENDED, MANIPULATED: MANIPULATIONS}),
+    "manipulated videos": Variant(mix={kind: MIX[kind] for kind in (SELF_BLENDED, SELF_BLENDED_COPY)}),
+    "teacher": Variant(teacher_weight=0.0),
+}
+# The same runs as "nothing", judged with the weights of the last step.
+NOT_AVERAGED = "averaging of the weights"
+# Share of the real people that are called real in all their videos, at the threshold of `detect`.
+SPECIFICITY = 0.9
+DETECTED = "detected"
+
+
+def detect(videos: Sequence[ValidationVideo], scores: np.ndarray) -> float:
+    """
+    Compute the share of the fakes above the threshold at which 90 % of the real people have no video above it.
+
+    Args:
+        videos: Validation videos.
+        scores: Score of each video.
+    """
+    highest: dict[str, float] = {}
+    for video, score in zip(videos, scores, strict=True):
+        if not video.is_fake:
+            highest[video.person] = max(highest.get(video.person, -np.inf), float(score))
+    threshold = float(np.quantile(list(highest.values()), SPECIFICITY))
+    return round(float(np.mean([score > threshold for v, score in zip(videos, scores, strict=True) if v.is_fake])), 3)
+
+
+def judge(videos: Sequence[ValidationVideo], scores: np.ndarray) -> dict[str, float]:
+    """The areas under the ROC curve by validation set, and the share of detected fakes (see `detect`)."""
+    return {**compute_aucs(videos, scores), DETECTED: detect(videos, scores)}
+
+
+def format_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
+    """
+    A Markdown table of mean and standard deviation over the seeds.
+
+    Args:
+        results: What is left out -> figures of each seed.
+    """
+    columns = list(next(iter(results.values()))[0])
+    lines = [["left out", *columns], ["---"] * (len(columns) + 1)]
+    for name, runs in results.items():
+        figures = np.array([[run[column] for column in columns] for run in runs])
+        deviations = figures.std(axis=0, ddof=1) if len(runs) > 1 else np.full(len(columns), np.nan)
+        lines.append([name, *(f"{m:.3f} ± {d:.3f}" for m, d in zip(figures.mean(axis=0), deviations, strict=True))])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def run_ablation(
+    data: Path, work: Path, folder: Path, *, initial: Path, teacher: Path, steps: int, seeds: int
+) -> None:
+    """
+    Train every variant with every seed, and print the table.
+
+    Args:
+        data: Folder of the data.
+        work: Folder of crops and copies.
+        folder: Folder of the runs.
+        initial: ImageNet weights of the backbone.
+        teacher: Model folder of the teacher.
+        steps: Steps of each run.
+        seeds: Number of seeds.
+    """
+    schedule = Schedule(small_steps=steps, steps=steps, small_part=1.0, small_size=SIZE)
+    videos = validation_videos(data, work, frames=FRAMES)
+    results: dict[str, list[Mapping[str, float]]] = {}
+    for seed in range(seeds):
+        for name, variant in VARIANTS.items():
+            run = folder / f"{name.replace(' ', '-')}-{seed}"
+            figures = run / "figures.json"
+            if not figures.exists():
+                seeded = Variant(mix=variant.mix, teacher_weight=variant.teacher_weight, seed=seed)
+                training = train(data, work, run, initial=initial, teacher=teacher, schedule=schedule, variant=seeded)
+                networks = {"averaged": training.average, "last": training.network}
+                judged = {key: judge(videos, score_videos(network, videos, SIZE)) for key, network in networks.items()}
+                write_atomically(figures, json.dumps(judged).encode())
+            found = json.loads(figures.read_text())
+            results.setdefault(name, []).append(found["averaged"])
+            if variant == VARIANTS["nothing"]:
+                results.setdefault(NOT_AVERAGED, []).append(found["last"])
+        print(format_table(results), flush=True)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_folders(parser)
+    parser.add_argument("--initial", type=Path, required=True, help="safetensors file of ImageNet weights")
+    parser.add_argument("--teacher", type=Path, required=True, help="model folder of the teacher")
+    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    parser.add_argument("--steps", type=int, default=STEPS, help="steps of each run (default: %(default)s)")
+    parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="number of seeds (default: %(default)s)")
+    arguments = parser.parse_args(argv)
+    torch.set_num_threads(1)
+
+    def command() -> int:
+        run_ablation(
+            arguments.data,
+            arguments.work,
+            arguments.output,
+            initial=arguments.initial,
+            teacher=arguments.teacher,
+            steps=arguments.steps,
+            seeds=arguments.seeds,
+        )
+        return OK
+
+    return run_command(command)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
