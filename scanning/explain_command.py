@@ -69,7 +69,9 @@ def read_results(path: str) -> list[VideoResult]:
     try:
         results = [VideoResult.from_dict(content) for content in _objects(text)]
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not the output of predict --json or --jsonl ({printable(error)}).") from error
+        raise UsageError(
+            f"{path}: not the output of predict --json or --jsonl ({printable(error).rstrip('.')})."
+        ) from error
     if not results:
         raise UsageError(f"{path}: contains no results.")
     return results

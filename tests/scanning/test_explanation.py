@@ -122,6 +122,16 @@ def test_it_says_what_would_change_the_label():
     assert "Without its 2 highest-scoring frames" in text
 
 
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [(0.187, "at or below 0.18,"), (0.29, "at or below 0.29,"), (0.713, "above 0.72,"), (0.9967, "above 0.997,")],
+)
+def test_the_threshold_of_the_other_label_is_rounded_to_the_side_where_this_is_true(probability, said):
+    label = "fake" if probability >= 0.5 else "real"
+    text = section(replace(RESULT, label=label, fake_probability=probability), "What would change the result")
+    assert f"At a threshold {said} the label would be" in text
+
+
 def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
     """The mean of the calibrated logits: 1.0, 1.0 and -1.5 is above zero, 1.0 and -1.5 is below."""
     logits = [1 / (1 + math.exp(-value)) for value in (1.0, 1.0, -1.5)]
