@@ -18,6 +18,7 @@ import functools
 import math
 from collections.abc import Callable
 from dataclasses import fields
+from os import PathLike
 from typing import Any, Literal
 
 from huggingface_hub.dataclasses import strict
@@ -268,6 +269,13 @@ class DeepfakeConfig(PreTrainedConfig):
     def output_size(self) -> int:
         """Width of the hidden states that the temporal encoder returns for each frame."""
         return self.num_features if self.rnn_type == "none" else self.hidden_size * self.num_directions
+
+    def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
+        r"""[`PreTrainedConfig.save_pretrained`]; the folder refers to the code that is saved with it, to no other."""
+        # A folder from elsewhere can name the code of another repository, which its copies would then run.
+        stored: dict[str, Any] = getattr(self, "auto_map", None) or {}
+        self.auto_map = {**AUTO_MAP, **{name: place for name, place in stored.items() if "--" not in str(place)}}
+        super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
     def validate_numbers(self) -> None:
         """Check that every number is finite and within a sensible range."""

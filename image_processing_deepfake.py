@@ -148,6 +148,8 @@ class DeepfakeProcessorDefaults:
 
     def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
         """Write the settings and, for CenterFace, its graph, so that the folder works without this package."""
+        # The folder refers to the code that is saved with it, never to that of the repository it was loaded from.
+        self.auto_map: dict[str, str] = {}
         written: list[str] = super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
         if self.do_crop_faces and self.face_detector == "centerface" and has_graph():
             copy_graph(Path(save_directory))

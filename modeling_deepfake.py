@@ -15,6 +15,7 @@
 
 import itertools
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +40,28 @@ logger = logging.get_logger(__name__)
 
 # Frames per backbone call if no gradient is needed, which bounds the memory for long clips.
 FRAMES_PER_PASS = 32
+
+
+def describe_invalid_weights(weights: Mapping[str, torch.Tensor]) -> str | None:
+    """
+    Describe the first weight with which no score can be computed: NaN, infinite, or a negative variance.
+
+    Args:
+        weights: Tensors by name; those on the meta device are not checked.
+
+    Returns:
+        A clause that names the weight; `None` if all are valid.
+    """
+    for name, tensor in weights.items():
+        if tensor.is_meta or not tensor.numel() or not tensor.is_floating_point():
+            continue
+        # Minimum and maximum reveal non-finite values, and unlike a mask need no memory.
+        lowest, highest = tensor.aminmax()
+        if not torch.isfinite(torch.stack((lowest, highest))).all():
+            return f"the weights contain NaN or infinity in {name}"
+        if name.endswith("running_var") and lowest < 0:
+            return f"the weights contain negative variances in {name}"
+    return None
 
 
 @auto_docstring(custom_intro="Output of [`DeepfakeForVideoClassification`].")
@@ -224,6 +247,20 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         elif callable(compute := getattr(module, "init_non_persistent_buffers", None)):
             # timm computes these buffers; no checkpoint holds them.
             compute()
+
+    @classmethod
+    def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:
+        r"""
+        [`PreTrainedModel.from_pretrained`], which refuses weights that give no score.
+
+        Raises:
+            ValueError: If a weight is NaN or infinite, or a variance is negative.
+        """
+        loaded = super().from_pretrained(*args, **kwargs)
+        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        if problem := describe_invalid_weights(model.state_dict()):
+            raise ValueError(f"{model.config.name_or_path}: {problem}; the file is damaged, or its training diverged.")
+        return loaded
 
     @classmethod
     def from_backbone_pretrained(

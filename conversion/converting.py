@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from ..common.files import OutputError, new_folder
-from ..common.text import quoted
+from ..common.text import one_line, quoted
 from .choices import preset_options
 from .conversion_card import write_conversion_card
 from .errors import ConversionError, ConversionOptionError
@@ -137,7 +137,13 @@ def _fill(folder: Path, inspection: Inspection, plan: ConversionPlan) -> Parity:
     """Write the model folder and compare it with the file."""
     checkpoint, layout, choices = inspection.checkpoint, inspection.layout, inspection.choices
     size = compared_size(layout.backbone, choices["image_size"])
-    expected = expected_outputs(LegacyNetwork(checkpoint.tensors, layout, choices), size)
+    try:
+        expected = expected_outputs(LegacyNetwork(checkpoint.tensors, layout, choices), size)
+    except (RuntimeError, ValueError) as error:
+        raise ConversionOptionError(
+            f"The network of {quoted(checkpoint.path)} cannot run on frames of {size} pixels ({one_line(error)}); "
+            "choose another --image-size."
+        ) from error
     if not all(bool(logits.isfinite().all()) for _, logits in expected.values()):
         raise ConversionError(
             f"{quoted(checkpoint.path)} returns NaN or infinity for ordinary frames; use another checkpoint.",

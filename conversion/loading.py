@@ -20,7 +20,7 @@ from ..common.text import quoted
 from .containers import Container, find_container
 from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
-from .tensor_checks import check_tensors
+from .tensor_checks import check_keys, check_tensors
 from .unwrapping import SAVE_AGAIN, find_state_dict, split_unused_keys
 
 
@@ -112,6 +112,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         else:
             content = _read_pickle(path, container)
         state_dict, wrappers = find_state_dict(content, path, key)
+        check_keys(state_dict, path)
         state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
         sha256 = _hash(path)

@@ -35,7 +35,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
 }
 # Lowest and highest value.
 _RANGES: dict[str, tuple[float, float]] = {
-    "image_size": (1, 4096),
+    "image_size": (2, 4096),
     "padding_image_size": (1, 4096),
     "num_frames": (1, 4096),
     "face_margin": (0.5, 5),

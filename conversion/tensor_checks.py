@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checks that a state dict from an untrusted file consists of plain, finite tensors that can be weights."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +19,34 @@ if TYPE_CHECKING:
 
 # Far above what these networks need.
 MAX_KEYS = 20_000
+_NAME = re.compile(r"[\w ./-]{0,1000}")
 FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
 INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8)
+
+
+def check_keys(state_dict: Mapping[Any, Any], path: Path) -> None:
+    """
+    Check the names of a state dict, which appear on the terminal and in the model card.
+
+    Args:
+        state_dict: Content of the file.
+        path: The file, for messages.
+
+    Raises:
+        ConversionError: If there are too many, or if one of them contains control characters or markup.
+    """
+    if len(state_dict) > MAX_KEYS:
+        raise ConversionError(
+            f"{quoted(path)} contains {len(state_dict)} keys, more than {MAX_KEYS}; it is not a supported checkpoint.",
+            reason="unsafe",
+        )
+    for key in state_dict:
+        if isinstance(key, str) and not _NAME.fullmatch(key):
+            raise ConversionError(
+                f"{quoted(path)} contains the key {quoted(key)}, which is not a name of a layer: only letters, "
+                "digits, spaces and ._-/ are accepted; rename it, and save the state dict again.",
+                reason="unsafe",
+            )
 
 
 def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> dict[str, torch.Tensor]:
@@ -35,14 +62,8 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
         Its tensors by key.
 
     Raises:
-        ConversionError: If it has too many keys, if a value is not a plain, finite tensor, or if the tensors together
-            are larger than the file.
+        ConversionError: If a value is not a plain, finite tensor, or if the tensors together are larger than the file.
     """
-    if len(state_dict) > MAX_KEYS:
-        raise ConversionError(
-            f"{quoted(path)} contains {len(state_dict)} keys, more than {MAX_KEYS}; it is not a supported checkpoint.",
-            reason="unsafe",
-        )
     tensors: dict[str, torch.Tensor] = {}
     total = 0
     for key, value in state_dict.items():

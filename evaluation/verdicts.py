@@ -18,7 +18,7 @@ from typing import Any
 from ..common.files import write_atomically
 from ..common.logistic import logit, sigmoid
 from ..hub.terms import find_card
-from ..scanning.fingerprint import RUN_NAME, hash_files
+from ..scanning.fingerprint import RUN_NAME, function_of
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import (
     BOUND_SETTINGS,
@@ -38,6 +38,7 @@ from .rescoring import rescore
 from .samples import EvaluationError
 from .scores import Score
 from .verdict_card import card_section, with_section
+from .verdict_folder import check_verdict_folder
 
 
 # Numbers of faces for which the false alarms are stated.
@@ -48,7 +49,6 @@ FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
 RANGE_LEVEL = 0.01
 # What the videos of a list decided; those of the third list, "calibration", decided temperature and bias only.
 CHOSE_WEIGHTS = ("training", "validation")
-_WEIGHTS = "model.safetensors"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,18 +153,16 @@ def write_verdicts(
         folder: Folder of the checkpoint that made the scores.
 
     Raises:
-        EvaluationError: See [`measure_verdicts`]; and if the folder is missing or holds other weights.
+        EvaluationError: See [`measure_verdicts`]; and if the folder is missing, or its weights, configuration or
+            preprocessing are not those of the scores.
+        ModelLoadError: If its JSON files are damaged.
         OutputError: If a file cannot be written.
     """
     folder = Path(folder)
     if not folder.is_dir():
         raise EvaluationError(f"{folder}: not a model folder.")
     bands = measure_verdicts(runs)
-    weights = folder / _WEIGHTS
-    if weights.is_file() and hash_files([weights]) != bands.weights_sha256:
-        raise EvaluationError(
-            f"{folder}: its weights are not those that produced the scores; evaluate this folder first."
-        )
+    check_verdict_folder(folder, bands)
     write_bands(bands, folder)
     card = find_card(folder)
     if card is not None:
@@ -371,6 +369,7 @@ def _common_run(results: Sequence[EvaluationData]) -> dict[str, Any]:
         if not set(needed) <= result.run.keys():
             raise EvaluationError(f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing.")
         found.append({name: result.run[name] for name in needed})
+        found[-1]["function"] = function_of(result.run["function"]) if "function" in result.run else None
         if len(found[-1]["temperatures"]) > 1:
             raise EvaluationError(
                 "verdict bands cannot be stored for an ensemble, which has no single model folder; evaluate one model."
@@ -385,6 +384,7 @@ def _common_run(results: Sequence[EvaluationData]) -> dict[str, Any]:
         "temperature": float(run["temperatures"][0]),
         "fake_bias": float(run["fake_biases"][0]),
         "settings": {name: run[name][0] if name == "num_frames" else run[name] for name in BOUND_SETTINGS},
+        "function": run["function"],
     }
 
 

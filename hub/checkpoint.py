@@ -13,7 +13,7 @@ from transformers import initialization as init
 from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
-from ..modeling_deepfake import DeepfakeForVideoClassification
+from ..modeling_deepfake import DeepfakeForVideoClassification, describe_invalid_weights
 from ..timm_backbones import fill_computed_buffers
 from .finding import ModelLoadError
 from .folder_type import describe_other_model
@@ -100,31 +100,38 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
         files = weight_files(folder)
     except (ValueError, OSError) as error:
         raise ModelLoadError(f"{name}: {one_line(error)}") from error
-
-    def check(stored: Mapping[str, torch.Tensor]) -> None:
-        problems = {
-            "missing": expected.keys() - stored.keys(),
-            "unexpected": stored.keys() - expected.keys(),
-            "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
-        }
-        for problem, keys in problems.items():
-            if keys:
-                listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
-                raise ModelLoadError(f"{name}: the weights do not match config.json; {problem} keys: {listed}.")
-
     try:
         with init.no_init_weights(), torch.device("meta"):
             network = DeepfakeForVideoClassification(config).eval()
         expected = network.state_dict()
-        weights, digest = read_weights(files, check)
+        weights, digest = read_weights(files, lambda stored: _check_keys(name, stored, expected))
     except ModelLoadError:
         raise
     except (ValueError, OSError, RuntimeError, SafetensorError) as error:
         raise ModelLoadError(f"{name}: the weights cannot be loaded: {one_line(error)}") from error
-    for key, tensor in weights.items():
-        # Minimum and maximum reveal non-finite values, and unlike a mask need no memory.
-        if not torch.isfinite(torch.stack(tensor.aminmax())).all():
-            raise ModelLoadError(f"{name}: the weights contain NaN or infinity in {key}.")
-    network.load_state_dict({key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}, assign=True)
+    weights = {key: tensor.to(expected[key].dtype) for key, tensor in weights.items()}
+    if problem := describe_invalid_weights(weights):
+        raise ModelLoadError(f"{name}: {problem}; the file is damaged, or its training diverged.")
+    network.load_state_dict(weights, assign=True)
     fill_computed_buffers(network)
     return network, digest
+
+
+def _check_keys(name: str, stored: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor]) -> None:
+    problems = {
+        "missing": expected.keys() - stored.keys(),
+        "unexpected": stored.keys() - expected.keys(),
+        "mismatched": {key for key in expected.keys() & stored.keys() if expected[key].shape != stored[key].shape},
+    }
+    for problem, keys in problems.items():
+        if keys:
+            listed = ", ".join(sorted(keys)[:3]) + (f" and {len(keys) - 3} more" if len(keys) > 3 else "")
+            raise ModelLoadError(f"{name}: the weights do not match config.json; {problem} keys: {listed}.")
+    for key, tensor in stored.items():
+        # Integers are the weights of a quantised model, without the scales that they are multiplied by.
+        if expected[key].is_floating_point() and not tensor.is_floating_point():
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise ModelLoadError(
+                f"{name}: the weights contain {kind} numbers in {key} (a quantised model), which cannot be used; save "
+                "the weights from before the quantisation."
+            )

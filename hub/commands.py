@@ -20,7 +20,8 @@ _EXPORT_EXAMPLES = """examples:
   deepfake-video export my-model --output model.onnx
 
 The graph takes `pixel_values_videos` (batch, frames, 3, height, width), as the video processor of the folder prepares
-them, and returns `logits` (batch, 2): real, fake. Batch and frames are dynamic; the image size is the checkpoint's."""
+them, and returns `logits` (batch, 2): real, fake (of a model with more labels: in its own order). The metadata of the
+graph list the labels. Batch and frames are dynamic; the image size is the checkpoint's."""
 _CHECKPOINT_DESCRIPTION = """Write the packaged checkpoint as a self-contained model folder: weights, configuration,
 card, licence, and the code that Transformers loads with trust_remote_code=True where this package is not installed."""
 _CHECKPOINT_EXAMPLES = """examples:

@@ -45,16 +45,24 @@ def model_files(folder: Path) -> dict[str, int]:
         raise ModelFolderError(f"{quoted(folder)} is not a folder; give the one that convert or train wrote.")
     _check_type(folder)
     code = _code_files(folder)
-    files = {entry.name: entry.stat().st_size for entry in sorted(folder.iterdir()) if _belongs(entry, code)}
-    missing = [name for name in (CONFIG_NAME, *PROCESSOR_NAMES, *sorted(code)) if name not in files]
-    if not any(name.endswith(".safetensors") for name in files):
-        missing.append(WEIGHTS_NAME)
+    weights = _weight_names(folder)
+    files = {
+        entry.name: entry.stat().st_size
+        for entry in sorted(folder.iterdir())
+        if _belongs(entry, code) and (entry.name in weights or not is_weight_name(entry.name))
+    }
+    missing = [name for name in (CONFIG_NAME, *PROCESSOR_NAMES, *sorted(code), *sorted(weights)) if name not in files]
     if missing:
         raise ModelFolderError(
             f"{quoted(folder)} is not a complete model folder: {', '.join(missing)} "
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     return files
+
+
+def is_weight_name(name: str) -> bool:
+    """Return whether a file of a model folder holds weights, or is the index of its shards."""
+    return name in (WEIGHTS_NAME, INDEX_NAME) or _SHARD.fullmatch(name) is not None
 
 
 def foreign_entries(folder: Path) -> list[str]:
@@ -78,6 +86,18 @@ def foreign_entries(folder: Path) -> list[str]:
 def _belongs(entry: Path, code: set[str]) -> bool:
     is_known = entry.name in _DATA_NAMES or entry.name in code or _SHARD.fullmatch(entry.name) is not None
     return is_known and entry.is_file() and not entry.is_symlink()
+
+
+def _weight_names(folder: Path) -> set[str]:
+    """Names of the files that loading the folder reads; shards of an earlier model may lie beside them."""
+    # Imports torch.
+    from .weights import weight_files
+
+    try:
+        names = {file.name for file in weight_files(folder)}
+    except ValueError as error:
+        raise ModelFolderError(f"{quoted(folder)} is not a complete model folder: {error}") from error
+    return names if names == {WEIGHTS_NAME} else names | {INDEX_NAME}
 
 
 def _check_type(folder: Path) -> None:
@@ -130,5 +150,6 @@ __all__ = [
     "WEIGHTS_NAME",
     "ModelFolderError",
     "foreign_entries",
+    "is_weight_name",
     "model_files",
 ]

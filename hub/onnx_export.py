@@ -2,6 +2,7 @@
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
 import contextlib
+import json
 import os
 import secrets
 import warnings
@@ -14,7 +15,7 @@ from ..common.errors import UsageError, WorkError
 from ..common.files import OutputError, TargetError
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
-from ..common.text import one_line
+from ..common.text import one_line, printable
 
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ _EXAMPLE = (2, 4)
 
 
 class ExportError(WorkError):
-    """The outputs of the exported graph differ from those of the model."""
+    """torch cannot export the model, or the outputs of the exported graph differ from those of the model."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,11 +64,13 @@ class ExportResult:
 
     Attributes:
         path: The file.
+        labels: Label of each logit, in order; "fake" is the last of two.
         differences: Largest difference of a logit from PyTorch's, relative to the largest logit or to 1, by
             (clips, frames) of the input.
     """
 
     path: Path
+    labels: tuple[str, ...]
     differences: dict[tuple[int, int], float]
 
     def summary(self) -> str:
@@ -75,7 +78,7 @@ class ExportResult:
         parts = ", ".join(f"{value:.1e} at {shape[0]}x{shape[1]}" for shape, value in self.differences.items())
         return (
             f"parity ok: onnxruntime and PyTorch differ by at most {parts} (clips x frames; logits, relative)\n"
-            f"wrote {self.path}"
+            f"wrote {self.path}, whose logits are, in this order: {', '.join(map(printable, self.labels))}"
         )
 
 
@@ -84,7 +87,8 @@ def export(plan: ExportPlan) -> ExportResult:
     Export a model folder to ONNX.
 
     The file appears only after onnxruntime has run it and its logits agreed with PyTorch's. The graph takes
-    `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake.
+    `pixel_values_videos` (batch, frames, 3, height, width) and returns `logits` (batch, 2): real, fake, whatever their
+    order in the folder. A model with more labels keeps its order. The metadata of the graph list the labels.
 
     Args:
         plan: Folder to export, and output file.
@@ -96,7 +100,7 @@ def export(plan: ExportPlan) -> ExportResult:
         MissingPackageError: If the packages of the extra `export` are not installed.
         TargetError: If the file exists and must not be replaced.
         ModelLoadError: If the folder is not a model folder of this package.
-        ExportError: If the graph disagrees with PyTorch.
+        ExportError: If torch cannot export the model, or the graph disagrees with PyTorch.
         OutputError: If the file cannot be written.
 
     Example:
@@ -115,22 +119,30 @@ def export(plan: ExportPlan) -> ExportResult:
     from .checkpoint import read_checkpoint
 
     model = read_checkpoint(folder).network
+    order = _logit_order(model)
+    labels = tuple(model.config.id2label[index] for index in order)
     temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.onnx")
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
         with unfinished():
-            _export(model, temporary)
-            _store_terms(folder, temporary)
-            differences = _compare(model, temporary)
+            _export(model, temporary, order)
+            _store_metadata(folder, temporary, labels)
+            differences = _compare(model, temporary, order)
             temporary.replace(output)
     except OSError as error:
         raise OutputError(output, error) from error
     finally:
         temporary.unlink(missing_ok=True)
-    return ExportResult(path=output, differences=differences)
+    return ExportResult(path=output, labels=labels, differences=differences)
 
 
-def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
+def _logit_order(model: "DeepfakeForVideoClassification") -> list[int]:
+    """Index in the network of each logit of the graph: of two labels, "fake" comes last."""
+    order = list(range(model.num_labels))
+    return order if model.num_labels > 2 else sorted(order, key=lambda index: model.config.id2label[index] == "fake")
+
+
+def _export(model: "DeepfakeForVideoClassification", path: Path, order: Sequence[int]) -> None:
     import torch
 
     class LogitsWrapper(torch.nn.Module):
@@ -142,25 +154,33 @@ def _export(model: "DeepfakeForVideoClassification", path: Path) -> None:
 
         def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
             logits: torch.Tensor = self.model(pixel_values_videos=pixel_values_videos).logits
-            return logits
+            return logits if list(order) == sorted(order) else logits[:, list(order)]
 
     size = model.config.image_size
     example = torch.zeros(*_EXAMPLE, 3, size, size)
     names = ("pixel_values_videos", "logits")
-    write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
+    try:
+        write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
+    except OSError:
+        raise
+    except Exception as error:  # the errors of the network and of torch's exporter have no common class
+        raise ExportError(
+            f"torch cannot export this network at its image size of {size} pixels "
+            f"({printable(one_line(error.__cause__ or error))}); nothing was written."
+        ) from error
 
 
-def _store_terms(folder: Path, path: Path) -> None:
-    """Store the card and the terms of the model in the metadata of the graph, because it is a single file."""
+def _store_metadata(folder: Path, path: Path, labels: Sequence[str]) -> None:
+    """Store labels, card and terms of the model in the metadata of the graph, because it is a single file."""
     import onnx
 
     from .terms import find_card, find_terms
 
     files = [*find_terms(folder), *filter(None, [find_card(folder)])]
-    if files:
-        graph = onnx.load(str(path))
-        onnx.helper.set_model_props(graph, {file.name: file.read_text("utf-8", "replace") for file in files})
-        onnx.save(graph, str(path))
+    texts = {file.name: file.read_text("utf-8", "replace") for file in files}
+    graph = onnx.load(str(path))
+    onnx.helper.set_model_props(graph, {"labels": json.dumps(list(labels)), **texts})
+    onnx.save(graph, str(path))
 
 
 def write_graph(
@@ -215,7 +235,9 @@ def _fresh_recurrent_kernels() -> Iterator[None]:
         clear()
 
 
-def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[int, int], float]:
+def _compare(
+    model: "DeepfakeForVideoClassification", path: Path, order: Sequence[int]
+) -> dict[tuple[int, int], float]:
     import onnxruntime  # type: ignore[import-untyped]
     import torch
 
@@ -228,7 +250,7 @@ def _compare(model: "DeepfakeForVideoClassification", path: Path) -> dict[tuple[
     for clips, frames in SHAPES:
         pixels = torch.randn(clips, frames, 3, size, size, generator=generator)
         with torch.inference_mode():
-            expected = model(pixel_values_videos=pixels).logits
+            expected = model(pixel_values_videos=pixels).logits[:, list(order)]
         try:
             (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
         except Exception as error:  # the errors of onnxruntime have no common class

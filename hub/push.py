@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
 from ..common.text import printable, quoted
-from .model_files import ModelFolderError, model_files
+from .model_files import VERDICT_NAME, ModelFolderError, is_weight_name, model_files
 from .packaged import DEFAULT_CHECKPOINT
 
 
@@ -70,7 +70,8 @@ def push(plan: PushPlan) -> PushResult:
     """
     Publish a model folder on the Hugging Face Hub.
 
-    All files go into one commit, so an interrupted push leaves the repository as it was.
+    All files go into one commit, so an interrupted push leaves the repository as it was. The commit removes weights
+    and verdict bands of an earlier push that this folder does not have.
 
     Args:
         plan: Folder to publish, and target repository.
@@ -132,7 +133,7 @@ def check_repo_id(repo_id: str) -> None:
 
 
 def _commit(plan: PushPlan, folder: Path, files: dict[str, int], branch: str) -> PushResult:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
     api = HfApi(library_name="deepfake-video")
     repo_id = api.create_repo(plan.repo_id, private=plan.private or None, exist_ok=True).repo_id
@@ -143,7 +144,15 @@ def _commit(plan: PushPlan, folder: Path, files: dict[str, int], branch: str) ->
         )
     if plan.revision:
         api.create_branch(repo_id, branch=plan.revision, exist_ok=True)
-    operations = [CommitOperationAdd(name, str(folder / name)) for name in files]
+    operations: list[CommitOperationAdd | CommitOperationDelete] = [
+        CommitOperationAdd(name, str(folder / name)) for name in files
+    ]
+    # Weights of an earlier push under other names would be loaded in place of these, or beside them.
+    operations += [
+        CommitOperationDelete(name)
+        for name in api.list_repo_files(repo_id, revision=branch)
+        if name not in files and (is_weight_name(name) or name == VERDICT_NAME)
+    ]
     commit = api.create_commit(repo_id, operations, commit_message=plan.message, revision=branch)
     return PushResult(repo_id=repo_id, revision=branch, files=files, url=commit.commit_url)
 

@@ -17,7 +17,7 @@ from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
 from .evidence import Examination
-from .fingerprint import describe_setup
+from .fingerprint import describe_setup, function_of
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
 from .media import known_of, open_media, photo_error
@@ -79,6 +79,7 @@ class Detector:
             temperature=first.temperature,
             fake_bias=first.fake_bias,
             settings=self._settings_dict(),
+            function=function_of(describe_setup(self.models, self.settings)),
             is_trained=is_trained,
             num_models=len(self.models),
         )

@@ -63,6 +63,16 @@ def describe_setup(models: Sequence["ScoringModel"], settings: ScanSettings) -> 
     return plain
 
 
+def function_of(setup: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the first model of a setup computes apart from its weights: configuration and preprocessing."""
+    return {name: setup["models"][0][name] for name in ("configuration", "preprocessing")}
+
+
+def own_choices(configuration: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a configuration that affect what a network computes."""
+    return {name: value for name, value in configuration.items() if name not in _NO_CHOICES}
+
+
 def _describe_model(model: "ScoringModel", settings: ScanSettings) -> dict[str, Any]:
     config = model.description.configuration
     num_frames = settings.num_frames or model.processor.num_frames
@@ -71,7 +81,7 @@ def _describe_model(model: "ScoringModel", settings: ScanSettings) -> dict[str, 
         "id": model.identity.id,
         "revision": model.identity.revision,
         "weights": model.identity.weights_sha256,
-        "configuration": {name: value for name, value in config.items() if name not in _NO_CHOICES},
+        "configuration": own_choices(config),
         # Entries that Transformers adds to every processor are unset in ours.
         "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
     }

@@ -3,8 +3,8 @@
 The verdict on a video: "likely fake", "undecided" or "likely real".
 
 It follows from the score and the calibrated bands of the checkpoint, see [`VerdictBands`]. The bands are valid only
-for the weights, the calibration and the settings they were measured with; with any others, every video is undecided,
-and `reason` says why. Nothing here needs torch.
+for the weights, the configuration with its calibration, the preprocessing and the settings they were measured with;
+with any others, every video is undecided, and `reason` says why. Nothing here needs torch.
 """
 
 import math
@@ -145,11 +145,13 @@ def find_rule(
     temperature: float,
     fake_bias: float,
     settings: Mapping[str, Any],
+    function: Mapping[str, Mapping[str, Any]] | None = None,
     is_trained: bool = True,
     num_models: int = 1,
 ) -> VerdictRule:
     """
-    Find the rule of a scan: the bands stored with the weights, if they match the weights and the settings.
+    Find the rule of a scan: the bands stored with the weights, if they match the weights, the configuration, the
+    preprocessing and the settings.
 
     A custom threshold and the engine do not affect verdicts, because the bands apply to the probability, which neither
     changes.
@@ -160,6 +162,7 @@ def find_rule(
         temperature: Temperature of the loaded configuration.
         fake_bias: Fake bias of the loaded configuration.
         settings: The settings of the scan, with its number of frames.
+        function: Configuration and preprocessing of the model, see `fingerprint.function_of`.
         is_trained: Whether the weights are trained.
         num_models: Number of models. No error rates are measured for the mean of several models.
 
@@ -173,17 +176,52 @@ def find_rule(
     bands = None if folder is None else read_bands(folder)
     if bands is None:
         return VerdictRule(bands=None)
+    problem = describe_mismatch(
+        bands,
+        weights_sha256=weights_sha256,
+        temperature=temperature,
+        fake_bias=fake_bias,
+        settings=settings,
+        function=function,
+    )
+    return VerdictRule(bands=bands) if problem is None else VerdictRule(bands=None, absence=problem)
+
+
+def describe_mismatch(
+    bands: VerdictBands,
+    *,
+    weights_sha256: str | None,
+    temperature: float,
+    fake_bias: float,
+    settings: Mapping[str, Any],
+    function: Mapping[str, Mapping[str, Any]] | None = None,
+) -> str | None:
+    """
+    Describe why bands do not apply to the scores of a model; `None` if they do.
+
+    Args:
+        bands: The bands.
+        weights_sha256: See [`find_rule`].
+        temperature: See [`find_rule`].
+        fake_bias: See [`find_rule`].
+        settings: See [`find_rule`].
+        function: See [`find_rule`]; not compared if it is `None`, or if the bands do not record it.
+    """
     calibration = (float(temperature), float(fake_bias))
     if bands.weights_sha256 != weights_sha256 or calibration != (float(bands.temperature), float(bands.fake_bias)):
-        return VerdictRule(
-            bands=None, absence="the verdict bands belong to different weights or a different calibration"
-        )
-    for name in BOUND_SETTINGS:
-        if settings.get(name) != bands.settings[name]:
-            now, then = settings.get(name), bands.settings[name]
-            absence = f"the bands were measured with {name.replace('_', ' ')} {then}, not with {now}"
-            return VerdictRule(bands=None, absence=absence)
-    return VerdictRule(bands=bands)
+        return "the verdict bands belong to different weights or a different calibration"
+    pairs = [(name, bands.settings[name], settings.get(name)) for name in BOUND_SETTINGS]
+    if bands.function is not None and function is not None:
+        then, now = bands.function["configuration"], function["configuration"]
+        # A configuration lists only what differs from its defaults.
+        names = sorted({*then, *now})
+        pairs += [(name, then.get(name, "its default"), now.get(name, "its default")) for name in names]
+        # A setting that did not exist when the bands were measured is not compared.
+        pairs += [(n, value, function["preprocessing"].get(n)) for n, value in bands.function["preprocessing"].items()]
+    for name, before, after in pairs:
+        if before != after:
+            return f"the bands were measured with {name.replace('_', ' ')} {before}, not with {after}"
+    return None
 
 
 def verdict_text(result: VideoResult) -> str:
@@ -223,4 +261,4 @@ def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
     return f"{below}, {above}"
 
 
-__all__ = ["Verdict", "VerdictRule", "find_rule", "verdict_text"]
+__all__ = ["Verdict", "VerdictRule", "describe_mismatch", "find_rule", "verdict_text"]

@@ -107,6 +107,8 @@ class VerdictBands:
         min_face_px: Smallest face that was measured: side of its box in pixels of the video.
         min_bits_per_pixel: Strongest compression that was measured: bits of the video stream per pixel.
         notes: Remarks on how to interpret the rates.
+        function: Configuration and preprocessing that the scores were made with; `None` in files from before it was
+            recorded.
 
     Raises:
         ValueError: If a value is invalid.
@@ -130,6 +132,7 @@ class VerdictBands:
     min_face_px: float | None = None
     min_bits_per_pixel: float | None = None
     notes: Sequence[str] = ()
+    function: Mapping[str, Mapping[str, Any]] | None = None
 
     def __post_init__(self) -> None:
         digits = set(self.weights_sha256) if isinstance(self.weights_sha256, str) else {"?"}
@@ -141,6 +144,12 @@ class VerdictBands:
             raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
         if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
             raise ValueError(f"settings must hold {', '.join(BOUND_SETTINGS)}")
+        if self.function is not None and not (
+            isinstance(self.function, Mapping)
+            and set(self.function) == {"configuration", "preprocessing"}
+            and all(isinstance(part, Mapping) for part in self.function.values())
+        ):
+            raise ValueError("function must hold configuration and preprocessing")
         for name, rate in (("low", "misses"), ("high", "false_alarms")):
             bound = getattr(self, name)
             if bound is not None and not (_is_share(bound) and 0 < bound < 1):

@@ -72,8 +72,12 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
     if not path.is_dir():
         _load_backbone(network, read_checkpoint(path).tensors, path)
         return False
-    _check_type(path)
+    is_reversed = _is_reversed(path)
     weights = read_checkpoint(path / "model.safetensors").tensors
+    if is_reversed:
+        # Training starts with every answer right instead of every answer wrong.
+        last = {key: tensor for key, tensor in weights.items() if key.startswith("classifier.out_proj.")}
+        weights |= {key: tensor.flip(0) for key, tensor in last.items()}
     shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
     if shapes == {key: tensor.shape for key, tensor in weights.items()}:
         network.load_state_dict(weights)
@@ -87,13 +91,16 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
     return False
 
 
-def _check_type(folder: Path) -> None:
+def _is_reversed(folder: Path) -> bool:
+    """Check that a folder holds a model of this package; return whether its first logit is that of fake."""
     try:
-        problem = describe_other_model(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder}: contains no readable config.json ({error}).") from error
-    if problem:
+    if problem := describe_other_model(content):
         raise TrainingError(f"{folder}: {problem}")
+    labels = content.get("id2label")
+    return isinstance(labels, dict) and labels.get("0") == "fake"
 
 
 def _load_frame_classifier(scorer: nn.Linear, weights: Mapping[str, torch.Tensor], path: Path) -> None:

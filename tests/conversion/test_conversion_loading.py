@@ -397,3 +397,11 @@ class TestMemo:
         else:
             path.write_bytes(evil)
         assert "claims more memory" in refusal(path)
+
+
+@pytest.mark.parametrize("name", ["fc\n- License: mit", "fc\x1b]0;title\x07", "<b>fc</b>", "[fc](http://x)", "`fc`"])
+@pytest.mark.parametrize("suffix", ["weight", "loss_weights"])
+def test_names_that_would_change_the_card_or_the_terminal_are_refused(tmp_path: Path, name: str, suffix: str) -> None:
+    """The names of the layers stand in the model card, which is published, and in the notes of the command."""
+    torch.save({**STATE, f"{name}.{suffix}": torch.ones(2, 4)}, tmp_path / "model.pt")
+    assert "not a name of a layer" in refusal(tmp_path / "model.pt")

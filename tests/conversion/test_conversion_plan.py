@@ -51,7 +51,7 @@ def test_options_are_the_choices_that_are_made() -> None:
 @pytest.mark.parametrize(
     ("choice", "message"),
     [
-        ({"image_size": 0}, "--image-size must lie between 1 and 4096"),
+        ({"image_size": 0}, "--image-size must lie between 2 and 4096"),
         ({"num_frames": 10**9}, "--num-frames must lie between"),
         ({"padding_image_size": 5000}, "--padding-image-size must lie between"),
         ({"face_margin": float("nan")}, "--face-margin must lie between"),

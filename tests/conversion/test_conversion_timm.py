@@ -305,6 +305,15 @@ def test_any_network_of_timm_is_converted_by_its_name(tmp_path, name, size, pref
     torch.testing.assert_close(frame_logits(tmp_path / "out", clip(size)), expected, rtol=0, atol=1e-5)
 
 
+def test_a_size_that_the_weights_do_not_fit_is_an_error_of_the_option(tmp_path):
+    file = save(perturbed("test_vit", num_classes=1).state_dict(), tmp_path / "net.pth")
+    with pytest.raises(ConversionOptionError, match=r"frames of 96 pixels \(.*pos_embed.*choose another --image-size"):
+        convert_file(file, tmp_path / "out", {"backbone": "timm/test_vit", "fake_index": 0, "image_size": 96})
+    with pytest.raises(ConversionOptionError, match="--image-size must lie between 2 and 4096"):
+        convert_file(file, tmp_path / "out", {"backbone": "timm/test_vit", "fake_index": 0, "image_size": 1})
+    assert not (tmp_path / "out").exists()
+
+
 def test_an_rnn_behind_a_network_of_timm_is_converted(tmp_path):
     torch.manual_seed(0)
     network, rnn = perturbed("test_resnet"), nn.LSTM(96, 8, batch_first=True)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from benchmark_trees import save_model
 from scipy.stats import beta
 
 from deepfake_video.cli import main
@@ -17,7 +18,9 @@ from deepfake_video.evaluation.plan import EvaluationPlan
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
-from deepfake_video.scanning.fingerprint import hash_files
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.fingerprint import describe_setup, hash_files
+from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.verdict_bands import read_bands
 
 
@@ -226,6 +229,27 @@ def test_bands_are_not_written_beside_other_weights(tmp_path):
     with pytest.raises(EvaluationError, match="its weights are not those"):
         write_verdicts(result_of(draw(60)), tmp_path)
     assert read_bands(tmp_path) is None
+
+
+def test_bands_are_not_written_beside_another_preprocessing_or_calibration(tmp_path):
+    model = Path(save_model(tmp_path / "model", 1))
+    run = {"weights_sha256": hash_files([model / "model.safetensors"])}
+    detector = Detector([str(model)], settings=ScanSettings(num_frames=7, engine="torch"))
+    run |= {"function": describe_setup(detector.models, detector.settings), "num_frames": [7]}
+    assert write_verdicts(result_of(draw(60), **run), model).function is not None
+    assert Detector([str(model)], settings=detector.settings).rule.bands is not None
+    for name, change, reason in (
+        ("video_preprocessor_config.json", {"channel_order": "bgr"}, "channel order rgb, not with bgr"),
+        ("config.json", {"temperature": 2.0}, "different calibration"),
+    ):
+        before = (model / name).read_text()
+        (model / name).write_text(json.dumps({**json.loads(before), **change}))
+        with pytest.raises(EvaluationError, match=f"{reason}; evaluate this folder first"):
+            write_verdicts(result_of(draw(60), **run), model)
+        rule = Detector([str(model)], settings=detector.settings).rule
+        assert rule.bands is None
+        assert reason in rule.absence
+        (model / name).write_text(before)
 
 
 def test_people_of_two_data_sets_in_one_file_stay_two_people():

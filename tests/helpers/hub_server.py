@@ -172,6 +172,8 @@ class _Handler(BaseHTTPRequestHandler):
             value = item["value"]
             if item["key"] == "file":
                 files[value["path"]] = base64.b64decode(value["content"])
+            elif item["key"] == "deletedFile":
+                del files[value["path"]]
             elif item["key"] == "lfsFile":
                 if value["oid"] not in self.hub.objects:
                     return self._json(400, {"error": "an LFS object was never uploaded"})

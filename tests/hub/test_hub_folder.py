@@ -3,14 +3,18 @@
 
 import json
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from PIL import Image
-from transformers import pipeline
+from safetensors.torch import load_file, save_file
+from transformers import AutoModel, AutoModelForVideoClassification, pipeline
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor, scan
+from deepfake_video.hub.checkpoint import read_checkpoint
+from deepfake_video.hub.finding import ModelLoadError
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.registration import register
 from deepfake_video.scanning.sample import draw_face, write_sample_video
@@ -155,3 +159,50 @@ def test_both_processor_files_hold_the_same_choices(folder):
         video.pop(own, None)
         image.pop(own, None)
     assert video == image
+
+
+def test_a_saved_folder_refers_to_its_own_code_alone(folder, tmp_path):
+    """The folder of another person can name code of another repository, which `trust_remote_code` would run."""
+    copy, again = tmp_path / "copy", tmp_path / "again"
+    shutil.copytree(folder, copy)
+    foreign = dict.fromkeys(("AutoConfig", "AutoModel", "AutoTokenizer"), "other/code--modeling.Model")
+    foreign |= dict.fromkeys(("AutoVideoProcessor", "AutoProcessor"), "other/code--processing.Processor")
+    for name in ("config.json", "video_preprocessor_config.json"):
+        content = json.loads((copy / name).read_text())
+        (copy / name).write_text(json.dumps({**content, "auto_map": foreign}))
+    stored = read_checkpoint(copy)
+    save_hub_folder(stored.network, stored.processor, again)
+    for name in ("config.json", "preprocessor_config.json", "video_preprocessor_config.json"):
+        places = json.loads((again / name).read_text())["auto_map"]
+        assert places == json.loads((folder / name).read_text())["auto_map"]
+        assert all((again / f"{place.split('.')[0]}.py").is_file() for place in places.values())
+
+
+@pytest.mark.parametrize(
+    ("key", "change", "reason"),
+    [
+        ("classifier.out_proj.weight", lambda tensor: tensor.to(torch.int8), "int8 numbers"),
+        ("classifier.out_proj.weight", lambda tensor: tensor.double().fill_(1e300), "NaN or infinity"),
+        ("running_var", lambda tensor: -tensor, "negative variances"),
+    ],
+)
+def test_weights_that_give_no_score_are_named_when_they_are_read(folder, tmp_path, key, change, reason):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith(key))
+    save_file({**weights, name: change(weights[name].clone())}, copy / "model.safetensors")
+    with pytest.raises(ModelLoadError, match=f"{reason} in {name}"):
+        read_checkpoint(copy)
+
+
+@pytest.mark.parametrize("auto", [AutoModel, AutoModelForVideoClassification])
+def test_the_auto_classes_refuse_weights_that_give_no_score(folder, tmp_path, auto):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    weights = load_file(copy / "model.safetensors")
+    name = next(name for name in weights if name.endswith("running_mean"))
+    save_file({**weights, name: weights[name] * torch.nan}, copy / "model.safetensors", metadata={"format": "pt"})
+    register()
+    with pytest.raises(ValueError, match=r"copy: the weights contain NaN or infinity in .*running_mean"):
+        auto.from_pretrained(copy)

@@ -117,6 +117,23 @@ class TestPush:
         hub.fail_at = None
         assert run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path).returncode == 0
 
+    def test_the_weights_of_an_earlier_push_do_not_stay(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
+        """Transformers prefers one file of weights to shards: left there, it would be loaded in their place."""
+        first, second = tmp_path / "first", tmp_path / "second"
+        shutil.copytree(folder, first)
+        (first / "verdict.json").write_text("{}")
+        model = DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny"))
+        shutil.copytree(folder, second)
+        (second / "model.safetensors").unlink()
+        model.save_pretrained(second, max_shard_size="700KB")
+        for source in (first, second):
+            pushed = run(PUSH, str(source), "--repo-id", "me/model", hub=hub, home=tmp_path)
+            assert pushed.returncode == 0, pushed.stderr
+        files = hub.repositories["me/model"].files()
+        assert files == {entry.name: entry.read_bytes() for entry in second.iterdir()}
+        assert "model.safetensors" not in files
+        assert sum("/commit/" in request for request in hub.requests) == 2
+
     def test_a_wrong_token_is_named_in_one_line(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
         pushed = run(PUSH, str(folder), "--repo-id", "me/model", hub=hub, home=tmp_path, token="hf_wrong")
         assert pushed.returncode == 1
@@ -189,6 +206,18 @@ class TestFiles:
         (copy / "config.json").write_text(json.dumps(config))
         (tmp_path / "secret.py").write_text("from .deeper import x")
         assert set(model_files(copy)) == {entry.name for entry in folder.iterdir()}
+
+    def test_shards_of_an_earlier_model_stay_and_a_missing_one_is_named(self, folder: Path, tmp_path: Path) -> None:
+        copy = tmp_path / "copy"
+        shutil.copytree(folder, copy)
+        (copy / "model-00001-of-00002.safetensors").write_bytes(b"old")
+        (copy / "model.safetensors.index.json").write_text(
+            '{"weight_map": {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}}'
+        )
+        assert set(model_files(copy)) == {entry.name for entry in folder.iterdir()}
+        (copy / "model.safetensors").unlink()
+        with pytest.raises(ModelFolderError, match=r"lists model-00002-of-00002\.safetensors, which is missing"):
+            model_files(copy)
 
     @pytest.mark.parametrize(
         "name", ["config.json", "model.safetensors", "preprocessor_config.json", "video_decoding.py"]

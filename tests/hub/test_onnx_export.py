@@ -68,6 +68,36 @@ class TestExport:
         expected = margins["plain"] / 2.0 - math.log(0.9 / 0.1)
         torch.testing.assert_close(margins["calibrated"], expected, atol=1e-5, rtol=0)
 
+    def test_fake_is_the_last_logit_whatever_its_place_in_the_folder(self, tmp_path: Path) -> None:
+        """Two folders of the same weights: with the labels exchanged, the same logit means the opposite."""
+        import onnxruntime
+
+        margins = []
+        for number, labels in enumerate((["real", "fake"], ["fake", "real"])):
+            fields = {**FRAMES_ONLY, "id2label": dict(enumerate(labels)), "fake_bias": 3.0}
+            folder, path = save(tmp_path / f"model{number}", **fields), tmp_path / f"{number}.onnx"
+            assert export(ExportPlan(folder=folder, output=path)).labels == ("real", "fake")
+            session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+            assert session.get_modelmeta().custom_metadata_map["labels"] == '["real", "fake"]'
+            pixels = torch.randn(1, 1, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
+            (logits,) = session.run(None, {"pixel_values_videos": pixels})
+            margins.append(logits[0, 1] - logits[0, 0] - 3.0)
+        assert margins[0] == pytest.approx(-margins[1], abs=1e-5)
+        assert abs(margins[0]) > 1e-3
+
+    def test_what_torch_cannot_export_is_one_line(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def fail(*args: object, **kwargs: object) -> None:
+            try:
+                raise RuntimeError("Kernel size can't be greater\nthan actual input size")
+            except RuntimeError as cause:
+                raise torch.onnx.OnnxExporterError("Failed.\nNext steps:\n- …") from cause
+
+        monkeypatch.setattr(onnx_export, "write_graph", fail)
+        folder = save(tmp_path / "model")
+        with pytest.raises(ExportError, match=r"32 pixels \(Kernel size can't be greater than actual input size\)"):
+            export(ExportPlan(folder=folder, output=tmp_path / "model.onnx"))
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
+
     def test_a_graph_that_disagrees_is_not_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(onnx_export, "TOLERANCE", -1.0)
         with pytest.raises(ExportError, match="disagrees"):

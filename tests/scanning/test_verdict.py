@@ -153,10 +153,36 @@ def test_bands_of_another_function_are_not_used(tmp_path, change, reason):
     assert reason in rule.decide(0.999).reason
 
 
+FUNCTION = {"configuration": {"pooling": "last"}, "preprocessing": {"image_mean": [0.5, 0.5, 0.5], "num_frames": 20}}
+
+
+@pytest.mark.parametrize(
+    ("part", "changed", "reason"),
+    [
+        ("configuration", {"pooling": "max"}, "pooling last, not with max"),
+        ("configuration", {}, "pooling last, not with its default"),
+        ("configuration", {"pooling": "last", "rnn_type": "gru"}, "rnn type its default, not with gru"),
+        ("preprocessing", {"image_mean": [0.0, 0.0, 0.0]}, r"image mean [0.5, 0.5, 0.5], not with [0.0, 0.0, 0.0]"),
+    ],
+)
+def test_bands_of_the_same_weights_in_another_network_or_on_other_pixels_are_not_used(tmp_path, part, changed, reason):
+    write_bands(replace(BANDS, function=FUNCTION), tmp_path)
+    rule = find_rule(tmp_path, **OF_SCAN, function={**FUNCTION, part: changed})
+    assert rule.bands is None
+    assert reason in rule.decide(0.999).reason
+
+
+def test_a_setting_that_is_newer_than_the_bands_is_not_compared(tmp_path):
+    write_bands(replace(BANDS, function=FUNCTION), tmp_path)
+    newer = {**FUNCTION, "preprocessing": {**FUNCTION["preprocessing"], "sharpness": 1.0}}
+    assert find_rule(tmp_path, **OF_SCAN, function=newer).bands is not None
+
+
 @pytest.mark.parametrize(
     "change",
     [
         {"format": 2},
+        {"function": {"configuration": {}}},
         {"low": 1.5},
         {"low": 0.9},
         {"high": "0.8"},

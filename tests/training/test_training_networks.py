@@ -51,6 +51,18 @@ def test_a_model_folder_of_the_same_network_goes_on_with_its_head(tmp_path):
     assert all(torch.equal(taken[name], value) for name, value in network.state_dict().items())
 
 
+def test_a_model_whose_first_label_is_fake_starts_with_the_same_answers(tmp_path):
+    network = make_network(tiny_recipe(seed=5)).eval()
+    network.config.id2label, network.config.label2id = {0: "fake", 1: "real"}, {"fake": 0, "real": 1}
+    network.save_pretrained(tmp_path / "model")
+    taken = make_network(tiny_recipe(initial=str(tmp_path / "model"))).eval()
+    assert taken.config.id2label == {0: "real", 1: "fake"}
+    clip = torch.randn(1, 2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(taken(clip).logits, network(clip).logits.flip(-1))
+        assert network(clip).logits.diff().abs() > 1e-4
+
+
 @pytest.mark.parametrize("has_head", [True, False])
 def test_weights_in_torchvisions_naming_are_taken(tmp_path, has_head):
     torch.manual_seed(7)
