@@ -64,15 +64,21 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
-    from .common.console import replace_unencodable
+    from .common.console import open_closed_streams, replace_unencodable
     from .common.exit_codes import run_command
 
+    open_closed_streams()
     replace_unencodable()
     return run_command(lambda: _parse_and_run(argv))
 
 
 def _parse_and_run(argv: Sequence[str] | None) -> int:
+    from .common.errors import UsageError
+
     words = sys.argv[1:] if argv is None else argv
+    if "" in words:
+        # An empty output folder, for instance, would be the current folder.
+        raise UsageError("an argument is empty, perhaps because a shell variable is not set.")
     command = next((word for word in words if word in _COMMANDS), "")
     arguments, unknown = build_parser(command).parse_known_args(words)
     if unknown:

@@ -238,9 +238,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    from .common.console import replace_unencodable
+    from .common.console import open_closed_streams, replace_unencodable
     from .common.exit_codes import EXIT_CODES_HELP, run_command
 
+    open_closed_streams()
     replace_unencodable()
     parser = argparse.ArgumentParser(prog="convert_weights")
     add_arguments(parser)

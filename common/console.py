@@ -3,8 +3,21 @@
 
 import codecs
 import json
+import os
 import re
 import sys
+
+
+def open_closed_streams() -> None:
+    """
+    Connect the standard streams that the caller closed, as with `>&-`, to the null device.
+
+    Otherwise the next files to be opened would get their numbers, and libraries would print into these files.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            # In this order, each gets the lowest free number, which is its own.
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115
 
 
 def replace_unencodable() -> None:

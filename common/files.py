@@ -13,6 +13,7 @@ from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
 
 
+_NOT_A_FILE = "it is not a regular file; give another name"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -39,15 +40,18 @@ def check_file_target(path: str | Path) -> None:
     Check before the work starts that a file can be written afterwards.
 
     Raises:
-        TargetError: If its folder does not exist or is not writable, or if the path is a folder.
+        TargetError: If its folder does not exist or is not writable, or if the path is a folder, a device or a pipe.
     """
     path = Path(path)
     if path.is_dir():
         raise TargetError(path, "it is a folder; give the name of a file")
-    if not path.parent.is_dir():
-        raise TargetError(path, f"the folder {path.parent} does not exist")
-    if not os.access(path.parent, os.W_OK | os.X_OK):
-        raise TargetError(path, f"no permission to write to {path.parent}")
+    if path.exists() and not path.is_file():
+        raise TargetError(path, _NOT_A_FILE)
+    folder = follow_links(path).parent if path.is_symlink() else path.parent
+    if not folder.is_dir():
+        raise TargetError(path, f"the folder {folder} does not exist")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise TargetError(path, f"no permission to write to {folder}")
 
 
 def check_folder_target(folder: str | Path) -> None:
@@ -63,6 +67,16 @@ def check_folder_target(folder: str | Path) -> None:
         raise TargetError(folder, f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise TargetError(folder, f"no permission to write to {existing}")
+
+
+def follow_links(path: str | Path) -> Path:
+    """
+    Return the file to which a path leads, so that replacing it keeps the symbolic links of the path.
+
+    Args:
+        path: A path that need not exist.
+    """
+    return Path(os.path.realpath(path))
 
 
 def write_atomically(path: str | Path, content: bytes) -> None:
@@ -86,14 +100,17 @@ def write_atomically(path: str | Path, content: bytes) -> None:
             # Their own words may contain credentials.
             raise OutputError(path, OSError(0, type(error).__name__)) from None
         return
-    path = Path(path)
-    temporary = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    if os.path.exists(path) and not os.path.isfile(path):
+        # Renaming a file over a device would remove the device.
+        raise OutputError(path, OSError(0, _NOT_A_FILE))
+    target = follow_links(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        temporary.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()

@@ -10,7 +10,7 @@ import av
 import numpy as np
 from PIL import Image, ImageDraw
 
-from ..common.files import OutputError
+from ..common.files import OutputError, follow_links
 from ..face_tracking import rescale_box
 from ..video_errors import VideoLimits
 from ..video_sources import MediaReader
@@ -42,14 +42,14 @@ def annotate_video(
         VideoError: If the video can no longer be read.
         OutputError: If the file cannot be written.
     """
-    target = Path(path)
+    target = follow_links(path)
     temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
         with open_media(result.path, limits=limits) as reader:
             _write(temporary, reader, result, _Boxes(windows, reader.timestamps_s))
         temporary.replace(target)
     except OSError as error:
-        raise OutputError(target, error) from error
+        raise OutputError(path, error) from error
     finally:
         temporary.unlink(missing_ok=True)
 

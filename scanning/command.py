@@ -256,6 +256,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimits | None) -> ScanPlan:
     shows_time = any((arguments.report, arguments.heatmaps, arguments.annotate, arguments.output))
+    for option in ("heatmaps", "annotate"):
+        if arguments.timeline is False and getattr(arguments, option) is not None:
+            raise UsageError(f"--{option} shows parts of the timeline and cannot be combined with --no-timeline.")
     return ScanPlan(
         sources=paths,
         lists=arguments.list,

@@ -24,7 +24,7 @@ from .media import known_of, open_media, photo_error
 from .not_judged import find_not_judged
 from .provenance import reading_provenance
 from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
-from .scoring_model import ClipLogits, ScoringModel
+from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
 
@@ -326,17 +326,18 @@ class Detector:
 
     def clip_logits(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
         """The logits of clips of the same length."""
-        # Batches are not faster on a CPU.
-        size = 1 if model.device == "cpu" else CLIPS_PER_PASS
-        passes = (
-            np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
-            for first in range(0, len(clips), size)
-        )
-        # A GPU computes while the next pass is prepared.
-        parts = [model.compute_logits(pixels) for pixels in (passes if size == 1 else read_ahead(passes))]
-        return ClipLogits(
-            np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
-        )
+        if len(clips[0].frames) > FRAMES_PER_PIECE:
+            parts = [logits_in_pieces(model, clip.frames) for clip in clips]
+        else:
+            # Batches are not faster on a CPU.
+            size = 1 if model.device == "cpu" else CLIPS_PER_PASS
+            passes = (
+                np.concatenate([model.pixel_values(clip.frames) for clip in clips[first : first + size]])
+                for first in range(0, len(clips), size)
+            )
+            # A GPU computes while the next pass is prepared.
+            parts = [model.compute_logits(pixels) for pixels in (passes if size == 1 else read_ahead(passes))]
+        return ClipLogits.concatenate(parts)
 
     def _common(self, warnings: Sequence[str]) -> dict[str, Any]:
         return {

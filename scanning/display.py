@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common.text import printable as printable
-from .naming import face_name, short_name, short_names
+from .naming import face_name, short_names
 from .not_judged import describe_shortly
 from .results import PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
@@ -52,7 +52,7 @@ def print_table(
     if any(result.timeline for result in results):
         console.print()
         console.print(_face_table(results, names))
-    for note in [*_notes(results), *_kept_note(results, kept)]:
+    for note in [*_notes(results, names), *_kept_note(results, kept)]:
         # A terminal gets whole words in its lines; a file gets whole lines.
         console.print(Text(note), soft_wrap=not console.is_terminal)
 
@@ -192,15 +192,15 @@ def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
 def _length(result: VideoResult) -> str:
     if result.duration_s is None:
         return "–"
-    minutes, seconds = divmod(result.duration_s, 60)
-    return f"{int(minutes)}:{seconds:04.1f}"
+    # Rounded first, so that 59.96 s is a minute and not 0:60.0.
+    tenths = round(result.duration_s * 10)
+    return clock(tenths / 10, tenths=True)
 
 
-def _notes(results: Sequence[VideoResult]) -> list[str]:
+def _notes(results: Sequence[VideoResult], names: Sequence[str]) -> list[str]:
     notes = [printable(result.message) for result in results if result.message]
     # The warnings about the model and about photos are printed once, any other one with the name of its video.
-    for result in results:
-        name = short_name(result.path)
+    for result, name in zip(results, names, strict=True):
         notes += [f"{name}: {printable(warning)}" for warning in result.warnings if warning not in _PRINTED_ONCE]
         if result.timeline and (left_out := describe_shortly(result)):
             notes.append(f"{name}: {left_out}")

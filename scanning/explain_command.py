@@ -69,7 +69,9 @@ def read_results(path: str) -> list[VideoResult]:
     try:
         results = [VideoResult.from_dict(content) for content in _objects(text)]
     except (ValueError, RecursionError) as error:
-        raise UsageError(f"{path}: not the output of predict --json or --jsonl ({printable(error)}).") from error
+        raise UsageError(
+            f"{path}: not the output of predict --json or --jsonl ({printable(error).rstrip('.')})."
+        ) from error
     if not results:
         raise UsageError(f"{path}: contains no results.")
     return results
@@ -79,7 +81,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
     try:
         content = json.loads(text)
     except ValueError:
-        content = [json.loads(line) for line in text.splitlines() if line.strip()]
+        content = [json.loads(line) for line in text.split("\n") if line.strip()]
     for entry in content if isinstance(content, list) else [content]:
         if not isinstance(entry, dict):
             raise ValueError("an entry is not an object")

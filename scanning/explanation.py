@@ -2,6 +2,7 @@
 """Explain the result of a video in plain sentences: which face, when, how many frames, and what was not examined."""
 
 from collections.abc import Sequence
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 
 import numpy as np
 
@@ -199,7 +200,7 @@ def _changes(result: VideoResult) -> list[str]:
         "faces, not from the threshold or from single frames. A suspicious part in the timeline can only turn likely "
         "real into undecided. A copy closer to the original, with less "
         "compression or larger faces, may give another one.",
-        f"At a threshold {bound} {_number(probability, threshold)}, the label would be {other}.",
+        f"At a threshold {bound} {_safe_side(probability, is_up=is_fake)}, the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
@@ -271,6 +272,16 @@ def _number(probability: float, threshold: float) -> str:
         if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
             return text
     return f"{probability:.2f}"
+
+
+def _safe_side(probability: float, *, is_up: bool) -> str:
+    """A few digits, rounded such that a statement about all thresholds beyond stays true, and below 1 and above 0."""
+    rounding = ROUND_CEILING if is_up else ROUND_FLOOR
+    for digits in range(2, 9):
+        bound = Decimal(repr(float(probability))).quantize(Decimal(1).scaleb(-digits), rounding)
+        if 0 < bound < 1:
+            break
+    return f"{bound:f}"
 
 
 def _sentence(text: str) -> str:

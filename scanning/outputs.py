@@ -9,6 +9,7 @@ from ..video_errors import VideoError, is_store_address
 from .addresses import as_target, check_target
 from .evidence import Examination
 from .plan import ScanPlan
+from .store import is_file_of_store
 
 
 def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
@@ -32,6 +33,10 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
         if target is None:
             continue
         check_target(target, is_folder=False)
+        if plan.output is not None and is_file_of_store(plan.output, target):
+            raise UsageError(
+                f"--{option} {target}: --output keeps a file of its own there, with the results; choose another name."
+            )
         if os.path.realpath(target) in used:
             raise UsageError(
                 f"--{option} {target}: this file is also an input or another output; choose another name."
@@ -40,6 +45,8 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
     for folder in (plan.output, plan.heatmaps):
         if folder is not None:
             check_target(folder, is_folder=True)
+            if os.path.realpath(folder) in used:
+                raise UsageError(f"{folder}: one output cannot be both a file and a folder; choose another name.")
 
 
 def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:

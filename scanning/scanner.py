@@ -100,7 +100,9 @@ def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
         examinations: list[Examination] = []
         try:
             for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
-                examinations.append(examination)
+                # The windows of many long videos would fill the memory; only a copy of a single one draws them.
+                keeps_windows = plan.annotate is not None
+                examinations.append(examination if keeps_windows else replace(examination, windows=()))
                 report = observer.video_kept if examination.is_kept else observer.video_done
                 report(examination.result)
         except (KeyboardInterrupt, ValueError, OSError):

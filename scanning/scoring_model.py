@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..grad_cam import GradCam
 
 
+# Frames of a longer clip that are preprocessed together; bounds the memory where thousands of frames are scored.
+FRAMES_PER_PIECE = 128
+
+
 @dataclass(frozen=True)
 class ClipLogits:
     """
@@ -29,6 +33,13 @@ class ClipLogits:
 
     logits: np.ndarray
     frame_logits: np.ndarray
+
+    @classmethod
+    def concatenate(cls, parts: Sequence["ClipLogits"]) -> "ClipLogits":
+        """Join the logits of clips that were computed separately, in their order."""
+        return cls(
+            np.concatenate([part.logits for part in parts]), np.concatenate([part.frame_logits for part in parts])
+        )
 
 
 class ScoringModel(Protocol):
@@ -113,4 +124,17 @@ class ScoringModel(Protocol):
         """
 
 
-__all__ = ["ClipLogits", "ScoringModel"]
+def logits_in_pieces(model: ScoringModel, frames: np.ndarray) -> ClipLogits:
+    """
+    Compute the logits of a long clip, of which only one piece is in memory as floating-point numbers at a time.
+
+    Args:
+        model: The model.
+        frames: Array of shape (T, h, w, 3), uint8 RGB.
+    """
+    pieces = np.split(frames, range(FRAMES_PER_PIECE, len(frames), FRAMES_PER_PIECE))
+    features = [model.frame_features(model.pixel_values(piece)) for piece in pieces]
+    return model.classify_features(np.concatenate(features, axis=1))
+
+
+__all__ = ["ClipLogits", "ScoringModel", "logits_in_pieces"]

@@ -17,6 +17,7 @@ drops the others, including an incomplete last one. No finished result is lost, 
 
 import contextlib
 import errno
+import fnmatch
 import hashlib
 import io
 import itertools
@@ -35,11 +36,12 @@ from ..video_errors import is_address, is_store_address, is_url
 from ..video_stores import read_version
 from .addresses import as_target
 from .evidence import Evidence
-from .fingerprint import check_files, claim_folder, stamp_files
+from .fingerprint import RUN_NAME, check_files, claim_folder, stamp_files
 from .results import VideoResult
 
 
 RESULTS_NAME = "results.jsonl"
+_OWN_NAMES = (RESULTS_NAME, "results-*.jsonl", "files-*.jsonl", RUN_NAME, ".lock-*")
 # Each waits for the network most of the time.
 _REQUESTS_AT_ONCE = 32
 # Failures that may be temporary, or that a higher limit solves: these videos are tried again.
@@ -246,6 +248,21 @@ class ResultStore:
 
     def _pictures_file(self, path: str) -> Path:
         return self.folder / "pictures" / f"{_short_hash(path)}.json"
+
+
+def is_file_of_store(folder: str | Path, target: str | Path) -> bool:
+    """
+    Return whether a store in a folder would read or write a file of this name as one of its own.
+
+    Args:
+        folder: The folder or address of the store.
+        target: A file or address.
+    """
+    parent, name = os.path.split(os.path.realpath(target))
+    own = os.path.realpath(folder)
+    return parent == os.path.join(own, "pictures") or (
+        parent == own and any(fnmatch.fnmatch(name, pattern) for pattern in _OWN_NAMES)
+    )
 
 
 def write_part(folder: str | Path, result: VideoResult, *, began_ns: int) -> None:

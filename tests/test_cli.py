@@ -24,6 +24,7 @@ from deepfake_video.common.files import (
     check_file_target,
     check_folder_target,
     new_folder,
+    write_atomically,
 )
 from deepfake_video.scanning.display import print_table
 from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
@@ -388,6 +389,10 @@ def test_targets_are_checked_by_what_is_there(tmp_path, monkeypatch):
         ["--annotate", "a.mp4"],
         ["--csv", "list.txt"],
         ["--csv", "x", "--report", "./x"],
+        ["--csv", "x", "--heatmaps", "./x"],
+        ["--report", "x", "--output", "./x"],
+        ["--no-timeline", "--heatmaps", "maps"],
+        ["--no-timeline", "--annotate", "copy.mp4"],
     ],
     ids=str,
 )
@@ -405,6 +410,56 @@ def test_an_output_that_cannot_be_is_said_before_the_scan(options, tmp_path, mon
     assert len(error.splitlines()) == 1
     assert options[1] in error or options[-1] in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "list.txt"]
+
+
+@pytest.mark.parametrize("name", ["results.jsonl", "results-1.jsonl", "run.json", "files-0.jsonl", "pictures/x.html"])
+def test_no_file_of_a_scan_replaces_the_results_of_its_output_folder(name, tmp_path, monkeypatch, capsys):
+    (tmp_path / "run" / "pictures").mkdir(parents=True)
+    (tmp_path / "run" / name).write_text("earlier")
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    for option in ("--csv", "--report"):
+        assert main(["predict", "a.mp4", "--output", "run", option, f"./run/{name}"]) == 2
+        assert name in capsys.readouterr().err
+    assert (tmp_path / "run" / name).read_text() == "earlier"
+
+
+def test_an_empty_argument_never_means_the_current_folder(tmp_path, monkeypatch, capsys):
+    (tmp_path / "a.mp4").touch()
+    monkeypatch.chdir(tmp_path)
+    assert main(["predict", "a.mp4", "--output", ""]) == 2
+    assert "an argument is empty" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+def test_writing_never_replaces_a_pipe_or_device(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(TargetError, match="not a regular file"):
+        check_file_target(tmp_path / "pipe")
+    with pytest.raises(OutputError, match="not a regular file"):
+        write_atomically(tmp_path / "pipe", b"content")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+@needs_posix
+def test_writing_through_a_symbolic_link_keeps_the_link(tmp_path):
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "latest").symlink_to(Path("folder") / "file")
+    write_atomically(tmp_path / "latest", b"content")
+    assert (tmp_path / "latest").is_symlink()
+    assert (tmp_path / "folder" / "file").read_bytes() == b"content"
+
+
+@needs_posix
+def test_closed_standard_streams_are_no_error_and_no_file_takes_their_place(tmp_path):
+    code = (
+        "import sys; from deepfake_video import cli\n"
+        "cli._parse_and_run = lambda argv: open('file', 'w').fileno()\n"
+        "sys.exit(cli.main())"
+    )
+    done = subprocess.run(["sh", "-c", '"$0" -c "$1" <&- >&- 2>&-', sys.executable, code], cwd=tmp_path, timeout=120)
+    assert done.returncode == 3
 
 
 @pytest.mark.parametrize("option", ["--output", "--calibrate"])

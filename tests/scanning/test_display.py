@@ -98,6 +98,20 @@ def test_files_of_one_name_are_told_apart():
     assert lines[2].startswith("two/a.mp4")
 
 
+def test_warnings_about_files_of_one_name_are_told_apart():
+    text = "\n".join(
+        printed(replace(RESULT, path="one/a.mp4", warnings=["few frames"]), replace(RESULT, path="two/a.mp4"))
+    )
+    assert "one/a.mp4: few frames" in text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"), [(59.94, "0:59.9"), (59.96, "1:00.0"), (3599.97, "1:00:00.0"), (0.04, "0:00.0")]
+)
+def test_the_length_is_rounded_to_a_tenth_of_a_second(seconds, shown):
+    assert printed(replace(RESULT, duration_s=seconds, timeline=[]))[1].split()[-1] == shown
+
+
 def test_colours_are_for_terminals_without_no_color(monkeypatch):
     assert "\x1b[" not in "".join(printed(RESULT))
     assert "\x1b[1;31m" in "".join(printed(RESULT, terminal=True, width=100))

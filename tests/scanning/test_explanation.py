@@ -122,6 +122,16 @@ def test_it_says_what_would_change_the_label():
     assert "Without its 2 highest-scoring frames" in text
 
 
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [(0.187, "at or below 0.18,"), (0.29, "at or below 0.29,"), (0.713, "above 0.72,"), (0.9967, "above 0.997,")],
+)
+def test_the_threshold_of_the_other_label_is_rounded_to_the_side_where_this_is_true(probability, said):
+    label = "fake" if probability >= 0.5 else "real"
+    text = section(replace(RESULT, label=label, fake_probability=probability), "What would change the result")
+    assert f"At a threshold {said} the label would be" in text
+
+
 def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
     """The mean of the calibrated logits: 1.0, 1.0 and -1.5 is above zero, 1.0 and -1.5 is below."""
     logits = [1 / (1 + math.exp(-value)) for value in (1.0, 1.0, -1.5)]
@@ -168,6 +178,13 @@ def test_the_command_reads_every_form_that_predict_writes(form, tmp_path, capsys
     out = capsys.readouterr().out
     assert out.count("videos/clip.mp4\n  Verdict\n") == (1 if form == "one" else 2)
     assert max(map(len, out.splitlines())) <= 80
+
+
+def test_a_file_name_with_a_line_separator_does_not_end_a_line(tmp_path, capsys):
+    line = replace(RESULT, path="a\u2028b\x85.mp4").to_json()
+    (tmp_path / "r.jsonl").write_text(f"{line}\n{RESULT.to_json()}\n", encoding="utf-8")
+    assert main(["explain", str(tmp_path / "r.jsonl")]) == 0
+    assert capsys.readouterr().out.count("  Verdict\n") == 2
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", '{"a": 1}', "no json", "[[]]", "[" * 100_000])

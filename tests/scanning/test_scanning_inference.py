@@ -3,6 +3,7 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -10,9 +11,11 @@ from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification
+from deepfake_video.clip_sampling import Clip
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inference import fold_batch_norms, prepare_for_inference
 from deepfake_video.scanning.models import load_model, load_stored_model
+from deepfake_video.scanning.scoring_model import FRAMES_PER_PIECE
 from deepfake_video.scanning.settings import ScanSettings
 from drawn_faces import save_tiny_model, write_people
 
@@ -145,3 +148,20 @@ def test_onnx_is_refused_where_it_does_not_go(tmp_path, settings, device):
     model, chosen = save_tiny_model(tmp_path / "model"), ScanSettings(engine="onnx", **settings)
     with pytest.raises(ValueError, match=r"engine onnx|no device"):
         Detector([model], device=device, settings=chosen)
+
+
+@pytest.mark.parametrize("network", ["frames", "lstm"])
+def test_a_long_clip_is_scored_in_pieces_with_the_logits_of_the_whole(network, tmp_path):
+    changes = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024} if network == "frames" else {}
+    detector = Detector([save_tiny_model(tmp_path / "model", **changes)], device="cpu")
+    (model,) = detector.models
+    frames = np.random.default_rng(0).integers(0, 256, (FRAMES_PER_PIECE + 3, 32, 32, 3), dtype=np.uint8)
+    lengths = []
+    pixel_values = model.pixel_values
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(model), "pixel_values", lambda _, crops: lengths.append(len(crops)) or pixel_values(crops))
+        said = detector.clip_logits(model, [Clip(frames, np.arange(len(frames)))])
+    whole = model.compute_logits(pixel_values(frames))
+    np.testing.assert_allclose(said.logits, whole.logits, atol=1e-5)
+    np.testing.assert_allclose(said.frame_logits, whole.frame_logits, atol=1e-5)
+    assert max(lengths) == FRAMES_PER_PIECE

@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public function `scan` with a plan: results, files, observer, and what ends it early."""
 
+import gc
+import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from clips import write_clip
@@ -11,7 +14,10 @@ from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
 from deepfake_video.common.files import OutputError
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.plan import ScanObserver
+from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
+from deepfake_video.scanning.timeline import Window
 from drawn_faces import save_tiny_model, write_people
 
 
@@ -92,6 +98,33 @@ def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, m
     assert [Path(result.path).name for result in recorder.result] == ["a.mp4"]
     assert recorder.result.num_videos == 2
     assert (tmp_path / "results.csv").exists()
+
+
+def test_the_windows_of_earlier_videos_do_not_stay_in_memory(tmp_path, monkeypatch):
+    alive: list[weakref.ref[Window]] = []
+    most = []
+
+    def examine(plan, paths, **_):
+        for path in paths:
+            gc.collect()
+            most.append(sum(reference() is not None for reference in alive))
+            entry = TimelineEntry(start_s=0.0, end_s=1.0, fake_probability=0.5, track_id=None)
+            window = Window(entry=entry, frame_indices=np.arange(3), boxes=None)
+            alive.append(weakref.ref(window))
+            yield Examination(result=not_found(path), windows=(window,))
+
+    monkeypatch.setattr("deepfake_video.scanning.scanner.examine_all", examine)
+    paths = [tmp_path / f"{number}.mp4" for number in range(8)]
+    scan(ScanPlan(sources=paths))
+    assert len(most) == 8
+    # The last one of the generator and that of the loop.
+    assert max(most) <= 2
+
+
+def not_found(path: str) -> VideoResult:
+    return VideoResult(
+        path=path, status="not_found", threshold=0.5, message="no", settings={}, model=ModelIdentity(id="m")
+    )
 
 
 def test_results_are_reported_even_if_a_file_cannot_be_written(folder, model, tmp_path, monkeypatch):
