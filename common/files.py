@@ -40,9 +40,12 @@ def check_file_target(path: str | Path) -> None:
     Check before the work starts that a file can be written afterwards.
 
     Raises:
-        TargetError: If its folder does not exist or is not writable, or if the path is a folder, a device or a pipe.
+        TargetError: If its folder does not exist or is not writable, or if the path is a folder, a device, a pipe or
+            `-`, which other programs use for the standard output.
     """
     path = Path(path)
+    if str(path) == "-":
+        raise TargetError(path, "the standard output is not supported here; give the name of a file")
     if path.is_dir():
         raise TargetError(path, "it is a folder; give the name of a file")
     if path.exists() and not path.is_file():

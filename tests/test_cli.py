@@ -383,6 +383,7 @@ def test_targets_are_checked_by_what_is_there(tmp_path, monkeypatch):
     [
         ["--report", "missing/r.html"],
         ["--csv", "."],
+        ["--csv", "-"],
         ["--annotate", "missing/a.mp4"],
         ["--output", "a.mp4"],
         ["--heatmaps", "a.mp4/maps"],
