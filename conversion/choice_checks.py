@@ -30,6 +30,7 @@ def check_preset(layout: Layout, preset: str, file: str) -> None:
         "deepfakebench": layout.family == "deepfakebench",
         "deepfakebench-xception": layout.family == "deepfakebench-xception",
         "faceforensics-xception": layout.family == "faceforensics-xception",
+        "self-blended-images": layout.family == "self-blended-images",
         "efficientnet-lite2-frames": layout.backbone == "timm/tf_efficientnet_lite2" and rnn is None,
         "xception-frames": layout.backbone == XCEPTION and rnn is None,
     }

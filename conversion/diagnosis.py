@@ -133,6 +133,11 @@ def _family(layout: Layout) -> list[str]:
             "The legacy program clips face boxes at the border of the frame and averages its most confident frames; "
             "the converted model pads with black and averages all frames."
         )
+    if layout.family == "self-blended-images":
+        notes.append(
+            "The legacy program clips face boxes at the border of the frame and takes the highest score of the faces "
+            "in each frame; the converted model mirrors the frame at its border and scores each face separately."
+        )
     if layout.family == "icpr2020dfdc":
         notes.append("The score of a video is the sigmoid of the mean logit of its frames.")
     return notes

@@ -33,6 +33,7 @@ def find_family(
     rnn: RecurrentLayout | None,
     attention: tuple[str, str] | None,
     head: Head,
+    key_prefix: str = "",
 ) -> Family:
     """
     Return the published system with exactly these keys.
@@ -44,6 +45,7 @@ def find_family(
         rnn: The RNN, if any.
         attention: Layers of the attention pooling, if any.
         head: The linear layers.
+        key_prefix: The prefix that was stripped from all keys.
     """
     modules, outputs = head.modules, head.sizes[-1]
     if rnn is not None:
@@ -58,6 +60,9 @@ def find_family(
             return "deepfakebench"
         if (prefix, modules, outputs) == ("efficientnet.", ("classifier",), 1):
             return "icpr2020dfdc"
+        # Its network is the attribute `net`, which all keys begin with; DataParallel adds another prefix.
+        if (backbone, prefix, modules, outputs) == ("efficientnet_b4", "", ("_fc",), 2):
+            return "self-blended-images" if f".{key_prefix}".endswith(".net.") else "assorted"
     if (naming, prefix, modules, outputs) == ("timm", "encoder.", ("fc",), 1):
         return "selimsef-dfdc"
     if naming == "torchvision" and prefix == "features.":

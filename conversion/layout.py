@@ -18,6 +18,7 @@ Family = Literal[
     "icpr2020dfdc",
     "deepfakebench",
     "selimsef-dfdc",
+    "self-blended-images",
     "torchvision-frames",
     "timm-frames",
     "deepfakebench-xception",

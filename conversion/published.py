@@ -14,6 +14,7 @@ PRESETS = (
     "deepfakebench",
     "deepfakebench-xception",
     "faceforensics-xception",
+    "self-blended-images",
 )
 
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
@@ -56,6 +57,16 @@ FACTS: dict[str, dict[str, Any]] = {
         "face_margin": 1.15,
     },
     "xception-frames": {"image_size": 299, "num_frames": 32, "frame_aggregation": "mean-probability", **_HALVES},
+    # Shiohara and Yamasaki, 2022: pixels from 0 to 1, an eighth of the box more on each side, stretched to a square.
+    "self-blended-images": {
+        "image_size": 380,
+        "num_frames": 32,
+        "frame_aggregation": "mean-probability",
+        "image_mean": (0.0, 0.0, 0.0),
+        "image_std": (1.0, 1.0, 1.0),
+        "face_margin": 1.25,
+        "face_square": False,
+    },
     "selimsef-dfdc": {
         "image_size": 380,
         "num_frames": 32,
@@ -76,6 +87,7 @@ PRESET_FACTS: dict[str, dict[str, Any]] = {
     "deepfakebench": {"fake_index": 1},
     "deepfakebench-xception": {"fake_index": 1},
     "faceforensics-xception": {"fake_index": 1},
+    "self-blended-images": {"fake_index": 1},
 }
 # Values in published programs, by the family of the keys; for messages.
 SEEN: dict[str, dict[str, str]] = {
@@ -96,4 +108,5 @@ SEEN: dict[str, dict[str, str]] = {
     "deepfakebench": {"fake_index": "1 in DeepfakeBench"},
     "deepfakebench-xception": {"fake_index": "1 in DeepfakeBench"},
     "faceforensics-xception": {"fake_index": "1 in FaceForensics++"},
+    "self-blended-images": {"fake_index": "1 in the published program"},
 }

@@ -30,7 +30,7 @@ def recognise(
     Args:
         shapes: Shape of each tensor by key.
         file: Name of the file, for messages.
-        key_prefix: Prefix that was stripped from all keys, for messages and to detect FaceForensics++.
+        key_prefix: Prefix that was stripped from all keys, for messages and to detect published systems.
         has_order: Whether the keys are in the order in which the layers were created.
         head_order: Names of the head's layers, if set by the user.
         backbone: timm network of the file, if set by the user.
@@ -61,7 +61,7 @@ def recognise(
     if is_timm(backbone):
         family = find_timm_family(backbone, key_prefix + prefix, rnn, head, bool(adjustment))
     else:
-        family = find_family(naming, prefix, backbone, rnn, attention, head)
+        family = find_family(naming, prefix, backbone, rnn, attention, head, key_prefix)
     return Layout(
         family=family,
         naming=naming,

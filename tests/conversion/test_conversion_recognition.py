@@ -35,6 +35,11 @@ def shapes(name: str) -> Shapes:
     return found
 
 
+def prefix(name: str) -> str:
+    """The common prefix of a layout's keys."""
+    return next(iter(_shapes(name))).removesuffix(next(iter(shapes(name))))
+
+
 def read(found: Shapes, **kwargs: object) -> Layout:
     return recognise(found, file="x.pt", **kwargs)
 
@@ -49,7 +54,21 @@ def refusal(found: Shapes) -> str:
 class TestLayouts:
     @pytest.mark.parametrize("name", [*CASES, *FULL_SIZE])
     def test_every_layout_is_recognised_from_keys_and_shapes(self, name: str) -> None:
-        assert read(shapes(name)).family == {**CASES, **FULL_SIZE}[name].family
+        assert read(shapes(name), key_prefix=prefix(name)).family == {**CASES, **FULL_SIZE}[name].family
+
+    @pytest.mark.parametrize(
+        ("key_prefix", "family"),
+        [
+            ("net.", "self-blended-images"),
+            ("module.net.", "self-blended-images"),
+            ("", "assorted"),
+            ("model.", "assorted"),
+            ("subnet.", "assorted"),
+        ],
+    )
+    def test_self_blended_images_keeps_its_network_under_net(self, key_prefix: str, family: str) -> None:
+        # Anybody may train an EfficientNet-B4 with two classes, on pixels that are normalised in another way.
+        assert read(shapes("D self-blended images"), key_prefix=key_prefix).family == family
 
     @pytest.mark.parametrize("variant", range(8))
     @pytest.mark.parametrize("naming", ["torchvision", "efficientnet_pytorch", "timm"])
@@ -319,6 +338,14 @@ class TestChoices:
         assert (choices["padding"], choices["padding_image_size"], choices["image_size"]) == ("same", 380, 224)
         explicit = settle(read(shapes("D icpr2020dfdc, b4")), {"padding": "same"}, file="x.pt")
         assert explicit["padding_image_size"] is None
+
+    def test_self_blended_images_takes_pixels_from_0_to_1_of_a_box_that_is_an_eighth_wider_on_each_side(self) -> None:
+        layout = read(shapes("D self-blended images"), key_prefix="net.")
+        choices = settle(layout, {"preset": "self-blended-images"}, file="x.pt")
+        assert not choices.missing
+        assert (choices["image_mean"], choices["image_std"]) == ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        assert (choices["face_margin"], choices["face_square"], choices["image_size"]) == (1 + 2 / 8, False, 380)
+        assert (choices["fake_index"], choices["frame_aggregation"]) == (1, "mean-probability")
 
     def test_flags_without_meaning_are_reported(self) -> None:
         choices = settle(read(shapes("D torchvision frames")), {"pooling": "last"}, file="x.pt")

@@ -337,6 +337,12 @@ def _deepfakebench(variant: int = 4) -> nn.Module:
     return FrameModel(run, backbone=backbone)
 
 
+def _self_blended() -> nn.Module:
+    network = PyTorchEfficientNet(4)
+    network._fc = nn.Linear(network.num_features, 2)
+    return FrameModel(lambda self, x: self.net(x), net=network)
+
+
 def _selimsef(variant: int = 0) -> nn.Module:
     encoder = TimmEfficientNet(variant)
     head = nn.Linear(encoder.num_features, 1)
@@ -381,6 +387,7 @@ CASES: dict[str, Case] = {
 FULL_SIZE: dict[str, Case] = {
     "D icpr2020dfdc, b4": Case(lambda: _polimi(4), {"fake_index": 1}, "icpr2020dfdc", mean_logit=True),
     "D DeepfakeBench, b4": Case(_deepfakebench, {"preset": "deepfakebench"}, "deepfakebench"),
+    "D self-blended images": Case(_self_blended, {"preset": "self-blended-images"}, "self-blended-images"),
     "D selimsef, b7": Case(lambda: _selimsef(7), {"fake_index": 1, "padding": "same"}, "selimsef-dfdc"),
 }
 
