@@ -64,7 +64,7 @@ def judge(videos: Sequence[ValidationVideo], scores: np.ndarray) -> dict[str, fl
 
 def format_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     """
-    A Markdown table of mean and standard deviation over the seeds.
+    A Markdown table of mean and standard deviation over the seeds; of a single seed, its figures.
 
     Args:
         results: What is left out -> figures of each seed.
@@ -73,8 +73,10 @@ def format_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     lines = [["left out", *columns], ["---"] * (len(columns) + 1)]
     for name, runs in results.items():
         figures = np.array([[run[column] for column in columns] for run in runs])
-        deviations = figures.std(axis=0, ddof=1) if len(runs) > 1 else np.full(len(columns), np.nan)
-        lines.append([name, *(f"{m:.3f} ± {d:.3f}" for m, d in zip(figures.mean(axis=0), deviations, strict=True))])
+        cells = [f"{mean:.3f}" for mean in figures.mean(axis=0)]
+        if len(runs) > 1:
+            cells = [f"{cell} ± {spread:.3f}" for cell, spread in zip(cells, figures.std(axis=0, ddof=1), strict=True)]
+        lines.append([name, *cells])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 

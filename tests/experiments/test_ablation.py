@@ -25,6 +25,7 @@ def test_the_table_gives_mean_and_sample_deviation_over_seeds():
     table = format_table({"nothing": [{"a": 0.5, DETECTED: 0.1}, {"a": 0.7, DETECTED: 0.3}]})
     # The sample standard deviation of two values is their difference over the square root of two.
     assert table.splitlines()[2] == "| nothing | 0.600 ± 0.141 | 0.200 ± 0.141 |"
+    assert format_table({"nothing": [{"a": 0.5}]}).splitlines()[2] == "| nothing | 0.500 |"
 
 
 @pytest.mark.parametrize("step", [0, 50, 99])
