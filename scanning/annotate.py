@@ -3,6 +3,7 @@
 
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 
@@ -105,29 +106,47 @@ def _colour(probability: float, result: VideoResult) -> tuple[int, int, int]:
     return _FAKE if probability >= result.threshold else _REAL
 
 
+@dataclass(frozen=True)
+class _TrackBoxes:
+    """Boxes (N, 4) of a face at increasing times (N,), and the middle (W,) and the score of each of its windows."""
+
+    times_s: np.ndarray
+    boxes: np.ndarray
+    size: tuple[int, int] | None
+    middles_s: np.ndarray
+    probabilities: list[float]
+
+
 class _Boxes:
     """The position of each face at any time, interpolated between the frames of the timeline's windows."""
 
     def __init__(self, windows: Sequence[Window], timestamps_s: np.ndarray) -> None:
-        self._windows = windows
-        self._tracks: dict[int, tuple[np.ndarray, np.ndarray, tuple[int, int] | None]] = {}
+        self._tracks: dict[int, _TrackBoxes] = {}
         for track_id in sorted({w.entry.track_id for w in windows if w.entry.track_id is not None}):
             of_face = [w for w in windows if w.entry.track_id == track_id and w.boxes is not None]
             indices, first = np.unique(np.concatenate([w.frame_indices for w in of_face]), return_index=True)
             boxes = np.concatenate([w.boxes for w in of_face if w.boxes is not None])[first]
-            self._tracks[track_id] = (timestamps_s[indices], boxes, of_face[0].size)
+            entries = [w.entry for w in windows if w.entry.track_id == track_id]
+            self._tracks[track_id] = _TrackBoxes(
+                times_s=timestamps_s[indices],
+                boxes=boxes,
+                size=of_face[0].size,
+                middles_s=np.array([(entry.start_s + entry.end_s) / 2 for entry in entries]),
+                probabilities=[entry.fake_probability for entry in entries],
+            )
 
     def at(self, second: float) -> list[tuple[np.ndarray, tuple[int, int] | None, float, str]]:
         """For each visible face its box, the size the box refers to, its score in the nearest window, and its name."""
         shown = []
-        for track_id, (times, boxes, size) in self._tracks.items():
-            after = int(np.searchsorted(times, second))
-            around = times[max(0, after - 1) : after + 1]
+        for track_id, track in self._tracks.items():
+            after = int(np.searchsorted(track.times_s, second))
+            # A long video has many thousands of boxes, of which two are needed.
+            neighbours = slice(max(0, after - 1), after + 1)
+            around = track.times_s[neighbours]
             away_s = abs(around - second)
             if away_s.max() > _LONGEST_GAP_S and away_s.min() > DENSE_INTERVAL_S / 2:
                 continue
-            box = np.array([np.interp(second, times, boxes[:, side]) for side in range(4)])
-            own = [window.entry for window in self._windows if window.entry.track_id == track_id]
-            nearest = min(own, key=lambda entry: abs((entry.start_s + entry.end_s) / 2 - second))
-            shown.append((box, size, nearest.fake_probability, f"{track_id + 1}: "))
+            box = np.array([np.interp(second, around, track.boxes[neighbours, side]) for side in range(4)])
+            nearest = int(np.argmin(abs(track.middles_s - second)))
+            shown.append((box, track.size, track.probabilities[nearest], f"{track_id + 1}: "))
         return shown
