@@ -28,6 +28,16 @@ def cores_per_process() -> int:
     return max(1, usable_cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
+def helper_processes(most: int) -> int:
+    """
+    Return the number of processes that prepare data for this one: one for each of its cores but one, at least one.
+
+    Args:
+        most: Largest number.
+    """
+    return max(1, min(most, cores_per_process() - 1))
+
+
 def _read_quota_v2() -> float | None:
     """The quota in cores of control groups version 2; `None` if there is none. A container sees its own group."""
     try:
@@ -46,4 +56,4 @@ def _read_quota_v1() -> float | None:
         return None
 
 
-__all__ = ["cores_per_process", "usable_cores"]
+__all__ = ["cores_per_process", "helper_processes", "usable_cores"]

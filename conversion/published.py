@@ -19,6 +19,7 @@ PRESETS = (
 
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
 _HALVES = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
+_FROM_0_TO_1 = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
 _BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
 
 # How the published programs with exactly these keys prepare frames. Keys do not determine it: it is assumed, and the
@@ -32,11 +33,7 @@ FACTS: dict[str, dict[str, Any]] = {
         **_TIGHT_BOX,
     },
     "efficientnet-b0-bilstm": _BILSTM,
-    "efficientnet-b0-bilstm-attention": {
-        **_BILSTM,
-        "image_mean": (0.0, 0.0, 0.0),
-        "image_std": (1.0, 1.0, 1.0),
-    },
+    "efficientnet-b0-bilstm-attention": {**_BILSTM, **_FROM_0_TO_1},
     "efficientnet-b0-frames": {
         "image_size": 224,
         "num_frames": 100,
@@ -62,8 +59,7 @@ FACTS: dict[str, dict[str, Any]] = {
         "image_size": 380,
         "num_frames": 32,
         "frame_aggregation": "mean-probability",
-        "image_mean": (0.0, 0.0, 0.0),
-        "image_std": (1.0, 1.0, 1.0),
+        **_FROM_0_TO_1,
         "face_margin": 1.25,
         "face_square": False,
     },

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
-from ..common.processors import cores_per_process
+from ..common.processors import helper_processes
 from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.media import photo_error
@@ -224,7 +224,7 @@ def _score(scorer: FrameScorer, item: Item) -> Score:
 
 def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
     if workers is None:
-        workers = max(1, min(MAX_WORKERS, cores_per_process() - 1))
+        workers = helper_processes(MAX_WORKERS)
     workers = min(workers, len(reading.work.samples))
     if workers == 0:
         yield from reading

@@ -4,7 +4,7 @@
 from pathlib import Path
 
 from ..hub.model_files import CONFIG_NAME, WEIGHTS_NAME
-from ..scanning.fingerprint import hash_files, own_choices
+from ..scanning.fingerprint import describe_function, hash_files
 from ..scanning.verdict import describe_mismatch
 from ..scanning.verdict_bands import VerdictBands
 from .samples import EvaluationError
@@ -34,14 +34,13 @@ def check_verdict_folder(folder: Path, bands: VerdictBands) -> None:
     from ..scanning.models import describe
 
     description = describe(*read_choices(str(folder), folder))
-    preprocessing = {**description.preprocessing, "num_frames": bands.settings["num_frames"]}
     problem = describe_mismatch(
         bands,
         weights_sha256=bands.weights_sha256,
         temperature=description.temperature,
         fake_bias=description.fake_bias,
         settings=bands.settings,
-        function={"configuration": own_choices(description.configuration), "preprocessing": preprocessing},
+        function=describe_function(description, bands.settings["num_frames"]),
     )
     if problem is not None:
         raise EvaluationError(f"{folder}: {problem}; evaluate this folder first.")

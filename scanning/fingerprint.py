@@ -30,6 +30,7 @@ from .settings import ScanSettings
 
 
 if TYPE_CHECKING:
+    from .graphs import ScoringDescription
     from .scoring_model import ScoringModel
 
 RUN_NAME = "run.json"
@@ -68,22 +69,31 @@ def function_of(setup: Mapping[str, Any]) -> dict[str, Any]:
     return {name: setup["models"][0][name] for name in ("configuration", "preprocessing")}
 
 
-def own_choices(configuration: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the entries of a configuration that affect what a network computes."""
-    return {name: value for name, value in configuration.items() if name not in _NO_CHOICES}
+def describe_function(description: "ScoringDescription", num_frames: int) -> dict[str, dict[str, Any]]:
+    """
+    Describe what a model computes apart from its weights.
+
+    Args:
+        description: The model's files.
+        num_frames: Number of frames that are scored.
+
+    Returns:
+        The entries of `configuration` and `preprocessing` that affect a score.
+    """
+    choices = {**description.preprocessing, "num_frames": num_frames}
+    return {
+        "configuration": {n: value for n, value in description.configuration.items() if n not in _NO_CHOICES},
+        # Entries that Transformers adds to every processor are unset in ours.
+        "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
+    }
 
 
 def _describe_model(model: "ScoringModel", settings: ScanSettings) -> dict[str, Any]:
-    config = model.description.configuration
-    num_frames = settings.num_frames or model.processor.num_frames
-    choices = {**model.description.preprocessing, "num_frames": num_frames}
     return {
         "id": model.identity.id,
         "revision": model.identity.revision,
         "weights": model.identity.weights_sha256,
-        "configuration": own_choices(config),
-        # Entries that Transformers adds to every processor are unset in ours.
-        "preprocessing": {name: value for name, value in sorted(choices.items()) if value is not None},
+        **describe_function(model.description, settings.num_frames or model.processor.num_frames),
     }
 
 

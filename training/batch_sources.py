@@ -9,7 +9,7 @@ import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from ..common.processors import cores_per_process
+from ..common.processors import helper_processes
 from .recipe import Recipe
 
 
@@ -80,7 +80,7 @@ def choose_workers(device_type: str) -> int:
     Args:
         device_type: Type of the device of the network, such as "cuda".
     """
-    return CPU_WORKERS if device_type == "cpu" else max(1, min(MAX_WORKERS, cores_per_process() - 1))
+    return CPU_WORKERS if device_type == "cpu" else helper_processes(MAX_WORKERS)
 
 
 def _start_worker(_: int) -> None:

@@ -10,14 +10,15 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
-from chain_data import ValidationVideo, add_folders, validation_videos
+from chain_data import ValidationVideo, validation_videos
 from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY
 from networks import compute_aucs, score_videos
-from train import MIX, Schedule, Variant, train
+from train import MIX, Schedule, Variant, add_inputs, train
 
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.common.files import write_atomically
@@ -103,14 +104,14 @@ def run_ablation(
             run = folder / f"{name.replace(' ', '-')}-{seed}"
             figures = run / "figures.json"
             if not figures.exists():
-                seeded = Variant(mix=variant.mix, teacher_weight=variant.teacher_weight, seed=seed)
+                seeded = replace(variant, seed=seed)
                 training = train(data, work, run, initial=initial, teacher=teacher, schedule=schedule, variant=seeded)
                 networks = {"averaged": training.average, "last": training.network}
                 judged = {key: judge(videos, score_videos(network, videos, SIZE)) for key, network in networks.items()}
                 write_atomically(figures, json.dumps(judged).encode())
             found = json.loads(figures.read_text())
             results.setdefault(name, []).append(found["averaged"])
-            if variant == VARIANTS["nothing"]:
+            if name == "nothing":
                 results.setdefault(NOT_AVERAGED, []).append(found["last"])
         print(format_table(results), flush=True)
 
@@ -118,10 +119,7 @@ def run_ablation(
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_folders(parser)
-    parser.add_argument("--initial", type=Path, required=True, help="safetensors file of ImageNet weights")
-    parser.add_argument("--teacher", type=Path, required=True, help="model folder of the teacher")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the runs")
+    add_inputs(parser, output="folder of the runs")
     parser.add_argument("--steps", type=int, default=STEPS, help="steps of each run (default: %(default)s)")
     parser.add_argument("--seeds", type=int, default=NUM_SEEDS, help="number of seeds (default: %(default)s)")
     arguments = parser.parse_args(argv)

@@ -252,13 +252,24 @@ def _limit_threads(_: int) -> None:
     torch.set_num_threads(1)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the script; returns the exit code."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_inputs(parser: argparse.ArgumentParser, *, output: str) -> None:
+    """
+    Add the arguments that every training needs.
+
+    Args:
+        parser: The parser.
+        output: What the folder `--output` receives.
+    """
     add_folders(parser)
     parser.add_argument("--initial", type=Path, required=True, help="safetensors file of ImageNet weights")
     parser.add_argument("--teacher", type=Path, required=True, help="model folder of the teacher")
-    parser.add_argument("--output", type=Path, required=True, help="folder of the weights")
+    parser.add_argument("--output", type=Path, required=True, help=output)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the script; returns the exit code."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_inputs(parser, output="folder of the weights")
     parser.add_argument(
         "--small-steps", type=int, default=SMALL_STEPS, help="steps on small views (default: %(default)s)"
     )

@@ -3,7 +3,7 @@
 
 import pytest
 
-from deepfake_video.training import batch_sources
+from deepfake_video.common import processors
 from deepfake_video.training.batch_sources import choose_workers
 
 
@@ -12,5 +12,5 @@ from deepfake_video.training.batch_sources import choose_workers
     [(16, "cuda", 15), (64, "cuda", 16), (1, "cuda", 1), (8, "mps", 7), (64, "cpu", 2), (1, "cpu", 2)],
 )
 def test_a_gpu_is_fed_by_every_core_but_one(monkeypatch, cores, device, expected):
-    monkeypatch.setattr(batch_sources, "cores_per_process", lambda: cores)
+    monkeypatch.setattr(processors, "cores_per_process", lambda: cores)
     assert choose_workers(device) == expected
