@@ -9,6 +9,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from ..video_decoding import VideoDecodeError
 
@@ -64,12 +65,14 @@ def through_codec(
         indices: list[int] = []
         decoder: Any = av.CodecContext.create(CODECS[codec].decoder, "r")
         decoder.thread_count = 1
+        converter = VideoReformatter()
         try:
             packets = _encode(run, height, width, CODECS[codec], crf, indices)
             pictures = itertools.chain.from_iterable(map(decoder.decode, packets))
             for number, picture in enumerate(pictures):
                 # Chroma has half the resolution, so an odd side was padded to an even one.
-                yield indices[number], picture.to_ndarray(format="rgb24")[:height, :width]
+                shown = converter.reformat(picture, format="rgb24", threads=1)
+                yield indices[number], shown.to_ndarray()[:height, :width]
         except av.FFmpegError as error:
             raise VideoDecodeError(video, f"the frames cannot be encoded with {codec} ({error})") from error
 
@@ -83,11 +86,12 @@ def _encode(
     encoder.time_base, encoder.framerate = Fraction(1, FPS), Fraction(FPS)
     encoder.options = {"crf": str(crf), **codec.options}
     encoder.thread_count = 1
+    converter = VideoReformatter()  # by default, PyAV starts a thread per core for each conversion
     for index, frame in frames:
         filled = np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
         picture = av.VideoFrame.from_ndarray(filled, format="rgb24")
         picture.pts, picture.time_base = len(indices), Fraction(1, FPS)
         indices.append(index)
-        yield from encoder.encode(picture)
+        yield from encoder.encode(converter.reformat(picture, format=encoder.pix_fmt, threads=1))
     yield from encoder.encode(None)
     yield None

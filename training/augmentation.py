@@ -145,12 +145,26 @@ def frame_clip(
         views = _rotate(views, framing.angle)
     if framing.mirrored:
         views = np.ascontiguousarray(views[:, :, ::-1])
-    points = (landmarks - framing.box[:2]) * (size / (framing.box[2] - framing.box[0])) - size / 2
+    points = frame_points(landmarks, framing, size)
+    return views, points[:, [1, 0, 2, 4, 3]] if framing.mirrored else points
+
+
+def frame_points(points: np.ndarray, framing: Framing, size: int) -> np.ndarray:
+    """
+    Compute where points of a crop lie in the view of a framing.
+
+    Args:
+        points: Points (T, P, 2) in pixels of the crops.
+        framing: Framing.
+        size: Side of the view in pixels.
+
+    Returns:
+        Points (T, P, 2) in pixels of the view. In a mirrored view, left and right points keep their order.
+    """
+    points = (points - framing.box[:2]) * (size / (framing.box[2] - framing.box[0])) - size / 2
     turn = math.radians(framing.angle)
     points = points @ np.array([[math.cos(turn), -math.sin(turn)], [math.sin(turn), math.cos(turn)]])
-    if framing.mirrored:
-        points = points[:, [1, 0, 2, 4, 3]] * (-1, 1)
-    return views, points + size / 2
+    return points * (-1 if framing.mirrored else 1, 1) + size / 2
 
 
 def _cut_out(frames: np.ndarray, box: tuple[float, float, float, float], size: int) -> np.ndarray:

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Short trainings, each without one ingredient of the recipe, with several seeds:
+Short trainings, each without one ingredient of the recipe or with another one, with several seeds:
 `python ablation.py DATA WORK --initial IMAGENET --teacher FOLDER --output RUNS`.
 
 Prints a table of mean and standard deviation over the seeds. Finished runs are kept in RUNS and not repeated.
@@ -18,6 +18,7 @@ import torch
 from chain_data import ValidationVideo, validation_videos
 from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY
 from networks import compute_aucs, score_videos
+from other_blends import CROSS_BLENDED, CURRICULUM, TIME_SHIFTED, TRUE_SHAPE
 from train import MIX, Schedule, Variant, add_inputs, train
 
 from deepfake_video.common.exit_codes import OK, run_command
@@ -26,17 +27,34 @@ from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
 
 
 STEPS, SIZE, NUM_SEEDS, FRAMES = 200, 128, 3, 6
+# The radius of Foret et al. 2021 for ImageNet.
+SHARPNESS_RADIUS = 0.05
 BLENDED = MIX[SELF_BLENDED] + MIX[SELF_BLENDED_COPY]
 MANIPULATIONS = MIX[MANIPULATED] + MIX[MANIPULATED_COPY]
-# What is left out -> what remains. Without copies or manipulated videos, the other pairs keep their proportions.
+RECIPE = "the recipe"
+
+
+def _with_other_blends(kind: str, share: float) -> dict[str, float]:
+    """The mix of the recipe in which another kind takes the place of a share of the self-blended pairs."""
+    kept = {SELF_BLENDED: MIX[SELF_BLENDED] * (1 - share)} if share < 1 else {}
+    return {**kept, kind: MIX[SELF_BLENDED] * share, **{key: MIX[key] for key in MIX if key != SELF_BLENDED}}
+
+
+# Without copies or manipulated videos, the other pairs keep their proportions. What is added takes the place of half
+# of the self-blended pairs, or of all of them where it is another way of making them.
 VARIANTS = {
-    "nothing": Variant(),
-    "re-encoded copies": Variant(mix={SELF_BLENDED: BLENDED, MANIPULATED: MANIPULATIONS}),
-    "manipulated videos": Variant(mix={kind: MIX[kind] for kind in (SELF_BLENDED, SELF_BLENDED_COPY)}),
-    "teacher": Variant(teacher_weight=0.0),
+    RECIPE: Variant(),
+    "without re-encoded copies": Variant(mix={SELF_BLENDED: BLENDED, MANIPULATED: MANIPULATIONS}),
+    "without manipulated videos": Variant(mix={kind: MIX[kind] for kind in (SELF_BLENDED, SELF_BLENDED_COPY)}),
+    "without the teacher": Variant(teacher_weight=0.0),
+    "with cross-blends": Variant(mix=_with_other_blends(CROSS_BLENDED, 0.5)),
+    "with faces of other moments": Variant(mix=_with_other_blends(TIME_SHIFTED, 0.5)),
+    "with a curriculum": Variant(mix=_with_other_blends(CURRICULUM, 1.0)),
+    "with masks of the true shape": Variant(mix=_with_other_blends(TRUE_SHAPE, 1.0)),
+    "with sharpness-aware minimisation": Variant(sharpness_radius=SHARPNESS_RADIUS),
 }
-# The same runs as "nothing", judged with the weights of the last step.
-NOT_AVERAGED = "averaging of the weights"
+# The same runs as the recipe, judged with the weights of the last step.
+NOT_AVERAGED = "without averaging of the weights"
 # Share of the real people that are called real in all their videos, at the threshold of `detect`.
 SPECIFICITY = 0.9
 DETECTED = "detected"
@@ -68,10 +86,10 @@ def format_table(results: Mapping[str, Sequence[Mapping[str, float]]]) -> str:
     A Markdown table of mean and standard deviation over the seeds; of a single seed, its figures.
 
     Args:
-        results: What is left out -> figures of each seed.
+        results: Variant -> figures of each seed.
     """
     columns = list(next(iter(results.values()))[0])
-    lines = [["left out", *columns], ["---"] * (len(columns) + 1)]
+    lines = [["variant", *columns], ["---"] * (len(columns) + 1)]
     for name, runs in results.items():
         figures = np.array([[run[column] for column in columns] for run in runs])
         cells = [f"{mean:.3f}" for mean in figures.mean(axis=0)]
@@ -111,7 +129,7 @@ def run_ablation(
                 write_atomically(figures, json.dumps(judged).encode())
             found = json.loads(figures.read_text())
             results.setdefault(name, []).append(found["averaged"])
-            if name == "nothing":
+            if name == RECIPE:
                 results.setdefault(NOT_AVERAGED, []).append(found["last"])
         print(format_table(results), flush=True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from chain_data import CROP_MARGIN, CROP_SIZE, FACEFORENSICS, VIEW_MARGIN, copy_path
+from other_blends import OTHER_PAIRS
 from safetensors import safe_open
 from torch.utils.data import Dataset
 
@@ -56,9 +57,10 @@ class MixedPairs(Dataset[torch.Tensor]):
     def __init__(self, videos: Sequence[Video], work: Path, recipe: Recipe, mix: Mapping[str, float]) -> None:
         self.recipe, self._kinds, self._size = recipe, list(mix), recipe.view[1]
         self._shares = np.array(list(mix.values())) / sum(mix.values())
-        self._drawn = {
+        self._drawn: dict[str, TrainingPairs] = {
             kind: TrainingPairs(videos, replace(recipe, fakes={kind: 1.0})) for kind in (SELF_BLENDED, MANIPULATED)
         }
+        self._drawn |= {kind: pairs(videos, recipe) for kind, pairs in OTHER_PAIRS.items() if kind in mix}
         blended: dict[str, list[Path]] = defaultdict(list)
         for sample in sorted((video.sample for video in videos if not video.sample.is_fake), key=lambda s: s.key):
             paths = (copy_path(work, sample, "sb", number) for number in range(MAX_COPIES))

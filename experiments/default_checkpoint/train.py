@@ -86,11 +86,14 @@ class Variant:
     Attributes:
         mix: Relative frequency of each kind of pair.
         teacher_weight: Weight of the teacher's scores beside that of the labels.
+        sharpness_radius: Radius of sharpness-aware minimisation (Foret et al. 2021, https://arxiv.org/abs/2010.01412):
+            the gradient is that at the nearby weights where the loss is highest. 0 for none.
         seed: Seed of the head, of dropout and of the pairs.
     """
 
     mix: Mapping[str, float] = field(default_factory=lambda: dict(MIX))
     teacher_weight: float = TEACHER_WEIGHT
+    sharpness_radius: float = 0.0
     seed: int = 0
 
 
@@ -107,7 +110,7 @@ class Training:
 
     def __init__(self, initial: Path, teacher: Path, schedule: Schedule, variant: Variant) -> None:
         torch.manual_seed(variant.seed)
-        self.schedule, self.step, self._teacher_weight = schedule, 0, variant.teacher_weight
+        self.schedule, self.step, self._variant = schedule, 0, variant
         self.network = make_lite2(initial)
         self.average = copy.deepcopy(self.network).eval()
         self.teacher = FolderNetwork(teacher)
@@ -133,11 +136,32 @@ class Training:
         loss = self._loss(batch)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if self._variant.sharpness_radius:
+            self._replace_gradient(batch)
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         update_average(self.average, self.network, self.step, AVERAGE_DECAY)
         return float(loss.detach())
+
+    @torch.no_grad()
+    def _replace_gradient(self, batch: torch.Tensor) -> None:
+        """Replace the gradient by that at the highest loss nearby, which lies in its direction to first order."""
+        weights = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
+        norms = [parameter.grad.norm() for parameter in weights if parameter.grad is not None]
+        factor = self._variant.sharpness_radius / (torch.stack(norms).norm() + 1e-12)
+        moves = [parameter.grad * factor for parameter in weights if parameter.grad is not None]
+        statistics = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
+        kept = [module.momentum for module in statistics]
+        for module in statistics:
+            module.momentum = 0.0  # the statistics of the batch have been counted once
+        torch._foreach_add_(weights, moves)
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.enable_grad():
+            self._loss(batch).backward()
+        torch._foreach_sub_(weights, moves)
+        for module, momentum in zip(statistics, kept, strict=True):
+            module.momentum = momentum
 
     def _loss(self, batch: torch.Tensor) -> torch.Tensor:
         pixels, labels = normalise(batch.flatten(0, 1)), torch.tensor([0, 1]).repeat(len(batch))
@@ -149,7 +173,7 @@ class Training:
             logits = self.network(pixels)
         soft = F.binary_cross_entropy_with_logits(difference(logits) / TEMPERATURE, targets) * TEMPERATURE
         hard = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
-        return hard + self._teacher_weight * soft
+        return hard + self._variant.teacher_weight * soft
 
     def save(self, folder: Path) -> None:
         """Save the averaged weights, and the state from which the training is resumed."""
@@ -228,7 +252,8 @@ def train(
     """
     folder.mkdir(parents=True, exist_ok=True)
     small, large = (
-        make_recipe(size=size, pairs=PAIRS, steps=10**6, seed=variant.seed) for size in (schedule.small_size, SIZE)
+        make_recipe(size=size, pairs=PAIRS, steps=schedule.steps, seed=variant.seed)
+        for size in (schedule.small_size, SIZE)
     )
     videos = list(read_crops(training_samples(data), work))
     small_pairs, large_pairs = (MixedPairs(videos, work, recipe, variant.mix) for recipe in (small, large))
