@@ -24,7 +24,13 @@ from torch.nn import functional as F
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.common.files import write_atomically
 from deepfake_video.evaluation.datasets import open_benchmark
-from deepfake_video.training.augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
+from deepfake_video.training.augmentation import (
+    degrade_clip,
+    draw_degradation,
+    draw_framing,
+    draw_noise_seed,
+    frame_clip,
+)
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video, load_videos
 from deepfake_video.training.errors import TrainingError, TrainingFailedError
@@ -132,7 +138,8 @@ def _draw_crop(crops: CachedCrops, recipe: Recipe, random: np.random.Generator) 
     share, image_size = recipe.view
     framing = draw_framing(random, frames.shape[1], share, jitter=True)
     seen, _ = frame_clip(frames, landmarks, framing, image_size)
-    return degrade_clip(seen, draw_degradation(random), random)[0]
+    degradation = draw_degradation(random)
+    return degrade_clip(seen, degradation, draw_noise_seed(degradation, random))[0]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

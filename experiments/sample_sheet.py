@@ -18,7 +18,7 @@ from PIL import Image
 
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.evaluation.samples import IMAGE_EXTENSIONS, Sample
-from deepfake_video.training.augmentation import degrade_clip, draw_degradation
+from deepfake_video.training.augmentation import degrade_clip, draw_degradation, draw_noise_seed
 from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.data import load_videos
 from deepfake_video.training.fakes import SELF_BLENDED
@@ -64,7 +64,7 @@ def _draw_pair(pair: np.ndarray, random: np.random.Generator) -> np.ndarray:
     real, fake = pair
     difference = np.clip(np.abs(fake.astype(int) - real) * 4, 0, 255).astype(np.uint8)
     degradation = draw_degradation(random)
-    degraded = [degrade_clip(clip, degradation, random) for clip in (real, fake)]
+    degraded = [degrade_clip(clip, degradation, draw_noise_seed(degradation, random)) for clip in (real, fake)]
     strip = np.concatenate([clip[0] for clip in (real, fake, difference, *degraded)], 1)
     return np.pad(strip, ((0, _GAP), (0, _GAP), (0, 0)), constant_values=255)
 

@@ -45,11 +45,8 @@ def permute(frames: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 # Two kinds of fakes that recipes can ask for within this script.
 PERMUTED, STALLED = "permuted", "stalled"
-FAKE_MAKERS[PERMUTED] = lambda frames, _, random: (permute(frames, random), None)
-FAKE_MAKERS[STALLED] = lambda frames, _, random: (
-    stall(frames, random, skips=bool(random.random() < 0.5), shares=LONG),
-    None,
-)
+FAKE_MAKERS[PERMUTED] = lambda frames, _, random: permute(frames, random)
+FAKE_MAKERS[STALLED] = lambda frames, _, random: stall(frames, random, skips=bool(random.random() < 0.5), shares=LONG)
 RECURRENT, FRAMES = "recurrent", "frame mean"
 # The faults of the test clips. Those with long gaps occur in training, those with short ones do not.
 FAULTS: dict[str, Callable[[np.ndarray, np.random.Generator], np.ndarray]] = {

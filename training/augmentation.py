@@ -124,6 +124,11 @@ def draw_degradation(random: np.random.Generator) -> Degradation:
     )
 
 
+def draw_noise_seed(degradation: Degradation, random: np.random.Generator) -> int:
+    """Draw the seed of the noise of one clip; 0, without a draw, if the degradation has none."""
+    return int(random.integers(2**63)) if degradation.noise else 0
+
+
 def frame_clip(
     frames: np.ndarray, landmarks: np.ndarray, framing: Framing, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -145,8 +150,13 @@ def frame_clip(
         views = _rotate(views, framing.angle)
     if framing.mirrored:
         views = np.ascontiguousarray(views[:, :, ::-1])
+    return views, frame_landmarks(landmarks, framing, size)
+
+
+def frame_landmarks(landmarks: np.ndarray, framing: Framing, size: int) -> np.ndarray:
+    """Compute where landmarks (T, 5, 2) lie in the view of a framing; left and right ones of a mirror are swapped."""
     points = frame_points(landmarks, framing, size)
-    return views, points[:, [1, 0, 2, 4, 3]] if framing.mirrored else points
+    return points[:, [1, 0, 2, 4, 3]] if framing.mirrored else points
 
 
 def frame_points(points: np.ndarray, framing: Framing, size: int) -> np.ndarray:
@@ -186,8 +196,18 @@ def _rotate(frames: np.ndarray, angle: float) -> np.ndarray:
     return transform(frames, (*across, *down), np.uint8(0), (0, 0, size, size))
 
 
-def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random.Generator) -> np.ndarray:
-    """Apply a degradation to frames (T, S, S, 3) uint8; only the noise differs from frame to frame."""
+def degrade_clip(frames: np.ndarray, degradation: Degradation, noise_seed: int) -> np.ndarray:
+    """
+    Apply a degradation to a clip; only the noise differs from frame to frame.
+
+    Args:
+        frames: Frames (T, S, S, 3) uint8.
+        degradation: Degradation.
+        noise_seed: Seed of the noise, see [`draw_noise_seed`].
+
+    Returns:
+        Frames (T, S, S, 3) uint8.
+    """
     height, width = frames.shape[1:3]
     if degradation.scale < 1:
         small = rescale(frames, *(max(8, round(side * degradation.scale)) for side in (height, width)))
@@ -199,14 +219,17 @@ def degrade_clip(frames: np.ndarray, degradation: Degradation, random: np.random
     if degradation.grey:
         frames = np.stack([np.asarray(Image.fromarray(frame).convert("L").convert("RGB")) for frame in frames])
     if degradation.noise:
-        frames = add_noise(frames, degradation.noise, random)
+        frames = add_noise(frames, degradation.noise, noise_seed)
     if degradation.jpeg is not None:
         frames = np.stack([_through_jpeg(frame, degradation.jpeg) for frame in frames])
     if degradation.crf is not None:
-        frames = np.stack(
-            [frame for _, frame in through_codec(enumerate(frames), "h264", degradation.crf, "a training clip")]
-        )
+        frames = through_h264(frames, degradation.crf)
     return frames
+
+
+def through_h264(frames: np.ndarray, crf: int) -> np.ndarray:
+    """Encode frames (T, S, S, 3) uint8 as one H.264 stream of a constant rate factor, and decode them again."""
+    return np.stack([frame for _, frame in through_codec(enumerate(frames), "h264", crf, "a training clip")])
 
 
 def _through_jpeg(frame: np.ndarray, quality: int) -> np.ndarray:

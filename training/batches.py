@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from .augmentation import degrade_clip, draw_degradation, draw_framing, draw_motion, frame_clip
-from .blending import usual_region
+from .augmentation import draw_degradation, draw_framing, draw_motion
+from .blending import Blend, draw_blend
+from .cpu_pairs import compute_pair
 from .data import Video
 from .errors import TrainingError
 from .fakes import FAKE_MAKERS, MANIPULATED, SELF_BLENDED
+from .pair_plans import PairPlan, View
 from .recipe import Recipe
 
 
@@ -69,6 +71,10 @@ class TrainingPairs(Dataset[torch.Tensor]):
         return self.recipe.num_pairs
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(compute_pair(self.plan(index), self.image_size))
+
+    def plan(self, index: int) -> PairPlan:
+        """Draw a pair, without computing its pixels."""
         random = np.random.default_rng([self.recipe.seed, index])
         kind = self.kinds[random.choice(len(self.kinds), p=self._shares)]
         # Without copies nothing is drawn here, so that recipes without them keep their pairs.
@@ -78,11 +84,15 @@ class TrainingPairs(Dataset[torch.Tensor]):
             return self._draw_manipulated(random)
         video = _draw(_draw(self._reals, random), random)
         frames, landmarks = self._clip(video, random)
-        frames, landmarks = self._frame(frames, landmarks, random, is_still=self._is_still(video))
-        fake, region = FAKE_MAKERS[kind](frames, landmarks, random)
-        return self._finish(frames, fake, region, random)
+        real = self._view(frames, landmarks, random, is_still=self._is_still(video))
+        if kind == SELF_BLENDED:
+            return self._degrade(self._pair(real, draw_blend(random)), random)
+        frames, landmarks = real.cut_out(self.image_size)
+        real = View(frames=frames, landmarks=landmarks)
+        fake = View(frames=FAKE_MAKERS[kind](frames, landmarks, random), landmarks=landmarks)
+        return self._degrade(self._pair(real, fake), random)
 
-    def _draw_manipulated(self, random: np.random.Generator) -> torch.Tensor:
+    def _draw_manipulated(self, random: np.random.Generator) -> PairPlan:
         """A fake of the data set and its original, or else any real video of the data set, at the same moment."""
         dataset = random.choice(sorted(name for name in self._fakes if name in self._reals))
         fake = _draw(_draw(self._fakes[dataset], random), random)
@@ -91,15 +101,14 @@ class TrainingPairs(Dataset[torch.Tensor]):
         framing_seed = int(random.integers(2**32))
         if real is None:
             real = _draw(self._reals[dataset], random)
-        clips = []
+        views = []
         for video in (real, fake):
             frames, landmarks = self._clip(video, random, position)
             framing = np.random.default_rng(framing_seed)
-            clips.append(self._frame(frames, landmarks, framing, is_still=self._is_still(video)))
-        region = usual_region(*clips[1]) if self.recipe.region_weight else None
-        return self._finish(clips[0][0], clips[1][0], region, random)
+            views.append(self._view(frames, landmarks, framing, is_still=self._is_still(video)))
+        return self._degrade(self._pair(*views), random)
 
-    def _draw_copied(self, kind: str, random: np.random.Generator) -> torch.Tensor:
+    def _draw_copied(self, kind: str, random: np.random.Generator) -> PairPlan:
         """A pair from one re-encoded copy: a real frame and its self-blended version, or a fake and its original."""
         if kind == SELF_BLENDED:
             real = fake = _draw(_draw(self._copied_reals, random), random)
@@ -107,16 +116,17 @@ class TrainingPairs(Dataset[torch.Tensor]):
             real, fake = _draw(_draw(self._copied_fakes, random), random)
         number = int(random.integers(min(real.crops.num_copies, fake.crops.num_copies)))
         position, framing_seed = random.random(), int(random.integers(2**32))
-        clips = []
+        views = []
         for video, blended in ((real, False), (fake, kind == SELF_BLENDED)):
             frames, landmarks = video.crops.read_copy(number, position, blended=blended)
             framing = np.random.default_rng(framing_seed)
-            clips.append(self._frame(frames, landmarks, framing, is_still=False)[0])
+            views.append(self._view(frames, landmarks, framing, is_still=False))
+        pair = self._pair(*views)
         if self.recipe.augment and random.random() < AFTER_ENCODING:
             # The copy has been compressed already.
             degradation = replace(draw_degradation(random), jpeg=None, crf=None)
-            clips = [degrade_clip(clip, degradation, random) for clip in clips]
-        return torch.from_numpy(np.stack(clips))
+            return pair.degraded(degradation, degradation, random)
+        return pair
 
     def _find_copies(self) -> None:
         """Collect real videos with copies by data set, and fakes with copies beside their originals by method."""
@@ -160,35 +170,23 @@ class TrainingPairs(Dataset[torch.Tensor]):
         missing = wanted - len(frames)
         return _repeat_last(frames, missing), _repeat_last(landmarks, missing)
 
-    def _frame(
-        self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator, *, is_still: bool
-    ) -> tuple[np.ndarray, np.ndarray]:
+    def _view(self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator, *, is_still: bool) -> View:
         """The view of the network. A camera motion turns a still image into a clip, which must not stand still."""
         crop_size = frames.shape[1]
         framing = draw_framing(random, crop_size, self.face_share, jitter=self.recipe.augment)
-        if is_still:
-            framings = draw_motion(random, framing, len(frames), crop_size)
-            views = [
-                frame_clip(frames[i : i + 1], landmarks[i : i + 1], seen, self.image_size)
-                for i, seen in enumerate(framings)
-            ]
-            return np.concatenate([view for view, _ in views]), np.concatenate([points for _, points in views])
-        return frame_clip(frames, landmarks, framing, self.image_size)
+        framings = draw_motion(random, framing, len(frames), crop_size) if is_still else [framing]
+        return View(frames=frames, landmarks=landmarks, framings=tuple(framings))
 
-    def _finish(
-        self, real: np.ndarray, fake: np.ndarray, region: np.ndarray | None, random: np.random.Generator
-    ) -> torch.Tensor:
-        """Degrade both clips, in half of the pairs in the same way, and append the altered region if it is used."""
-        if self.recipe.augment:
-            first = draw_degradation(random)
-            second = first if random.random() < 0.5 else draw_degradation(random)
-            real, fake = degrade_clip(real, first, random), degrade_clip(fake, second, random)
-        pair = np.stack([real, fake])
-        if self.recipe.region_weight:
-            assert region is not None  # the recipe admits only kinds of fakes with a region
-            altered = np.stack([np.zeros_like(region), region])
-            pair = np.concatenate([pair, altered[..., None]], -1)
-        return torch.from_numpy(pair)
+    def _pair(self, real: View, fake: View | Blend) -> PairPlan:
+        return PairPlan(real=real, fake=fake, has_region=bool(self.recipe.region_weight))
+
+    def _degrade(self, pair: PairPlan, random: np.random.Generator) -> PairPlan:
+        """Degrade both clips, in half of the pairs in the same way."""
+        if not self.recipe.augment:
+            return pair
+        first = draw_degradation(random)
+        second = first if random.random() < 0.5 else draw_degradation(random)
+        return pair.degraded(first, second, random)
 
 
 def _draw(items: "Mapping[str, T] | Sequence[T]", random: np.random.Generator) -> T:

@@ -111,11 +111,25 @@ def blend_clip(frames: np.ndarray, landmarks: np.ndarray, blend: Blend) -> tuple
     return np.stack(blended), np.stack(masks)
 
 
-def usual_region(frames: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """Masks (T, S, S) uint8, 0 or 255, of the region that most manipulations replace: the face below the brows."""
-    outline = np.array(OUTLINES["brows"][0])
-    size = (frames.shape[2], frames.shape[1])
-    return np.stack([np.asarray(_fill(size, _place_outline(points, size, outline))) for points in landmarks])
+def usual_region(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The region that most manipulations replace, the face below the brows, as [`fill_outlines`] returns it."""
+    return fill_outlines(np.array(OUTLINES["brows"][0]), landmarks, size)
+
+
+def fill_outlines(outline: np.ndarray, landmarks: np.ndarray, size: int) -> np.ndarray:
+    """
+    Fill an outline on each frame of a clip.
+
+    Args:
+        outline: Polygon (N, 2) in the coordinates of a face.
+        landmarks: Landmarks (T, 5, 2) in pixels of the frames; NaN where unknown.
+        size: Side of the frames in pixels.
+
+    Returns:
+        Masks (T, size, size) uint8, 255 inside the outline and 0 outside.
+    """
+    sides = (size, size)
+    return np.stack([np.asarray(_fill(sides, _place_outline(points, sides, outline))) for points in landmarks])
 
 
 def _alter_looks(frames: np.ndarray, blend: Blend) -> np.ndarray:

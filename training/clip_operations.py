@@ -73,10 +73,10 @@ def sharpen(frames: np.ndarray, percent: int) -> np.ndarray:
     return np.clip(added, 0, 255, out=added).astype(np.uint8)
 
 
-def add_noise(frames: np.ndarray, deviation: float, random: np.random.Generator) -> np.ndarray:
+def add_noise(frames: np.ndarray, deviation: float, seed: int) -> np.ndarray:
     """Add Gaussian noise; `deviation` is its standard deviation on the scale from 0 to 255."""
     # torch draws normal numbers in less than half of the time that NumPy takes.
-    generator = torch.Generator().manual_seed(int(random.integers(2**63)))
+    generator = torch.Generator().manual_seed(seed)
     noisy = torch.randn(frames.shape, generator=generator).mul_(deviation).add_(torch.from_numpy(frames))
     return noisy.clamp_(0, 255).numpy().astype(np.uint8)
 

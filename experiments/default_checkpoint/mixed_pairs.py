@@ -14,7 +14,13 @@ from safetensors import safe_open
 from torch.utils.data import Dataset
 
 from deepfake_video.evaluation.samples import Sample
-from deepfake_video.training.augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
+from deepfake_video.training.augmentation import (
+    degrade_clip,
+    draw_degradation,
+    draw_framing,
+    draw_noise_seed,
+    frame_clip,
+)
 from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.data import Video
 from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
@@ -84,7 +90,7 @@ class MixedPairs(Dataset[torch.Tensor]):
             drawn = draw_degradation(random)
             quality = None if drawn.jpeg is None else max(drawn.jpeg, LEAST_QUALITY)
             mild = replace(drawn, crf=None, jpeg=quality, scale=max(drawn.scale, LEAST_SCALE))
-            pair = [degrade_clip(frames, mild, random) for frames in pair]
+            pair = [degrade_clip(frames, mild, draw_noise_seed(mild, random)) for frames in pair]
         return torch.from_numpy(np.concatenate(pair))
 
     def describe(self) -> str:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from chain_data import FACES
 from scipy.spatial import ConvexHull
 
@@ -18,6 +17,7 @@ from deepfake_video.training.blending import BLEND_RATIOS, blend_clip, draw_blen
 from deepfake_video.training.clip_operations import transform
 from deepfake_video.training.colors import draw_color_shift, shift_colors
 from deepfake_video.training.data import Video
+from deepfake_video.training.pair_plans import PairPlan, View
 from deepfake_video.training.recipe import Recipe
 
 
@@ -41,7 +41,7 @@ REGIONS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class View:
+class SourceView:
     """
     The view of a network of one cached crop.
 
@@ -76,11 +76,12 @@ class BlendedPairs(TrainingPairs):
         """Whether fakes can be made of a video."""
         return True
 
-    def make(self, view: View, random: np.random.Generator) -> np.ndarray:
+    def make(self, view: SourceView, random: np.random.Generator) -> np.ndarray:
         """Make a fake (1, S, S, 3) uint8 of a view."""
         raise NotImplementedError
 
-    def __getitem__(self, index: int) -> torch.Tensor:
+    def plan(self, index: int) -> PairPlan:
+        """Draw a pair; the pixels of its fake are computed here."""
         random = np.random.default_rng([self.recipe.seed, index])
         videos = self._possible[sorted(self._possible)[random.integers(len(self._possible))]]
         video = videos[random.integers(len(videos))]
@@ -89,14 +90,15 @@ class BlendedPairs(TrainingPairs):
         framing = draw_framing(random, crop.shape[1], self.face_share, jitter=True)
         frames, points = frame_clip(crop, landmarks, framing, self.image_size)
         part = index / self.recipe.num_pairs
-        view = View(video=video, at=at, framing=framing, frames=frames, landmarks=points, part=part)
-        return self._finish(frames, self.make(view, random), None, random)
+        view = SourceView(video=video, at=at, framing=framing, frames=frames, landmarks=points, part=part)
+        real, fake = (View(frames=clip, landmarks=points) for clip in (frames, self.make(view, random)))
+        return self._degrade(self._pair(real, fake), random)
 
 
 class CurriculumPairs(BlendedPairs):
     """Self-blended faces whose artefacts become weaker in the course of the training."""
 
-    def make(self, view: View, random: np.random.Generator) -> np.ndarray:
+    def make(self, view: SourceView, random: np.random.Generator) -> np.ndarray:
         """Self-blend with the strength of this part of the training."""
         factor = STRONG + (WEAK - STRONG) * view.part
         drawn = draw_blend(random)
@@ -124,11 +126,11 @@ class DonorPairs(BlendedPairs):
             self._landmarks[video.crops.path] = landmarks
         return video.crops.path in self._landmarks
 
-    def choose(self, view: View, random: np.random.Generator) -> tuple[Video, int]:
+    def choose(self, view: SourceView, random: np.random.Generator) -> tuple[Video, int]:
         """Choose the video and the crop whose face is inserted."""
         raise NotImplementedError
 
-    def make(self, view: View, random: np.random.Generator) -> np.ndarray:
+    def make(self, view: SourceView, random: np.random.Generator) -> np.ndarray:
         """Insert the face of the chosen frame, with colours between its own and those of the view."""
         video, at = self.choose(view, random)
         donor, points = frame_clip(*video.crops.read(at, 1), view.framing, self.image_size)
@@ -144,7 +146,7 @@ class DonorPairs(BlendedPairs):
 class CrossBlendedPairs(DonorPairs):
     """Faces with the face of another person, whose landmarks are the most similar of a random selection."""
 
-    def choose(self, view: View, random: np.random.Generator) -> tuple[Video, int]:
+    def choose(self, view: SourceView, random: np.random.Generator) -> tuple[Video, int]:
         """The most similar of some random crops of other people of the same data set."""
         sample, candidates = view.video.sample, []
         videos = self._possible[sample.dataset]
@@ -158,7 +160,7 @@ class CrossBlendedPairs(DonorPairs):
             return view.video, view.at
         return min(candidates, key=lambda found: self._distance(view, *found))
 
-    def _distance(self, view: View, video: Video, at: int) -> float:
+    def _distance(self, view: SourceView, video: Video, at: int) -> float:
         """Mean distance in pixels between the landmarks of two faces after a similarity transformation."""
         points = self._landmarks[video.crops.path][at]
         if view.framing.mirrored:
@@ -174,7 +176,7 @@ class TimeShiftedPairs(DonorPairs):
         """Whether it is a video with known landmarks."""
         return video.sample.dataset != FACES and super().can_use(video)
 
-    def choose(self, view: View, random: np.random.Generator) -> tuple[Video, int]:
+    def choose(self, view: SourceView, random: np.random.Generator) -> tuple[Video, int]:
         """A neighbouring crop of the same video."""
         step = int(random.integers(1, LARGEST_SHIFT + 1)) * int(random.choice([-1, 1]))
         return view.video, int(np.clip(view.at + step, 0, len(view.video.crops.frame_indices) - 1))
@@ -198,7 +200,7 @@ class TrueShapePairs(BlendedPairs):
         path = self._mesh_path(video)
         return path.exists() and bool(np.isfinite(np.load(path)).all())
 
-    def make(self, view: View, random: np.random.Generator) -> np.ndarray:
+    def make(self, view: SourceView, random: np.random.Generator) -> np.ndarray:
         """Self-blend a region of the mesh, with the jitter and the deformation of the recipe's outlines."""
         mesh = frame_points(np.load(self._mesh_path(view.video))[view.at][None], view.framing, self.image_size)[0]
         shares = np.array(list(REGIONS.values()))

@@ -99,7 +99,7 @@ def test_all_frames_of_a_clip_are_degraded_alike():
     for seed in range(60):
         degradation = draw_degradation(np.random.default_rng(seed))
         seen |= {name for name, value in vars(degradation).items() if value != getattr(Degradation(), name)}
-        degraded = degrade_clip(STILL, degradation, np.random.default_rng(0))
+        degraded = degrade_clip(STILL, degradation, noise_seed=0)
         assert degraded.shape == STILL.shape
         assert degraded.dtype == np.uint8
         if not degradation.noise and degradation.crf is None:
@@ -110,7 +110,7 @@ def test_all_frames_of_a_clip_are_degraded_alike():
 
 
 def test_no_degradation_changes_nothing():
-    np.testing.assert_array_equal(degrade_clip(STILL, Degradation(), np.random.default_rng(0)), STILL)
+    np.testing.assert_array_equal(degrade_clip(STILL, Degradation(), noise_seed=0), STILL)
 
 
 @pytest.mark.parametrize(
@@ -118,12 +118,12 @@ def test_no_degradation_changes_nothing():
     [Degradation(scale=0.3), Degradation(blur=1.0), Degradation(noise=5.0), Degradation(jpeg=35), Degradation(crf=35)],
 )
 def test_each_degradation_is_seen_and_keeps_the_picture(degradation):
-    difference = degrade_clip(STILL, degradation, np.random.default_rng(0)).astype(int) - STILL
+    difference = degrade_clip(STILL, degradation, noise_seed=0).astype(int) - STILL
     assert 0.3 < np.abs(difference).mean() < 40
 
 
 def test_a_grey_clip_has_no_colours():
-    grey = degrade_clip(STILL, Degradation(grey=True), np.random.default_rng(0))
+    grey = degrade_clip(STILL, Degradation(grey=True), noise_seed=0)
     assert (grey == grey[..., :1]).all()
 
 

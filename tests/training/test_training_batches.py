@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from deepfake_video.training import batches
+from deepfake_video.training import cpu_pairs
 from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video
@@ -48,7 +48,7 @@ def test_a_fake_stands_beside_the_video_it_was_made_of(videos):
 
 
 def test_framing_is_the_same_for_both_of_a_pair(videos, monkeypatch):
-    monkeypatch.setattr(batches, "degrade_clip", lambda frames, *_: frames)
+    monkeypatch.setattr(cpu_pairs, "degrade_clip", lambda frames, *_: frames)
     pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}))
     for index in range(len(pairs)):
         real, fake = pairs[index].int()

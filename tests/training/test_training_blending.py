@@ -96,7 +96,7 @@ def test_no_black_edge_enters_where_the_copy_is_moved_off_the_frame():
 
 
 def test_what_manipulations_replace_holds_nose_and_mouth_and_no_corner():
-    region = usual_region(FRAMES, POINTS)
+    region = usual_region(POINTS, FRAMES.shape[1])
     assert region.shape == FRAMES.shape[:3]
     for x, y in LANDMARKS.astype(int):
         assert region[0, y, x] == 255
