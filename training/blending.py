@@ -132,6 +132,19 @@ def fill_outlines(outline: np.ndarray, landmarks: np.ndarray, size: int) -> np.n
     return np.stack([np.asarray(_fill(sides, _place_outline(points, sides, outline))) for points in landmarks])
 
 
+def move_matrix(blend: Blend, width: int, height: int) -> tuple[float, ...]:
+    """The matrix of [`~training.clip_operations.transform`] by which the altered copy is shifted and scaled."""
+    inverse = 1 / blend.scale
+    x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
+    y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
+    return (inverse, 0, x, 0, inverse, y)
+
+
+def sharpening(blend: Blend) -> int:
+    """Strength in percent with which the altered copy is sharpened, if `detail` is above 1."""
+    return round(60 * blend.detail)
+
+
 def _alter_looks(frames: np.ndarray, blend: Blend) -> np.ndarray:
     """The altered copy (T, H, W, 3), which has not been moved yet."""
     height, width = frames.shape[1:3]
@@ -139,7 +152,7 @@ def _alter_looks(frames: np.ndarray, blend: Blend) -> np.ndarray:
         small = rescale(frames, max(1, round(height * blend.detail)), max(1, round(width * blend.detail)))
         frames = rescale(small, height, width)
     elif blend.detail > 1:
-        frames = sharpen(frames, round(60 * blend.detail))
+        frames = sharpen(frames, sharpening(blend))
     return shift_colors(frames, blend.colors)
 
 
@@ -153,11 +166,9 @@ def _blend_frame(inside: np.ndarray, outside: np.ndarray, mask: Image.Image, ble
 
 def _move(frame: np.ndarray, blend: Blend, box: tuple[int, int, int, int]) -> np.ndarray:
     """A box of a frame that is shifted, and scaled around the centre; uncovered pixels keep the original frame."""
-    (height, width), inverse = frame.shape[:2], 1 / blend.scale
-    x = width / 2 * (1 - inverse) - blend.shift[0] * width * inverse
-    y = height / 2 * (1 - inverse) - blend.shift[1] * height * inverse
+    height, width = frame.shape[:2]
     original = frame[box[1] : box[3], box[0] : box[2]]
-    return transform(frame[None], (inverse, 0, x, 0, inverse, y), original, box)[0]
+    return transform(frame[None], move_matrix(blend, width, height), original, box)[0]
 
 
 def _place_outline(landmarks: np.ndarray, size: tuple[int, int], outline: np.ndarray) -> np.ndarray:

@@ -82,7 +82,7 @@ def add_noise(frames: np.ndarray, deviation: float, seed: int) -> np.ndarray:
 
 
 def _blur(frames: np.ndarray, radius: float) -> torch.Tensor:
-    kernel = _gaussian_kernel(radius).tolist()
+    kernel = gaussian_kernel(radius).tolist()
     reach = len(kernel) // 2
     padded = np.pad(frames, ((0, 0), (reach, reach), (reach, reach), (0, 0)), mode="edge")
     blurred = torch.from_numpy(padded).float()
@@ -96,7 +96,7 @@ def _blur(frames: np.ndarray, radius: float) -> torch.Tensor:
     return blurred.round_()
 
 
-def _gaussian_kernel(radius: float) -> np.ndarray:
+def gaussian_kernel(radius: float) -> np.ndarray:
     """The kernel (2 R + 1,) of Pillow's Gaussian blur: box blurs whose variances add up to that of the Gaussian."""
     variance = radius**2 / _BOX_BLURS
     whole = math.floor((math.sqrt(12 * variance + 1) - 1) / 2)
