@@ -12,7 +12,11 @@ From top to bottom, each module imports only modules below it:
     validation, checkpointing, training_log, optimization, networks    its parts
     modes            what a network is trained on, and its loss: inputs() and loss()
     features, regions, batch_sources, pixels    parts of the modes
-    batches          pairs of a real and a fake clip
+    batches          which pairs of a real and a fake clip are drawn
+    cpu_pairs        the pixels of a pair, with NumPy and Pillow
+    device_pairs     the pixels of a batch of pairs, with tensor operations
+    device_blending, device_jpeg, device_operations    its operations
+    pair_plans       what a pair is before its pixels are computed
     data             from data sets to training and validation videos
     recipe           every setting except the data
     crops, copies    face crops and re-encoded copies on disk

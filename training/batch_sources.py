@@ -3,13 +3,19 @@
 
 import signal
 from collections.abc import Iterator
-from typing import Protocol
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import partial
+from typing import Any, Protocol
 
 import torch
 from accelerate import Accelerator
 from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..common.processors import helper_processes
+from .batches import TrainingPairs
+from .device_pairs import DevicePairs, PackedPairs, pack_pairs
+from .pair_plans import PairPlan
 from .recipe import Recipe
 
 
@@ -68,6 +74,85 @@ class LoaderBatches:
             )
         )
         return iter(loader)
+
+
+class DeviceBatches:
+    """
+    Batches whose pixels are computed on the device of the network.
+
+    Worker processes read the crops and draw the plans. While the network learns a batch, a thread computes the next
+    one, on a GPU in a stream of its own.
+
+    Args:
+        pairs: Pairs of the training run.
+        recipe: Recipe of the training.
+        accelerator: Gives the device and the share of this process.
+        workers: Worker processes; 0 draws the plans in the thread, `None` chooses by the number of cores.
+    """
+
+    def __init__(self, pairs: TrainingPairs, recipe: Recipe, accelerator: Accelerator, *, workers: int | None) -> None:
+        self._pairs, self._recipe, self._accelerator = pairs, recipe, accelerator
+        self._workers = choose_workers(accelerator.device.type) if workers is None else workers
+
+    def batches(self, first_step: int) -> Iterator[torch.Tensor]:
+        """Iterate over the batches from an optimiser step on, see [`BatchSource.batches`]."""
+        device, size = self._accelerator.device, self._pairs.image_size
+        is_cuda = device.type == "cuda"
+        # Not prepared by accelerate, which ends an accumulation when its loader ends: this one is read ahead of the
+        # network.
+        loader: DataLoader[Any] = DataLoader(
+            _Plans(self._pairs),
+            batch_sampler=self._shares(first_step),
+            num_workers=self._workers,
+            collate_fn=partial(pack_pairs, size=size),
+            pin_memory=is_cuda,
+            worker_init_fn=_start_worker,
+            generator=torch.Generator(),
+        )
+        stream = torch.cuda.Stream(device) if is_cuda else None
+        packed = iter(loader)
+        with (
+            ThreadPoolExecutor(helper_processes(MAX_WORKERS)) as encoders,
+            ThreadPoolExecutor(1, "device-pairs") as thread,
+        ):
+            compute = partial(_compute_next, packed, DevicePairs(size, device, encoders), stream)
+            following = thread.submit(compute)
+            while (batch := following.result()) is not None:
+                following = thread.submit(compute)
+                if stream is not None:
+                    # The memory is not reused before the network has read it.
+                    batch.record_stream(torch.cuda.current_stream(device))
+                yield batch
+
+    def _shares(self, first_step: int) -> list[range]:
+        """The pairs of this process in each batch, as accelerate divides them."""
+        whole, share = self._recipe.batch_pairs, self._recipe.batch_pairs // self._accelerator.num_processes
+        first, own = first_step * whole * self._recipe.accumulation, self._accelerator.process_index * share
+        return [range(start + own, start + own + share) for start in range(first, self._recipe.num_pairs, whole)]
+
+
+class _Plans(Dataset[PairPlan]):
+    """The plans of pairs."""
+
+    def __init__(self, pairs: TrainingPairs) -> None:
+        self._pairs = pairs
+
+    def __getitem__(self, index: int) -> PairPlan:
+        return self._pairs.plan(index)
+
+
+def _compute_next(
+    packed: Iterator[PackedPairs], pairs: DevicePairs, stream: "torch.cuda.Stream | None"
+) -> torch.Tensor | None:
+    """The next batch, computed in a stream; `None` after the last one."""
+    plans = next(packed, None)
+    if plans is None:
+        return None
+    with nullcontext() if stream is None else torch.cuda.stream(stream):
+        batch = pairs.compute(plans)
+        if stream is not None:
+            stream.synchronize()
+    return batch
 
 
 def choose_workers(device_type: str) -> int:

@@ -17,7 +17,7 @@ from torch import nn
 from ..common.files import write_atomically
 from .data import Video
 from .errors import TrainingError
-from .recipe import CHANGEABLE, Recipe
+from .recipe import CHANGEABLE, PairsOn, Recipe
 
 
 STATE_NAME, BEST_NAME, PROGRESS_NAME = "state", "best.safetensors", "progress.json"
@@ -57,11 +57,21 @@ class Checkpoints:
         recipe: Recipe of the training.
         data: Hash of the training and validation videos, see [`hash_videos`].
         initial: Hash of the initial weights, see [`hash_weights`].
+        pairs_on: Where the pixels of the pairs are computed.
     """
 
-    def __init__(self, accelerator: Accelerator, folder: Path, recipe: Recipe, *, data: str, initial: str) -> None:
+    def __init__(
+        self,
+        accelerator: Accelerator,
+        folder: Path,
+        recipe: Recipe,
+        *,
+        data: str,
+        initial: str,
+        pairs_on: PairsOn = "cpu",
+    ) -> None:
         self._accelerator, self.folder, self._recipe = accelerator, folder, recipe
-        self._data, self._initial = data, initial
+        self._data, self._initial, self._pairs_on = data, initial, pairs_on
         self._state, self._replaced = folder / STATE_NAME, folder / f".{STATE_NAME}.old"
 
     def save(self, progress: Progress) -> None:
@@ -75,7 +85,7 @@ class Checkpoints:
         self._accelerator.wait_for_everyone()
         if is_main:
             record = {"recipe": self._recipe.to_dict(), "data": self._data, "initial": self._initial}
-            record["progress"] = asdict(progress)
+            record |= {"pairs_on": self._pairs_on, "progress": asdict(progress)}
             write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
             shutil.rmtree(self._replaced, ignore_errors=True)
             if self._state.exists():
@@ -92,7 +102,8 @@ class Checkpoints:
             Progress of the restored training, or of a new one if the folder contains no state.
 
         Raises:
-            TrainingError: If the state belongs to a different recipe, different data, or different initial weights.
+            TrainingError: If the state belongs to a different recipe, different data, different initial weights, or
+                pairs that were computed elsewhere.
         """
         state = self._replaced if not self._state.exists() and self._replaced.exists() else self._state
         if not (state / PROGRESS_NAME).is_file():
@@ -117,6 +128,11 @@ class Checkpoints:
             raise TrainingError(
                 f"{self.folder}: contains a training run with different initial weights; {source} has changed since "
                 "it was started; choose another folder."
+            )
+        if (pairs_on := record.get("pairs_on", "cpu")) != self._pairs_on:
+            raise TrainingError(
+                f"{self.folder}: contains a training run whose pairs are computed on the {pairs_on}; resume it with "
+                f"--pairs-on {pairs_on}, or choose another folder."
             )
         self._accelerator.load_state(str(state))
         return Progress(**record["progress"])

@@ -82,6 +82,4 @@ def _to_ycc(images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _from_ycc(luma: torch.Tensor, chroma: torch.Tensor) -> torch.Tensor:
     blue, red = (chroma - 128).split(1, 1)
-    return to_levels(
-        torch.cat([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 1)
-    )
+    return to_levels(torch.cat([luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue], 1))

@@ -21,7 +21,7 @@ from .errors import TrainingError, TrainingFailedError
 from .modes import ClipMode, make_mode
 from .networks import set_training_mode
 from .optimization import make_optimizer, make_schedule
-from .recipe import Recipe
+from .recipe import PairsOn, Recipe
 from .training_log import TrainingLog
 from .validation import Scores, join, score_with_copies, summarize
 
@@ -59,6 +59,7 @@ def train_network(
     device: str = "auto",
     precision: str = "no",
     workers: int | None = None,
+    pairs_on: PairsOn = "cpu",
     stop_after: int | None = None,
     on_record: Callable[[Mapping[str, Any]], None] = lambda record: None,
 ) -> TrainingOutcome | None:
@@ -74,6 +75,7 @@ def train_network(
         device: "auto", or "cpu" to use no GPU.
         precision: Mixed precision of accelerate: "no", "fp16" or "bf16".
         workers: Processes that draw pairs; 0 draws them in this process, `None` chooses by the number of cores.
+        pairs_on: Where the pixels of the pairs are computed, see [`TrainingPlan`].
         stop_after: Number of steps after which this call stores its state and stops.
         on_record: Called with each record of the log.
 
@@ -81,8 +83,8 @@ def train_network(
         The outcome, or `None` if `stop_after` ended the training early.
 
     Raises:
-        TrainingError: If the folder contains a different training run, or `batch_pairs` does not fit the number of
-            processes.
+        TrainingError: If the folder contains a different training run, `batch_pairs` does not fit the number of
+            processes, or the pairs cannot be computed there.
         TrainingFailedError: If the loss is not finite, or the log in the folder is damaged.
     """
     accelerator = Accelerator(
@@ -94,9 +96,9 @@ def train_network(
             f"({accelerator.num_processes})."
         )
     data, initial = hash_videos(train_videos, validation_videos), hash_weights(network)
-    checkpoints = Checkpoints(accelerator, folder, recipe, data=data, initial=initial)
+    mode = make_mode(recipe, pairs_on)
+    checkpoints = Checkpoints(accelerator, folder, recipe, data=data, initial=initial, pairs_on=pairs_on)
     log = TrainingLog(folder, on_record, is_writer=accelerator.is_main_process)
-    mode = make_mode(recipe)
     loop = TrainingLoop(accelerator, network, mode, recipe, checkpoints, log)
     loop.resume()
     source = mode.make_source(train_videos, network, folder, accelerator, workers=workers)

@@ -25,7 +25,7 @@ from ..scanning.fingerprint import hash_files
 from ..version import __version__
 from .data import Video
 from .loop import TrainingOutcome
-from .recipe import Recipe
+from .recipe import PairsOn, Recipe
 from .trained_card import write_model_card
 
 
@@ -39,6 +39,7 @@ def save_model(
     sides: Sequence[Sequence[Video]],
     folder: Path,
     *,
+    pairs_on: PairsOn = "cpu",
     on_note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Estimate]:
     """
@@ -52,6 +53,7 @@ def save_model(
         recipe: Recipe of the training.
         sides: Training videos and validation videos, in this order.
         folder: Model folder.
+        pairs_on: Where the pixels of the training pairs were computed, for the record.
         on_note: Called with a sentence if an existing folder is kept, or if its verdict bands are dropped.
 
     Returns:
@@ -63,7 +65,7 @@ def save_model(
     config.is_trained, config.temperature, config.fake_bias = True, factor, bias
     estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
     initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
-    record = _make_record(outcome, recipe, sides, estimates)
+    record = _make_record(outcome, recipe, sides, estimates, pairs_on)
     with temporary_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
         (unfinished / TRAINING_NAME).write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
@@ -112,11 +114,13 @@ def _make_record(
     recipe: Recipe,
     sides: Sequence[Sequence[Video]],
     estimates: dict[str, Estimate],
+    pairs_on: PairsOn,
 ) -> dict[str, Any]:
     """The content of `training.json`."""
     config = outcome.network.config
     return {
         "recipe": {**recipe.to_dict(), "initial": _initial_name(recipe)},
+        "pairs_on": pairs_on,
         "steps": outcome.progress.step,
         "best_step": outcome.progress.best_step,
         "seconds": round(outcome.progress.seconds),

@@ -19,12 +19,12 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..modeling_deepfake import DeepfakeForVideoClassification
-from .batch_sources import BatchSource, LoaderBatches
+from .batch_sources import BatchSource, DeviceBatches, LoaderBatches
 from .batches import TrainingPairs
 from .data import Video
 from .features import FeatureClassifier, FeaturePairs
 from .pixels import to_pixel_values
-from .recipe import Recipe
+from .recipe import PairsOn, Recipe
 from .regions import RegionClassifier, region_loss
 
 
@@ -49,10 +49,15 @@ class ClipMode:
 
     Args:
         recipe: Recipe of the training.
+        pairs_on: Where the pixels of the pairs are computed.
+
+    Raises:
+        TrainingError: If the pairs of the recipe cannot be computed there.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
-        self.recipe, self.processor = recipe, recipe.make_processor()
+    def __init__(self, recipe: Recipe, pairs_on: PairsOn = "cpu") -> None:
+        recipe.check_pairs_on(pairs_on)
+        self.recipe, self.pairs_on, self.processor = recipe, pairs_on, recipe.make_processor()
 
     def wrap(self, network: DeepfakeForVideoClassification) -> nn.Module:
         """The module that is optimised: the network, or one that contains it and layers used in training only."""
@@ -77,7 +82,8 @@ class ClipMode:
             accelerator: Accelerator of the training.
             workers: Worker processes that draw pairs; `None` chooses by the number of cores.
         """
-        return LoaderBatches(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=workers)
+        source = DeviceBatches if self.pairs_on == "device" else LoaderBatches
+        return source(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=workers)
 
     def inputs(self, batch: torch.Tensor) -> Inputs:
         """
@@ -147,11 +153,11 @@ class RegionMode(ClipMode):
         return loss + self.recipe.region_weight * region_loss(maps, inputs.regions)
 
 
-def make_mode(recipe: Recipe) -> ClipMode:
-    """Choose the training mode of a recipe."""
+def make_mode(recipe: Recipe, pairs_on: PairsOn = "cpu") -> ClipMode:
+    """Choose the training mode of a recipe; see [`ClipMode`]."""
     if recipe.feature_pairs:
-        return FeatureMode(recipe)
-    return RegionMode(recipe) if recipe.region_weight else ClipMode(recipe)
+        return FeatureMode(recipe, pairs_on)
+    return RegionMode(recipe, pairs_on) if recipe.region_weight else ClipMode(recipe, pairs_on)
 
 
 def _flatten_pairs(batch: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

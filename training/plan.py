@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from ..evaluation.metrics import Estimate
 from .errors import TrainingError
-from .recipe import Recipe
+from .recipe import PairsOn, Recipe
 
 
 Device = Literal["auto", "cpu"]
@@ -31,6 +31,9 @@ class TrainingPlan:
         precision: Mixed precision of accelerate.
         workers: Processes that cut out faces and draw training pairs, for each GPU; 0 does both in this process, and
             `None` chooses by the number of cores.
+        pairs_on: Where the pixels of the training pairs are computed: by the worker processes ("cpu"), or by tensor
+            operations on the device of the network ("device"), which needs fewer cores. They differ slightly. A run
+            is resumed with the choice that it was started with.
         stop_after: Number of steps after which the call stores its state and stops; `None` to finish the training.
 
     Raises:
@@ -54,6 +57,7 @@ class TrainingPlan:
     device: Device = "auto"
     precision: Precision = "no"
     workers: int | None = None
+    pairs_on: PairsOn = "cpu"
     stop_after: int | None = None
 
     def __post_init__(self) -> None:
@@ -72,6 +76,7 @@ class TrainingPlan:
         ):
             if value not in choices:
                 raise TrainingError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
+        self.recipe.check_pairs_on(self.pairs_on)
         self.recipe.check_model()
         if self.recipe.trains == "head" and self.recipe.initial is None:
             raise TrainingError('recipe: trains "head" requires initial, the model whose backbone is kept.')

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
@@ -19,6 +19,8 @@ from .fakes import MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
 
 RECIPES = Path(__file__).parent / "recipes"
 IMAGENET = "imagenet"
+# Where the pixels of training pairs are computed: by worker processes, or on the device of the network.
+PairsOn: TypeAlias = Literal["cpu", "device"]
 # Fields that may differ when a training is resumed: its length, and what is done with the result.
 CHANGEABLE = {"steps", "validate_every", "patience", "initial_share"}
 _AT_LEAST_ONE = (
@@ -237,6 +239,20 @@ class Recipe:
         _check_names("recipe: processor", self.processor, list(processor.choices()))
         if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
             raise TrainingError(f"recipe: initial: no such file or folder: {self.initial}.")
+
+    def check_pairs_on(self, pairs_on: str) -> None:
+        """
+        Check that the pixels of the training pairs can be computed on "cpu" or "device".
+
+        Raises:
+            TrainingError: If there is no such choice, or the recipe does not support it.
+        """
+        if pairs_on not in get_args(PairsOn):
+            raise TrainingError(f"pairs_on must be one of {', '.join(get_args(PairsOn))}, got {pairs_on!r}.")
+        if pairs_on == "device" and self.feature_pairs:
+            raise TrainingError(
+                'pairs_on "device" cannot be combined with feature_pairs, whose pairs are drawn only once; use "cpu".'
+            )
 
     @property
     def num_pairs(self) -> int:

@@ -76,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="processes that prepare the data, for each GPU (default: by the number of cores)",
     )
     parser.add_argument(
+        "--pairs-on",
+        choices=["cpu", "device"],
+        default="cpu",
+        help="where the pixels of training pairs are computed: cpu, by the processes that prepare the data, or "
+        "device, on that of the network, which needs fewer cores beside a GPU but whose speed on one has not been "
+        "measured yet (default: cpu)",
+    )
+    parser.add_argument(
         "--stop-after", type=int, metavar="STEPS", help="stop after this number of steps, to be resumed later"
     )
     parser.add_argument("--quiet", action="store_true", help="print only errors and the result")
@@ -125,6 +133,7 @@ def _make_plan(arguments: argparse.Namespace) -> "TrainingPlan":
         device=arguments.device,
         precision=arguments.precision,
         workers=arguments.workers,
+        pairs_on=arguments.pairs_on,
         stop_after=arguments.stop_after,
     )
 

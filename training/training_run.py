@@ -96,6 +96,7 @@ def _train_in(
         device=plan.device,
         precision=plan.precision,
         workers=workers,
+        pairs_on=plan.pairs_on,
         stop_after=plan.stop_after,
         on_record=listener.logged,
     )
@@ -105,7 +106,7 @@ def _train_in(
     metrics = {}
     if group.is_first:
         sides = (training_videos, validation_videos)
-        metrics = save_model(outcome, plan.recipe, sides, plan.model, on_note=listener.note)
+        metrics = save_model(outcome, plan.recipe, sides, plan.model, pairs_on=plan.pairs_on, on_note=listener.note)
     return TrainingResult(
         output=plan.output,
         model=plan.model,
