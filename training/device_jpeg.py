@@ -49,8 +49,10 @@ def through_jpeg(images: torch.Tensor, qualities: Sequence[int]) -> torch.Tensor
     bias = torch.tensor([0.25, 0.5], device=images.device).repeat(chroma.shape[-1] // 4)
     chroma = (F.avg_pool2d(chroma, 2) + bias).floor()
     luma, chroma = _quantise(luma, _LUMA_TABLE, factor), _quantise(chroma, _CHROMA_TABLE, factor)
-    chroma = F.interpolate(chroma, luma.shape[-2:], mode="bilinear", align_corners=False).round()
-    return _from_ycc(luma, chroma)[..., :height, :width]
+    # The filling of the last blocks is cut off before chroma is enlarged, so that it does not reach the edge.
+    chroma = chroma[..., : -(-height // 2), : -(-width // 2)]
+    chroma = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False).round()
+    return _from_ycc(luma[..., :height, :width], chroma[..., :height, :width])
 
 
 def _quantise(planes: torch.Tensor, table: tuple[tuple[int, ...], ...], factor: torch.Tensor) -> torch.Tensor:
