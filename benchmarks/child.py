@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -113,6 +113,13 @@ def multiplying() -> dict[str, float]:
     return _measure_when_told(lambda: [matrix @ matrix for _ in range(5000)])
 
 
+def training_rate(folder: str, pairs_on: Literal["cpu", "device"]) -> dict[str, float]:
+    """Images per second of a training run on a GPU."""
+    from .training import train_rate
+
+    return {"images_per_s": train_rate(Path(folder), pairs_on)}
+
+
 def _measure_when_told(work: Callable[[], Any]) -> dict[str, float]:
     print("ready", flush=True)
     sys.stdin.readline()
@@ -123,6 +130,6 @@ def _measure_when_told(work: Callable[[], Any]) -> dict[str, float]:
 
 if __name__ == "__main__":
     jobs: dict[str, Callable[..., dict[str, float]]] = {
-        job.__name__: job for job in (reading, loading, loading_plain, scanning, hashing, multiplying)
+        job.__name__: job for job in (reading, loading, loading_plain, scanning, hashing, multiplying, training_rate)
     }
     print(json.dumps(jobs[sys.argv[1]](*sys.argv[2:])))
