@@ -15,7 +15,7 @@ From top to bottom, each module imports only modules below it:
     batches          which pairs of a real and a fake clip are drawn
     cpu_pairs        the pixels of a pair, with NumPy and Pillow
     device_pairs     the pixels of a batch of pairs, with tensor operations
-    device_blending, device_jpeg, device_operations    its operations
+    device_blending, device_degradation, device_jpeg, device_operations    its operations
     pair_plans       what a pair is before its pixels are computed
     data             from data sets to training and validation videos
     recipe           every setting except the data

@@ -124,11 +124,12 @@ class DeviceBatches:
                     batch.record_stream(torch.cuda.current_stream(device))
                 yield batch
 
-    def _shares(self, first_step: int) -> list[range]:
+    def _shares(self, first_step: int) -> list[list[int]]:
         """The pairs of this process in each batch, as accelerate divides them."""
         whole, share = self._recipe.batch_pairs, self._recipe.batch_pairs // self._accelerator.num_processes
         first, own = first_step * whole * self._recipe.accumulation, self._accelerator.process_index * share
-        return [range(start + own, start + own + share) for start in range(first, self._recipe.num_pairs, whole)]
+        starts = range(first + own, self._recipe.num_pairs, whole)
+        return [list(range(start, start + share)) for start in starts]
 
 
 class _Plans(Dataset[PairPlan]):

@@ -20,6 +20,7 @@ def compute_pair(plan: PairPlan, size: int) -> np.ndarray:
         Clips (2, T, size, size, 3) uint8, the real one first. If the plan has a region, pixels have a fourth channel:
         how much of each pixel was altered.
     """
+    region: np.ndarray | None
     real, landmarks = plan.real.cut_out(size)
     if isinstance(plan.fake, Blend):
         fake, region = blend_clip(real, landmarks, plan.fake)

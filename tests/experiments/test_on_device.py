@@ -1,16 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Training pairs made on a device: operations against Pillow, draws against those of the package's training."""
-
-import io
+"""Training pairs with masks from a face mesh: draws against those of the package's training, and masks."""
 
 import numpy as np
 import pytest
 import torch
-from on_device import ColorShifts, MeshRegions, PairMaker, through_jpeg
-from PIL import Image
+from on_device import MeshRegions, PairMaker
 
 from deepfake_video.training.augmentation import draw_framing
-from deepfake_video.training.colors import draw_color_shift, shift_colors
 
 
 SIZE, SHARE, CROP = 64, 0.72, 288
@@ -53,29 +49,6 @@ def distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.abs(shares[0] - shares[1]).max())
 
 
-@pytest.mark.parametrize("quality", [35, 60, 90])
-def test_grey_pictures_lose_in_jpeg_what_they_lose_in_libjpeg(picture, quality):
-    grey = np.repeat(picture[..., :1], 3, 2)
-    theirs = through_pillow(grey, quality)
-    ours = through_jpeg(as_batch(grey), torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy()
-    assert np.abs(ours - theirs).mean() < 0.1 * np.abs(theirs - grey).mean()
-
-
-@pytest.mark.parametrize("quality", [35, 60, 90])
-def test_coloured_pictures_lose_in_jpeg_as_much_as_in_libjpeg(picture, quality):
-    # The colours are enlarged by another filter.
-    theirs = through_pillow(picture, quality)
-    ours = through_jpeg(as_batch(picture), torch.tensor([float(quality)]))[0].permute(1, 2, 0).numpy()
-    assert np.abs(ours - picture).mean() == pytest.approx(np.abs(theirs - picture).mean(), rel=0.15)
-
-
-def through_pillow(picture: np.ndarray, quality: int) -> np.ndarray:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "JPEG", quality=quality, subsampling="4:2:0")
-    with Image.open(stream) as image:
-        return np.asarray(image).astype(float)
-
-
 def test_framings_are_drawn_as_the_package_draws_them(maker):
     maps = maker.draw_framings(NUM_DRAWS).double().numpy()
     side = np.hypot(maps[:, 0, 0], maps[:, 1, 0])
@@ -94,48 +67,28 @@ def test_framings_are_drawn_as_the_package_draws_them(maker):
     assert np.mean(maps[:, 0, 0] < 0) == pytest.approx(mirrored, abs=0.04)
 
 
-def test_colours_are_drawn_as_the_package_draws_them(maker):
-    ours = maker.draw_colors(NUM_DRAWS, 0.7)
-    random = np.random.default_rng(0)
-    theirs = [draw_color_shift(random, 0.7) for _ in range(NUM_DRAWS)]
-    pairs = [
-        (ours.channels[:, 1], [shift.rgb[1] for shift in theirs]),
-        (ours.hue / (2 * np.pi), [shift.hsv[0] for shift in theirs]),
-        (ours.saturation - 1, [shift.hsv[1] for shift in theirs]),
-        (ours.value - 1, [shift.hsv[2] for shift in theirs]),
-        (ours.contrast, [shift.contrast for shift in theirs]),
-        (ours.brightness, [shift.brightness for shift in theirs]),
-    ]
-    for drawn, expected in pairs:
-        assert distance(drawn.double().numpy().round(6), np.array(expected).round(6)) < LARGEST_DISTANCE
+def test_images_of_a_group_are_degraded_alike(maker, picture):
+    images = as_batch(picture).expand(60, -1, -1, -1)
+    degraded = maker.degrade(images, torch.arange(60) // 2)
+    assert degraded.shape == images.shape
+    changed = (degraded != images).flatten(1).any(1)
+    # A fifth of the degradations changes nothing; a binomial of 30 draws has a standard deviation of 2.2.
+    assert 15 <= int(changed[::2].sum()) <= 30
+    # Noise differs within a group, by 8 levels at most on average.
+    assert float((degraded[::2] - degraded[1::2]).abs().mean((1, 2, 3)).max()) < 15
+    equal = [bool(torch.equal(one, other)) for one, other in zip(degraded[::2], degraded[1::2], strict=True)]
+    assert sum(equal) > 15
 
 
-def test_colours_without_hue_are_the_package_s(maker, picture):
-    shift = next(
-        shift
-        for shift in (draw_color_shift(np.random.default_rng(seed)) for seed in range(100))
-        if not any(shift.hsv) and any(shift.rgb)
-    )
-    one, zero = torch.ones(1), torch.zeros(1)
-    contrast, brightness = torch.tensor([shift.contrast]), torch.tensor([shift.brightness])
-    ours = ColorShifts(
-        channels=torch.tensor([shift.rgb]),
-        hue=zero,
-        saturation=one,
-        value=one,
-        contrast=contrast,
-        brightness=brightness,
-    ).apply(as_batch(picture))
-    theirs = as_batch(shift_colors(picture[None], shift)[0])
-    assert (ours - theirs).abs().max() <= 1
-
-
-def test_a_reduced_picture_is_that_of_pillow(maker, picture):
-    ours = maker.rescale(as_batch(picture), torch.tensor([0.5]))
-    small = Image.fromarray(picture).resize((SIZE // 2, SIZE // 2), Image.Resampling.BILINEAR)
-    theirs = as_batch(np.array(small.resize((SIZE, SIZE), Image.Resampling.BICUBIC)))
-    # torch's bicubic kernel has another constant than Pillow's.
-    assert (ours - theirs).abs().mean() < 1
+def test_blended_faces_differ_from_their_images_within_the_face(maker, picture):
+    points = 24 + 16 * torch.rand(40, 24, 2, generator=torch.Generator().manual_seed(0))
+    images = as_batch(picture).expand(40, -1, -1, -1)
+    for blended in (
+        maker.self_blend(images, points),
+        maker.cross_blend(images, points, images.flip(-1), points),
+    ):
+        assert torch.equal(blended, blended.round().clamp(0, 255))
+        assert float((blended - images)[..., 24:40, 24:40].abs().mean()) > 1
 
 
 def test_masks_fade_out_around_the_face(maker):
