@@ -143,7 +143,7 @@ class _Plans(Dataset[PairPlan]):
 
 
 def _compute_next(
-    packed: Iterator[PackedPairs], pairs: DevicePairs, stream: "torch.cuda.Stream | None"
+    packed: Iterator[PackedPairs], pairs: DevicePairs, stream: torch.cuda.Stream | None
 ) -> torch.Tensor | None:
     """The next batch, computed in a stream; `None` after the last one."""
     plans = next(packed, None)

@@ -144,7 +144,7 @@ class DevicePairs:
         return tensor.to(self.device, non_blocking=True)
 
     def _through_h264(self, clips: torch.Tensor, degradations: Sequence[Degradation]) -> torch.Tensor:
-        """Encode the clips that are degraded by H.264; the threads leave the lock of Python to each other."""
+        """Encode and decode the clips that are degraded by H.264; PyAV releases the GIL meanwhile."""
         chosen = [clip for clip, degradation in enumerate(degradations) if degradation.crf is not None]
         if chosen:
             frames = to_frames(clips[chosen]).cpu().numpy()
