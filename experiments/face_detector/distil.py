@@ -166,7 +166,7 @@ def distil(teacher: GraphNetwork, student: GraphNetwork, images: Sequence[np.nda
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graph", type=Path, help="graph of .ci/make_centerface.py")
+    parser.add_argument("graph", type=Path, help="graph of make_graph.py")
     parser.add_argument("pruned", type=Path, help="graph of prune.py")
     parser.add_argument("images", type=Path, help="file that search_images.py has written")
     parser.add_argument("--output", type=Path, required=True, help="the trained graph")

@@ -94,7 +94,7 @@ def narrow(network: GraphNetwork, block: Block, moments: torch.Tensor, width: in
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the script; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("graph", type=Path, help="graph of .ci/make_centerface.py")
+    parser.add_argument("graph", type=Path, help="graph of make_graph.py")
     parser.add_argument("images", type=Path, help="file that search_images.py has written")
     parser.add_argument("--output", type=Path, required=True, help="the pruned graph")
     arguments = parser.parse_args(argv)
