@@ -142,7 +142,7 @@ def open_container(
         check_pixels(source, codec.width, codec.height, limits)
         codec.options = {"max_pixels": pixel_bound}
         codec.thread_type = "AUTO"
-        num_threads = limits.decode_threads or min(os.cpu_count() or 1, MAX_DECODE_THREADS)
+        num_threads = limits.decode_threads or min(_count_cores(), MAX_DECODE_THREADS)
         codec.thread_count = num_threads if is_threaded and codec.name in THREADED_CODECS else 1
         for other in container.streams:
             if other.index != stream.index:
@@ -191,3 +191,9 @@ def check_duration(source: object, duration_s: float, limits: VideoLimits) -> No
         raise VideoTooLargeError(
             source, f"the video lasts {duration_s:.0f} s, and at most {allowed_s:g} s are allowed; shorten it"
         )
+
+
+def _count_cores() -> int:
+    """Count the cores that this process may use, which `taskset` and Slurm restrict on Linux."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1

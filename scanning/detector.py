@@ -23,8 +23,8 @@ from .illustrating import gather_evidence, photo_windows
 from .media import known_of, open_media, photo_error
 from .not_judged import find_not_judged
 from .provenance import reading_provenance
-from .results import UNTRAINED_WARNING, FaceResult, FrameScore, ModelIdentity, VideoResult
-from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces
+from .results import FaceResult, FrameScore, ModelIdentity, VideoResult
+from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces, warn_of_models
 from .settings import MIN_FACE_COVERAGE, ScanSettings
 from .verdict import find_rule
 
@@ -72,7 +72,7 @@ class Detector:
         self.identity = join_identities([model.identity for model in self.models])
         first = self.models[0].description
         is_trained = all(model.description.is_trained for model in self.models)
-        self.warnings = [] if is_trained else [UNTRAINED_WARNING]
+        self.warnings = warn_of_models(self.models, self.settings)
         self.rule = find_rule(
             self.models[0].folder,
             weights_sha256=self.identity.weights_sha256,

@@ -14,7 +14,7 @@ from rich.text import Text
 from ..common.text import printable as printable
 from .naming import face_name, short_names
 from .not_judged import describe_shortly
-from .results import PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
+from .results import FRAMES_WARNING, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
 from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
 
 
@@ -26,7 +26,7 @@ _SHORTEST_NAME = 8
 _SMALLEST_WIDTH = 72
 # Videos in a folder differ in length, so the remaining time follows from the last half hour.
 _SPEED_PERIOD_S = 1800.0
-_PRINTED_ONCE = (PHOTO_WARNING, UNTRAINED_WARNING)
+_PRINTED_ONCE = (PHOTO_WARNING, FRAMES_WARNING, UNTRAINED_WARNING)
 _LEVELS = "▁▂▃▄▅▆▇█"
 
 

@@ -69,6 +69,12 @@ class ScoringDescription:
         return list(self.labels).index("fake")
 
     @property
+    def num_frames_differ(self) -> bool:
+        """Whether the configuration, which `pipeline` follows, and the preprocessing name other numbers of frames."""
+        # The configuration may list only what differs from the defaults of `DeepfakeConfig`.
+        return bool(self.configuration.get("num_frames", 20) != self.preprocessing["num_frames"])
+
+    @property
     def judges_sequences(self) -> bool:
         """Whether a recurrent network reads the frames in order, so that a single frame means nothing to it."""
         # The configuration lists only what differs from the defaults of `DeepfakeConfig`.

@@ -17,6 +17,10 @@ SCHEMA_VERSION = 4
 # crop or reason for a warning. Runs and face crops of another version are not resumed.
 RESULT_VERSION = 2
 UNTRAINED_WARNING = "random weights: scores are meaningless"
+FRAMES_WARNING = (
+    "config.json and the processor of the model name different numbers of frames: pipeline() uses that of config.json "
+    "and gives another score"
+)
 PHOTO_WARNING = (
     "a photo shows nothing about motion and time, and the accuracy of the model, which was made for videos, was not "
     "measured on photos"

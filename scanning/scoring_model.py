@@ -10,7 +10,8 @@ import numpy as np
 
 from ..clip_sampling import ClipSampler
 from .graphs import ScoringDescription
-from .results import ModelIdentity
+from .results import FRAMES_WARNING, UNTRAINED_WARNING, ModelIdentity
+from .settings import ScanSettings
 
 
 if TYPE_CHECKING:
@@ -138,3 +139,12 @@ def logits_in_pieces(model: ScoringModel, frames: np.ndarray) -> ClipLogits:
 
 
 __all__ = ["ClipLogits", "ScoringModel", "logits_in_pieces"]
+
+
+def warn_of_models(models: Sequence[ScoringModel], settings: ScanSettings) -> list[str]:
+    """Return what the results of these models must warn of, whatever the video."""
+    descriptions = [model.description for model in models]
+    warnings = [] if all(description.is_trained for description in descriptions) else [UNTRAINED_WARNING]
+    if settings.num_frames is None and any(description.num_frames_differ for description in descriptions):
+        warnings.append(FRAMES_WARNING)
+    return warnings

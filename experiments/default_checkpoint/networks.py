@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """EfficientNet-Lite2 as it is trained, the teacher, and the comparison of networks."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -137,3 +137,33 @@ def compute_aucs(videos: Sequence[ValidationVideo], scores: np.ndarray) -> dict[
 def compare(network: nn.Module, videos: Sequence[ValidationVideo], size: int) -> dict[str, float]:
     """Compute the areas under the ROC curve of a network, see [`compute_aucs`] and [`score_videos`]."""
     return compute_aucs(videos, score_videos(network, videos, size))
+
+
+def sharpen_gradient(network: nn.Module, compute_loss: Callable[[], torch.Tensor], radius: float) -> None:
+    """
+    Replace the gradient by the one at the nearby weights where the loss is highest, to first order.
+
+    This is the second step of sharpness-aware minimisation (Foret et al. 2021, https://arxiv.org/abs/2010.01412); the
+    running statistics of batch normalisation are not updated again.
+
+    Args:
+        network: Network whose weights have a gradient.
+        compute_loss: Computes the loss of the same batch again.
+        radius: Distance to these weights.
+    """
+    moved = {weight: weight.grad for weight in network.parameters() if weight.grad is not None}
+    norm = torch.stack([gradient.norm() for gradient in moved.values()]).norm() + 1e-12
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    momenta = [module.momentum for module in norms]
+    for module in norms:
+        module.momentum = 0.0
+    with torch.no_grad():
+        for weight, gradient in moved.items():
+            weight.add_(gradient, alpha=float(radius / norm))
+            weight.grad = None
+    compute_loss().backward()
+    with torch.no_grad():
+        for weight, gradient in moved.items():
+            weight.sub_(gradient, alpha=float(radius / norm))
+    for module, momentum in zip(norms, momenta, strict=True):
+        module.momentum = momentum

@@ -22,7 +22,16 @@ import numpy as np
 import torch
 from chain_data import add_folders, read_crops, training_samples, validation_videos
 from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY, MixedPairs, make_recipe
-from networks import FolderNetwork, compare, group_parameters, make_lite2, normalise, save_weights, update_average
+from networks import (
+    FolderNetwork,
+    compare,
+    group_parameters,
+    make_lite2,
+    normalise,
+    save_weights,
+    sharpen_gradient,
+    update_average,
+)
 from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, Subset
@@ -86,8 +95,7 @@ class Variant:
     Attributes:
         mix: Relative frequency of each kind of pair.
         teacher_weight: Weight of the teacher's scores beside that of the labels.
-        sharpness_radius: Radius of sharpness-aware minimisation (Foret et al. 2021, https://arxiv.org/abs/2010.01412):
-            the gradient is that at the nearby weights where the loss is highest. 0 for none.
+        sharpness_radius: Radius of sharpness-aware minimisation, see [`~networks.sharpen_gradient`]; 0 for none.
         seed: Seed of the head, of dropout and of the pairs.
     """
 
@@ -137,31 +145,12 @@ class Training:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._variant.sharpness_radius:
-            self._replace_gradient(batch)
+            sharpen_gradient(self.network, lambda: self._loss(batch), self._variant.sharpness_radius)
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         update_average(self.average, self.network, self.step, AVERAGE_DECAY)
         return float(loss.detach())
-
-    @torch.no_grad()
-    def _replace_gradient(self, batch: torch.Tensor) -> None:
-        """Replace the gradient by that at the highest loss nearby, which lies in its direction to first order."""
-        weights = [parameter for parameter in self.network.parameters() if parameter.grad is not None]
-        norms = [parameter.grad.norm() for parameter in weights if parameter.grad is not None]
-        factor = self._variant.sharpness_radius / (torch.stack(norms).norm() + 1e-12)
-        moves = [parameter.grad * factor for parameter in weights if parameter.grad is not None]
-        statistics = [module for module in self.network.modules() if isinstance(module, nn.BatchNorm2d)]
-        kept = [module.momentum for module in statistics]
-        for module in statistics:
-            module.momentum = 0.0  # the statistics of the batch have been counted once
-        torch._foreach_add_(weights, moves)
-        self.optimizer.zero_grad(set_to_none=True)
-        with torch.enable_grad():
-            self._loss(batch).backward()
-        torch._foreach_sub_(weights, moves)
-        for module, momentum in zip(statistics, kept, strict=True):
-            module.momentum = momentum
 
     def _loss(self, batch: torch.Tensor) -> torch.Tensor:
         pixels, labels = normalise(batch.flatten(0, 1)), torch.tensor([0, 1]).repeat(len(batch))

