@@ -41,7 +41,7 @@ NOT_RUN = {
     "docs/quickstart.md": 2,
     "docs/scaling.md": 3,
     "docs/serving.md": 5,
-    "docs/training.md": 13,
+    "docs/training.md": 14,
 }
 SHOWN = ("text", "json", "mermaid")
 _MARK = re.compile(r"<!-- not run: (.+?) -->")
