@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Compare graphs of CenterFace with the original: `python compare.py GRAPH IMAGES OTHER [OTHER ...]`.
+"""
+Compare graphs of CenterFace with the original: `python compare.py GRAPH IMAGES OTHER [OTHER ...]`.
 
-On the images of videos that were not trained on: faces of the original that the other graph finds or misses, faces
+On the images of `search_images.py`: faces of the original that the other graph finds or misses, faces
 that only the other finds, overlap of the boxes, differences of heat and landmarks, and processor time of one thread.
 """
 
@@ -76,9 +77,20 @@ def compare(original: list[Found], other: list[Found]) -> dict[str, float]:
     }
 
 
+def _mirror(found: Found, width: int) -> Found:
+    """The faces of a mirrored image in the coordinates of the image."""
+    boxes, heat, landmarks = found
+    boxes = boxes.reshape(-1, 4)[:, [2, 1, 0, 3]] * (-1, 1, -1, 1) + (width, 0, width, 0)
+    return boxes, heat, landmarks.reshape(-1, 5, 2)[:, [1, 0, 2, 4, 3]] * (-1, 1) + (width, 0)
+
+
+def _describe(figures: dict[str, float]) -> str:
+    return ", ".join(f"{name} {round(value, 4):g}" for name, value in figures.items())
+
+
 def main() -> None:
     graph, images_path, *others = map(Path, sys.argv[1:])
-    _, images = read_images(images_path)
+    images = read_images(images_path)
     sessions = {path: load(path) for path in (graph, *others)}
     found: dict[Path, list[Found]] = {path: [] for path in sessions}
     seconds = dict.fromkeys(sessions, 0.0)
@@ -87,9 +99,11 @@ def main() -> None:
             start = time.process_time()
             found[path].append(find(session, image))
             seconds[path] += time.process_time() - start
+    mirrored = [_mirror(find(sessions[graph], image[:, ::-1]), image.shape[1]) for image in images]
+    print(f"{graph} on mirrored images: {_describe(compare(found[graph], mirrored))}")
     for path in others:
-        figures = {name: round(value, 4) for name, value in compare(found[graph], found[path]).items()}
-        print(f"{path}: {figures}, {seconds[path] / seconds[graph]:.3f} of the time")
+        share = seconds[path] / seconds[graph]
+        print(f"{path}: {_describe(compare(found[graph], found[path]))}, {share:.3f} of the time")
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 import copy
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 import onnx
@@ -14,6 +14,7 @@ from torch import nn
 from torch.nn import functional as F
 
 
+Values: TypeAlias = dict[str, torch.Tensor]
 OUTPUTS = ("heat", "log_sides", "offsets", "landmarks")
 
 
@@ -68,7 +69,7 @@ class GraphNetwork(nn.Module):
         statistic = "running" in name
         self._weights[name.replace(".", "/")] = nn.Parameter(value.float().contiguous(), requires_grad=not statistic)
 
-    def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+    def forward(self, images: torch.Tensor) -> Values:
         """
         Compute all values of the graph.
 
@@ -98,6 +99,13 @@ class GraphNetwork(nn.Module):
             for layer in self.layers
             if layer.attributes.get("group", 1) > 1
         ]
+
+    def addition_after(self, block: Block) -> tuple[str, str | None]:
+        """The names of the sum at the end of a block and of its other term; without a sum, of its output and none."""
+        for layer in self.layers:
+            if layer.operator == "Add" and block.last.output in layer.inputs:
+                return layer.output, next(name for name in layer.inputs if name != block.last.output)
+        return block.last.output, None
 
     def save(self, path: Path) -> None:
         """Save the graph with the present weights."""

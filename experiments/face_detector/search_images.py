@@ -2,7 +2,7 @@
 """
 The images that CenterFace searches for faces, of your own videos: `python search_images.py IMAGES VIDEO [VIDEO ...]`.
 
-IMAGES is a file (`.npz`) of images with the video of each one. A fifth of the videos is for comparison only.
+IMAGES is a file (`.npz`) for `compare.py`.
 """
 
 import sys
@@ -20,7 +20,7 @@ from deepfake_video.video_decoding import VideoReader
 from deepfake_video.video_errors import VideoError
 
 
-FRAMES, FOLDS = 3, 5
+FRAMES = 3
 
 
 def searched_images(path: str, *, larger: bool) -> Iterator[np.ndarray]:
@@ -56,32 +56,22 @@ def searched_images(path: str, *, larger: bool) -> Iterator[np.ndarray]:
     yield from seen
 
 
-def read_images(path: Path) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The images (H, W, 3) uint8 of a file, for training and for comparison."""
+def read_images(path: Path) -> list[np.ndarray]:
+    """The images (H, W, 3) uint8 of a file."""
     with np.load(path) as file:
-        videos = file["videos"]
-        images = [file[f"image{number}"] for number in range(len(videos))]
-    return tuple(
-        [image for image, video in zip(images, videos, strict=True) if (video % FOLDS == FOLDS - 1) == compared]
-        for compared in (False, True)
-    )  # type: ignore[return-value]
+        return [file[name] for name in file.files]
 
 
 def main() -> None:
     target, *paths = sys.argv[1:]
     images: list[np.ndarray] = []
-    videos: list[int] = []
     for number, path in enumerate(paths):
         try:
-            found = list(searched_images(path, larger=number % 4 == 0))
+            images += searched_images(path, larger=number % 4 == 0)
         except VideoError as error:
             print(error, file=sys.stderr)
-            continue
-        images += found
-        videos += [number] * len(found)
-    arrays = {f"image{number}": image for number, image in enumerate(images)}
-    np.savez_compressed(target, videos=np.array(videos), **arrays)
-    print(f"{target}: {len(images)} images of {len(set(videos))} videos")
+    np.savez_compressed(target, *images)
+    print(f"{target}: {len(images)} images of {len(paths)} videos")
 
 
 if __name__ == "__main__":
