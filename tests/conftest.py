@@ -1,9 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choices for all tests."""
 
+from functools import partial
+
+import pytest
+from huggingface_hub import cached_assets_path
 from hypothesis import HealthCheck, settings
+
+from deepfake_video.scanning import graph_cache
 
 
 # How long an example takes says more about what else the machine does than about what is tested.
 settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("without a clock")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _own_graph_cache(tmp_path_factory):
+    """Keep the graphs that tests write out of the user's cache, where other tests would find them."""
+    folder = tmp_path_factory.mktemp("assets")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graph_cache, "cached_assets_path", partial(cached_assets_path, assets_dir=folder))
+        yield
