@@ -465,6 +465,7 @@ def gather_on_every_process(folder: str) -> None:
         answers = torch.cat([accelerator.gather_for_metrics(model(batch).logits) for batch in loader])
     if accelerator.is_main_process:
         torch.save(answers, f"{folder}/answers.pt")
+    accelerator.end_training()  # otherwise, a thread of the process group may still run when the process ends
 
 
 @pytest.mark.slow
