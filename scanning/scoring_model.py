@@ -138,9 +138,6 @@ def logits_in_pieces(model: ScoringModel, frames: np.ndarray) -> ClipLogits:
     return model.classify_features(np.concatenate(features, axis=1))
 
 
-__all__ = ["ClipLogits", "ScoringModel", "logits_in_pieces"]
-
-
 def warn_of_models(models: Sequence[ScoringModel], settings: ScanSettings) -> list[str]:
     """Return what the results of these models must warn of, whatever the video."""
     descriptions = [model.description for model in models]
@@ -148,3 +145,6 @@ def warn_of_models(models: Sequence[ScoringModel], settings: ScanSettings) -> li
     if settings.num_frames is None and any(description.num_frames_differ for description in descriptions):
         warnings.append(FRAMES_WARNING)
     return warnings
+
+
+__all__ = ["ClipLogits", "ScoringModel", "logits_in_pieces", "warn_of_models"]

@@ -220,10 +220,8 @@ class TrueShapePairs(BlendedPairs):
         """The points (N, 2) of a part of a mesh (P, 2)."""
         if part not in (LOWER_OVAL, CHEEKS):
             return mesh[self._spans[part]]
-        oval, eyes = (
-            mesh[self._spans["oval"]],
-            mesh[np.concatenate([self._spans["leye"], self._spans["reye"]])].mean(0),
-        )
+        oval = mesh[self._spans["oval"]]
+        eyes = mesh[np.concatenate([self._spans["leye"], self._spans["reye"]])].mean(0)
         down = mesh[self._spans["lips"]].mean(0) - eyes
         height = (oval - eyes) @ down / (down @ down)
         return oval[height > (0.0 if part == LOWER_OVAL else 0.3)]

@@ -6,26 +6,18 @@ Reads the crops of `WORK/crops`, and writes `WORK/meshes/NAME.npy` (T, P, 2) flo
 crop, NaN where no face was found, and `WORK/meshes/regions.json`. Needs mediapipe, as `mesh.py` does.
 """
 
-import json
 import sys
 from pathlib import Path
 
 import numpy as np
-from mesh import MESH, regions
+from mesh import MESH, begin
 from safetensors.numpy import load_file
 
 
 def main() -> None:
     work = Path(sys.argv[1])
     output = work / "meshes"
-    output.mkdir(exist_ok=True)
-    parts = regions()
-    indices = [point for points in parts.values() for point in points]
-    spans, start = {}, 0
-    for name, points in parts.items():
-        spans[name] = [start, start + len(points)]
-        start += len(points)
-    (output / "regions.json").write_text(json.dumps(spans))
+    indices = begin(output)
     with MESH.FaceMesh(static_image_mode=True, max_num_faces=1, min_detection_confidence=0.3) as finder:
         for path in sorted((work / "crops").rglob("*.safetensors")):
             meshes = []

@@ -9,6 +9,7 @@ from pathlib import Path
 import av
 import cv2
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 
 CROP_SIZE, CROP_MARGIN = 288, 1.6
@@ -35,12 +36,13 @@ def read_video(path: Path, mesh_file: Path, oval: int) -> FaceVideo:
     at, points = mesh["frames"], mesh["points"].astype(np.float32)
     first, last = int(at[0]), int(at[-1])
     frames = []
+    converter = VideoReformatter()
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.thread_type = "NONE"
         for number, frame in enumerate(container.decode(stream)):
             if first <= number <= last:
-                frames.append(frame.to_ndarray(format="rgb24"))
+                frames.append(converter.reformat(frame, format="rgb24", threads=1).to_ndarray())
     every = np.arange(first, first + len(frames))
     flat = points.reshape(len(points), -1)
     meshes = np.stack([np.interp(every, at, column) for column in flat.T], 1).reshape(len(every), -1, 2)
@@ -131,6 +133,7 @@ def encode(frames: np.ndarray, chain: tuple[float, list[tuple[str, dict[str, str
     new = tuple(max(32, round(length * scale / 2) * 2) for length in (width, height))
     if new != (width, height):
         frames = np.stack([cv2.resize(frame, new, interpolation=cv2.INTER_CUBIC) for frame in frames])
+    converter = VideoReformatter()  # by default, PyAV starts a thread per core for each conversion
     for codec, options in steps:
         buffer = io.BytesIO()
         with av.open(buffer, "w", format="matroska") as container:
@@ -138,12 +141,14 @@ def encode(frames: np.ndarray, chain: tuple[float, list[tuple[str, dict[str, str
             stream.width, stream.height, stream.pix_fmt = new[0], new[1], "yuv420p"
             stream.codec_context.thread_count = 1
             for frame in frames:
-                container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+                container.mux(stream.encode(converter.reformat(picture, format="yuv420p", threads=1)))
             container.mux(stream.encode(None))
         buffer.seek(0)
         with av.open(buffer) as container:
             container.streams.video[0].thread_type = "NONE"
-            frames = np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+            shown = (converter.reformat(f, format="rgb24", threads=1) for f in container.decode(video=0))
+            frames = np.stack([frame.to_ndarray() for frame in shown])
     return frames, new[0] / width
 
 

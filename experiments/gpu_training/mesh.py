@@ -40,16 +40,21 @@ def regions() -> dict[str, list[int]]:
     return {"oval": ring(MESH.FACEMESH_FACE_OVAL), **points, "nose": NOSE}
 
 
+def begin(output: Path) -> list[int]:
+    """Create the folder with `regions.json`, the place of each part among the points; return their mesh indices."""
+    output.mkdir(parents=True, exist_ok=True)
+    indices: list[int] = []
+    spans = {}
+    for name, points in regions().items():
+        spans[name] = [len(indices), len(indices) + len(points)]
+        indices += points
+    (output / "regions.json").write_text(json.dumps(spans))
+    return indices
+
+
 def main() -> None:
     output = Path(sys.argv[1])
-    output.mkdir(parents=True, exist_ok=True)
-    parts = regions()
-    indices = [point for points in parts.values() for point in points]
-    spans, start = {}, 0
-    for name, points in parts.items():
-        spans[name] = [start, start + len(points)]
-        start += len(points)
-    (output / "regions.json").write_text(json.dumps(spans))
+    indices = begin(output)
     for path in sys.argv[2:]:
         capture, found, numbers, count = cv2.VideoCapture(path), [], [], 0
         with MESH.FaceMesh(static_image_mode=False, max_num_faces=1, min_detection_confidence=0.3) as finder:

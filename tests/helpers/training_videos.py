@@ -5,16 +5,21 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from benchmark_trees import put_images
 from safetensors.torch import save_file
 
 from clips import picture
+from deepfake_video import TrainingPlan
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video
 from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
+from deepfake_video.training.loop import TrainingOutcome, train_network
+from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import Recipe
 
 
@@ -76,3 +81,28 @@ def make_video(
 def make_videos(folder: Path, numbers: range) -> list[Video]:
     """A real and a fake video of each number."""
     return [make_video(folder, number, is_fake=is_fake) for number in numbers for is_fake in (False, True)]
+
+
+def tiny_plan(folder: Path, **changes: Any) -> TrainingPlan:
+    """A plan of the tiny recipe on images of a real and of a fake class, on the CPU."""
+    for side, shade in (("training", 0), ("validation", 30)):
+        put_images(folder / side / "real", 3, shade=shade)
+        put_images(folder / side / "fake/swap", 3, shade=90 + shade)
+    return TrainingPlan(
+        data=[folder / "training"],
+        validation_data=[folder / "validation"],
+        recipe=tiny_recipe(search_images=False, cached_frames=3, steps=4),
+        output=folder / "run",
+        device="cpu",
+        workers=0,
+        **changes,
+    )
+
+
+def run_training(
+    recipe: Recipe, sides: tuple[list[Video], list[Video]], folder: Path, **options: Any
+) -> TrainingOutcome | None:
+    """Train a new network on the CPU, in this process, with training and validation videos."""
+    folder.mkdir(exist_ok=True)
+    options = {"device": "cpu", "workers": 0, **options}
+    return train_network(make_network(recipe), *sides, recipe, folder, **options)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
-from benchmark_trees import put_images
 
 from deepfake_video import TrainingPlan, train
 from deepfake_video.cli import main
@@ -22,10 +21,8 @@ from deepfake_video.training.checkpointing import PROGRESS_NAME, STATE_NAME
 from deepfake_video.training.device_pairs import DevicePairs, pack_pairs
 from deepfake_video.training.errors import TrainingError
 from deepfake_video.training.fakes import SELF_BLENDED, fake_kinds
-from deepfake_video.training.loop import train_network
-from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import Recipe
-from training_videos import make_video, make_videos, tiny_recipe
+from training_videos import make_video, make_videos, run_training, tiny_plan, tiny_recipe
 
 
 NUM_PAIRS = 60
@@ -161,9 +158,7 @@ def sides(tmp_path_factory):
 
 
 def run(recipe, sides, folder, **options):
-    folder.mkdir(exist_ok=True)
-    options = {"device": "cpu", "workers": 0, "pairs_on": "device", **options}
-    return train_network(make_network(recipe), *sides, recipe, folder, **options)
+    return run_training(recipe, sides, folder, **{"pairs_on": "device", **options})
 
 
 def test_stopped_and_resumed_it_gives_the_weights_of_an_unbroken_run(sides, tmp_path):
@@ -196,18 +191,7 @@ def test_a_state_of_before_there_was_a_choice_is_one_of_the_cpu(sides, tmp_path)
 
 @pytest.fixture
 def plan(tmp_path) -> TrainingPlan:
-    for side, shade in (("training", 0), ("validation", 30)):
-        put_images(tmp_path / side / "real", 3, shade=shade)
-        put_images(tmp_path / side / "fake/swap", 3, shade=90 + shade)
-    return TrainingPlan(
-        data=[tmp_path / "training"],
-        validation_data=[tmp_path / "validation"],
-        recipe=tiny_recipe(search_images=False, cached_frames=3, steps=4),
-        output=tmp_path / "run",
-        device="cpu",
-        workers=0,
-        pairs_on="device",
-    )
+    return tiny_plan(tmp_path, pairs_on="device")
 
 
 def test_the_record_of_a_model_says_where_its_pairs_were_computed(plan):

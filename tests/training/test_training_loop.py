@@ -14,7 +14,7 @@ from deepfake_video.training import loop, validation
 from deepfake_video.training.batch_sources import LoaderBatches
 from deepfake_video.training.checkpointing import BEST_NAME, PROGRESS_NAME, STATE_NAME
 from deepfake_video.training.errors import TrainingError, TrainingFailedError
-from deepfake_video.training.loop import TrainingLoop, train_network
+from deepfake_video.training.loop import TrainingLoop
 from deepfake_video.training.modes import ClipMode
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.pixels import to_pixel_values
@@ -22,17 +22,13 @@ from deepfake_video.training.regions import RegionClassifier, region_loss
 from deepfake_video.training.training_log import LOG_NAME, read_log
 from deepfake_video.training.validation import score_videos
 from training_videos import make_video, make_videos, tiny_recipe
+from training_videos import run_training as run
 
 
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     return make_videos(folder, range(3)), make_videos(folder, range(3, 6))
-
-
-def run(recipe, videos, folder, **options):
-    folder.mkdir(exist_ok=True)
-    return train_network(make_network(recipe), *videos, recipe, folder, **{"device": "cpu", "workers": 0, **options})
 
 
 def assert_same_weights(first, second):

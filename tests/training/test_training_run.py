@@ -7,27 +7,16 @@ import importlib
 import json
 
 import pytest
-from benchmark_trees import put_images
 from safetensors.torch import load_file, save_file
 
 from deepfake_video import TrainingListener, TrainingPlan, train
 from deepfake_video.common.errors import UsageError
-from training_videos import tiny_recipe
+from training_videos import tiny_plan, tiny_recipe
 
 
 @pytest.fixture
 def plan(tmp_path) -> TrainingPlan:
-    for side, shade in (("training", 0), ("validation", 30)):
-        put_images(tmp_path / side / "real", 3, shade=shade)
-        put_images(tmp_path / side / "fake/swap", 3, shade=90 + shade)
-    return TrainingPlan(
-        data=[tmp_path / "training"],
-        validation_data=[tmp_path / "validation"],
-        recipe=tiny_recipe(search_images=False, cached_frames=3, steps=4),
-        output=tmp_path / "run",
-        device="cpu",
-        workers=0,
-    )
+    return tiny_plan(tmp_path)
 
 
 class Recorder(TrainingListener):
