@@ -11,6 +11,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from ..modeling_deepfake import DeepfakeForVideoClassification
@@ -87,6 +88,7 @@ def train_network(
             processes, or the pairs cannot be computed there.
         TrainingFailedError: If the loss is not finite, or the log in the folder is damaged.
     """
+    _forget_earlier_accelerators()
     accelerator = Accelerator(
         mixed_precision=precision, gradient_accumulation_steps=recipe.accumulation, cpu=device == "cpu"
     )
@@ -103,6 +105,17 @@ def train_network(
     loop.resume()
     source = mode.make_source(train_videos, network, folder, accelerator, workers=workers)
     return loop.run(source, validation_videos, stop_after=stop_after)
+
+
+def _forget_earlier_accelerators() -> None:
+    """
+    Let the next accelerator choose its device and precision.
+
+    accelerate keeps those of the first one of a program: a training on the GPU after one on the CPU would stay on the
+    CPU, and another precision would be refused. Only a group of processes is kept.
+    """
+    is_group = torch.distributed.is_available() and torch.distributed.is_initialized()
+    AcceleratorState._reset_state(reset_partial_state=not is_group)
 
 
 class TrainingLoop:

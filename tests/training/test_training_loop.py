@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from accelerate import Accelerator
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
 
@@ -348,3 +349,20 @@ def test_the_log_gives_the_share_of_the_time_in_which_the_network_waits_for_pair
     monkeypatch.setattr(TrainingLoop, "optimize", slow_step)
     run(tiny_recipe(), videos, tmp_path)
     assert {line["waiting_for_pairs"] for line in read_log(tmp_path) if "loss" in line} == {0.75}
+
+
+def test_each_training_of_a_program_has_its_own_device_and_precision(videos, tmp_path, monkeypatch):
+    made = []
+
+    class Noted(Accelerator):
+        def __init__(self, **choices):
+            super().__init__(**choices)
+            made.append((str(self.device), self.mixed_precision))
+
+    monkeypatch.setattr(loop, "Accelerator", Noted)
+    for precision in ("no", "bf16", "no"):
+        assert run(tiny_recipe(steps=1), videos, tmp_path / f"run{len(made)}", precision=precision) is not None
+    # The device that accelerate finds where it looks for one, which it did not at first.
+    monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "cpu:0")
+    assert run(tiny_recipe(steps=1), videos, tmp_path / "other", device="auto") is not None
+    assert made == [("cpu", "no"), ("cpu", "bf16"), ("cpu", "no"), ("cpu:0", "no")]
