@@ -138,7 +138,8 @@ def read_open_video(
         warnings.append(PHOTO_WARNING)
     elif reader.num_frames < (wanted := max(map(len, sampled))):
         plural = "s" if reader.num_frames > 1 else ""
-        few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} of the model"
+        source = "of the model" if settings.num_frames is None else "that were asked for"
+        few = f"the video has only {reader.num_frames} frame{plural}, fewer than the {wanted} {source}"
         warnings.append(f"{few}; some were scored more than once")
     if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
         warnings.append(f"the picture was rotated by {90 * turns} degrees counterclockwise before scoring")

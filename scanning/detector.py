@@ -327,7 +327,7 @@ class Detector:
     def clip_logits(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
         """The logits of clips of the same length."""
         if len(clips[0].frames) > FRAMES_PER_PIECE:
-            parts = [logits_in_pieces(model, clip.frames) for clip in clips]
+            parts = [logits_in_pieces(model, clip) for clip in clips]
         else:
             # Batches are not faster on a CPU.
             size = 1 if model.device == "cpu" else CLIPS_PER_PASS

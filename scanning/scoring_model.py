@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
-from ..clip_sampling import ClipSampler
+from ..clip_sampling import Clip, ClipSampler
 from .graphs import ScoringDescription
 from .results import FRAMES_WARNING, UNTRAINED_WARNING, ModelIdentity
 from .settings import ScanSettings
@@ -125,17 +125,20 @@ class ScoringModel(Protocol):
         """
 
 
-def logits_in_pieces(model: ScoringModel, frames: np.ndarray) -> ClipLogits:
+def logits_in_pieces(model: ScoringModel, clip: Clip) -> ClipLogits:
     """
     Compute the logits of a long clip, of which only one piece is in memory as floating-point numbers at a time.
 
+    A frame that the clip repeats, because the video has fewer frames, passes the frame encoder once.
+
     Args:
         model: The model.
-        frames: Array of shape (T, h, w, 3), uint8 RGB.
+        clip: The clip.
     """
-    pieces = np.split(frames, range(FRAMES_PER_PIECE, len(frames), FRAMES_PER_PIECE))
-    features = [model.frame_features(model.pixel_values(piece)) for piece in pieces]
-    return model.classify_features(np.concatenate(features, axis=1))
+    _, firsts, places = np.unique(clip.frame_indices, return_index=True, return_inverse=True)
+    pieces = np.split(firsts, range(FRAMES_PER_PIECE, len(firsts), FRAMES_PER_PIECE))
+    features = [model.frame_features(model.pixel_values(clip.frames[piece])) for piece in pieces]
+    return model.classify_features(np.concatenate(features, axis=1)[:, places])
 
 
 def warn_of_models(models: Sequence[ScoringModel], settings: ScanSettings) -> list[str]:

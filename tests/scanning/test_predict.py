@@ -272,7 +272,10 @@ def test_few_frames_are_scored_with_a_warning(capsys, tmp_path, models):
     _, (result,) = predict_json(capsys, clip, "--model", models[0])
     assert result["status"] == "ok"
     assert result["frames_analyzed"] == 3
-    assert any("3 frames, fewer than the 4" in warning for warning in result["warnings"])
+    assert any("3 frames, fewer than the 4 of the model" in warning for warning in result["warnings"])
+    _, (result,) = predict_json(capsys, clip, "--model", models[0], "--num-frames", "200")
+    assert result["frames_analyzed"] == 3
+    assert any("3 frames, fewer than the 200 that were asked for" in warning for warning in result["warnings"])
 
 
 def test_untrained_weights_say_so_everywhere(capsys, folder, tmp_path, monkeypatch):

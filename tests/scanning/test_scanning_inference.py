@@ -151,17 +151,21 @@ def test_onnx_is_refused_where_it_does_not_go(tmp_path, settings, device):
 
 
 @pytest.mark.parametrize("network", ["frames", "lstm"])
-def test_a_long_clip_is_scored_in_pieces_with_the_logits_of_the_whole(network, tmp_path):
+@pytest.mark.parametrize("repeats", [1, 3])
+def test_a_long_clip_is_scored_in_pieces_with_the_logits_of_the_whole(network, repeats, tmp_path):
     changes = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024} if network == "frames" else {}
     detector = Detector([save_tiny_model(tmp_path / "model", **changes)], device="cpu")
     (model,) = detector.models
-    frames = np.random.default_rng(0).integers(0, 256, (FRAMES_PER_PIECE + 3, 32, 32, 3), dtype=np.uint8)
+    distinct = (FRAMES_PER_PIECE if repeats == 1 else 0) + 50
+    frames = np.random.default_rng(0).integers(0, 256, (distinct, 32, 32, 3), dtype=np.uint8)
+    # A short video repeats its frames.
+    indices = np.arange(distinct).repeat(repeats)
     lengths = []
     pixel_values = model.pixel_values
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(type(model), "pixel_values", lambda _, crops: lengths.append(len(crops)) or pixel_values(crops))
-        said = detector.clip_logits(model, [Clip(frames, np.arange(len(frames)))])
-    whole = model.compute_logits(pixel_values(frames))
+        said = detector.clip_logits(model, [Clip(frames[indices], indices)])
+    whole = model.compute_logits(pixel_values(frames[indices]))
     np.testing.assert_allclose(said.logits, whole.logits, atol=1e-5)
     np.testing.assert_allclose(said.frame_logits, whole.frame_logits, atol=1e-5)
-    assert max(lengths) == FRAMES_PER_PIECE
+    assert lengths == ([FRAMES_PER_PIECE, 50] if repeats == 1 else [50])
