@@ -75,11 +75,13 @@ class Table:
         file: Path of the table.
         columns: Name of each column in the header, by role; the role itself without a header.
         rows: The rows that are not empty.
+        is_predicted: Whether `predict` wrote the table.
     """
 
     file: Path
     columns: dict[str, str]
     rows: list[Row]
+    is_predicted: bool = False
 
     def is_fake(self, row: Row) -> bool:
         """
@@ -91,19 +93,23 @@ class Table:
         Raises:
             InputError: If the label is neither real nor fake.
         """
-        text = row.cells["label"].lower()
-        # Spreadsheets in many countries write 1,0 for 1.0.
-        number = text.replace(",", ".")
-        column = self.columns["label"]
-        if number in _LABELS:
-            return _LABELS[number]
-        if _plain(column) in _TRUTH_COLUMNS and text in _TRUTHS:
-            return _TRUTHS[text]
+        text, column = row.cells["label"].lower(), self.columns["label"]
+        label = parse_label(text)
+        if label is None and _plain(column) in _TRUTH_COLUMNS:
+            label = _TRUTHS.get(text)
+        if label is not None:
+            return label
         hint = "; true and false are valid only in a column named is_fake" if text in _TRUTHS else ""
         raise InputError(
             f"{self.file}, line {row.line}: the label must be real or fake, or 0 or 1 (1 is fake), got "
             f"{row.cells['label']!r} in the column {column!r}{hint}."
         )
+
+
+def parse_label(text: str) -> bool | None:
+    """Whether a label, such as "fake", "1" or "0.0", means fake; `None` if it is not a label."""
+    # Spreadsheets in many countries write 1,0 for 1.0.
+    return _LABELS.get(text.strip().lower().replace(",", "."))
 
 
 def is_clutter(path: str | Path) -> bool:
@@ -162,7 +168,8 @@ def read_paths(file: str | Path) -> list[str]:
     Read the paths of a list: a text file with one path per line, or a table with a column of paths.
 
     A table is a file that ends in .csv or .tsv, or whose first line is a header. Relative paths in a table are
-    relative to its folder, those in a text file to the working directory.
+    relative to its folder, those in a text file to the working directory. A table that `predict` wrote lists them as
+    they were given to it: what is not found from the folder of the table is looked for in the working directory.
 
     Args:
         file: The list.
@@ -174,12 +181,22 @@ def read_paths(file: str | Path) -> list[str]:
     text = read_text(file)
     if file.suffix.lower() in TABLE_EXTENSIONS or _has_header(text):
         table = parse_table(file, text, required=("path",))
-        return [
-            path if "://" in path else os.path.join(file.parent, path)
-            for path in (r.cells["path"] for r in table.rows)
-        ]
+        return [_locate(row.cells["path"], table) for row in table.rows]
     lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
     return [_unquoted(line) for line in lines if line]
+
+
+def _locate(path: str, table: Table) -> str:
+    """The path of a row of a table of paths."""
+    if "://" in path:
+        return path
+    beside = os.path.join(table.file.parent, path)
+    is_elsewhere = table.is_predicted and not _exists(beside) and _exists(path)
+    return path if is_elsewhere else beside
+
+
+def _exists(path: str) -> bool:
+    return os.path.lexists(find_on_disk(path))
 
 
 def read_table(file: str | Path, *, required: Collection[str]) -> Table:
@@ -241,13 +258,15 @@ def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:
         raise InputError(f"{file}: the first row cannot be read, because a double quote in it is not closed.")
     for delimiter, names in firsts.items():
         if set(required) <= set(map(_role, names)):
-            if "label" in required and _PREDICTED in map(_plain, names):
+            is_predicted = _PREDICTED in map(_plain, names)
+            if "label" in required and is_predicted:
                 raise InputError(
                     f"{file}: contains results of predict (column 'fake_probability'), whose labels are predictions; "
                     "give a table with the true labels."
                 )
             columns = _columns(file, names)
-            return Table(file, columns, _rows(file, text, delimiter, [*map(_role, names)], required)[1:])
+            rows = _rows(file, text, delimiter, [*map(_role, names)], required)[1:]
+            return Table(file, columns, rows, is_predicted)
     for delimiter, cells in firsts.items():
         if _is_labelled(cells) or (list(required) == ["path"] and _is_single(text)):
             columns = {role: role for role in _WITHOUT_HEADER[: max(2, len(cells))]}
@@ -337,7 +356,7 @@ def _has_header(text: str) -> bool:
 
 
 def _is_labelled(cells: list[str]) -> bool:
-    return 2 <= len(cells) <= len(_WITHOUT_HEADER) and cells[1].lower().replace(",", ".") in _LABELS
+    return 2 <= len(cells) <= len(_WITHOUT_HEADER) and parse_label(cells[1]) is not None
 
 
 def _is_single(text: str) -> bool:

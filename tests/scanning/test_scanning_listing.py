@@ -10,6 +10,7 @@ import pytest
 from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.scanning import inputs as inputs_module
+from deepfake_video.scanning.csv_table import COLUMNS
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.listing import InputError, find_on_disk, is_clutter, read_paths, read_table
 
@@ -135,6 +136,24 @@ def test_a_table_names_the_videos_of_a_scan_relative_to_itself(tmp_path):
     unicode_text = write(tmp_path, "label\tvideo\r\nreal\ta.mp4\r\n".encode("utf-16"), "table.txt")
     assert read_paths(unicode_text) == [str(tmp_path / "a.mp4")]
     assert open_benchmark(unicode_text).missing == []
+
+
+def test_results_of_predict_in_another_folder_name_the_videos_that_it_scored(tmp_path, monkeypatch):
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "results").mkdir()
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / "videos" / name).touch()
+    monkeypatch.chdir(tmp_path)
+    names = ("videos/a.mp4", "videos/gone.mp4", "b.mp4")
+    write(tmp_path / "results", "\n".join([",".join(COLUMNS), *names]), "scores.csv")
+    beside = str(Path("results/videos/gone.mp4"))
+    assert read_paths("results/scores.csv") == ["videos/a.mp4", beside, str(Path("results/b.mp4"))]
+    # Beside the table is where those of any other table are, and where they are looked for first.
+    (tmp_path / "results/videos").mkdir()
+    (tmp_path / "results/videos/a.mp4").touch()
+    assert read_paths("results/scores.csv")[0] == str(Path("results/videos/a.mp4"))
+    other = write(tmp_path / "results", "path,label\nvideos/b.mp4,real\n")
+    assert read_paths(other) == [str(tmp_path / "results/videos/b.mp4")]
 
 
 def test_a_name_that_was_guarded_against_formulas_is_the_name(tmp_path):
