@@ -5,12 +5,13 @@ import csv
 import io
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from ..common.files import escape_formula, read_complete_lines, unescape_formula, write_atomically
+from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
 from .samples import EvaluationError, Sample
 
 
@@ -20,6 +21,8 @@ CSV_NAME = "scores.csv"
 OF_SAMPLE = ("key", "label", "dataset", "method", "compression", "split", "identities", "original")
 # Columns of the CSV file that are numbers, besides the probability.
 _NUMBERS = {"face_coverage": float, "num_faces": int, "face_px": float, "bits_per_pixel": float}
+# Columns that only a table of predict has.
+_PREDICTED = {"verdict", "threshold", "weights_sha256"}
 # Only in the JSON lines.
 _NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
@@ -211,8 +214,8 @@ def read_scores(path: str | Path) -> list[Score]:
     """
     Read saved scores from a folder that `evaluate` wrote, a file of lines, or a CSV file.
 
-    A CSV file needs the columns `key` (or `path`), `label` and `fake_probability`; an empty probability means that the
-    video could not be scored.
+    A CSV or TSV file needs the columns `key` (or `path`), `label` and `fake_probability`; an empty probability means
+    that the video could not be scored.
 
     Args:
         path: The folder or file.
@@ -224,10 +227,14 @@ def read_scores(path: str | Path) -> list[Score]:
     files = sorted(path.glob(LINES_PATTERN)) if path.is_dir() else [path]
     if not files or not all(file.is_file() for file in files):
         raise EvaluationError(f"{path}: no scores found; give a folder that evaluate wrote, or its {CSV_NAME}.")
-    scores = [score for file in files for score in (read_csv_scores if file.suffix == ".csv" else read_lines)(file)]
+    scores = [score for file in files for score in _reader_of(file)(file)]
     if not scores:
         raise EvaluationError(f"{path}: there are no scores in it yet.")
     return unique(scores)
+
+
+def _reader_of(file: Path) -> Callable[[Path], list[Score]]:
+    return read_csv_scores if file.suffix.lower() in TABLE_EXTENSIONS else read_lines
 
 
 def unique(scores: Iterable[Score]) -> list[Score]:
@@ -278,38 +285,60 @@ def _read_identities(cell: str | None) -> tuple[str, ...]:
 
 def read_csv_scores(file: Path) -> list[Score]:
     """
-    Read a CSV file as [`write_csv_scores`] writes it; a column `group` names the person if there are no identities.
+    Read a table as [`write_csv_scores`] or a spreadsheet writes it.
+
+    It is separated by comma, semicolon or tab, in UTF-8, or in UTF-16 with a byte order mark. Labels are real and
+    fake, or 0 and 1; a column `group` names the person if there are no identities.
 
     Args:
         file: The file.
 
     Raises:
-        EvaluationError: If a row is invalid.
+        EvaluationError: If a row is invalid, a video is listed twice, or `predict` wrote the table.
     """
     try:
-        with file.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as stream:
-            rows = list(csv.DictReader(stream, strict=True))
+        text, delimiter = find_delimiter(read_text(file, errors="surrogateescape"))
+        rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [name.strip().lower() for name in next(filter(any, rows), [])]
+        if set(header) >= _PREDICTED:
+            raise EvaluationError(
+                f"{file}: contains results of predict, whose labels are predictions; write the true labels into the "
+                "column label, and remove the column verdict."
+            )
+        scores: list[Score] = []
+        lines: dict[tuple[str, str | None], int] = {}
+        for row in filter(any, rows):
+            try:
+                scores.append(_read_row(header, row, dataset=file.stem))
+                first = lines.setdefault(scores[-1].task, rows.line_num)
+                if first != rows.line_num:
+                    raise ValueError(f"{scores[-1].key} is in line {first} already; a table has one row per video")
+            except ValueError as error:
+                raise EvaluationError(f"{file}, line {rows.line_num}: invalid score ({error}).") from error
     except csv.Error as error:
-        raise EvaluationError(f"{file}: cannot be read as CSV in UTF-8 with commas ({error}).") from error
-    scores = []
-    for number, row in enumerate(rows, 2):
-        values: dict[str, Any] = {
-            name: unescape_formula(value) if value else None for name, value in row.items() if name
-        }
-        try:
-            probability = values.get("fake_probability")
-            values["fake_probability"] = None if probability is None else float(probability)
-            for name, kind in _NUMBERS.items():
-                values[name] = kind(values[name]) if values.get(name) else None
-            values["key"] = values.get("key") or values.get("path")
-            values["status"] = values.get("status") or ("ok" if probability is not None else "not_scored")
-            values["dataset"] = values.get("dataset") or file.stem
-            values["label"] = str(values.get("label")).lower()
-            group = values.get("group")
-            values["identities"] = _read_identities(values.get("identities")) or ((group,) if group else ())
-            if values["key"] is None:
-                raise ValueError("the key is missing")
-            scores.append(Score.from_dict(values))
-        except ValueError as error:
-            raise EvaluationError(f"{file}, line {number}: invalid score ({error}).") from error
+        raise EvaluationError(f"{file}: cannot be read as CSV ({error}).") from error
+    except InputError as error:
+        raise EvaluationError(str(error)) from error
     return scores
+
+
+def _read_row(header: Sequence[str], row: Sequence[str], *, dataset: str) -> Score:
+    """The score of a row; raises `ValueError` if it is invalid."""
+    if any(row[len(header) :]):
+        raise ValueError("more cells than the header has; put cells that contain the separator in double quotes")
+    values: dict[str, Any] = dict.fromkeys(header)
+    values |= {name: unescape_formula(cell) for name, cell in zip(header, row, strict=False) if name and cell}
+    for name, kind in {"fake_probability": float, **_NUMBERS}.items():
+        # Spreadsheets in many countries write 0,9 for 0.9.
+        values[name] = kind(values[name].replace(",", ".")) if values.get(name) else None
+    values["key"] = values.get("key") or values.get("path")
+    if values["key"] is None:
+        raise ValueError("the key is missing")
+    values["status"] = values.get("status") or ("ok" if values["fake_probability"] is not None else "not_scored")
+    values["dataset"] = values.get("dataset") or dataset
+    label = values.get("label") or ""
+    is_fake = parse_label(label)
+    values["label"] = label if is_fake is None else "fake" if is_fake else "real"
+    group = values.get("group")
+    values["identities"] = _read_identities(values.get("identities")) or ((group,) if group else ())
+    return Score.from_dict(values)

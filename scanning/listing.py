@@ -217,12 +217,13 @@ def read_table(file: str | Path, *, required: Collection[str]) -> Table:
     return parse_table(file, read_text(file), required=required)
 
 
-def read_text(file: Path) -> str:
+def read_text(file: Path, *, errors: str = "strict") -> str:
     """
     Read a text file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
         file: The file.
+        errors: "surrogateescape" accepts file names that are not in UTF-8, as Python writes them.
 
     Raises:
         InputError: If the file cannot be read or has another encoding.
@@ -237,7 +238,7 @@ def read_text(file: Path) -> str:
         raise InputError(f"{file}: this is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
     encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
     try:
-        text = content.decode(encoding)
+        text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
         line = content[: error.start].count(b"\n") + 1
         where = f"line {line} is" if encoding.startswith("utf-8") else "it is"
@@ -245,6 +246,21 @@ def read_text(file: Path) -> str:
     if "\0" in text:
         raise InputError(f"{file}: this is UTF-16 without a byte order mark, or not a text file; save it as UTF-8.")
     return text
+
+
+def find_delimiter(text: str) -> tuple[str, str]:
+    """
+    Find the separator of a table with a header.
+
+    Args:
+        text: The table.
+
+    Returns:
+        The table without a line that declares the separator, and the separator: the declared one, or the one that
+        divides the header into most cells.
+    """
+    text, declared = _declared_delimiter(text)
+    return text, declared or max(DELIMITERS, key=lambda delimiter: len(_first_row(text, delimiter)))
 
 
 def parse_table(file: Path, text: str, *, required: Collection[str]) -> Table:

@@ -23,6 +23,7 @@ from deepfake_video.evaluation.sample_reading import ImageSequence, read_sample
 from deepfake_video.evaluation.samples import EvaluationError, Sample
 from deepfake_video.evaluation.scores import Score, ScoreLog, read_lines, read_scores, write_csv_scores
 from deepfake_video.scanning.clip_reading import read_video
+from deepfake_video.scanning.csv_table import COLUMNS
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.media import SEQUENCE_HINT
 from deepfake_video.scanning.sample import draw_face, write_sample_video
@@ -469,6 +470,45 @@ def test_a_table_of_scores_is_harmless_and_reads_back(tmp_path):
     write_csv_scores([score], tmp_path / "scores.csv")
     assert "\n'=1+1.mp4," in (tmp_path / "scores.csv").read_text()
     assert read_scores(tmp_path / "scores.csv") == [score]
+
+
+COMMAS = "path,label,fake_probability\na.mp4,real,0.25\nb.mp4,fake,0.9\n\nc.mp4,fake,\n"
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("scores.csv", COMMAS.encode()),
+        ("SCORES.CSV", COMMAS.encode("utf-16")),
+        ("scores.csv", COMMAS.replace(",real", ",0").replace(",fake,", ",1,").replace("label", "Label").encode()),
+        ("scores.csv", COMMAS.replace(",", ";").replace("0.", "0,").encode("utf-8-sig")),
+        ("scores.csv", b"sep=;\n" + COMMAS.replace(",", ";").replace("real", "0,0").encode()),
+        ("scores.tsv", COMMAS.replace(",", "\t").encode()),
+    ],
+)
+def test_a_table_of_scores_is_read_as_spreadsheets_write_it(tmp_path, name, content):
+    (tmp_path / name).write_bytes(content)
+    read = [(score.key, score.label, score.fake_probability) for score in read_scores(tmp_path / name)]
+    assert read == [("a.mp4", "real", 0.25), ("b.mp4", "fake", 0.9), ("c.mp4", "fake", None)]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        # A decimal comma in a table that is separated by commas: the score would be 0.
+        ("path,label,fake_probability\na.mp4,fake,0,9\n", "line 2: .*more cells than the header"),
+        # One row per frame: the score of the video would be that of its first frame.
+        ("path,label,fake_probability\na.mp4,fake,0.9\na.mp4,fake,0.1\n", "line 3: .*is in line 2 already"),
+        ("path,label,fake_probability\na.mp4,2,0.9\n", "line 2: .*must be real or fake, got '2'"),
+        ("path,fake_probability\n\na.mp4,0.9\n", "line 3: .*must be real or fake, got ''"),
+        # The labels are predictions, with which every score agrees.
+        (f"{','.join(COLUMNS)}\na.mp4\n", "results of predict, whose labels are predictions"),
+    ],
+)
+def test_a_table_of_scores_that_would_give_a_wrong_figure_is_refused(tmp_path, content, said):
+    (tmp_path / "scores.csv").write_text(content)
+    with pytest.raises(EvaluationError, match=said):
+        read_scores(tmp_path / "scores.csv")
 
 
 def test_a_program_that_is_called_a_picture_is_refused(tmp_path):
