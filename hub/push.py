@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
-from ..common.text import printable, quoted
+from ..common.text import one_line, printable, quoted
+from .finding import ModelLoadError
 from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
 from .packaged import DEFAULT_CHECKPOINT
 
@@ -81,6 +82,7 @@ def push(plan: PushPlan) -> PushResult:
 
     Raises:
         ModelFolderError: If the folder is not a complete model folder.
+        ModelLoadError: If it does not load: damaged weights, or weights that do not match its configuration.
         PushError: If the Hub cannot be reached or refuses, or if `plan.private` is set and the repository is public.
 
     Example:
@@ -95,6 +97,7 @@ def push(plan: PushPlan) -> PushResult:
     folder, branch = Path(plan.folder), plan.revision or "main"
     _check_is_self_contained(folder)
     files = model_files(folder)
+    _check_loads(folder)
     if plan.dry_run:
         return PushResult(repo_id=plan.repo_id, revision=branch, files=files, url=None)
     # The HTTP library's own base class, whichever library this version of huggingface_hub is built on.
@@ -163,6 +166,18 @@ def _check_is_self_contained(folder: Path) -> None:
             f"{quoted(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
             "first: deepfake-video checkpoint FOLDER."
         )
+
+
+def _check_loads(folder: Path) -> None:
+    """Load the folder as those who download it will."""
+    from ..image_processing_deepfake import DeepfakeImageProcessor
+    from .checkpoint import read_checkpoint
+
+    read_checkpoint(folder)
+    try:
+        DeepfakeImageProcessor.from_pretrained(folder)
+    except (ValueError, TypeError, AttributeError, LookupError, OSError) as error:
+        raise ModelLoadError(f"{folder}: preprocessor_config.json cannot be used: {one_line(error)}") from error
 
 
 def _first_line(error: BaseException) -> str:

@@ -13,9 +13,11 @@ import pytest
 import torch
 from hub_server import TOKEN, Hub, serve
 from legacy_layouts import CASES, build
+from safetensors.torch import load_file, save_file
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.common.errors import UsageError
+from deepfake_video.hub.finding import ModelLoadError
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.model_files import ModelFolderError, model_files
 from deepfake_video.hub.push import PushPlan, push
@@ -57,6 +59,32 @@ def test_hashes_of_known_videos_are_published_and_records_with_their_names_are_n
     for name in ("known_videos.json", "training.json", "calibration.json"):
         (copied / name).write_text("{}")
     assert set(model_files(copied)) - set(model_files(folder)) == {"known_videos.json"}
+
+
+def truncate(folder: Path) -> None:
+    os.truncate(folder / "model.safetensors", (folder / "model.safetensors").stat().st_size - 4)
+
+
+def forget_a_layer(folder: Path) -> None:
+    weights = load_file(folder / "model.safetensors")
+    del weights["classifier.out_proj.weight"]
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (truncate, "weights cannot be loaded"),
+        (forget_a_layer, "missing keys: classifier.out_proj.weight"),
+        (lambda folder: (folder / "video_preprocessor_config.json").write_text("{"), "video processor's file"),
+        (lambda folder: (folder / "preprocessor_config.json").write_text("{"), "preprocessor_config.json"),
+    ],
+)
+def test_a_folder_that_does_not_load_is_not_published(folder, tmp_path, damage, said):
+    copied = Path(shutil.copytree(folder, tmp_path / "model"))
+    damage(copied)
+    with pytest.raises(ModelLoadError, match=said):
+        push(PushPlan(folder=copied, repo_id="me/model", dry_run=True))
 
 
 @pytest.fixture
