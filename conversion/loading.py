@@ -40,6 +40,7 @@ _BROKEN = (
     struct.error,
     zipfile.BadZipFile,
 )
+_WRAPPED_MODULE = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Checkpoint:
 
     Attributes:
         path: The file.
-        tensors: Tensors by key, without wrappers and without the prefix common to all keys.
+        tensors: Tensors by key, without wrappers, without the prefix common to all keys and without the names that
+            torch adds to those of compiled modules.
         prefix: This prefix, such as `"module."`.
         wrappers: Dictionary keys that lead to the tensors.
         set_aside: Keys that do not affect the output, such as weights of the loss; not in `tensors`.
@@ -119,6 +121,8 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     except OSError as error:
         raise ConversionError(f"{quoted(path)} cannot be read ({error.strerror}).", reason="file") from error
     tensors, prefix = _strip_common_prefix(tensors)
+    tensors, inner = _strip_common_prefix(_unwrap_modules(tensors, path))
+    prefix += inner
     return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, key)
 
 
@@ -175,6 +179,25 @@ def _read_safetensors(path: Path, num_bytes: int) -> dict[str, torch.Tensor]:
             f"{quoted(path)} is a damaged safetensors file of {num_bytes} bytes ({quoted(error)}); download it again.",
             reason="file",
         ) from error
+
+
+def _unwrap_modules(tensors: dict[str, torch.Tensor], path: Path) -> dict[str, torch.Tensor]:
+    """
+    Remove what `torch.compile`, FSDP and activation checkpointing add to the name of a part of the network.
+
+    The same network has other keys without them, by which a published system is recognised.
+    """
+    unwrapped: dict[str, torch.Tensor] = {}
+    for key, tensor in tensors.items():
+        name = _WRAPPED_MODULE.sub("", key)
+        if name in unwrapped:
+            raise ConversionError(
+                f"{quoted(path)} contains {quoted(name)} twice, as part of a compiled or wrapped module and of a "
+                f"plain one; {SAVE_AGAIN}.",
+                reason="weights",
+            )
+        unwrapped[name] = tensor
+    return unwrapped
 
 
 def _strip_common_prefix(tensors: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:

@@ -112,6 +112,19 @@ class TestWrappers:
         assert checkpoint.prefix == "module._orig_mod.model."
         assert checkpoint.wrappers == ("model", "state_dict")
 
+    @pytest.mark.parametrize("wrapper", ["_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"])
+    def test_parts_that_are_compiled_or_wrapped_have_the_names_of_plain_ones(
+        self, tmp_path: Path, wrapper: str
+    ) -> None:
+        first = next(iter(STATE)).partition(".")[0]
+        state = {key.replace(f"{first}.", f"{first}.{wrapper}.", 1): value for key, value in STATE.items()}
+        torch.save({f"model.{key}": value for key, value in state.items()}, tmp_path / "a.pt")
+        checkpoint = read_checkpoint(tmp_path / "a.pt")
+        assert list(checkpoint.tensors) == list(STATE)
+        assert checkpoint.prefix == "model."
+        torch.save({**STATE, **state}, tmp_path / "both.pt")
+        assert "twice, as part of a compiled or wrapped module" in refusal(tmp_path / "both.pt")
+
     def test_one_of_several_sets_of_weights_is_named_by_a_flag(self, tmp_path: Path) -> None:
         average = {key: value + 1 for key, value in STATE.items()}
         path = tmp_path / "two.pt"
