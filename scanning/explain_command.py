@@ -13,6 +13,7 @@ from ..common.errors import UsageError
 from ..common.exit_codes import OK
 from ..common.text import printable
 from .explanation import explain
+from .listing import encoding_of
 from .results import VideoResult
 
 
@@ -61,7 +62,7 @@ def read_results(path: str) -> list[VideoResult]:
         UsageError: If it cannot be read, or holds anything else.
     """
     try:
-        text = sys.stdin.read() if path == "-" else Path(path).read_text(encoding="utf-8")
+        text = sys.stdin.read() if path == "-" else _read(Path(path))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
@@ -75,6 +76,12 @@ def read_results(path: str) -> list[VideoResult]:
     if not results:
         raise UsageError(f"{path}: contains no results.")
     return results
+
+
+def _read(file: Path) -> str:
+    """The text of a file; `>` of Windows PowerShell writes UTF-16."""
+    content = file.read_bytes()
+    return content.decode(encoding_of(content))
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

@@ -236,7 +236,7 @@ def read_text(file: Path, *, errors: str = "strict") -> str:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
     if content.startswith(b"PK\x03\x04"):
         raise InputError(f"{file}: this is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
-    encoding = next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
+    encoding = encoding_of(content)
     try:
         text = content.decode(encoding, errors)
     except UnicodeDecodeError as error:
@@ -246,6 +246,11 @@ def read_text(file: Path, *, errors: str = "strict") -> str:
     if "\0" in text:
         raise InputError(f"{file}: this is UTF-16 without a byte order mark, or not a text file; save it as UTF-8.")
     return text
+
+
+def encoding_of(content: bytes) -> str:
+    """The encoding that the byte order mark of a text declares; UTF-8 without one."""
+    return next((name for mark, name in _BYTE_ORDER_MARKS if content.startswith(mark)), "utf-8")
 
 
 def find_delimiter(text: str) -> tuple[str, str]:

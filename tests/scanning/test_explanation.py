@@ -169,11 +169,13 @@ def test_a_failure_says_what_would_help_and_names_no_score(status):
     assert "\x1b" not in text
 
 
+# PowerShell 5 redirects the output of a program to a file in UTF-16, others put a mark before UTF-8.
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 @pytest.mark.parametrize("form", ["one", "array", "lines"])
-def test_the_command_reads_every_form_that_predict_writes(form, tmp_path, capsys):
+def test_the_command_reads_every_form_that_predict_writes(form, encoding, tmp_path, capsys):
     one = RESULT.to_json()
     content = {"one": one, "array": f"[{one},\n{one}]", "lines": f"{one}\n{one}\n"}[form]
-    (tmp_path / "r.json").write_text(content, encoding="utf-8")
+    (tmp_path / "r.json").write_text(content, encoding=encoding)
     assert main(["explain", str(tmp_path / "r.json")]) == 0
     out = capsys.readouterr().out
     assert out.count("videos/clip.mp4\n  Verdict\n") == (1 if form == "one" else 2)
