@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Several processes: those of `accelerate launch` or `torchrun`, and worker processes."""
 
+import atexit
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -20,6 +21,8 @@ _LONGEST_WAIT = timedelta(days=7)
 class ProcessGroup:
     """
     The group of processes of a scan, evaluation or training; usually a single one.
+
+    A group lasts until its program ends: torch cannot reliably form a second one, so all runs of a program share it.
 
     Args:
         device: Device as given by the user; "cpu" forms a CPU group even if there are GPUs.
@@ -42,6 +45,8 @@ class ProcessGroup:
             # one.
             on_cpu = device == "cpu" or not torch.cuda.is_available()
             self._state = PartialState(cpu=on_cpu, timeout=_LONGEST_WAIT)
+            # Otherwise torch gives a warning.
+            atexit.register(self._state.destroy_process_group)
             self.rank, self.size = self._state.process_index, self._state.num_processes
             self.device = str(self._state.device)
 
@@ -71,11 +76,6 @@ class ProcessGroup:
 
         gathered: list[T] = gather_object(items)
         return gathered
-
-    def close(self) -> None:
-        """Leave the group; otherwise torch gives a warning."""
-        if self._state is not None:
-            self._state.destroy_process_group()
 
 
 def start_resource_tracker() -> None:

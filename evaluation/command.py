@@ -270,8 +270,6 @@ def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
             result = _with_verdicts(result, arguments.verdict)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
-    finally:
-        processes.close()
     if not processes.is_first:
         return OK
     _publish(result, arguments)

@@ -114,12 +114,9 @@ def evaluate(
     models, roots = _model_names(model), _named_roots(data)
     _check_targets(folder, models, roots, plan)
     parts = [_open_part(name, root, plan) for name, root in roots.items()]
-    with ExitStack() as stack:
-        if processes is None:
-            processes = ProcessGroup(plan.device)
-            stack.callback(processes.close)
-        heard = (listener or Listener()) if processes.is_first else Listener()
-        return _evaluate_parts(parts, models, folder, plan, processes, heard)
+    processes = processes or ProcessGroup(plan.device)
+    heard = (listener or Listener()) if processes.is_first else Listener()
+    return _evaluate_parts(parts, models, folder, plan, processes, heard)
 
 
 def _evaluate_parts(

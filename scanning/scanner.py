@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public function `scan`."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -93,27 +92,27 @@ def scan(
 def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
     inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
-    with contextlib.closing(ProcessGroup(plan.device)) as group:
-        if not group.is_first:
-            observer = ScanObserver()
-        observer.started(inputs, len(group.share(inputs.paths)))
-        examinations: list[Examination] = []
-        try:
-            for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
-                # The windows of many long videos would fill the memory; only a copy of a single one draws them.
-                keeps_windows = plan.annotate is not None
-                examinations.append(examination if keeps_windows else replace(examination, windows=()))
-                report = observer.video_kept if examination.is_kept else observer.video_done
-                report(examination.result)
-        except (KeyboardInterrupt, ValueError, OSError):
-            # What was scored until then is written and reported nevertheless.
-            if examinations and group.is_first:
-                _finish(plan, inputs, examinations, observer)
-            raise
-        examinations = group.gather(examinations)
-        if not group.is_first:
-            return ScanResult(results=(), num_videos=len(inputs.paths), num_skipped=inputs.num_others)
-        return _finish(plan, inputs, examinations, observer)
+    group = ProcessGroup(plan.device)
+    if not group.is_first:
+        observer = ScanObserver()
+    observer.started(inputs, len(group.share(inputs.paths)))
+    examinations: list[Examination] = []
+    try:
+        for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
+            # The windows of many long videos would fill the memory; only a copy of a single one draws them.
+            keeps_windows = plan.annotate is not None
+            examinations.append(examination if keeps_windows else replace(examination, windows=()))
+            report = observer.video_kept if examination.is_kept else observer.video_done
+            report(examination.result)
+    except (KeyboardInterrupt, ValueError, OSError):
+        # What was scored until then is written and reported nevertheless.
+        if examinations and group.is_first:
+            _finish(plan, inputs, examinations, observer)
+        raise
+    examinations = group.gather(examinations)
+    if not group.is_first:
+        return ScanResult(results=(), num_videos=len(inputs.paths), num_skipped=inputs.num_others)
+    return _finish(plan, inputs, examinations, observer)
 
 
 def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], observer: ScanObserver) -> ScanResult:

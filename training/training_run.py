@@ -64,13 +64,10 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
         on_note=listener.note,
     )
     group = ProcessGroup(plan.device)
-    try:
-        with lock_folder(plan.output, group.rank, work="training"):
-            if group.device == "cpu":
-                plan = replace(plan, device="cpu")
-            return _train_in(group, plan, samples, listener)
-    finally:
-        group.close()
+    with lock_folder(plan.output, group.rank, work="training"):
+        if group.device == "cpu":
+            plan = replace(plan, device="cpu")
+        return _train_in(group, plan, samples, listener)
 
 
 def _train_in(
@@ -107,6 +104,8 @@ def _train_in(
     if group.is_first:
         sides = (training_videos, validation_videos)
         metrics = save_model(outcome, plan.recipe, sides, plan.model, pairs_on=plan.pairs_on, on_note=listener.note)
+    # The other processes may use the model next, for example as the initial weights of a second stage.
+    group.wait()
     return TrainingResult(
         output=plan.output,
         model=plan.model,

@@ -90,6 +90,29 @@ def test_two_processes_train_one_network(data, recipe, tmp_path):
     assert json.loads((tmp_path / "model/training.json").read_text())["steps"] == 4
 
 
+TWO_STAGES = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from deepfake_video import Recipe, TrainingPlan, train
+data, recipe, output = map(Path, sys.argv[1:])
+plan = TrainingPlan(
+    data=[data], validation_data=[data.parent / "validation"], recipe=Recipe.read(recipe, steps=1),
+    output=output / "first", workers=0,
+)
+first = train(plan)
+second = train(replace(plan, recipe=replace(plan.recipe, initial=str(first.model)), output=output / "second"))
+print("steps", second.steps, second.model.is_dir())
+"""
+
+
+def test_a_program_in_two_processes_trains_twice(data, recipe, tmp_path):
+    program = tmp_path / "two_stages.py"
+    program.write_text(TWO_STAGES)
+    printed = run_in_two_processes(str(data), str(recipe), str(tmp_path), program=program)
+    assert printed.count("steps 1 True") == 2
+
+
 def test_stopped_by_number_it_goes_on_by_the_same_command(data, recipe, tmp_path, capsys):
     assert train(data, recipe, tmp_path, "--stop-after", "2") == OK
     assert "stopped after step 2; run the same command to resume" in capsys.readouterr().err
