@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The face detector CenterFace, run by onnxruntime without torch.
 
-Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` holds the published weights of
-https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`). It is taken from the installed
-package, or else from the model folder that this code was loaded from.
+Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` was made from the published weights of
+https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`) by removing channels
+(`experiments/face_detector`). It is taken from the installed package, or else from the model folder that this code was
+loaded from.
 """
 
 from __future__ import annotations

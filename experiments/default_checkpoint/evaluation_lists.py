@@ -121,9 +121,9 @@ def write_lists(data: Path, lists: Path) -> list[Path]:
         encode_again(sample.path, copy)
     sets = {
         "ff-c23": [_row(sample, dataset=FACEFORENSICS) for sample in held_out],
+        # The same data set: a copy shows no further person.
         "ff-crf40": [
-            _row(sample, path=copy, dataset=f"{FACEFORENSICS} CRF 40")
-            for sample, copy in zip(held_out, copies, strict=True)
+            _row(sample, path=copy, dataset=FACEFORENSICS) for sample, copy in zip(held_out, copies, strict=True)
         ],
         "dfdc": [_row(sample, group=sample.path.stem, dataset="DFDC") for sample in _present(data / "dfdc")],
         "grid": [_row(sample, group="GRID speaker", dataset="GRID") for sample in _present(data / "grid")],

@@ -20,6 +20,8 @@ SIZES = ((128, 224), (192, 192), (96, 96), (224, 128), (128, 160), (256, 352))
 # Longer side of an inserted picture in pixels. A face is a sixth to a third of a portrait.
 SMALLEST, LARGEST = 40, 420
 MOST_FACES, DRAWN_SHARE, NUM_DRAWN = 4, 0.07, 6
+# Share of the pictures of which only a part is inserted: faces without a body, or cut off.
+CROPPED_SHARE = 0.35
 
 
 class Composites:
@@ -74,10 +76,14 @@ class Composites:
         random = self._random
         if random.random() < 0.5:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if random.random() < CROPPED_SHARE:
+            image = self._crop(image)
         if random.random() < 0.5:
             image = image.rotate(random.uniform(-60, 60), Image.Resampling.BILINEAR)
         if random.random() < 0.3:
             image = image.resize((max(8, round(image.width * random.uniform(0.75, 1.3))), image.height))
+        if random.random() < 0.15:
+            image = _shrink(np.asarray(image), random.uniform(0.3, 0.8) * max(image.size)).resize(image.size)
         if random.random() < 0.2:
             stream = io.BytesIO()
             image.save(stream, "JPEG", quality=int(random.integers(15, 80)))
@@ -89,6 +95,16 @@ class Composites:
         if random.random() < 0.25:
             pixels = pixels + random.normal(0, random.uniform(2, 12), pixels.shape)
         return np.clip(pixels, 0, 255).astype(np.float32)
+
+    def _crop(self, image: Image.Image) -> Image.Image:
+        """A part of an image, with sides of 40 to 100 % of its sides."""
+        random = self._random
+        width, height = (max(8, round(side * random.uniform(0.4, 1))) for side in image.size)
+        left, top = (
+            int(random.integers(whole - part + 1)) if whole > part else 0
+            for whole, part in zip(image.size, (width, height), strict=True)
+        )
+        return image.crop((left, top, left + width, top + height))
 
 
 def _shrink(picture: np.ndarray, longer_side: float) -> Image.Image:

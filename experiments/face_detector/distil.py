@@ -25,6 +25,7 @@ STEPS, LEARNING_RATE, WARMUP_STEPS, AVERAGE_DECAY, LARGEST_GRADIENT, SEED = 2200
 # Weights of the maps in the loss. The heat matters more near faces.
 WEIGHTS = {"log_sides": 3.0, "offsets": 1.5, "landmarks": 2.0}
 NEAR_WEIGHT, LOGIT_WEIGHT, LEAST_HEAT, EPSILON = 20.0, 0.02, 0.003, 1e-6
+HEAT_BIAS = "head.pos_conv.bias"
 
 
 def compute_loss(student: Values, teacher: Values) -> torch.Tensor:
@@ -108,10 +109,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("portraits", nargs="+", type=Path, help="pictures of people")
     parser.add_argument("--output", type=Path, required=True, help="the trained graph")
     parser.add_argument("--steps", type=int, default=STEPS, help="optimiser steps (default: %(default)s)")
+    parser.add_argument(
+        "--heat-offset",
+        type=float,
+        default=0.0,
+        help="constant added to the logits of the heat after the training (default: %(default)s)",
+    )
     arguments = parser.parse_args(argv)
     torch.set_num_threads(1)
     composites = Composites(arguments.portraits, SEED)
     trained = distil(GraphNetwork(arguments.graph), GraphNetwork(arguments.pruned), composites, arguments.steps)
+    trained.replace(HEAT_BIAS, trained.weight(HEAT_BIAS).detach() + arguments.heat_offset)
     trained.save(arguments.output)
     return 0
 

@@ -3,10 +3,13 @@
 
 import itertools
 
+import distil
 import numpy as np
 import pytest
 import torch
 from graph_network import OUTPUTS, GraphNetwork, as_batch
+from hard_faces import HardFace, draw_faces, is_found
+from PIL import Image
 from prune import Moments, measure, narrow, weigh_faces
 
 from deepfake_video import face_centerface
@@ -70,3 +73,43 @@ def test_faces_weigh_more_than_their_surroundings():
     # The face lies at about (124, 120), and the corners show the background.
     assert weights[120, 124] == 1
     assert weights[0, 0] == weights[-1, -1] == pytest.approx(0.1)
+
+
+def test_the_offset_is_added_to_the_logits_of_the_heat(image, tmp_path):
+    pytest.importorskip("skimage.data")
+    portrait, output = tmp_path / "portrait.png", tmp_path / "trained.onnx"
+    Image.fromarray(image).save(portrait)
+    words = [str(GRAPH), str(GRAPH), str(portrait), "--steps", "0", "--heat-offset", "0.5", "--output", str(output)]
+    assert distil.main(words) == 0
+    (before, *others), (after, *same) = (run(path, image) for path in (GRAPH, output))
+    np.testing.assert_allclose(after, 1 / (1 + (1 / before - 1) * np.exp(-0.5)), rtol=1e-4)
+    for expected, found in zip(others, same, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_a_face_counts_as_found_only_at_its_place():
+    astronaut = pytest.importorskip("skimage.data").astronaut()[:256, 96:352]
+    detector = face_centerface.CenterFaceDetector()
+    # The face lies at about (124, 120) and is about 110 pixels high.
+    assert is_found(detector, HardFace(astronaut, np.array([124, 120]), 120, ()))
+    assert not is_found(detector, HardFace(astronaut, np.array([40, 40]), 120, ()))
+    assert not is_found(detector, HardFace(astronaut, np.array([124, 120]), 40, ()))
+
+
+def test_hard_faces_are_of_the_stated_sizes_angles_and_brightness(tmp_path, monkeypatch):
+    monkeypatch.setattr("hard_faces.NUM_FACES", 40)
+    files = [tmp_path / f"{number:02}.png" for number in range(40)]
+    for file in files:
+        Image.new("RGB", (50, 50), (250, 0, 0)).save(file)
+    faces = list(draw_faces(files))
+    assert {group for face in faces for group in face.groups} == {
+        *("upright", "turned", "brightness 1", "brightness 0.4", "brightness 0.2", "up to 64 px", "above 64 px"),
+    }
+    for face in faces:
+        red = (face.frame[..., 0] > 0) & (face.frame[..., 1] == 0)
+        if "upright" in face.groups:
+            assert red.sum() == face.side**2
+        rows, columns = np.nonzero(red)
+        np.testing.assert_allclose([columns.mean() + 0.5, rows.mean() + 0.5], face.center, atol=1)
+        factor = next(float(group.split()[1]) for group in face.groups if group.startswith("brightness"))
+        assert face.frame[..., 0].max() == pytest.approx(250 * factor, abs=1)
