@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Find turned, dark and small faces with graphs of CenterFace: `python hard_faces.py FACES GRAPH [GRAPH ...]`.
+Find turned, dark and small faces with graphs of CenterFace or with MTCNN:
+`python hard_faces.py FACES DETECTOR [DETECTOR ...]`.
 
-FACES is a folder of aligned face images, such as those of UTKFace. Prints the share of the faces that each graph
-finds, and the shares by angle, brightness and size.
+FACES is a folder of aligned face images, such as those of UTKFace; DETECTOR is the file of a graph, or `mtcnn`. Prints
+the share of the faces that each detector finds, and the shares by angle, brightness and size.
 """
 
 import sys
@@ -19,6 +20,8 @@ from PIL import Image
 
 from deepfake_video import face_centerface
 from deepfake_video.face_centerface import CenterFaceDetector
+from deepfake_video.face_detection import FaceDetector
+from deepfake_video.face_mtcnn import MTCNNDetector
 
 
 NUM_FACES, SEED = 1500, 0
@@ -74,7 +77,7 @@ def draw_faces(files: Sequence[Path]) -> Iterator[HardFace]:
         yield HardFace(pixels, np.add(corner, np.divide(image.size, 2)), side, groups)
 
 
-def is_found(detector: CenterFaceDetector, face: HardFace) -> bool:
+def is_found(detector: FaceDetector, face: HardFace) -> bool:
     """Whether a sure face lies around the centre of the inserted image, and is of about its size."""
     for found in detector.detect(face.frame[None])[0]:
         center, size = (found.box[:2] + found.box[2:]) / 2, float(np.sqrt(np.prod(found.box[2:] - found.box[:2])))
@@ -84,19 +87,27 @@ def is_found(detector: CenterFaceDetector, face: HardFace) -> bool:
     return False
 
 
+def measure(detector: FaceDetector, faces: Sequence[HardFace]) -> dict[str, float]:
+    """Compute the share of faces that a detector finds, of all of them and by group."""
+    found: dict[str, list[bool]] = defaultdict(list)
+    for face in faces:
+        hit = is_found(detector, face)
+        for group in ("all", *face.groups):
+            found[group].append(hit)
+    return {group: float(np.mean(hits)) for group, hits in sorted(found.items())}
+
+
 def main() -> None:
-    folder, *graphs = map(Path, sys.argv[1:])
-    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    folder, *detectors = sys.argv[1:]
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in (".jpg", ".jpeg", ".png"))
     faces = list(draw_faces(files))
-    for graph in graphs:
-        found: dict[str, list[bool]] = defaultdict(list)
-        with mock.patch.object(face_centerface, "_load_session", return_value=load(graph)):
-            for face in faces:
-                hit = is_found(CenterFaceDetector(), face)
-                for group in ("all", *face.groups):
-                    found[group].append(hit)
-        shares = ", ".join(f"{group} {np.mean(hits):.3f}" for group, hits in sorted(found.items()))
-        print(f"{graph}: {shares}")
+    for name in detectors:
+        if name == "mtcnn":
+            shares = measure(MTCNNDetector(), faces)
+        else:
+            with mock.patch.object(face_centerface, "_load_session", return_value=load(Path(name))):
+                shares = measure(CenterFaceDetector(), faces)
+        print(f"{name}: {', '.join(f'{group} {share:.3f}' for group, share in shares.items())}", flush=True)
 
 
 if __name__ == "__main__":
