@@ -7,6 +7,7 @@ from typing import Any
 from ..common.text import quoted
 from .errors import ConversionOptionError
 from .layout import Layout
+from .plan import option
 from .timm_layouts import XCEPTION
 
 
@@ -39,6 +40,26 @@ def check_preset(layout: Layout, preset: str, file: str) -> None:
             f"--preset {preset} does not fit {quoted(file)}, which contains {layout.describe()}; omit it and set the "
             "required options."
         )
+
+
+def check_stored(given: Mapping[str, Any], stored: Mapping[str, Any], file: str) -> None:
+    """
+    Check that no option contradicts what the file states beside its weights.
+
+    Args:
+        given: Options set by the user.
+        stored: Values that the file states.
+        file: Name of the file, for messages.
+
+    Raises:
+        ConversionOptionError: If one does.
+    """
+    for name, value in stored.items():
+        if given.get(name, value) != value:
+            raise ConversionOptionError(
+                f"{option(name)} {given[name]} contradicts {quoted(file)}, whose class names state {value}; omit the "
+                "option, or save the weights without these names if they are wrong."
+            )
 
 
 def check_options(

@@ -7,17 +7,18 @@ from typing import Any, Literal
 
 from ..timm_backbones import is_timm, timm_input
 from .backbones import native_size
-from .choice_checks import check_options, check_preset
+from .choice_checks import check_options, check_preset, check_stored
 from .layout import Layout
 from .plan import option
 from .published import FACTS, PRESET_FACTS, SEEN
 from .timm_layouts import is_lite
 
 
-Source = Literal["flag", "keys", "layout", "preset", "default"]
+Source = Literal["flag", "file", "keys", "layout", "preset", "default"]
 
 SOURCES: dict[Source, str] = {
     "flag": "set by an option",
+    "file": "stored in the file",
     "keys": "determined by the keys",
     "preset": "from the preset",
     "layout": "assumed from the published programs with these keys",
@@ -82,15 +83,18 @@ class Choices:
         return self.settled[name].value if name in self.settled else default
 
 
-def settle(layout: Layout, options: Mapping[str, Any], *, file: str) -> Choices:
+def settle(
+    layout: Layout, options: Mapping[str, Any], *, file: str, stored: Mapping[str, Any] | None = None
+) -> Choices:
     """
-    Determine the value of every setting of a layout. Options take precedence over keys, layout, preset and defaults,
-    in this order.
+    Determine the value of every setting of a layout. Options take precedence over what the file states, keys,
+    layout, preset and defaults, in this order.
 
     Args:
         layout: The detected layout.
         options: Values set by the user, see [`ConversionPlan.options`].
         file: Name of the file, for messages.
+        stored: Values that the file states beside its weights.
 
     Returns:
         The choices; options that are still required are in `missing`.
@@ -104,7 +108,7 @@ def settle(layout: Layout, options: Mapping[str, Any], *, file: str) -> Choices:
         check_preset(layout, preset, file)
     elif given.get("as_sequence"):
         given = {"recurrence": "per-frame", **given}
-    sources = _sources(layout, given, preset)
+    sources = _sources(layout, given, preset, stored or {})
     names = _names(layout, given)
     settled: dict[str, Choice] = {}
     for name in names:
@@ -113,6 +117,7 @@ def settle(layout: Layout, options: Mapping[str, Any], *, file: str) -> Choices:
             settled[name] = Choice(sources[source][name], source)
     if "padding" not in settled or settled["padding"].value == "torch":
         settled.pop("padding_image_size", None)
+    check_stored(given, sources["file"], file)
     check_options(
         layout,
         given,
@@ -136,10 +141,13 @@ def preset_options(preset: str) -> str:
     return ", ".join(f"{option(name)} {value}" for name, value in PRESET_FACTS[preset].items())
 
 
-def _sources(layout: Layout, given: Mapping[str, Any], preset: str | None) -> dict[Source, Mapping[str, Any]]:
+def _sources(
+    layout: Layout, given: Mapping[str, Any], preset: str | None, stored: Mapping[str, Any]
+) -> dict[Source, Mapping[str, Any]]:
     """Return what each source says, in order of precedence."""
     return {
         "flag": given,
+        "file": stored,
         "keys": _determined_by_keys(layout, given),
         "layout": FACTS.get(layout.family, {}),
         "preset": {**FACTS.get(preset or "", {}), **PRESET_FACTS.get(preset or "", {})},

@@ -120,7 +120,8 @@ def inspect_checkpoint(plan: ConversionPlan) -> Inspection:
     )
     check_weights(checkpoint, layout)
     options = plan.options() | ({"backbone": plan.backbone} if plan.backbone else {})
-    choices = settle(layout, options, file=str(plan.checkpoint))
+    stored = {} if checkpoint.fake_index is None else {"fake_index": checkpoint.fake_index}
+    choices = settle(layout, options, file=str(plan.checkpoint), stored=stored)
     if is_lite(layout.backbone) and "padding" in choices.settled:
         layout = replace(layout, backbone=padded_as(layout.backbone, choices["padding"]))
     diagnosis = diagnose(layout, choices)

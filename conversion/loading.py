@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from ..common.text import quoted
+from .class_names import find_fake_index
 from .containers import Container, find_container
 from .errors import ConversionError
 from .pickles import OversizedError, check_sizes
@@ -58,6 +59,7 @@ class Checkpoint:
         container: `"zip"`, `"stream"` (PyTorch before 1.6) or `"safetensors"`.
         num_bytes: Size of the file.
         sha256: Hash of the file.
+        fake_index: Index of the class fake, if the file names its classes, see [`find_fake_index`].
         key: The `key` given to [`read_checkpoint`].
     """
 
@@ -69,6 +71,7 @@ class Checkpoint:
     container: Container
     num_bytes: int
     sha256: str
+    fake_index: int | None = None
     key: str | None = None
 
     @property
@@ -117,13 +120,14 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
         check_keys(state_dict, path)
         state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
+        fake_index = find_fake_index(content)
         sha256 = _hash(path)
     except OSError as error:
         raise ConversionError(f"{quoted(path)} cannot be read ({error.strerror}).", reason="file") from error
     tensors, prefix = _strip_common_prefix(tensors)
     tensors, inner = _strip_common_prefix(_unwrap_modules(tensors, path))
     prefix += inner
-    return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, key)
+    return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, fake_index, key)
 
 
 def _check_is_file(path: Path) -> int:

@@ -18,6 +18,7 @@ from legacy_files import WRAPPERS
 from safetensors.torch import save_file
 
 from deepfake_video.conversion import tensor_checks
+from deepfake_video.conversion.class_names import find_fake_index
 from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
 from deepfake_video.conversion.loading import read_checkpoint
 
@@ -418,3 +419,28 @@ def test_names_that_would_change_the_card_or_the_terminal_are_refused(tmp_path: 
     """The names of the layers stand in the model card, which is published, and in the notes of the command."""
     torch.save({**STATE, f"{name}.{suffix}": torch.ones(2, 4)}, tmp_path / "model.pt")
     assert "not a name of a layer" in refusal(tmp_path / "model.pt")
+
+
+@pytest.mark.parametrize(
+    ("content", "index"),
+    [
+        ({"class_to_idx": {"fake": 0, "real": 1}}, 0),
+        ({"class_to_idx": {"0_real": 0, "1_fake": 1}}, 1),
+        ({"classes": ["REAL", "FAKE"]}, 1),
+        ({"idx_to_class": {0: "fake", 1: "real"}}, 0),
+        ({"id2label": {"0": "real", "1": "fake"}}, 1),
+        ({"hyper_parameters": {"class_names": ("fake", "real")}}, 0),
+        ({"classes": ["fake", "real"], "config": {"labels": ["fake", "real"]}}, 0),
+        # Nothing that is certain.
+        ({"classes": ["fake", "real"], "config": {"labels": ["real", "fake"]}}, None),
+        ({"classes": ["real", "fake", "unknown"]}, None),
+        ({"class_to_idx": {"real": 0, "fake": 2}}, None),
+        ({"classes": ["original", "Deepfakes"]}, None),
+        ({"classes": "fake"}, None),
+        ({"classes": 2, "label2id": None}, None),
+        ([{"classes": ["real", "fake"]}], None),
+        (STATE, None),
+    ],
+)
+def test_class_names_beside_the_weights_tell_the_label_order(content, index):
+    assert find_fake_index(content) == index

@@ -9,7 +9,7 @@ import pytest
 import torch
 from legacy_layouts import CASES, build
 
-from deepfake_video import ConversionPlan, convert
+from deepfake_video import ConversionPlan, DeepfakeForVideoClassification, convert, inspect_checkpoint
 from deepfake_video.common.errors import UsageError
 from deepfake_video.conversion import converting, inspection, plan
 
@@ -67,3 +67,28 @@ def test_options_are_the_choices_that_are_made() -> None:
 def test_invalid_values_are_refused_before_the_file_is_read(choice: dict, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         ConversionPlan(checkpoint=Path("missing.pt"), **choice)
+
+
+def test_the_label_order_that_a_file_states_is_used(checkpoint: Path, tmp_path: Path) -> None:
+    network = build(CASES["D torchvision frames"]).eval()
+    network.load_state_dict(torch.load(checkpoint))
+    file = tmp_path / "named.pt"
+    torch.save({"model": network.state_dict(), "class_to_idx": {"Fake": 0, "Real": 1}}, file)
+    assert inspect_checkpoint(ConversionPlan(checkpoint=file)).choices.missing == ()
+    convert(ConversionPlan(checkpoint=file, output=tmp_path / "converted", image_size=64))
+    frames = torch.randn(1, 2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        # The single output is the logit of class 1, which is real here.
+        real = network(frames)[0, :, 0]
+        model = DeepfakeForVideoClassification.from_pretrained(tmp_path / "converted").eval()
+        converted = model(pixel_values_videos=frames).frame_logits[0]
+    assert model.config.id2label == {0: "real", 1: "fake"}
+    torch.testing.assert_close(converted[:, 0] - converted[:, 1], real, rtol=1e-4, atol=1e-5)
+
+
+def test_an_option_that_contradicts_the_names_in_the_file_is_refused(checkpoint: Path, tmp_path: Path) -> None:
+    file = tmp_path / "named.pt"
+    torch.save({"model": torch.load(checkpoint), "classes": ["fake", "real"]}, file)
+    with pytest.raises(UsageError, match=r"--fake-index 1 contradicts .*named.pt.*state 0"):
+        inspect_checkpoint(ConversionPlan(checkpoint=file, fake_index=1))
+    assert inspect_checkpoint(ConversionPlan(checkpoint=file, fake_index=0)).choices["fake_index"] == 0
