@@ -22,9 +22,7 @@ def find_fake_index(content: Any) -> int | None:
         0 or 1; `None` if the file names no such classes, or contradicts itself.
     """
     places = [content] + [content.get(name) for name in _SETTINGS] if isinstance(content, Mapping) else []
-    entries = [
-        place[name] for place in places if isinstance(place, Mapping) for name in _CLASS_ENTRIES if name in place
-    ]
+    entries = [place.get(name) for place in places if isinstance(place, Mapping) for name in _CLASS_ENTRIES]
     found = {index for index in map(_fake_index, entries) if index is not None}
     return found.pop() if len(found) == 1 else None
 
