@@ -11,6 +11,7 @@ import time
 from typing import IO, NoReturn
 
 import av
+from av.codec.hwaccel import HWAccel
 from av.container import InputContainer
 from av.stream import Discard
 from av.video.stream import VideoStream
@@ -30,6 +31,7 @@ from .video_formats import (
     explain_open_failure,
     forced_format,
 )
+from .video_hardware import DEVICE_CODECS, DecodeDeviceError, find_device
 
 
 __all__ = [
@@ -112,12 +114,39 @@ def open_container(
 ) -> tuple[InputContainer, VideoStream]:
     """Open a container and return it with the video stream to score.
 
+    Args:
+        file: The open file.
+        source: The video, for messages.
+        limits: Limits of reading, number of decoder threads, and the device that decodes.
+        watch: Measures the time.
+        is_threaded: Whether the decoder may use several threads, or the device of `limits`. Only without them are the
+            pictures of a damaged file always the same.
+
     Raises:
         VideoTimeoutError: If opening takes longer than allowed.
         UnsupportedVideoError: If the file is not a video, has no picture, or has an unsupported codec.
         VideoDecodeError: If the file starts like a video but its structure is damaged.
         VideoTooLargeError: If the frames have too many pixels, or the file has too many tracks.
+        VideoUnreadableError: If the file cannot be read, or the device does not exist.
     """
+    container, stream = _open(file, source, limits=limits, watch=watch)
+    codec = stream.codec_context
+    if is_threaded and limits.decode_device != "cpu" and codec.name in DEVICE_CODECS:
+        container.close()
+        try:
+            device = find_device(limits.decode_device)
+        except DecodeDeviceError as error:
+            raise VideoUnreadableError(source, str(error)) from None
+        return _open(file, source, limits=limits, watch=watch, device=device)
+    num_threads = limits.decode_threads or min(_count_cores(), MAX_DECODE_THREADS)
+    codec.thread_count = num_threads if is_threaded and codec.name in THREADED_CODECS else 1
+    return container, stream
+
+
+def _open(
+    file: IO[bytes], source: object, *, limits: VideoLimits, watch: Stopwatch, device: HWAccel | None = None
+) -> tuple[InputContainer, VideoStream]:
+    """Open a container whose decoder uses one thread or a device."""
     # The decoder's own bound has some slack, because it counts padding too.
     pixel_bound = str(limits.max_frame_pixels + limits.max_frame_pixels // 8 + (1 << 16))
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": "none", "max_pixels": pixel_bound}
@@ -130,6 +159,7 @@ def open_container(
             options=options,
             metadata_errors="replace",
             io_open=_refuse_other_files,
+            hwaccel=device,
         )
     except av.FFmpegError as error:
         watch.check()
@@ -142,8 +172,7 @@ def open_container(
         check_pixels(source, codec.width, codec.height, limits)
         codec.options = {"max_pixels": pixel_bound}
         codec.thread_type = "AUTO"
-        num_threads = limits.decode_threads or min(_count_cores(), MAX_DECODE_THREADS)
-        codec.thread_count = num_threads if is_threaded and codec.name in THREADED_CODECS else 1
+        codec.thread_count = 1
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all

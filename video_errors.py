@@ -109,9 +109,10 @@ class VideoLimits:
         max_download_s: Seconds for fetching them, redirects included.
         allow_private_addresses: Allow URLs that lead to loopback, private and link-local addresses.
         decode_threads: Number of decoder threads; `None` uses one per core, up to 8.
+        decode_device: Device that decodes H.264, HEVC, VP8 and VP9: `"cpu"`, or `"cuda"` or `"cuda:N"` for NVIDIA.
 
     Raises:
-        ValueError: If a limit is not a positive number.
+        ValueError: If a limit is not a positive number, or the device has another name.
 
     Example:
 
@@ -127,6 +128,7 @@ class VideoLimits:
     max_download_s: float = 300.0
     allow_private_addresses: bool = False
     decode_threads: int | None = None
+    decode_device: str = "cpu"
 
     def __post_init__(self) -> None:
         for name in ("max_frame_pixels", "max_download_bytes", "decode_threads"):
@@ -141,6 +143,8 @@ class VideoLimits:
                 raise ValueError(f"{name} must be a positive number of seconds, got {value!r}")
         if type(self.allow_private_addresses) is not bool:
             raise ValueError(f"allow_private_addresses must be true or false, got {self.allow_private_addresses!r}")
+        if not (isinstance(self.decode_device, str) and re.fullmatch(r"cpu|cuda(:\d{1,3})?", self.decode_device)):
+            raise ValueError(f"decode_device must be cpu, cuda or cuda:N, got {self.decode_device!r}")
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> VideoLimits:
@@ -153,7 +157,7 @@ class VideoLimits:
             ValueError: If a variable has an invalid value.
         """
         environment = os.environ if environment is None else environment
-        values: dict[str, int | float | bool] = {}
+        values: dict[str, int | float | bool | str] = {}
         for field in fields(cls):
             variable = f"DEEPFAKE_VIDEO_{field.name.upper()}"
             text = environment.get(variable, "").strip()
@@ -173,7 +177,9 @@ class VideoLimits:
         return 25.0 + max(num_frames - 32, 0) / 4
 
 
-def _parse_limit(name: str, text: str) -> int | float | bool:
+def _parse_limit(name: str, text: str) -> int | float | bool | str:
+    if name == "decode_device":
+        return text
     if name == "allow_private_addresses":
         choices = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
         if text.lower() not in choices:

@@ -18,6 +18,7 @@ from av.video.stream import VideoStream
 
 from .video_color import UnsupportedColorError, check_matrix, color_note, to_rgb
 from .video_errors import UnsupportedVideoError, VideoDecodeError
+from .video_hardware import as_planar
 
 
 __all__ = ["PictureConverter"]
@@ -39,7 +40,8 @@ class PictureConverter:
 
     def __init__(self, source: object, *, max_pixels: int, warnings: list[str]) -> None:
         self._source, self._max_pixels, self._warnings = source, max_pixels, warnings
-        self._reformatter = VideoReformatter()
+        # Each keeps the tables of one conversion.
+        self._reformatter, self._planar_reformatter = VideoReformatter(), VideoReformatter()
         self._turns: dict[int, tuple[bool, int, int]] = {}
         self._stretchers: dict[tuple[object, ...], Graph] = {}
         self._stream: VideoStream | None = None
@@ -67,6 +69,7 @@ class PictureConverter:
         """
         try:
             check_matrix(frame)
+            frame = as_planar(frame, self._planar_reformatter)
             displayed = self._make_square(frame)
             if note := color_note(frame):
                 self._warn(note)

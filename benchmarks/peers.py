@@ -22,8 +22,8 @@ def is_installed(name: str) -> bool:
     return importlib.util.find_spec(name) is not None
 
 
-def read_ours(path: Path, indices: np.ndarray, *, threads: int | None = None) -> np.ndarray:
-    with VideoReader(path, limits=VideoLimits(decode_threads=threads)) as reader:
+def read_ours(path: Path, indices: np.ndarray, *, threads: int | None = None, device: str = "cpu") -> np.ndarray:
+    with VideoReader(path, limits=VideoLimits(decode_threads=threads, decode_device=device)) as reader:
         return np.stack([frame for _, frame in reader.frames(indices)])
 
 

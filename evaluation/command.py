@@ -192,7 +192,7 @@ def run(arguments: argparse.Namespace) -> int:
         UsageError: If the request is invalid.
     """
     _check(arguments)
-    plan = _plan(arguments, use_threads(arguments.threads))
+    plan = _plan(arguments, use_threads(arguments.threads, decode_device=arguments.decode_device))
     if arguments.average is not None:
         return _average(arguments, plan)
     if arguments.scores is not None:

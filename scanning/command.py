@@ -166,6 +166,12 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "8 for decoding, divided among the processes; "
         f"for inference {THREADS_VARIABLE} if it is set, and 1 with torch or several workers)",
     )
+    group.add_argument(
+        "--decode-device",
+        metavar="NAME",
+        help="cpu, or cuda to decode H.264, HEVC, VP8 and VP9 on an NVIDIA GPU (default: "
+        "DEEPFAKE_VIDEO_DECODE_DEVICE, or else cpu)",
+    )
 
 
 def settings_from(arguments: argparse.Namespace, limits: VideoLimits | None, **own: Any) -> ScanSettings:
@@ -190,22 +196,25 @@ def settings_from(arguments: argparse.Namespace, limits: VideoLimits | None, **o
     )
 
 
-def use_threads(count: int | None) -> VideoLimits | None:
+def use_threads(count: int | None, *, decode_device: str | None = None) -> VideoLimits | None:
     """
     Limit the threads of this process and its children; to be called before numpy or torch is imported.
 
     Args:
         count: Value of `--threads`; `None` if it was not given.
+        decode_device: Value of `--decode-device`; `None` if it was not given.
 
     Returns:
-        Limits with the number of threads of the decoder; `None` if it was not given.
+        Limits with the threads and the device of the decoder; `None` if neither was given.
 
     Raises:
-        UsageError: If the number is out of range, or an environment variable with a limit is invalid.
+        UsageError: If a value is invalid, or an environment variable with a limit is.
     """
     try:
         limit_threads(count)
-        return None if count is None else replace(VideoLimits.from_environment(), decode_threads=count)
+        given = {"decode_threads": count, "decode_device": decode_device}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
+        return replace(VideoLimits.from_environment(), **chosen) if chosen else None
     except ValueError as error:
         raise UsageError(str(error)) from error
 
@@ -235,7 +244,7 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video predict` and return its exit code."""
-    limits = use_threads(arguments.threads)
+    limits = use_threads(arguments.threads, decode_device=arguments.decode_device)
     from .scanner import scan
 
     with contextlib.ExitStack() as stack:

@@ -20,7 +20,7 @@ from .evidence import Examination
 from .fingerprint import describe_setup, function_of
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
-from .media import known_of, open_media, photo_error
+from .media import check_decode_device, known_of, open_media, photo_error
 from .not_judged import find_not_judged
 from .provenance import reading_provenance
 from .results import FaceResult, FrameScore, ModelIdentity, VideoResult
@@ -49,7 +49,8 @@ class Detector:
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
-        UsageError: If the device does not exist, or if the engine is not installed or does not support the device.
+        UsageError: If the device, or that of the decoder, does not exist, or if the engine is not installed or does
+            not support the device.
 
     Example:
 
@@ -64,6 +65,7 @@ class Detector:
         self, models: Sequence[str] = (), *, device: str = "auto", settings: ScanSettings | None = None
     ) -> None:
         settings = settings or ScanSettings()
+        check_decode_device(settings.limits)
         self.device = "cpu" if device == "auto" and settings.engine == "onnx" else resolve_device(device)
         self.models = load_models(models or (None,), device=self.device, settings=settings)
         # Results hold the engine that ran, and workers use it too.

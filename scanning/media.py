@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from ..common.errors import UsageError
 from ..video_errors import UnsupportedVideoError, VideoError, VideoLimits, VideoUnreadableError, is_address
 from ..video_opening import open_source_file, refuse_lookalikes
 from .photo_formats import EXTENSIONS_OF, is_other_picture, photo_format
@@ -54,6 +55,27 @@ def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "Med
     if note := _note_on_name(source, kind):
         reader.warnings.append(note)
     return reader
+
+
+def check_decode_device(limits: VideoLimits | None) -> None:
+    """
+    Check that videos can be decoded on the device that the limits name, so that a scan does not fail at every video.
+
+    Args:
+        limits: Limits on what is read; read from the environment by default.
+
+    Raises:
+        UsageError: If they cannot.
+    """
+    device = (limits if limits is not None else VideoLimits.from_environment()).decode_device
+    if device == "cpu":
+        return
+    from ..video_hardware import DecodeDeviceError, find_device
+
+    try:
+        find_device(device)
+    except DecodeDeviceError as error:
+        raise UsageError(f"{error}.") from None
 
 
 def open_recognised(source: str | Path, *, limits: VideoLimits) -> tuple[IO[bytes], str | None]:

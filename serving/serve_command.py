@@ -80,7 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video serve` until it is interrupted or terminated."""
-    limits = use_threads(arguments.threads)
+    limits = use_threads(arguments.threads, decode_device=arguments.decode_device)
     # A supervisor or container runtime stops a service this way; an exception lets it clean up.
     signal.signal(signal.SIGTERM, _stop)
     with unfinished():
