@@ -8,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.codec.hwaccel import HWAccel, HWDeviceType
 from av.video.reformatter import VideoReformatter
 
 from clips import write_clip
@@ -113,6 +114,20 @@ class TestLayouts:
             with VideoReader(path) as reader:
                 pictures.append([frame for _, frame in reader.frames(range(3))])
         np.testing.assert_array_equal(*pictures)
+
+
+def test_what_the_device_does_not_decode_is_decoded_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_clip(tmp_path / "clip.mp4", num_frames=30, width=320, height=240)
+    # libav has no H.264 decoder for this kind of device.
+    monkeypatch.setattr("deepfake_video.video_containers.find_device", lambda _: HWAccel(HWDeviceType.drm))
+    found = []
+    for limits in (VideoLimits(), ON_GPU):
+        with VideoReader(path, limits=limits) as reader:
+            found.append((reader.timestamps_s.tolist(), [frame for _, frame in reader.frames(range(0, 30, 7))]))
+    assert found[0][0] == found[1][0]
+    np.testing.assert_array_equal(found[0][1], found[1][1])
 
 
 class TestWithoutGPU:
