@@ -35,6 +35,17 @@ class TargetError(UsageError):
         super().__init__(f"{path}: cannot be written ({problem}).")
 
 
+def refuse_standard_output(path: str | Path) -> None:
+    """
+    Refuse `-`, which other programs use for the standard output, instead of making a file or folder of this name.
+
+    Raises:
+        TargetError: If the path is `-`.
+    """
+    if str(path) == "-":
+        raise TargetError(path, "the standard output is not supported here; give another name")
+
+
 def check_file_target(path: str | Path) -> None:
     """
     Check before the work starts that a file can be written afterwards.
@@ -44,8 +55,7 @@ def check_file_target(path: str | Path) -> None:
             `-`, which other programs use for the standard output.
     """
     path = Path(path)
-    if str(path) == "-":
-        raise TargetError(path, "the standard output is not supported here; give the name of a file")
+    refuse_standard_output(path)
     if path.is_dir():
         raise TargetError(path, "it is a folder; give the name of a file")
     if path.exists() and not path.is_file():
@@ -62,8 +72,9 @@ def check_folder_target(folder: str | Path) -> None:
     Check before the work starts that a folder is writable or can be created.
 
     Raises:
-        TargetError: If a part of the path is a file, or if permission is missing.
+        TargetError: If a part of the path is a file, if permission is missing, or if the path is `-`.
     """
+    refuse_standard_output(folder)
     folder = Path(folder)
     existing = next(part for part in (folder, *folder.parents) if os.path.lexists(part))
     if not existing.is_dir():

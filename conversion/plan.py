@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..common.files import refuse_standard_output
 from ..common.text import quoted
 from .errors import ConversionOptionError
 from .published import PRESETS
@@ -124,6 +125,8 @@ class ConversionPlan:
     datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        if self.output is not None:
+            refuse_standard_output(self.output)
         for name, allowed in _ALLOWED.items():
             value = getattr(self, name)
             if value is not None and value not in allowed:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import UsageError, WorkError
-from ..common.files import OutputError, TargetError
+from ..common.files import OutputError, TargetError, refuse_standard_output
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
 from ..common.text import one_line, printable
@@ -45,7 +45,7 @@ class ExportPlan:
         overwrite: Replace `output` if it exists.
 
     Raises:
-        UsageError: If `output` has no file name.
+        UsageError: If `output` has no file name, or is `-`.
     """
 
     folder: str | Path
@@ -55,6 +55,7 @@ class ExportPlan:
     def __post_init__(self) -> None:
         if not Path(self.output).name:
             raise UsageError(f"output must name a file, got {str(self.output)!r}.")
+        refuse_standard_output(self.output)
 
 
 @dataclass(frozen=True, kw_only=True)

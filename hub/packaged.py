@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from ..common.errors import UsageError
-from ..common.files import OutputError, new_folder
+from ..common.files import OutputError, check_folder_target, new_folder
 from ..common.text import quoted
 
 
@@ -44,15 +44,17 @@ def write_default_checkpoint(folder: str | Path) -> Path:
 
     Raises:
         UsageError: If the folder is not empty.
+        TargetError: If no folder can be made there.
         OutputError: If it cannot be written.
     """
+    check_folder_target(folder)
+    folder = Path(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{quoted(folder)} exists and is not an empty folder; choose another.")
     from ..image_processing_deepfake import DeepfakeVideoProcessor
     from ..modeling_deepfake import DeepfakeForVideoClassification
     from .folder import save_hub_folder
 
-    folder = Path(folder)
-    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UsageError(f"{quoted(folder)} exists and is not an empty folder; choose another.")
     source = default_checkpoint()
     try:
         with new_folder(folder) as unfinished:

@@ -59,6 +59,33 @@ ERRORS = [
 needs_posix = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
 
 
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["predict", "clip.mp4", option, "-"] for option in ("--output", "--report", "--csv", "--heatmaps")),
+        ["evaluate", "data", "--output", "-"],
+        ["train", "data", "--recipe", "frames", "--output", "-"],
+        ["convert", "model.pt", "--output", "-"],
+        ["export", "folder", "--output", "-"],
+        ["checkpoint", "-"],
+    ],
+    ids=lambda command: f"{command[0]} {command[-2]}",
+)
+def test_a_dash_is_no_name_of_an_output(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_sample_video(tmp_path / "clip.mp4")
+    (tmp_path / "model.pt").write_bytes(b"")
+    for folder in ("data/real", "data/fake", "folder"):
+        (tmp_path / folder).mkdir(parents=True)
+    for label in ("real", "fake"):
+        write_sample_video(tmp_path / "data" / label / "clip.mp4")
+    assert main(command) == 2
+    assert "the standard output is not supported here" in capsys.readouterr().err
+    assert not (tmp_path / "-").exists()
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_a_mistyped_option_shows_the_usage_of_its_command(command, capsys):
     with pytest.raises(SystemExit) as error:
