@@ -57,9 +57,9 @@ def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "Med
     return reader
 
 
-def check_decode_device(limits: VideoLimits | None) -> None:
+def check_decode_device(limits: VideoLimits | None = None) -> None:
     """
-    Check that videos can be decoded on the device that the limits name, so that a scan does not fail at every video.
+    Check that videos can be decoded on the device that the limits name, so that work does not fail at every video.
 
     Args:
         limits: Limits on what is read; read from the environment by default.

@@ -8,6 +8,7 @@ from ..common.files import check_folder_target, lock_folder
 from ..common.processes import ProcessGroup
 from ..common.processors import usable_cores
 from ..evaluation.samples import Sample
+from ..scanning.media import check_decode_device
 from .checkpointing import read_progress
 from .data import Video, load_videos, open_data
 from .loop import train_network
@@ -54,6 +55,7 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
     listener = listener or TrainingListener()
     for folder in (plan.output, plan.crops):
         check_folder_target(folder)
+    check_decode_device()
     # Initial weights that do not fit are found here, before hours of cropping; the training creates its own network.
     make_network(plan.recipe)
     samples = open_data(

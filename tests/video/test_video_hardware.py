@@ -12,7 +12,7 @@ from av.codec.hwaccel import HWAccel, HWDeviceType
 from av.video.reformatter import VideoReformatter
 
 from clips import write_clip
-from deepfake_video import ScanSettings
+from deepfake_video import Recipe, ScanSettings, TrainingPlan, train
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
 from deepfake_video.scanning import Detector
@@ -155,6 +155,14 @@ class TestWithoutGPU:
         monkeypatch.setenv("DEEPFAKE_VIDEO_DECODE_DEVICE", "cuda")
         with pytest.raises(UsageError, match="decode on the CPU"):
             Detector(settings=ScanSettings())
+
+    def test_a_training_does_not_begin(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_driver: None
+    ) -> None:
+        monkeypatch.setenv("DEEPFAKE_VIDEO_DECODE_DEVICE", "cuda")
+        plan = TrainingPlan(data=[tmp_path], recipe=Recipe.read("frames"), output=tmp_path / "run")
+        with pytest.raises(UsageError, match="decode on the CPU"):
+            train(plan)
 
     @pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:x", "CUDA", "", None, 0])
     def test_other_names_are_refused(self, device: object) -> None:
