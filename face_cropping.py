@@ -136,7 +136,11 @@ def crop_face(
     counts = np.clip(np.rint(sides), 1, 2 * longest).astype(int)
     x, y = np.rint((box[:2] + box[2:] - counts) / 2).astype(int)
     columns, rows = np.arange(x, x + counts[0]), np.arange(y, y + counts[1])
-    crop: np.ndarray = frame[_reflect(rows, height)[:, None], _reflect(columns, width)]
+    if min(x, y) >= 0 and columns[-1] < width and rows[-1] < height:
+        # A slice takes a tenth of the time.
+        crop: np.ndarray = frame[y : y + counts[1], x : x + counts[0]].copy()
+    else:
+        crop = frame[_reflect(rows, height)[:, None], _reflect(columns, width)]
     if padding == "zero":
         crop[(rows < 0) | (rows >= height)] = 0
         crop[:, (columns < 0) | (columns >= width)] = 0

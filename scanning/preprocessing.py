@@ -116,16 +116,14 @@ class Preprocessing(ClipSampler):
         resized = np.stack([self.resize_frame(np.asarray(frame)) for frame in frames])
         if self.channel_order == "bgr":
             resized = resized[..., ::-1]
-        pixels = np.empty((1, len(resized), 3, self.height, self.width), np.float32)
-        for channel, levels in enumerate(self._normalised_levels()):
-            pixels[0, :, channel] = levels[resized[..., channel]]
-        return pixels
-
-    def _normalised_levels(self) -> np.ndarray:
-        """The value of each of the 256 levels of a pixel, (3, 256) float32, by the operations of Transformers."""
+        # The operations of Transformers, so that every value is the same.
         factor = np.float32(1.0 / self.rescale_factor)
-        mean, std = (np.asarray(values, np.float32)[:, None] * factor for values in (self.image_mean, self.image_std))
-        return np.asarray((np.arange(256, dtype=np.float32) - mean) / std, dtype=np.float32)
+        mean, std = (np.asarray(values, np.float32) * factor for values in (self.image_mean, self.image_std))
+        pixels = np.empty((1, len(resized), 3, self.height, self.width), np.float32)
+        for channel in range(3):
+            np.subtract(resized[..., channel], mean[channel], out=pixels[0, :, channel], dtype=np.float32)
+            pixels[0, :, channel] /= std[channel]
+        return pixels
 
 
 __all__ = ["Preprocessing", "UnsupportedChoiceError"]
