@@ -3,8 +3,8 @@
 
 Xu et al. 2019, https://arxiv.org/abs/1911.03599. The graph `centerface.onnx` was made from the published weights of
 https://github.com/Star-Clouds/CenterFace (MIT, see `centerface.LICENSE`) by removing channels
-(`experiments/face_detector`). It is taken from the installed package, or else from the model folder that this code was
-loaded from.
+(`experiments/face_detector`). The package has it beside this file. Where Transformers loads this code from a model
+folder, the graph is that of the folder, or else that of an installed package.
 """
 
 from __future__ import annotations
@@ -146,17 +146,14 @@ _model_folders: list[Path] = []
 
 
 def register_graph_folder(folder: Path) -> None:
-    """Register a model folder in which to look for the graph if the package is not installed."""
+    """Register a model folder in which to look for the graph if it is not beside this file."""
     if folder not in _model_folders:
         _model_folders.append(folder)
 
 
 def has_graph() -> bool:
-    """Return whether the graph is installed or in a registered model folder, see [`register_graph_folder`]."""
-    try:
-        return _find_graph().is_file()
-    except ImportError:
-        return False
+    """Return whether the graph is beside this file: in the package it is, in the modules cache of Transformers not."""
+    return (Path(__file__).parent / GRAPH_NAME).is_file()
 
 
 def copy_graph(folder: Path) -> None:
@@ -176,7 +173,8 @@ def _installed_folders() -> list[Path]:
 
 
 def _find_graph() -> Path:
-    for folder in [Path(__file__).parent, *_installed_folders(), *_model_folders]:
+    # Another version of the package may be installed, with another graph than that of the model folder.
+    for folder in [Path(__file__).parent, *_model_folders, *_installed_folders()]:
         if (folder / GRAPH_NAME).is_file():
             return folder / GRAPH_NAME
     raise ImportError(

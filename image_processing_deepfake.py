@@ -206,7 +206,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     def get_video_processor_dict(
         cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Load the stored settings, and find the face detector's graph in the same folder if the package lacks it."""
+        """Load the stored settings, and find the detector's graph in the same folder if it is not beside this code."""
         wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         choices, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
         if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_graph():

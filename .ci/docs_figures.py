@@ -46,8 +46,8 @@ def verdicts_section() -> str:
     undecided, missed = num_real * real[1] + FAKES * fake[1], FAKES * fake[0]
     alarms, found = num_real * real[0], FAKES * fake[2]
     lines = [
-        f"Measured on {bands.people} real people and {bands.fakes} fakes of {len(bands.sources)} sources ({sources}) "
-        "that the checkpoint was not trained on, each source left out in turn:",
+        f"Measured on {bands.people} real people and {bands.fakes} fakes that the checkpoint was not trained on, from "
+        f"{len(bands.sources)} sources ({sources}), each source left out in turn:",
         "",
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",

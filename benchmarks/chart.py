@@ -19,7 +19,7 @@ HEADLINES = (
     ("decode", "720p-60s-30.mp4 ÷ Transformers pyav, CPU", "20 frames of 60 s, H.264; Transformers' reader"),
     ("decode", "720p-10s-vp9.webm ÷ torchcodec", "20 frames of 10 s, VP9; torchcodec"),
     ("preprocess", "PIL", "preprocessing; PIL"),
-    ("forward", "efficientnet-b0-bilstm, onnx ÷", "EfficientNet-B0 + Bi-LSTM; eager torch"),
+    ("forward", "efficientnet-b0-bilstm, onnx ÷", "EfficientNet-B0 + Bi-LSTM in onnxruntime; eager torch"),
     ("int8", "int8", "frame encoder in int8; in float32"),
     ("faces", "CenterFace", "searching a whole frame; MTCNN"),
     ("faces", "tracking a face", "tracking a face; MTCNN on each frame"),

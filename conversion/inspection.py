@@ -11,7 +11,7 @@ from .diagnosis import diagnose
 from .heads import Head, Order
 from .layout import Layout
 from .loading import Checkpoint, read_checkpoint
-from .plan import ConversionPlan
+from .plan import ConversionPlan, option
 from .recognition import recognise
 from .tensor_checks import check_weights
 from .timm_layouts import is_lite, padded_as, restore_pointwise
@@ -153,7 +153,8 @@ def _describe_head(head: Head, prefix: str) -> str:
 
 def _choice_lines(choices: Choices) -> Iterator[str]:
     for name, choice in choices.settled.items():
-        hint = "; override it with an option if it is wrong" if choice.source in ("layout", "default") else ""
+        is_open = choice.source in ("layout", "default") and name in ConversionPlan.__dataclass_fields__
+        hint = f"; override it with {option(name)} if it is wrong" if is_open else ""
         yield f"setting     {name.replace('_', '-')} = {choice.value} ({SOURCES[choice.source]}{hint})"
     for name in choices.ignored:
         yield f"ignored     {name} has no meaning for this layout"

@@ -267,7 +267,7 @@ def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
             scored.append(other)
             result = with_comparison(result, other, plan=plan)
         if arguments.verdict is not None and processes.is_first:
-            result = _with_verdicts(result, arguments.verdict)
+            result = _with_verdicts(result, arguments)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
     if not processes.is_first:
@@ -290,15 +290,20 @@ def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     if arguments.output is not None:
         check_output(arguments.output, arguments.scores)
     if arguments.verdict is not None:
-        result = _with_verdicts(result, arguments.verdict)
+        result = _with_verdicts(result, arguments)
     _publish(result, arguments)
     return OK if all(one.is_complete for one in scored) else FAILED
 
 
-def _with_verdicts(result: "EvaluationResult", folder: Path) -> "EvaluationResult":
+def _with_verdicts(result: "EvaluationResult", arguments: argparse.Namespace) -> "EvaluationResult":
+    from ..hub.model_files import VERDICT_NAME
     from .verdicts import write_verdicts
 
-    return replace(result, verdicts=write_verdicts(result, folder).to_dict())
+    file = arguments.verdict / VERDICT_NAME
+    replaced = ", in place of those that were there" if file.exists() else ""
+    verdicts = write_verdicts(result, arguments.verdict).to_dict()
+    _listener(arguments).announce([f"verdict bands written to {file} and the model card{replaced}"])
+    return replace(result, verdicts=verdicts)
 
 
 def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:

@@ -70,7 +70,8 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     parts: list[Table | Text] = [Text(title, style="bold"), _metric_table(rows["video"], VIDEO_METRICS)]
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit
-        parts.append(Text(f"below each number: 95 % confidence interval, bootstrap over {unit}", style="dim"))
+        interval = f"95 % confidence interval, bootstrap over {unit}; in closed form where all draws are equal"
+        parts.append(Text(f"below each number: {interval}", style="dim"))
     if rows["deepfakebench"]:
         rule = (
             "\nby the rule of DeepfakeBench: mean fake probability of the frames of a video, its definition of the EER"

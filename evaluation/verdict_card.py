@@ -34,7 +34,13 @@ def card_section(bands: VerdictBands) -> str:
         *(f"- {note}" for note in bands.notes),
     ]
     if bands.by_faces:
-        lines += ["", "| faces | real videos called likely fake | uncorrected |", "|---|---|---|"]
+        lines += [
+            "",
+            "Share of the real videos with several faces that would be called likely fake, with and without dividing "
+            "the odds, computed from groups of the measured people:\n",
+            "| faces | called likely fake | without dividing the odds |",
+            "|---|---|---|",
+        ]
         lines += [f"| {row.num_faces} | {row.rate:.1%} | {row.uncorrected:.1%} |" for row in bands.by_faces]
     return "\n".join(lines) + "\n"
 

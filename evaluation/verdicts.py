@@ -328,12 +328,22 @@ def _notes(
 
 def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     """Scores of people that the checkpoint has not seen, in videos that may get a verdict, and what was left out."""
-    scored = [score for score in scores if score.fake_probability is not None]
+    found = [score for score in scores if score.fake_probability is not None]
+    # Several runs may contain the same file under different names.
+    first: dict[object, Score] = {}
+    for number, score in enumerate(found):
+        first.setdefault(score.sha256 or number, score)
+    scored = list(first.values())
     chose = [score for score in scored if score.seen in CHOSE_WEIGHTS]
     known = {(score.dataset, name) for score in chose for name in score.identities or (score.key,)}
     unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
+    if len(scored) < len(found):
+        repeated = len(found) - len(scored)
+        notes.append(
+            f"{repeated} {'video' if repeated == 1 else 'videos'} left out, because the same file occurs again"
+        )
     if len(unseen) < len(scored):
         seen = len(scored) - len(unseen)
         noun = "video" if seen == 1 else "videos"

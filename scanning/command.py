@@ -39,7 +39,8 @@ examples:
   deepfake-video predict s3://bucket/videos/ --output s3://bucket/run1 --ray auto     on a Ray cluster
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
 
-A video is labelled fake if its fake probability is 0.5 or above. The fake probability of a video is the highest among
+The verdict is likely fake, undecided or likely real. Independently of it, a video is labelled fake if its fake
+probability is 0.5 or above. The fake probability of a video is the highest among
 the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
 A file is recognised by its content: a still picture is scored as a photo, an animated one (GIF, PNG, WebP) as a video.
 Photos are JPEG, PNG, WebP, AVIF, GIF, or HEIC (pip install 'deepfake-video[heic]'). No accuracy was measured on them.
@@ -48,7 +49,9 @@ Photos are JPEG, PNG, WebP, AVIF, GIF, or HEIC (pip install 'deepfake-video[heic
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video predict` to a parser."""
-    parser.description = "Score videos and photos for face manipulation: real or fake, with a probability."
+    parser.description = (
+        "Score videos and photos for face manipulation: a fake probability, and a verdict with measured error rates."
+    )
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(

@@ -15,7 +15,7 @@ from ..common.text import printable as printable
 from .naming import face_name, short_names
 from .not_judged import describe_shortly
 from .results import FRAMES_WARNING, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_length, clock_range, entries_by_track, worst_stretches
 
 
 BAR_CELLS = 16
@@ -119,7 +119,7 @@ def _video_table(results: Sequence[VideoResult], names: Sequence[str], kept: Col
             _score(result.fake_probability),
             str(len(result.faces) or "–"),
             _percent(result.face_coverage),
-            _length(result),
+            "–" if result.duration_s is None else clock_length(result.duration_s),
             *(["old" if result.path in kept else "new"] if tells_run else []),
         )
     return table
@@ -187,14 +187,6 @@ def _bar(entries: Sequence[TimelineEntry], result: VideoResult) -> Text:
         style = colour if is_above and UNTRAINED_WARNING not in result.warnings else ""
         bar.append(_LEVELS[min(int(level * len(_LEVELS)), len(_LEVELS) - 1)], style=style)
     return bar
-
-
-def _length(result: VideoResult) -> str:
-    if result.duration_s is None:
-        return "–"
-    # Rounded first, so that 59.96 s is a minute and not 0:60.0.
-    tenths = round(result.duration_s * 10)
-    return clock(tenths / 10, tenths=True)
 
 
 def _notes(results: Sequence[VideoResult], names: Sequence[str]) -> list[str]:

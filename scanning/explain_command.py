@@ -15,6 +15,7 @@ from ..common.text import printable
 from .explanation import explain
 from .listing import encoding_of
 from .results import VideoResult
+from .store import RESULTS_NAME
 
 
 WIDTH = 80
@@ -22,7 +23,7 @@ EXAMPLES = """\
 examples:
   deepfake-video predict clip.mp4 --timeline --json > clip.json
   deepfake-video explain clip.json
-  deepfake-video explain run1/results.jsonl --video clip.mp4
+  deepfake-video explain run1 --video clip.mp4
 """
 
 
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = EXAMPLES
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "file", metavar="RESULT.json", help="output of predict --json, --jsonl or --output; - for standard input"
+        "file",
+        metavar="RESULT.json",
+        help="output of predict --json or --jsonl, or the folder of --output; - for standard input",
     )
     parser.add_argument("--video", metavar="NAME", help="explain only results whose path ends in this name")
 
@@ -56,13 +59,15 @@ def read_results(path: str) -> list[VideoResult]:
     Read the results in a file.
 
     Args:
-        path: A JSON file with one result or an array of them, a JSONL file, or "-" for standard input.
+        path: A JSON file with one result or an array of them, a JSONL file, the folder of a run, or "-" for standard
+            input.
 
     Raises:
         UsageError: If it cannot be read, or holds anything else.
     """
     try:
-        text = sys.stdin.read() if path == "-" else _read(Path(path))
+        file = Path(path)
+        text = sys.stdin.read() if path == "-" else _read(file / RESULTS_NAME if file.is_dir() else file)
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:

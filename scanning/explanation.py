@@ -196,10 +196,10 @@ def _changes(result: VideoResult) -> list[str]:
     sentences = [
         "No score gives a photo another verdict, because the verdict bands were measured on videos."
         if result.media == "image"
-        else "The verdict follows from the fake probability of the whole video and from the number and size of the "
-        "faces, not from the threshold or from single frames. A suspicious part in the timeline can only turn likely "
-        "real into undecided. A copy closer to the original, with less "
-        "compression or larger faces, may give another one.",
+        else "The verdict follows from the fake probability of the whole video, the number, size and coverage of the "
+        "faces, and the compression, not from the threshold or from single frames. A suspicious part in the timeline "
+        "can only turn likely real into undecided. A copy closer to the original, with less compression or larger "
+        "faces, may give another verdict.",
         f"At a threshold {bound} {_safe_side(probability, is_up=is_fake)}, the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)

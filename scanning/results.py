@@ -46,7 +46,7 @@ class ModelIdentity:
     @property
     def terms(self) -> str | None:
         """Terms of the weights in one line, if this package ships them."""
-        return DEFAULT_TERMS if self.id == DEFAULT_ID else None
+        return DEFAULT_TERMS if DEFAULT_ID in self.id.split(" + ") else None
 
 
 @dataclass(frozen=True, kw_only=True)

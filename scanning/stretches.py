@@ -96,6 +96,23 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
     return f"{text}.{int(seconds % 1 * 10 + 1e-6)}" if tenths else text
 
 
+def clock_length(seconds: float) -> str:
+    """
+    Format the length of a video, rounded to tenths of a second.
+
+    Args:
+        seconds: The length.
+
+    Example:
+
+        >>> from deepfake_video.scanning.stretches import clock_length
+        >>> clock_length(2.26), clock_length(59.96)
+        ('0:02.3', '1:00.0')
+    """
+    # Rounded first, so that 59.96 s is a minute and not 0:60.0.
+    return clock(round(seconds * 10) / 10, tenths=True)
+
+
 def clock_range(start_s: float, end_s: float) -> str:
     """
     Format the start and end of a part of a video, with tenths of a second if both lie within one second.

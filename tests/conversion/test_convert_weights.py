@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
+import argparse
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -409,6 +411,12 @@ class TestCommand:
         ):
             assert words in text
         assert "assumed by default" in text
+        # Every option that is named exists.
+        parser = argparse.ArgumentParser()
+        convert_weights.add_arguments(parser)
+        named = re.findall(r"override it with (--\S+)", text)
+        assert named
+        assert set(named) <= parser._option_string_actions.keys()
 
     def test_inspect_speaks_json(self, files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
         assert convert_weights.main([str(files[B]), "--inspect", "--json"]) == 0

@@ -161,6 +161,14 @@ def test_videos_that_only_fitted_the_calibration_count():
     assert any("fit temperature and bias" in note for note in bands.notes)
 
 
+def test_a_file_that_several_runs_contain_counts_once():
+    scores = [replace(one, sha256=f"{number:064}") for number, one in enumerate(draw(60))]
+    again = [replace(one, key=f"copy of {one.key}", identities=(), dataset="e") for one in scores[:10]]
+    bands = measure_verdicts(result_of([*scores, *again]))
+    assert (bands.people, bands.fakes) == (60, 60)
+    assert "10 videos left out, because the same file occurs again" in bands.notes
+
+
 def test_people_that_were_seen_in_training_are_left_out_with_all_their_videos():
     scores = draw(120)
     seen = score("seen", 0.9, source="a", identities=("False0",), seen="training")
@@ -208,14 +216,17 @@ def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys
     run = write_run(tmp_path / "run", draw(120))
     command = ["evaluate", "--scores", str(run), "--verdict", str(model), "--bootstrap", "0"]
     assert main([*command, "--json"]) == 0
-    bands = read_bands(model)
-    assert json.loads(capsys.readouterr().out)["verdicts"]["people"] == bands.people == 120
+    bands, printed = read_bands(model), capsys.readouterr()
+    assert json.loads(printed.out)["verdicts"]["people"] == bands.people == 120
+    assert f"verdict bands written to {model / 'verdict.json'} and the model card\n" in printed.err
     card = (model / "README.md").read_text()
     assert bands.sentence in card
     assert "old" not in card
     assert card.endswith("## Limits\n\nkept\n")
     assert main(command) == 0
-    assert "not seen in training" in capsys.readouterr().out
+    printed = capsys.readouterr()
+    assert "not seen in training" in printed.out
+    assert "in place of those that were there" in printed.err
 
 
 def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch, capsys):

@@ -5,6 +5,7 @@ import re
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -231,3 +232,18 @@ def test_search_is_deterministic(name, astronaut):
     clip = portrait_clip(astronaut, [0, 5, 9])
     runs = [search(clip, range(3), name) for _ in range(2)]
     np.testing.assert_array_equal(runs[0][0].boxes, runs[1][0].boxes)
+
+
+def test_the_graph_of_the_model_folder_precedes_that_of_an_installed_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("installed", "model"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / face_centerface.GRAPH_NAME).write_bytes(b"")
+    monkeypatch.setattr(face_centerface, "__file__", str(tmp_path / "modules" / "face_centerface.py"))
+    monkeypatch.setattr(face_centerface, "_installed_folders", lambda: [tmp_path / "installed"])
+    monkeypatch.setattr(face_centerface, "_model_folders", [])
+    assert not face_centerface.has_graph()
+    assert face_centerface._find_graph().parent.name == "installed"
+    face_centerface.register_graph_folder(tmp_path / "model")
+    assert face_centerface._find_graph().parent.name == "model"

@@ -182,6 +182,12 @@ def test_the_command_reads_every_form_that_predict_writes(form, encoding, tmp_pa
     assert max(map(len, out.splitlines())) <= 80
 
 
+def test_the_folder_of_a_run_stands_for_its_results(tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text(f"{RESULT.to_json()}\n", encoding="utf-8")
+    assert main(["explain", str(tmp_path)]) == 0
+    assert capsys.readouterr().out.count("  Verdict\n") == 1
+
+
 def test_a_file_name_with_a_line_separator_does_not_end_a_line(tmp_path, capsys):
     line = replace(RESULT, path="a\u2028b\x85.mp4").to_json()
     (tmp_path / "r.jsonl").write_text(f"{line}\n{RESULT.to_json()}\n", encoding="utf-8")
