@@ -40,6 +40,8 @@ def to_displayed_pixels(
         OSError: If the picture is damaged; Pillow may raise other errors too.
     """
     warnings = [] if warnings is None else warnings
+    # Reading EXIF data decodes a PNG, and its errors would count as those of the EXIF data.
+    image.load()
     turn = None if is_upright else _UPRIGHT.get(_orientation(image, warnings))
     if image.mode.startswith("I;16"):
         # Pillow would cut the levels off at 255.

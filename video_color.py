@@ -71,11 +71,13 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         av.FFmpegError: If the pixel format cannot be converted.
     """
     if color_note(frame) is None:
-        return _pixels(reformatter.reformat(frame, format="rgb24", threads=1), np.uint8)
+        return _packed_pixels(reformatter.reformat(frame, format="rgb24", threads=1))
     is_declared = frame.colorspace != _UNSPECIFIED or "yuv" not in frame.format.name
     matrix = None if is_declared else Colorspace.BT2020
-    wide = reformatter.reformat(frame, format="rgb48le", src_colorspace=matrix, threads=1)
-    return _map_to_sdr(_pixels(wide, np.uint16), frame.color_trc, frame.color_primaries)
+    # Not packed 16-bit RGB: for odd widths, libswscale leaves its last column unwritten (8-bit video) or takes its
+    # chroma from wrong places (10 bits), and for 8-bit video of any width it is off by two levels of 255.
+    wide = reformatter.reformat(frame, format="gbrp16le", src_colorspace=matrix, threads=1)
+    return _map_to_sdr(_planar_pixels(wide), frame.color_trc, frame.color_primaries)
 
 
 def color_note(frame: av.VideoFrame) -> str | None:
@@ -87,12 +89,21 @@ def color_note(frame: av.VideoFrame) -> str | None:
     return f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring" if name else None
 
 
-def _pixels(frame: av.VideoFrame, dtype: type[np.unsignedinteger]) -> np.ndarray:
-    """Pixels of a packed RGB frame as (H, W, 3), without a copy."""
+def _packed_pixels(frame: av.VideoFrame) -> np.ndarray:
+    """Pixels of a packed 8-bit RGB frame as (H, W, 3), without a copy."""
     plane = frame.planes[0]
-    rows = np.frombuffer(plane, dtype).reshape(plane.height, -1)  # type: ignore[call-overload]
+    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
     pixels: np.ndarray = rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
     return pixels
+
+
+def _planar_pixels(frame: av.VideoFrame) -> np.ndarray:
+    """Pixels of a planar 16-bit RGB frame, whose planes are green, blue and red, as (H, W, 3)."""
+    green, blue, red = (
+        np.frombuffer(plane, np.uint16).reshape(plane.height, -1)[:, : frame.width]  # type: ignore[call-overload]
+        for plane in frame.planes
+    )
+    return np.stack([red, green, blue], axis=-1)
 
 
 def _map_to_sdr(pixels: np.ndarray, transfer: int, primaries: int) -> np.ndarray:

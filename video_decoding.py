@@ -331,6 +331,9 @@ class VideoReader:
         if not len(ticks):
             raise explain_no_frames(self._file, self._source)
         if kind in ("gif", "apng") and len(ticks) == 1:
+            if (num_pictures := len(index.order)) > 1:
+                message = f"the animation is damaged: only one of its {num_pictures} pictures can be decoded"
+                raise VideoDecodeError(self._source, f"{message}; copy or download it again")
             raise UnsupportedVideoError(self._source, "this is not a video (the file is a still picture)")
         if kind == "avi" and None not in ticks:
             # It stores no times, only pictures in regular places, which libav shifts and shuffles by a decoding delay.

@@ -72,7 +72,8 @@ def check_folder_target(folder: str | Path) -> None:
     Check before the work starts that a folder is writable or can be created.
 
     Raises:
-        TargetError: If a part of the path is a file, if permission is missing, or if the path is `-`.
+        TargetError: If a part of the path is a file, if permission is missing, if the path is `-`, or if the folder
+            contains a pipe or a device in place of a JSON file.
     """
     refuse_standard_output(folder)
     folder = Path(folder)
@@ -81,6 +82,10 @@ def check_folder_target(folder: str | Path) -> None:
         raise TargetError(folder, f"{existing} is not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
         raise TargetError(folder, f"no permission to write to {existing}")
+    # Reading a pipe would wait for ever.
+    for file in folder.glob("*.json*"):
+        if file.exists() and not (file.is_file() or file.is_dir()):
+            raise TargetError(file, _NOT_A_FILE)
 
 
 def follow_links(path: str | Path) -> Path:

@@ -4,6 +4,7 @@
 import atexit
 import multiprocessing
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -112,7 +113,7 @@ def worker_pool(
         arguments: Arguments of the initializer.
     """
     start_resource_tracker()
-    with unfinished(), _DeafPool(num_workers, context, initializer, tuple(arguments)) as pool:
+    with unfinished(), _DeafPool(num_workers, context, _begin, (initializer, *arguments)) as pool:
         try:
             yield pool
         except BaseException:
@@ -120,6 +121,20 @@ def worker_pool(
             for process in multiprocessing.active_children():
                 process.terminate()
             raise
+
+
+def _begin(initializer: Callable[..., object] | None, *arguments: Any) -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        # If the parent is killed, nothing else ends a process that waits for work.
+        threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
+    if initializer is not None:
+        initializer(*arguments)
+
+
+def _end_with(parent: Any) -> None:
+    parent.join()
+    os._exit(1)
 
 
 def spawned_pool(

@@ -312,6 +312,8 @@ def _average(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     from .metric_tables import print_parts, seed_parts
     from .rescoring import rescore
 
+    if len({path.resolve() for path in arguments.average}) < len(arguments.average):
+        raise UsageError("--average needs different runs, but one is given twice.")
     results = [rescore(path, plan=replace(plan, resamples=0)) for path in arguments.average]
     rows, runs = average_seeds(results), [str(path) for path in arguments.average]
     if arguments.json:

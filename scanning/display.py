@@ -201,10 +201,11 @@ def _notes(results: Sequence[VideoResult], names: Sequence[str]) -> list[str]:
     notes += [once for once in _PRINTED_ONCE if any(once in result.warnings for result in results)]
     notes += [*_verdict_notes(results), *_fetched_note(results)]
     model = results[0].model
-    sha256 = f", weights {model.weights_sha256[:12]}" if model.weights_sha256 else ""
+    hashes = " + ".join(sha256[:12] for sha256 in (model.weights_sha256 or "").split(" + "))
+    weights = f", weights {hashes}" if hashes else ""
     threshold = results[0].threshold
     rule = ": not loaded" if threshold is None else f"; label for programs (CSV, JSON): fake at {threshold:g} or above"
-    notes.append(f"model {printable(model.id)}{sha256}{rule}")
+    notes.append(f"model {printable(model.id)}{weights}{rule}")
     if model.terms:
         notes.append(model.terms)
     return notes

@@ -229,11 +229,13 @@ def read_text(file: Path, *, errors: str = "strict") -> str:
         InputError: If the file cannot be read or has another encoding.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError(f"{file}: larger than {MAX_BYTES >> 20} MiB, the limit for a list of videos.")
-        content = file.read_bytes()
+        # The size of a pipe or a device is known only when it was read.
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{file}: cannot be read ({error.strerror or error}).") from error
+    if len(content) > MAX_BYTES:
+        raise InputError(f"{file}: larger than {MAX_BYTES >> 20} MiB, the limit for a list of videos.")
     if content.startswith(b"PK\x03\x04"):
         raise InputError(f"{file}: this is a workbook or an archive, not a text file; save it as CSV (UTF-8).")
     encoding = encoding_of(content)

@@ -65,9 +65,12 @@ def check_decode_device(limits: VideoLimits | None = None) -> None:
         limits: Limits on what is read; read from the environment by default.
 
     Raises:
-        UsageError: If they cannot.
+        UsageError: If they cannot, or if an environment variable with a limit is invalid.
     """
-    device = (limits if limits is not None else VideoLimits.from_environment()).decode_device
+    try:
+        device = (limits if limits is not None else VideoLimits.from_environment()).decode_device
+    except ValueError as error:
+        raise UsageError(f"{error}.") from error
     if device == "cpu":
         return
     from ..video_hardware import DecodeDeviceError, find_device

@@ -4,7 +4,7 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from ..version import __version__
 from ..video_errors import FailureReason
@@ -33,6 +33,7 @@ Status = Literal["ok"] | FailureReason
 Media = Literal["video", "image"]
 NotJudgedReason = Literal["no_face", "no_new_picture", "undecodable", "no_picture", "cut_off", "other_stream"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
+_STATUSES, _VERDICTS = ("ok", *get_args(FailureReason)), (None, *get_args(VerdictName))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,6 +260,9 @@ class VideoResult:
             raise ValueError(
                 f"A result must have a fake probability if and only if its status is ok, got {self.status!r}."
             )
+        for name, value, allowed in (("status", self.status, _STATUSES), ("verdict", self.verdict, _VERDICTS)):
+            if value not in allowed:
+                raise ValueError(f"An unknown {name}, {value!r}.")
         if self.status != "ok" and self.verdict is not None:
             raise ValueError(f"A video that could not be scored has no verdict, got {self.verdict!r}.")
         if self.fake_probability is not None and not 0.0 <= self.fake_probability <= 1.0:
@@ -304,5 +308,7 @@ class VideoResult:
                 "fetched": content.get("fetched") and Fetched(**content["fetched"]),
             }
             return cls(**{**content, **parts})
-        except (KeyError, TypeError) as error:
-            raise ValueError(f"not the result of a video ({error}).") from error
+        except KeyError as error:
+            raise ValueError(f"not the result of a video ({error} is missing).") from error
+        except (TypeError, AttributeError) as error:
+            raise ValueError("not the result of a video (a field is missing or has the wrong type).") from error

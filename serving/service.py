@@ -102,6 +102,8 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
     @app.post("/score", **SCORE_DOCUMENTATION)
     async def score(request: Request) -> Response:
         """Score one video. Send a form (multipart/form-data) with either a `file` or, if allowed, a `url`."""
+        if request.query_params:
+            raise refusal(400, "invalid", "query parameters are not supported")
         async with (
             room.place(request),
             received(request, folder, max_bytes=plan.max_bytes, max_s=max_s) as upload,

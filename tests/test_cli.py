@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from deepfake_video import cli
@@ -459,6 +460,55 @@ def test_an_empty_argument_never_means_the_current_folder(tmp_path, monkeypatch,
     assert main(["predict", "a.mp4", "--output", ""]) == 2
     assert "an argument is empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
+@pytest.mark.parametrize("name", ["run.json", "results.jsonl", "files-0.jsonl"])
+def test_a_pipe_in_a_run_is_refused_and_not_read(name, tmp_path, capsys):
+    write_sample_video(tmp_path / "clip.mp4")
+    (tmp_path / "run").mkdir()
+    os.mkfifo(tmp_path / "run" / name)
+    assert main(["predict", str(tmp_path / "clip.mp4"), "--output", str(tmp_path / "run")]) == 2
+    assert "it is not a regular file" in capsys.readouterr().err
+
+
+@needs_posix
+def test_a_list_without_an_end_is_refused(capsys):
+    assert main(["predict", "--list", "/dev/zero"]) == 2
+    assert "larger than" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [["predict"], ["evaluate", "data"], ["train", "data", "--recipe", "frames"]])
+def test_an_invalid_limit_in_the_environment_is_one_sentence(command, tmp_path, monkeypatch, capsys):
+    for label in ("real", "fake"):
+        (tmp_path / "data" / label).mkdir(parents=True)
+        write_sample_video(tmp_path / "data" / label / "clip.mp4")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_READ_S", "abc")
+    assert main([*command, "--output", "run"]) == 2
+    assert "DEEPFAKE_VIDEO_MAX_READ_S='abc' is invalid" in capsys.readouterr().err
+
+
+WITH_WORKER = """
+import multiprocessing, os, sys, time
+from deepfake_video.common.processes import spawned_pool
+
+if __name__ == "__main__":
+    with spawned_pool(1, os.getpid) as pool:
+        print(pool.submit(os.getpid).result(), flush=True)
+        time.sleep(60)
+"""
+
+
+@needs_posix
+def test_workers_end_when_their_parent_is_killed(tmp_path):
+    (tmp_path / "main.py").write_text(WITH_WORKER)
+    parent = subprocess.Popen([sys.executable, str(tmp_path / "main.py")], stdout=subprocess.PIPE, text=True)
+    worker = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    worker.wait(timeout=20)
+    parent.wait()
+    parent.stdout.close()
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -142,6 +142,8 @@ def test_rows_that_a_run_lacks_are_not_averaged_and_are_named(tmp_path, capsys):
         write_csv_scores(listed, tmp_path / f"{name}.csv")
     assert main(["evaluate", "--average", str(tmp_path / "a.csv"), str(tmp_path / "b.csv")]) == 0
     assert "not averaged, because not every run has these rows for the same videos: " in capsys.readouterr().out
+    assert main(["evaluate", "--average", str(tmp_path / "a.csv"), str(tmp_path / "a.csv")]) == 2
+    assert "one is given twice" in capsys.readouterr().err
 
 
 def test_a_row_of_the_same_name_for_other_videos_is_not_averaged():

@@ -182,6 +182,15 @@ def test_the_command_reads_every_form_that_predict_writes(form, encoding, tmp_pa
     assert max(map(len, out.splitlines())) <= 80
 
 
+@pytest.mark.parametrize(
+    "change", [{"verdict": "bogus"}, {"status": "bogus"}, {"fake_probability": "high"}, {"new": 1}]
+)
+def test_a_result_with_an_unknown_value_is_refused_in_one_sentence(change, tmp_path, capsys):
+    (tmp_path / "r.json").write_text(json.dumps({**RESULT.to_dict(), **change}))
+    assert main(["explain", str(tmp_path / "r.json")]) == 2
+    assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
 def test_the_folder_of_a_run_stands_for_its_results(tmp_path, capsys):
     (tmp_path / "results.jsonl").write_text(f"{RESULT.to_json()}\n", encoding="utf-8")
     assert main(["explain", str(tmp_path)]) == 0

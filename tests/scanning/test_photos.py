@@ -124,6 +124,13 @@ def test_damaged_exif_data_is_a_warning(tmp_path):
         assert (reader.width, reader.height) == (96, 64)
 
 
+@pytest.mark.parametrize("at", [0.3, 0.6, 0.9])
+def test_a_png_with_a_flipped_bit_is_damaged(at, tmp_path):
+    content = bytearray(encoded(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8), "PNG"))
+    content[int(at * len(content))] ^= 1
+    assert error_of(saved(tmp_path / "photo.png", bytes(content))).reason == "decode_error"
+
+
 def test_colours_follow_the_profile(tmp_path):
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     # In a profile whose red and blue are exchanged, a picture looks as if its channels were.

@@ -141,6 +141,8 @@ def test_a_long_video_is_413(tmp_path, clip):
         {"files": {"file": ("a", b"x")}, "data": {"url": "https://example.com"}},
         {"files": [("file", ("a", b"x")), ("file", ("b", b"x"))]},
         {"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}},
+        {"content": b"a=1&b=2&\xff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
+        {"files": {"file": ("a", b"x")}, "params": {"threshold": "5"}},
         {},
     ],
 )
@@ -148,6 +150,7 @@ def test_another_request_is_400_and_one_sentence(client, request_):
     reply = client.post("/score", **request_)
     assert reply.status_code == 400
     assert set(reply.json()) == {"status", "message"}
+    assert "fields" not in reply.json()["message"]
 
 
 def test_addresses_are_refused_by_default(client):

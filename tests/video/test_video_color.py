@@ -147,6 +147,25 @@ class TestWideGamut:
             color_note(frame) == f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring"
         )
 
+    @pytest.mark.parametrize("transfer", [BT709, PQ])
+    @pytest.mark.parametrize("layout", ["yuv420p", "yuv422p", "yuv444p", "yuv420p10le", "yuv422p10le", "yuv420p12le"])
+    @pytest.mark.parametrize("size", [(33, 32), (289, 64), (35, 33)])
+    def test_a_single_colour_is_the_same_everywhere_at_an_odd_width(
+        self, layout: str, transfer: int, size: tuple[int, int]
+    ) -> None:
+        shown = []
+        for width, height in (size, (size[0] + 1, size[1])):
+            frame = av.VideoFrame(width, height, layout)
+            for value, plane in zip((60, 110, 150), frame.planes, strict=True):
+                dtype, scale = (np.uint16, 16 if "12" in layout else 4) if "p1" in layout else (np.uint8, 1)
+                samples = np.full(plane.buffer_size // np.dtype(dtype).itemsize, value * scale, dtype)
+                plane.update(samples.tobytes())
+            frame.colorspace, frame.color_trc, frame.color_primaries = 1, transfer, P3
+            shown.append(to_rgb(frame, VideoReformatter()).astype(int))
+        odd, even = shown
+        assert (odd == odd[0, 0]).all()
+        assert (odd[0, 0] == even[0, 0]).all()
+
     @pytest.mark.parametrize("primaries", [BT709, UNSPECIFIED, 5, 6])
     def test_ten_bits_alone_change_nothing(self, tmp_path: Path, primaries: int) -> None:
         path = write_patches(tmp_path / "sdr.mkv", COLOURS, color_primaries=primaries, color_trc=BT709, colorspace=1)

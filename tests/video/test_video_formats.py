@@ -155,6 +155,14 @@ class TestAnimatedPictures:
         with pytest.raises(UnsupportedVideoError, match="still picture"):
             VideoReader(tmp_path / name)
 
+    def test_an_animation_of_which_one_picture_is_left_is_damaged(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "moving.png", codec="apng", pix_fmt="rgb24", container="apng", num_frames=2)
+        content = bytearray(path.read_bytes())
+        content[int(0.7 * len(content))] ^= 1
+        path.write_bytes(content)
+        with pytest.raises(VideoDecodeError, match="only one of its 2 pictures"):
+            VideoReader(path)
+
     def test_an_animation_of_one_frame_is_a_still_picture(self, tmp_path: Path) -> None:
         path = write_clip(tmp_path / "one.png", codec="apng", pix_fmt="rgb24", container="apng", num_frames=1)
         with pytest.raises(UnsupportedVideoError, match="still picture"):
