@@ -152,6 +152,14 @@ def register_graph_folder(folder: Path) -> None:
 
 
 def has_graph() -> bool:
+    """Return whether the graph is beside this file, installed, or in a folder of [`register_graph_folder`]."""
+    try:
+        return _find_graph().is_file()
+    except ImportError:
+        return False
+
+
+def has_own_graph() -> bool:
     """Return whether the graph is beside this file: in the package it is, in the modules cache of Transformers not."""
     return (Path(__file__).parent / GRAPH_NAME).is_file()
 

@@ -39,7 +39,7 @@ from transformers.video_utils import (
 from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
-from .face_centerface import GRAPH_NAME, copy_graph, has_graph, register_graph_folder
+from .face_centerface import GRAPH_NAME, copy_graph, has_graph, has_own_graph, register_graph_folder
 from .photo_pictures import to_displayed_frames
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
@@ -209,7 +209,7 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         """Load the stored settings, and find the detector's graph in the same folder if it is not beside this code."""
         wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         choices, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
-        if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_graph():
+        if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_own_graph():
             quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
             graph = cached_file(pretrained_model_name_or_path, GRAPH_NAME, **wanted, **quietly)
             if graph is not None:

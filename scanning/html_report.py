@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .naming import short_names
 from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, clock_range, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_length, clock_range, entries_by_track, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
@@ -185,6 +185,7 @@ def _environment(texts: Texts) -> jinja2.Environment:
     )
     environment.filters |= {
         "clock": clock,
+        "clock_length": clock_length,
         "face": lambda track_id: _face_name(track_id, texts),
         "printable": printable,
         "range": range_text,

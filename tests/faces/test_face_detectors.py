@@ -243,7 +243,7 @@ def test_the_graph_of_the_model_folder_precedes_that_of_an_installed_package(
     monkeypatch.setattr(face_centerface, "__file__", str(tmp_path / "modules" / "face_centerface.py"))
     monkeypatch.setattr(face_centerface, "_installed_folders", lambda: [tmp_path / "installed"])
     monkeypatch.setattr(face_centerface, "_model_folders", [])
-    assert not face_centerface.has_graph()
+    assert not face_centerface.has_own_graph()
     assert face_centerface._find_graph().parent.name == "installed"
     face_centerface.register_graph_folder(tmp_path / "model")
     assert face_centerface._find_graph().parent.name == "model"
