@@ -131,6 +131,7 @@ def open_container(
     """
     container, stream = _open(file, source, limits=limits, watch=watch)
     codec = stream.codec_context
+    # The codec is known only now, and a container takes its device only when it is opened.
     if is_threaded and limits.decode_device != "cpu" and codec.name in DEVICE_CODECS:
         container.close()
         try:

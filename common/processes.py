@@ -104,7 +104,8 @@ def worker_pool(
     num_workers: int, context: Any, initializer: Callable[..., object] | None = None, arguments: Sequence[Any] = ()
 ) -> Iterator[ProcessPoolExecutor]:
     """
-    Create worker processes that end with the block, immediately if an error or an interrupt ends it.
+    Create worker processes that end with the block, immediately if an error or an interrupt ends it, and with this
+    process, for whatever reason it ends.
 
     Args:
         num_workers: Number of processes.

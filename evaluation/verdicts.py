@@ -339,26 +339,23 @@ def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
     unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
-    if len(scored) < len(found):
-        repeated = len(found) - len(scored)
-        notes.append(
-            f"{repeated} {'video' if repeated == 1 else 'videos'} left out, because the same file occurs again"
-        )
-    if len(unseen) < len(scored):
-        seen = len(scored) - len(unseen)
-        noun = "video" if seen == 1 else "videos"
-        notes.append(f"{seen} {noun} left out, because the checkpoint was trained or validated on the people shown")
+    if repeated := len(found) - len(scored):
+        notes.append(f"{_videos(repeated)} left out, because the same file occurs again")
+    if seen := len(scored) - len(unseen):
+        notes.append(f"{_videos(seen)} left out, because the checkpoint was trained or validated on the people shown")
     if calibrated := sum(score.seen == "calibration" for score in kept):
-        noun = "video" if calibrated == 1 else "videos"
-        notes.append(f"{calibrated} {noun} also served to fit temperature and bias, which do not reorder the scores")
-    if len(kept) < len(unseen):
-        noun = "video" if len(unseen) - len(kept) == 1 else "videos"
-        notes.append(f"{len(unseen) - len(kept)} {noun} left out, because a face was found in too few frames")
+        notes.append(f"{_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores")
+    if faceless := len(unseen) - len(kept):
+        notes.append(f"{_videos(faceless)} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
         notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes
+
+
+def _videos(number: int) -> str:
+    return f"{number} video" if number == 1 else f"{number} videos"
 
 
 def _limits(scores: Sequence[Score]) -> tuple[float | None, float | None]:

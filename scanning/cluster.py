@@ -3,9 +3,7 @@
 
 import json
 import logging
-import multiprocessing
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -160,20 +158,7 @@ class _Worker:
         return self._pool.submit(refuse_in_worker, path).result()
 
     def _start(self) -> ProcessPoolExecutor:
-        return self._stack.enter_context(spawned_pool(1, _begin_with_parent, self._arguments))
-
-
-def _begin_with_parent(*arguments: Any) -> None:
-    """Begin a worker process that ends when its actor ends, for whatever reason."""
-
-    def follow() -> None:
-        parent = multiprocessing.parent_process()
-        if parent is not None:
-            parent.join()
-            os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-    begin_worker(*arguments)
+        return self._stack.enter_context(spawned_pool(1, begin_worker, self._arguments))
 
 
 __all__ = ["ClusterError", "examine_on_cluster", "require_ray"]

@@ -40,8 +40,8 @@ examples:
   accelerate launch -m deepfake_video.cli predict videos/ --output run1      several GPUs
 
 The verdict is likely fake, undecided or likely real. Independently of it, a video is labelled fake if its fake
-probability is 0.5 or above. The fake probability of a video is the highest among
-the faces that were detected in at least a quarter of the sampled frames. The timeline does not change the score.
+probability is 0.5 or above. The fake probability of a video is the highest among the faces that were detected in at
+least a quarter of the sampled frames. The timeline does not change the score.
 A file is recognised by its content: a still picture is scored as a photo, an animated one (GIF, PNG, WebP) as a video.
 Photos are JPEG, PNG, WebP, AVIF, GIF, or HEIC (pip install 'deepfake-video[heic]'). No accuracy was measured on them.
 """

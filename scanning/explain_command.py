@@ -14,8 +14,7 @@ from ..common.exit_codes import OK
 from ..common.text import printable
 from .explanation import explain
 from .listing import encoding_of
-from .results import VideoResult
-from .store import RESULTS_NAME
+from .results import RESULTS_NAME, VideoResult
 
 
 WIDTH = 80

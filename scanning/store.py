@@ -37,10 +37,9 @@ from ..video_stores import read_version
 from .addresses import as_target
 from .evidence import Evidence
 from .fingerprint import RUN_NAME, check_files, claim_folder, stamp_files
-from .results import VideoResult
+from .results import RESULTS_NAME, VideoResult
 
 
-RESULTS_NAME = "results.jsonl"
 _OWN_NAMES = (RESULTS_NAME, "results-*.jsonl", "files-*.jsonl", RUN_NAME, ".lock-*")
 # Each waits for the network most of the time.
 _REQUESTS_AT_ONCE = 32

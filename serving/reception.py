@@ -124,13 +124,12 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
     limited = Request(request.scope, _limited(request, max_bytes))
     try:
         with anyio.fail_after(max_s):
-            try:
-                form = await limited.form(max_files=1, max_fields=1)
-            except HTTPException as error:
-                # What Starlette says of a form that it cannot read is a sentence about its fields.
-                if not isinstance(error.detail, str):
-                    raise
-                raise refusal(400, "invalid", f"{ONE_OF_BOTH} (multipart/form-data)") from None
+            form = await limited.form(max_files=1, max_fields=1)
+    except HTTPException as error:
+        # What Starlette says of a form that it cannot read is a sentence about its fields.
+        if not isinstance(error.detail, str):
+            raise
+        raise refusal(400, "invalid", f"{ONE_OF_BOTH} (multipart/form-data)") from None
     except TimeoutError:
         raise refusal(408, "timeout", f"the request did not arrive within {max_s:g} s") from None
     except ClientDisconnect:
