@@ -65,24 +65,34 @@ def _write(path: Path, reader: MediaReader, result: VideoResult, boxes: "_Boxes"
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
 
-        def show(image: Image.Image, second: float) -> None:
-            frame = av.VideoFrame.from_image(image)
-            frame.pts, frame.time_base = round(second / TIME_BASE), TIME_BASE
-            container.mux(stream.encode(frame))
+        durations: dict[int | None, int] = {}
 
-        if reader.timestamps_s[0] * reader.fps >= 1:
+        def mux(frame: av.VideoFrame | None) -> None:
+            for packet in stream.encode(frame):
+                # Without it, the last frame would last as long as the one before.
+                packet.duration = durations.pop(packet.pts, packet.duration)
+                container.mux(packet)
+
+        def show(image: Image.Image, start_s: float, end_s: float) -> None:
+            frame = av.VideoFrame.from_image(image)
+            frame.pts, frame.time_base = round(start_s / TIME_BASE), TIME_BASE
+            durations[frame.pts] = round(end_s / TIME_BASE) - frame.pts
+            mux(frame)
+
+        starts_s = [*reader.timestamps_s.tolist(), reader.duration_s]
+        if starts_s[0] * reader.fps >= 1:
             # The picture starts later than the container: a player shows black until then.
-            show(Image.new("RGB", (width, height)), 0.0)
+            show(Image.new("RGB", (width, height)), 0.0, starts_s[0])
         for index, picture in reader.frames(range(reader.num_frames)):
-            second = float(reader.timestamps_s[index])
+            second = starts_s[index]
             own_size = (picture.shape[1], picture.shape[0])
             image, scale, shift = _fit(Image.fromarray(picture), (width, height), first_size)
             for box, size, probability, name in boxes.at(second):
                 text, colour = f"{name}{probability:.2f}", _colour(probability, result)
                 shown = rescale_box(box, size, own_size) * scale + shift
                 draw_box(ImageDraw.Draw(image), shown, text, colour, font_size)
-            show(image, second)
-        container.mux(stream.encode(None))
+            show(image, second, starts_s[index + 1])
+        mux(None)
 
 
 def _fit(

@@ -11,6 +11,7 @@ import warnings as python_warnings
 from collections.abc import Iterable, Iterator
 from typing import IO
 
+import av
 import numpy as np
 from PIL import Image, features
 
@@ -214,9 +215,26 @@ class PhotoReader:
             raise VideoDecodeError(self._source, message) from None
 
     def _oddities(self) -> list[str]:
+        found = []
+        if self._kind == "JPEG" and _is_damaged_jpeg(self._content):
+            found.append("its JPEG data is damaged; parts of the picture may be missing or wrong")
         if self._kind in ("JPEG", "HEIF") and _MOTION_PHOTO.search(self._content, 64):
-            return ["the file also contains a video (a motion photo), which was not judged"]
-        return []
+            found.append("the file also contains a video (a motion photo), which was not judged")
+        return found
+
+
+def _is_damaged_jpeg(content: bytes) -> bool:
+    """Whether FFmpeg finds an error in the first picture of a JPEG file; Pillow hides the warnings of libjpeg."""
+    try:
+        with av.open(io.BytesIO(content), "r", format="jpeg_pipe") as container:
+            stream = container.streams.video[0]
+            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
+            next(container.decode(stream))
+    except (av.error.InvalidDataError, StopIteration):
+        return True
+    except (av.FFmpegError, IndexError):  # a kind of JPEG that FFmpeg does not decode
+        return False
+    return False
 
 
 __all__ = ["MAX_ANIMATION_FRAMES", "MAX_JPEG_SCANS", "MAX_PHOTO_BYTES", "PhotoReader"]

@@ -92,6 +92,7 @@ def write_files() -> None:
         "cut_off.mp4": clip[: len(clip) // 2],
         "cut_off_index_first.mp4": first[: len(first) * 3 // 4],
         "cut_off.jpg": jpeg[: len(jpeg) // 2],
+        "zeroed.jpg": jpeg[: -len(jpeg) // 4] + bytes(512) + jpeg[512 - len(jpeg) // 4 :],
         "video_named.jpg": clip,
         "photo_named.mp4": jpeg,
         "empty.mp4": b"",

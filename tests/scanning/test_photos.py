@@ -131,6 +131,29 @@ def test_a_png_with_a_flipped_bit_is_damaged(at, tmp_path):
     assert error_of(saved(tmp_path / "photo.png", bytes(content))).reason == "decode_error"
 
 
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_rows": 1}])
+def test_a_jpeg_with_zeroed_bytes_is_scored_with_a_warning(options, tmp_path, detector):
+    content = encoded(FACE, "JPEG", quality=90, **options)
+    damaged = bytearray(content)
+    middle = len(content) // 2
+    damaged[middle : middle + 2048] = bytes(2048)
+    intact = detector.score(saved(tmp_path / "intact.jpg", content))
+    result = detector.score(saved(tmp_path / "damaged.jpg", bytes(damaged)))
+    assert intact.warnings == [PHOTO_WARNING]
+    assert any("JPEG data is damaged" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("mode", ["L", "CMYK", "RGB"])
+def test_an_intact_jpeg_of_any_kind_has_no_warning(mode, tmp_path):
+    picture = Image.fromarray(FACE).convert(mode)
+    for number, options in enumerate(({}, {"subsampling": 0, "quality": 100}, {"progressive": True}, {"dpi": (9, 9)})):
+        path = tmp_path / f"{number}.jpg"
+        picture.save(path, "JPEG", **options)
+        path.write_bytes(path.read_bytes() + bytes(100))
+        with open_media(path) as reader:
+            assert reader.warnings == []
+
+
 def test_colours_follow_the_profile(tmp_path):
     profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     # In a profile whose red and blue are exchanged, a picture looks as if its channels were.

@@ -147,13 +147,28 @@ def test_stretched_frames_are_freed_without_the_garbage_collector(tmp_path: Path
     assert growth < 40 << 20  # 100 pictures are 177 MB
 
 
-def test_an_annotated_copy_is_made_of_displayed_pictures(tmp_path: Path) -> None:
-    path = write_shaped(tmp_path / "clip.mp4", Fraction(2, 1))
+def annotated(path: Path) -> Path:
     result = VideoResult(
         path=str(path), status="ok", label="real", fake_probability=0.1, threshold=0.5, settings={},
         model=ModelIdentity(id="x"),
     )  # fmt: skip
-    annotate_video(tmp_path / "copy.mp4", result, [])
+    annotate_video(path.with_name("copy.mp4"), result, [])
+    return path.with_name("copy.mp4")
+
+
+@pytest.mark.parametrize("kind", ["gif", "webp"])
+def test_an_annotated_copy_shows_every_frame_as_long_as_the_original(kind: str, tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (96, 64), colour) for colour in ("red", "green", "blue")]
+    path = tmp_path / f"animation.{kind}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=[100, 300, 700])
+    with av.open(str(annotated(path))) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+        shown = sorted((float(p.pts * p.time_base), float(p.duration * p.time_base)) for p in packets)
+    np.testing.assert_allclose(shown, [(0.0, 0.1), (0.1, 0.3), (0.4, 0.7)], atol=1e-4)
+
+
+def test_an_annotated_copy_is_made_of_displayed_pictures(tmp_path: Path) -> None:
+    annotated(write_shaped(tmp_path / "clip.mp4", Fraction(2, 1)))
     with av.open(str(tmp_path / "copy.mp4")) as container:
         stream = container.streams.video[0]
         assert (stream.width, stream.height) == (192, 64)
