@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from chain_data import add_folders, read_crops, training_samples, validation_videos
+from depthwise import replace_depthwise
 from mixed_pairs import MANIPULATED_COPY, SELF_BLENDED_COPY, MixedPairs, make_recipe
 from networks import (
     FolderNetwork,
@@ -121,6 +122,7 @@ class Training:
         self.schedule, self.step, self._variant = schedule, 0, variant
         self.network = make_lite2(initial)
         self.average = copy.deepcopy(self.network).eval()
+        replace_depthwise(self.network)
         self.teacher = FolderNetwork(teacher)
         self.optimizer = torch.optim.AdamW(group_parameters(self.network, WEIGHT_DECAY), lr=1.0)
 
@@ -141,24 +143,30 @@ class Training:
             for module in self.network.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
-        loss = self._loss(batch)
+        pixels = normalise(batch.flatten(0, 1))
+        targets = self._ask_teacher(pixels)
+        loss = self._loss(pixels, targets)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if self._variant.sharpness_radius:
-            sharpen_gradient(self.network, lambda: self._loss(batch), self._variant.sharpness_radius)
+            sharpen_gradient(self.network, lambda: self._loss(pixels, targets), self._variant.sharpness_radius)
         nn.utils.clip_grad_norm_(self.network.parameters(), LARGEST_GRADIENT)
         self.optimizer.step()
         self.step += 1
         update_average(self.average, self.network, self.step, AVERAGE_DECAY)
         return float(loss.detach())
 
-    def _loss(self, batch: torch.Tensor) -> torch.Tensor:
-        pixels, labels = normalise(batch.flatten(0, 1)), torch.tensor([0, 1]).repeat(len(batch))
+    @torch.no_grad()
+    def _ask_teacher(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Softened probability of fake (N,) of each view."""
         side = self.teacher.image_size
         with torch.autocast("cpu", torch.bfloat16):
-            with torch.no_grad():
-                small = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
-                targets = torch.sigmoid(difference(self.teacher(small)) / TEMPERATURE)
+            small = F.interpolate(pixels, (side, side), mode="bilinear", antialias=True)
+            return torch.sigmoid(difference(self.teacher(small)) / TEMPERATURE)
+
+    def _loss(self, pixels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        labels = torch.tensor([0, 1]).repeat(len(pixels) // 2)
+        with torch.autocast("cpu", torch.bfloat16):
             logits = self.network(pixels)
         soft = F.binary_cross_entropy_with_logits(difference(logits) / TEMPERATURE, targets) * TEMPERATURE
         hard = F.cross_entropy(logits.float(), labels, label_smoothing=LABEL_SMOOTHING)
