@@ -112,4 +112,4 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
         check_threshold(threshold)
         return threshold, run
     except (ValueError, TypeError, KeyError) as error:
-        raise EvaluationError(f"{file}: damaged ({error}).") from error
+        raise EvaluationError(f"{file}: damaged ({str(error).removesuffix('.')}).") from error

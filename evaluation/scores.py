@@ -314,7 +314,8 @@ def read_csv_scores(file: Path) -> list[Score]:
                 if first != rows.line_num:
                     raise ValueError(f"{scores[-1].key} is in line {first} already; a table has one row per video")
             except ValueError as error:
-                raise EvaluationError(f"{file}, line {rows.line_num}: invalid score ({error}).") from error
+                reason = str(error).removesuffix(".")
+                raise EvaluationError(f"{file}, line {rows.line_num}: invalid score ({reason}).") from error
     except csv.Error as error:
         raise EvaluationError(f"{file}: cannot be read as CSV ({error}).") from error
     except InputError as error:
