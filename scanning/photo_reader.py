@@ -97,9 +97,9 @@ class PhotoReader:
         self.undecodable: set[int] = set()
         self.gaps = times.gap_starts_s
         self.num_frames = len(self.timestamps_s)
-        self.warnings += times.warnings if not self.is_photo else self._oddities()
         ((_, first),) = self.frames([0])
         self.height, self.width = first.shape[:2]
+        self.warnings += times.warnings if not self.is_photo else self._oddities()
 
     def __enter__(self) -> "PhotoReader":
         return self
@@ -215,26 +215,28 @@ class PhotoReader:
             raise VideoDecodeError(self._source, message) from None
 
     def _oddities(self) -> list[str]:
+        """Describe what is wrong or unusual in a photo; its size was checked before."""
         found = []
-        if self._kind == "JPEG" and _is_damaged_jpeg(self._content):
-            found.append("its JPEG data is damaged; parts of the picture may be missing or wrong")
+        if self._kind == "JPEG":
+            with self._decoding():
+                is_damaged = _is_damaged_jpeg(self._content, max_pixels=self._limits.max_frame_pixels)
+            if is_damaged:
+                found.append("its JPEG data is damaged; parts of the picture may be missing or wrong")
         if self._kind in ("JPEG", "HEIF") and _MOTION_PHOTO.search(self._content, 64):
             found.append("the file also contains a video (a motion photo), which was not judged")
         return found
 
 
-def _is_damaged_jpeg(content: bytes) -> bool:
+def _is_damaged_jpeg(content: bytes, *, max_pixels: int) -> bool:
     """Whether FFmpeg finds an error in the first picture of a JPEG file; Pillow hides the warnings of libjpeg."""
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "crccheck+bitstream+buffer+explode", "max_pixels": str(max_pixels)}
     try:
-        with av.open(io.BytesIO(content), "r", format="jpeg_pipe") as container:
-            stream = container.streams.video[0]
-            stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode"}
-            next(container.decode(stream))
-    except (av.error.InvalidDataError, StopIteration):
+        return not decoder.decode(av.Packet(content))
+    except av.error.InvalidDataError:
         return True
-    except (av.FFmpegError, IndexError):  # a kind of JPEG that FFmpeg does not decode
+    except av.FFmpegError:  # a kind of JPEG that FFmpeg does not decode
         return False
-    return False
 
 
 __all__ = ["MAX_ANIMATION_FRAMES", "MAX_JPEG_SCANS", "MAX_PHOTO_BYTES", "PhotoReader"]
