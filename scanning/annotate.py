@@ -9,6 +9,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.codec.context import Flags
 from PIL import Image, ImageDraw
 
 from ..common.files import OutputError, follow_links
@@ -64,20 +65,14 @@ def _write(path: Path, reader: MediaReader, result: VideoResult, boxes: "_Boxes"
         stream = container.add_stream("libx264", rate=Fraction(reader.fps).limit_denominator(1000))
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
-
-        durations: dict[int | None, int] = {}
-
-        def mux(frame: av.VideoFrame | None) -> None:
-            for packet in stream.encode(frame):
-                # Without it, the last frame would last as long as the one before.
-                packet.duration = durations.pop(packet.pts, packet.duration)
-                container.mux(packet)
+        # Without it, the last frame would last as long as the one before.
+        stream.codec_context.flags |= Flags.frame_duration
 
         def show(image: Image.Image, start_s: float, end_s: float) -> None:
             frame = av.VideoFrame.from_image(image)
             frame.pts, frame.time_base = round(start_s / TIME_BASE), TIME_BASE
-            durations[frame.pts] = round(end_s / TIME_BASE) - frame.pts
-            mux(frame)
+            frame.duration = round(end_s / TIME_BASE) - frame.pts
+            container.mux(stream.encode(frame))
 
         starts_s = [*reader.timestamps_s.tolist(), reader.duration_s]
         if starts_s[0] * reader.fps >= 1:
@@ -92,7 +87,7 @@ def _write(path: Path, reader: MediaReader, result: VideoResult, boxes: "_Boxes"
                 shown = rescale_box(box, size, own_size) * scale + shift
                 draw_box(ImageDraw.Draw(image), shown, text, colour, font_size)
             show(image, second, starts_s[index + 1])
-        mux(None)
+        container.mux(stream.encode(None))
 
 
 def _fit(

@@ -23,14 +23,14 @@ class DepthwiseConv2d(nn.Conv2d):
     """
 
     def __init__(self, convolution: nn.Conv2d) -> None:
-        channels, side = convolution.in_channels, convolution.kernel_size[0]
         assert convolution.bias is None
         assert convolution.dilation == (1, 1)
-        super().__init__(channels, channels, side, convolution.stride, groups=channels, bias=False, device="meta")
+        channels, side, stride = convolution.in_channels, convolution.kernel_size, convolution.stride
+        super().__init__(
+            channels, channels, side, stride, convolution.padding, groups=channels, bias=False, device="meta"
+        )
         self.weight = convolution.weight
         self._is_same = isinstance(convolution, Conv2dSame)
-        if not self._is_same:
-            self.padding = convolution.padding
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """See [`torch.nn.Conv2d`]."""
