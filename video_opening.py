@@ -32,7 +32,7 @@ OTHER_PICTURES = (b"BM", b"II*\x00", b"MM\x00*", b"\x00\x00\x01\x00", b"8BPS")
 _STILL_PICTURES = (b"\xff\xd8\xff", b"\x89PNG", *OTHER_PICTURES)
 _MAX_PNG_CHUNKS = 1000
 _STILL_BRANDS = (b"heic", b"heix", b"mif1", b"avif")
-_SCHEMES = ", ".join(f"{name}://" for name in ("http", "https", *STORE_SCHEMES))
+_SCHEMES = ", ".join(f"{name}://" for name in ("http", "https", "file", *STORE_SCHEMES))
 _CONTROL_BYTES = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b"))
 
 

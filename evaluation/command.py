@@ -37,7 +37,7 @@ examples:
   deepfake-video evaluate --scores run1 --threshold 0.7                          from saved scores; reads no video
   deepfake-video evaluate --scores run1 run2 --verdict FOLDER                    calibrate the verdict bands
   deepfake-video evaluate --average seed1 seed2 seed3                            mean and deviation over seeds
-  accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs, or on CPUs:
+  accelerate launch -m deepfake_video.cli evaluate Celeb-DF-v2 --output run3     several GPUs; several CPU processes:
   torchrun --nproc-per-node 4 -m deepfake_video.cli evaluate Celeb-DF-v2 --device cpu --output run3
 
 Run the same command again to resume an evaluation that was interrupted.
@@ -80,7 +80,7 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
         metavar="RUN",
         help="report mean and standard deviation over the saved runs of several seeds",
     )
-    group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="dataset layout (default: detected)")
+    group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="layout of the data set (default: detected)")
     group.add_argument(
         "--photos",
         action="store_true",
@@ -173,7 +173,7 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--output", type=Path, metavar="DIR", help="write tables, scores and plots; the run can be resumed"
     )
-    group.add_argument("--plots", choices=["png", "svg", "none"], help="plots in DIR (default: png with matplotlib)")
+    group.add_argument("--plots", choices=["png", "svg", "none"], help="plots in DIR (default: png if matplotlib is installed)")
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--quiet", action="store_true", help="show no progress on standard error")
 

@@ -165,9 +165,9 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="threads per process for inference and for decoding (default: one per core, at most 4 for inference and "
-        "8 for decoding, divided among the processes; "
-        f"for inference {THREADS_VARIABLE} if it is set, and 1 with torch or several workers)",
+        help="threads per process for inference and for decoding (default for decoding: one per core, at most 8; for "
+        f"inference: {THREADS_VARIABLE} if it is set, else 1 with torch or several workers, else one per core, at most "
+        "4; several processes share the cores)",
     )
     group.add_argument(
         "--decode-device",
@@ -311,7 +311,8 @@ class _Printer(ScanObserver):
         notes = list(inputs.warnings)
         if inputs.num_others:
             plural = "s" if inputs.num_others > 1 else ""
-            photos = f", {inputs.num_photos} of them photos (--photos scores them)" if inputs.num_photos else ""
+            of_them = "a photo" if inputs.num_photos == 1 else "photos"
+            photos = f", {inputs.num_photos} of them {of_them} (--photos scores them)" if inputs.num_photos else ""
             notes.append(f"skipped {inputs.num_others} file{plural} without a video extension{photos}")
         for note in notes:
             print(printable(note), file=sys.stderr)
