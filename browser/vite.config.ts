@@ -2,14 +2,20 @@
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync } from "node:fs";
 import { createRequire } from "node:module";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { gzipSync } from "node:zlib";
 import { defaultClientConditions, defineConfig, type Plugin } from "vite";
 import headers from "./src/headers.json" with { type: "json" };
 
 const root = import.meta.dirname;
-/** The checkpoint that the page judges with: a model folder with graphs, as `deepfake-video export` writes it. */
-const checkpoint = resolve(root, process.env.DEEPFAKE_VIDEO_MODEL ?? "../checkpoints/default");
+const packaged = resolve(root, "../checkpoints/default");
+/** The checkpoint that the page judges with: a model folder with graphs; README.md says how to write them. */
+const checkpoint = resolve(root, process.env.DEEPFAKE_VIDEO_MODEL ?? packaged);
+/** What the page says about another checkpoint; about the packaged one, what the package says. */
+const model =
+  checkpoint === packaged
+    ? null
+    : { id: basename(checkpoint), terms: null, hasLicense: existsSync(join(checkpoint, "LICENSE")) };
 const runtime = dirname(createRequire(import.meta.url).resolve("onnxruntime-web/wasm"));
 
 /** Files that are served as they are, by their place in the page's folder. */
@@ -35,6 +41,17 @@ const optional = ["model/verdict.json", "model/LICENSE"];
 
 const SERVICE_WORKER = "service_worker.js";
 
+/** Refuse graphs that were written for other files than those beside them. */
+function checkManifest(): void {
+  const graphs = join(checkpoint, "onnx");
+  const manifest = JSON.parse(readFileSync(join(graphs, "scoring.json"), "utf8")) as { sha256: Record<string, string> };
+  for (const [name, expected] of Object.entries(manifest.sha256)) {
+    const path = join(name.endsWith(".onnx") ? graphs : checkpoint, name);
+    const digest = createHash("sha256").update(readFileSync(path)).digest("hex");
+    if (digest !== expected) throw new Error(`${path} has changed since the graphs were written; write them again`);
+  }
+}
+
 /** Adds the model and the runtime to the page, and tells the service worker which files there are. */
 function pageFiles(): Plugin {
   return {
@@ -42,6 +59,7 @@ function pageFiles(): Plugin {
     apply: "build",
     enforce: "post",
     transformIndexHtml: (page) => page.replace("__POLICY__", headers["Content-Security-Policy"]),
+    buildStart: checkManifest,
     generateBundle(_, bundle) {
       const contents = new Map<string, string | Uint8Array>();
       for (const [name, file] of Object.entries(bundle)) {
@@ -71,6 +89,7 @@ function pageFiles(): Plugin {
 
 export default defineConfig({
   base: "./",
+  define: { __MODEL__: JSON.stringify(model) },
   plugins: [pageFiles()],
   // The build serves the WASM itself, compressed.
   resolve: { conditions: ["onnxruntime-web-use-extern-wasm", ...defaultClientConditions] },

@@ -10,7 +10,8 @@ from typing import Any
 from .errors import UsageError
 
 
-PAGE_FOLDER = Path(__file__).resolve().parent.parent / "browser" / "dist"
+_BUILT = Path("browser", "dist")
+PAGE_FOLDER = Path(__file__).resolve().parent.parent / _BUILT
 HEADERS_NAME = "headers.json"
 BUILD_COMMAND = "npm ci && npm run build"
 # The first of these that is free is taken unless a port is named.
@@ -18,13 +19,14 @@ PORTS = range(7860, 7960)
 
 
 def make_page_server(
-    folder: Path = PAGE_FOLDER, *, host: str | None = None, port: int | None = None
+    folder: Path | None = None, *, host: str | None = None, port: int | None = None
 ) -> ThreadingHTTPServer:
     """
     Open a server of the built page, with the headers that isolate it and forbid it every other connection.
 
     Args:
-        folder: Folder of the built page.
+        folder: Folder of the built page; by default that of the checkout from which the package is imported, or else of
+            the checkout that is the working directory.
         host: Address to listen on; this machine only by default. Browsers give other addresses fewer rights unless
             they are reached by https.
         port: Port; the first free one from 7860 by default.
@@ -35,11 +37,14 @@ def make_page_server(
     Raises:
         UsageError: If the page is not built, or the address or port cannot be used.
     """
+    if folder is None:
+        folder = PAGE_FOLDER if PAGE_FOLDER.exists() else _BUILT.absolute()
     try:
         headers = json.loads((folder / HEADERS_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise UsageError(
-            f"the local page is not built: run `{BUILD_COMMAND}` in the folder browser of a source checkout."
+            f"the local page is not built: run `{BUILD_COMMAND}` in the folder browser of a source checkout, and this "
+            "command in the checkout."
         ) from error
     handler = functools.partial(_Handler, directory=str(folder), page_headers=headers)
     for candidate in PORTS if port is None else (port,):

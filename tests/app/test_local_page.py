@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from ci_scripts import load_script
+from deepfake_video.common import local_page
 from deepfake_video.common.errors import UsageError
 from deepfake_video.common.local_page import PAGE_FOLDER, make_page_server
 
@@ -82,3 +83,16 @@ def test_the_command_says_how_to_build_the_page():
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
+
+
+def test_an_installed_package_serves_the_page_of_the_checkout_that_is_the_working_directory(tmp_path, monkeypatch):
+    built = tmp_path / "browser" / "dist"
+    built.mkdir(parents=True)
+    (built / "headers.json").write_text("{}")
+    (built / "index.html").write_text("the page")
+    monkeypatch.setattr(local_page, "PAGE_FOLDER", tmp_path / "site-packages" / "browser" / "dist")
+    monkeypatch.chdir(tmp_path)
+    with make_page_server() as server:
+        threading.Thread(target=server.handle_request).start()
+        with urllib.request.urlopen(f"http://localhost:{server.server_port}/index.html") as answer:
+            assert answer.read() == b"the page"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Scores one video or photo; see `scanning/detector.py` and `scanning/clip_reading.py`. */
 
-import { constants } from "../constants";
+import { constants, model } from "../constants";
 import { CenterFace } from "../faces/centerface";
 import { findFaceTracks } from "../faces/search";
 import type { FaceTrack } from "../faces/tracking";
@@ -179,7 +179,7 @@ export class Detector {
       version: constants.version,
       created: new Date().toISOString().replace(/\.\d+Z$/, "Z"),
       settings: this.settings,
-      model: { id: constants.modelId, revision: null, weights_sha256: this.checkpoint.weightsSha256 },
+      model: { id: model.id, revision: null, weights_sha256: this.checkpoint.weightsSha256 },
       sha256: null,
       provenance: null,
       fetched: null,

@@ -3,7 +3,7 @@
 
 import type { Heatmap } from "../analysis/evidence";
 import type { FaceResult } from "../analysis/result";
-import { constants } from "../constants";
+import { model as built } from "../constants";
 import { say, sayAround, sayPercent } from "../report_texts";
 import { html } from "./elements";
 import { clock, clockRange, faceName, printable } from "./formats";
@@ -36,7 +36,7 @@ export function why(report: Report, heatmaps: readonly Heatmap[]): HTMLElement {
   return section(
     "why.heading",
     html("div", { class: "worst-frames" }, ...heatmaps.map((heatmap) => explanation(report, heatmap))),
-    html("p", { class: "soft" }, say(legend, { model: printable(constants.modelId) })),
+    html("p", { class: "soft" }, say(legend, { model: printable(built.id) })),
   );
 }
 

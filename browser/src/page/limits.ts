@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** What this browser cannot do, said before a video is chosen. */
 
-import { constants } from "../constants";
+import { model } from "../constants";
 import { say } from "../report_texts";
 import { texts } from "../texts";
 import { html } from "./elements";
@@ -25,12 +25,11 @@ export async function describeLimits(): Promise<HTMLElement> {
     html("summary", {}, page.limits),
     html("p", {}, `${say("demo.caution")} ${say("demo.limits")}`),
     ...sentences.map((sentence) => html("p", {}, sentence)),
-    html("p", { class: "soft" }, constants.terms),
+    model.terms === null ? null : html("p", { class: "soft" }, model.terms),
     html(
       "p",
       { class: "soft" },
-      html("a", { href: "model/LICENSE" }, page.terms),
-      " · ",
+      ...(model.hasLicense ? [html("a", { href: "model/LICENSE" }, page.terms), " · "] : []),
       html("a", { href: "licenses.txt" }, page.licenses),
     ),
   );

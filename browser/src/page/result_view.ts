@@ -3,7 +3,7 @@
 
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
-import { constants } from "../constants";
+import { model as built, constants } from "../constants";
 import type { Key } from "../report_texts";
 import { say, sayAround, sayPercent } from "../report_texts";
 import { columnHead, html, table } from "./elements";
@@ -119,7 +119,7 @@ function facts(result: VideoResult): HTMLElement {
   rows.push(
     ["facts.model", printable(model.id)],
     ["facts.weights_hash", model.weights_sha256 ? code(model.weights_sha256) : say("facts.no_hash")],
-    ["facts.terms", constants.terms],
+    ...(built.terms === null ? [] : [["facts.terms", built.terms] as [Key, string]]),
     ["facts.settings", `${settings.join(", ")}; threshold = ${result.threshold}`],
     ["facts.created", say("facts.created_by", { time: result.created, version: result.version })],
   );

@@ -35,12 +35,26 @@ export function findRule(
     bands.temperature === description.temperature &&
     bands.fake_bias === description.fake_bias;
   if (!isOfModel) return { bands: null, absence: reasons.otherWeights };
-  for (const name of constants.verdict.boundSettings) {
-    if (settings[name] !== bands.settings[name]) {
-      return { bands: null, absence: reasons.otherSettings(name, bands.settings[name], settings[name]) };
+  const pairs = constants.verdict.boundSettings.map((name) => [name, bands.settings[name], settings[name]] as const);
+  for (const part of ["configuration", "preprocessing"] as const) {
+    const now = description[part] as Record<string, unknown>;
+    // A setting that did not exist when the bands were measured is not compared.
+    for (const [name, then] of Object.entries(bands.function?.[part] ?? {})) {
+      pairs.push([name, then, name in now ? now[name] : "no value"]);
     }
   }
-  return { bands };
+  const other = pairs.find(([, then, now]) => !isSame(then, now));
+  return other ? { bands: null, absence: reasons.otherSettings(...other) } : { bands };
+}
+
+/** Whether two JSON values are the same. */
+function isSame(one: unknown, other: unknown): boolean {
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return one === other;
+  const keys = Object.keys(one);
+  return (
+    keys.length === Object.keys(other).length &&
+    keys.every((key) => isSame((one as Record<string, unknown>)[key], (other as Record<string, unknown>)[key]))
+  );
 }
 
 /** Decide about one video, by its score and the faces that count for it. */
