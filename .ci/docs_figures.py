@@ -47,7 +47,7 @@ def verdicts_section() -> str:
     alarms, found = num_real * real[0], FAKES * fake[2]
     lines = [
         f"Measured on {bands.people} real people and {bands.fakes} fakes that the checkpoint was not trained on, from "
-        f"{len(bands.sources)} sources ({sources}), each source left out in turn:",
+        f"{len(bands.sources)} sources ({sources}), each source with limits that were set without it:",
         "",
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",
@@ -56,8 +56,8 @@ def verdicts_section() -> str:
         f"{_of_thousand(bands.undecided_fake, fake[1])} |",
         f"| likely real | {CLIPS * real[2]:.0f} | {_of_thousand(bands.misses, fake[0])} |",
         "",
-        f"In brackets: exact 95 % intervals. They are wide because few people were measured. Of {CLIPS:,} clips of "
-        f"which {FAKES} are fake, these rates give:",
+        "In brackets: exact 95 % intervals; the two rates without one are what remains. The intervals are wide "
+        f"because few people were measured. Of {CLIPS:,} clips of which {FAKES} are fake, these rates give:",
         "",
         f"- likely fake: {_clips(alarms + found, found)};",
         f"- undecided: {_clips(undecided, FAKES * fake[1])};",

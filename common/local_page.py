@@ -25,8 +25,8 @@ def make_page_server(
     Open a server of the built page, with the headers that isolate it and forbid it every other connection.
 
     Args:
-        folder: Folder of the built page; by default that of the checkout from which the package is imported, or else of
-            the checkout that is the working directory.
+        folder: Folder of the built page; by default that of the checkout from which the package is imported, or else
+            that of the working directory.
         host: Address to listen on; this machine only by default. Browsers give other addresses fewer rights unless
             they are reached by https.
         port: Port; the first free one from 7860 by default.

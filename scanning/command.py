@@ -65,7 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="text file with one path per line, or CSV file; paths in a CSV file are relative to its folder",
+        help="text file with one path per line, relative to the working directory, or CSV file with a column of paths, "
+        "relative to its folder",
     )
     parser.add_argument(
         "--photos",
@@ -134,7 +135,10 @@ def add_model_arguments(group: "argparse._ActionsContainer") -> None:
 def add_face_arguments(group: "argparse._ActionsContainer") -> None:
     """Add the arguments for face handling; all commands that score videos share them."""
     group.add_argument(
-        "--faces", choices=["auto", "none"], default="auto", help="none: score whole frames instead of face crops"
+        "--faces",
+        choices=["auto", "none"],
+        default="auto",
+        help="auto: face crops, if the model was made for them; none: whole frames (default: auto)",
     )
     group.add_argument(
         "--face-aggregation",

@@ -38,7 +38,7 @@ NOT_RUN = {
     "docs/evaluation.md": 3,
     "docs/model_zoo.md": 1,
     "docs/provenance.md": 1,
-    "docs/quickstart.md": 2,
+    "docs/quickstart.md": 3,
     "docs/scaling.md": 3,
     "docs/serving.md": 5,
     "docs/training.md": 14,
