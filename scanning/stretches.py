@@ -90,10 +90,12 @@ def clock(seconds: float, *, tenths: bool = False) -> str:
         >>> clock(65), clock(3725), clock(0.46, tenths=True)
         ('1:05', '1:02:05', '0:00.4')
     """
-    minutes, rest = divmod(int(seconds + 1e-6), 60)
+    # All parts come from one whole number, because a time just below a second counts as that second.
+    whole, tenth = divmod(int((seconds + 1e-6) * 10), 10)
+    minutes, rest = divmod(whole, 60)
     hours, minutes = divmod(minutes, 60)
     text = f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-    return f"{text}.{int(seconds % 1 * 10 + 1e-6)}" if tenths else text
+    return f"{text}.{tenth}" if tenths else text
 
 
 def clock_length(seconds: float) -> str:

@@ -54,6 +54,11 @@ test("the last window of a timeline ends with the last frame", () => {
 
 test("times and names are shown as in the report", () => {
   expect([65, 3725, 0.99].map((time) => clock(time))).toEqual(["1:05", "1:02:05", "0:00"]);
+  expect([0.9999999999999999, 2.9999997, 3.96].map((time) => clock(time, true))).toEqual([
+    "0:01.0",
+    "0:03.0",
+    "0:03.9",
+  ]);
   expect([clockRange(65, 67.9), clockRange(0.2, 0.6)]).toEqual(["1:05–1:07", "0:00.2–0:00.6"]);
   expect(printable("a\u202egpj.mp4\n")).toBe("a�gpj.mp4�");
 });

@@ -320,3 +320,17 @@ def test_the_face_that_decides_has_a_stretch_even_below_the_threshold():
 @pytest.mark.parametrize(("seconds", "said"), [(0.0, "0:00"), (65.9, "1:05"), (3725.0, "1:02:05")])
 def test_times_are_minutes_and_seconds(seconds, said):
     assert clock(seconds) == said
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (0.9999999999999999, "0:01.0"),
+        (2.9999997, "0:03.0"),
+        (59.99999999, "1:00.0"),
+        (0.3, "0:00.3"),
+        (3.96, "0:03.9"),
+    ],
+)
+def test_tenths_belong_to_the_same_second_as_the_rest(seconds, said):
+    assert clock(seconds, tenths=True) == said

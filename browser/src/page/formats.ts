@@ -5,11 +5,13 @@ import { say } from "../report_texts";
 
 /** A time as minutes and seconds, and hours if there are any; perhaps with tenths of a second. */
 export function clock(seconds: number, tenths = false): string {
-  const whole = Math.trunc(seconds + 1e-6);
+  // All parts come from one whole number, because a time just below a second counts as that second.
+  const inTenths = Math.trunc((seconds + 1e-6) * 10);
+  const whole = Math.trunc(inTenths / 10);
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const padded = String(rest).padStart(2, "0");
   const text = hours ? `${hours}:${String(minutes).padStart(2, "0")}:${padded}` : `${minutes}:${padded}`;
-  return tenths ? `${text}.${Math.trunc((seconds % 1) * 10 + 1e-6)}` : text;
+  return tenths ? `${text}.${inTenths % 10}` : text;
 }
 
 /** The start and end of a part of a video, with tenths of a second if both lie within one second. */
