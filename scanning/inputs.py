@@ -99,10 +99,12 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos:
 
 def _expand(source: str, inputs: Inputs) -> list[str]:
     source = find_on_disk(source)
-    if is_store_address(source) and not os.path.lexists(source):
-        return _search_store(source, inputs)
     if source.lower().startswith("file://") and not os.path.lexists(source):
         source = url2pathname(urlsplit(source).path)
+    if "\0" in source:
+        raise InputError(f"{printable_name(source)}: no file name contains a null character; correct the name.")
+    if is_store_address(source) and not os.path.lexists(source):
+        return _search_store(source, inputs)
     if os.path.isdir(source):
         return _search_folder(source, inputs)
     if os.path.lexists(source) or "://" in source or not glob.has_magic(source):

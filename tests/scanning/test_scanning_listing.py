@@ -274,6 +274,17 @@ def test_separators_of_windows_are_read_unless_a_file_has_such_a_name(tmp_path):
     assert find_on_disk(typed) == typed
 
 
+@pytest.mark.parametrize("source", ["file:///tmp/%00.mp4", "a\0.mp4", "s3://bucket/a\0.mp4"])
+def test_a_null_character_in_a_name_is_refused(tmp_path, source):
+    with pytest.raises(InputError, match=r"\\x00\.mp4: no file name contains a null character"):
+        collect_inputs([source])
+
+
+def test_a_null_character_in_a_list_is_refused(tmp_path):
+    with pytest.raises(InputError, match="null character"):
+        collect_inputs([], [str(write(tmp_path, "file:///tmp/%00.mp4\n", "list.txt"))])
+
+
 def test_files_that_a_pattern_matches_several_times_are_counted_once(tmp_path):
     for name in ("a/c/y.mp4", "a/c/._y.mp4", "a-b/z.mp4"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
