@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Atomic writing of files and folders, locks on folders, and spreadsheet-safe cells."""
+"""Atomic writing of files and folders, and locks on folders."""
 
 import contextlib
 import os
@@ -14,7 +14,6 @@ from .interrupts import deferred, unfinished
 
 
 _NOT_A_FILE = "it is not a regular file; give another name"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 class OutputError(WorkError):
@@ -248,21 +247,3 @@ def lock_folder(folder: str | Path, rank: int = 0, *, work: str = "scan") -> Exi
     except OSError as error:
         raise OutputError(folder, error) from error
     return held
-
-
-def escape_formula(cell: object) -> object:
-    """
-    Return a table cell that spreadsheets do not interpret as a formula; such text is prefixed by an apostrophe.
-
-    Example:
-
-        >>> from deepfake_video.common.files import escape_formula
-        >>> escape_formula("=1+1"), escape_formula(-1)
-        ("'=1+1", -1)
-    """
-    return f"'{cell}" if isinstance(cell, str) and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
-
-
-def unescape_formula(cell: str) -> str:
-    """Return the text of a cell that [`escape_formula`] wrote."""
-    return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell

@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from ..common.files import escape_formula, read_complete_lines, unescape_formula, write_atomically
+from ..common.files import read_complete_lines, write_atomically
+from ..common.tables import format_table, unescape_formula
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
 from .samples import EvaluationError, Sample
 
@@ -258,13 +259,8 @@ def write_csv_scores(scores: Sequence[Score], file: Path) -> None:
         OutputError: If it cannot be written.
     """
     names = [field.name for field in fields(Score) if field.name not in _NOT_IN_CSV]
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, extrasaction="ignore", lineterminator="\n")
-    writer.writeheader()
-    for score in scores:
-        row = {**asdict(score), "identities": _identities_cell(score.identities)}
-        writer.writerow({name: escape_formula(value) for name, value in row.items()})
-    write_atomically(file, stream.getvalue().encode("utf-8", "surrogateescape"))
+    rows = ({**asdict(score), "identities": _identities_cell(score.identities)} for score in scores)
+    write_atomically(file, format_table(names, rows).encode("utf-8", "surrogateescape"))
 
 
 def _identities_cell(identities: Sequence[str]) -> str:

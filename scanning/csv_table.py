@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write results as a CSV table with one row per video."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from ..common.files import escape_formula, write_atomically
+from ..common.files import write_atomically
+from ..common.tables import format_table
 from .results import VideoResult
 from .stretches import worst_stretches
 
@@ -39,24 +39,22 @@ def to_csv(results: Sequence[VideoResult]) -> str:
     Args:
         results: The results.
     """
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for result in results:
-        worst = worst_stretches(result)[:1]
-        values = {name: getattr(result, name) for name in COLUMNS if hasattr(result, name)}
-        values |= {
-            "warnings": "; ".join(result.warnings),
-            "num_faces": len(result.faces) if result.status == "ok" and result.face_coverage is not None else None,
-            "worst_start_s": worst[0].start_s if worst else None,
-            "worst_end_s": worst[0].end_s if worst else None,
-            "worst_fake_probability": worst[0].fake_probability if worst else None,
-            "model_id": result.model.id,
-            "model_revision": result.model.revision,
-            "weights_sha256": result.model.weights_sha256,
-        }
-        writer.writerow({name: escape_formula(value) for name, value in values.items()})
-    return stream.getvalue()
+    return format_table(COLUMNS, map(_to_row, results))
+
+
+def _to_row(result: VideoResult) -> dict[str, Any]:
+    worst = worst_stretches(result)[:1]
+    values = {name: getattr(result, name) for name in COLUMNS if hasattr(result, name)}
+    return values | {
+        "warnings": "; ".join(result.warnings),
+        "num_faces": len(result.faces) if result.status == "ok" and result.face_coverage is not None else None,
+        "worst_start_s": worst[0].start_s if worst else None,
+        "worst_end_s": worst[0].end_s if worst else None,
+        "worst_fake_probability": worst[0].fake_probability if worst else None,
+        "model_id": result.model.id,
+        "model_revision": result.model.revision,
+        "weights_sha256": result.model.weights_sha256,
+    }
 
 
 def write_csv(path: str | Path, results: Sequence[VideoResult]) -> None:

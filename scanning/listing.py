@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError
-from ..common.files import unescape_formula
+from ..common.tables import unescape_formula
 
 
 TABLE_EXTENSIONS = frozenset({".csv", ".tsv"})

@@ -177,6 +177,12 @@ def test_scores_survive_the_way_through_a_csv_file(tmp_path):
     assert kept == bare
 
 
+def test_a_name_with_a_line_end_survives_the_csv_file(tmp_path):
+    score = replace(SCORES[0], key="a\r=cmd|' /C calc'!A0.mp4", frame_indices=(), frame_probabilities=())
+    write_csv_scores([score], tmp_path / "scores.csv")
+    assert read_scores(tmp_path / "scores.csv") == [score]
+
+
 @pytest.mark.parametrize("line", ["a.mp4,real,1.5", "a.mp4,maybe,0.5", ",real,0.5", "a.mp4,real,much"])
 def test_a_wrong_line_of_saved_scores_is_named(capsys, tmp_path, line):
     (tmp_path / "scores.csv").write_text(f"path,label,fake_probability\n{line}\n")

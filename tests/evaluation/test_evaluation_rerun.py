@@ -42,7 +42,7 @@ def evaluate(data: Path, model: str, output: Path, *options: str) -> int:
 
 
 def rows(output: Path) -> dict[str, dict[str, str]]:
-    with (output / "scores.csv").open(encoding="utf-8") as stream:
+    with (output / "scores.csv").open(encoding="utf-8", newline="") as stream:
         return {row["key"]: row for row in csv.DictReader(stream)}
 
 

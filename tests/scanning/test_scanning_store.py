@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deepfake_video.common.files import OutputError, escape_formula, unescape_formula, write_atomically
+from deepfake_video.common.files import OutputError, write_atomically
 from deepfake_video.scanning import fingerprint
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
 from deepfake_video.scanning.fingerprint import RunMismatchError
@@ -359,12 +359,6 @@ def test_a_scan_killed_at_random_moments_loses_nothing_and_lists_nothing_twice(t
         finished = set(whole)
     subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
     assert listed(tmp_path / "run") == [str(tmp_path / f"{number}.mp4") for number in range(count)]
-
-
-@given(st.text())
-def test_no_cell_of_a_table_is_a_formula_and_each_can_be_read_back(cell):
-    assert not escape_formula(cell).startswith(("=", "+", "-", "@", "\t", "\r"))
-    assert unescape_formula(escape_formula(cell)) == cell
 
 
 probabilities = st.floats(0, 1)
