@@ -351,14 +351,7 @@ def _load(
     logging.disable_progress_bar()
     device = processes.device or plan.device
     settings = with_engine_of(plan.settings, folders, device)
-    scorer = FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
-    for processor in scorer.processors:
-        try:
-            # A number of frames that the sampling does not support is refused here, not at the first video.
-            processor.frame_indices(1, num_frames=plan.settings.num_frames)
-        except ValueError as error:
-            raise EvaluationError(str(error)) from error
-    return scorer
+    return FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
 
 
 def _evaluate_part(

@@ -20,7 +20,7 @@ from ..clip_sampling import ClipSampler
 from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
 from ..common.processors import helper_processes
-from ..scanning.clip_reading import ReadVideo, as_video_error, read_video
+from ..scanning.clip_reading import VIDEO_FAILURES, ReadVideo, as_video_error, read_video
 from ..scanning.fingerprint import hash_files, stamp_files
 from ..scanning.media import photo_error
 from ..scanning.settings import ScanSettings
@@ -202,7 +202,7 @@ def _score(scorer: FrameScorer, item: Item) -> Score:
         if item.video.is_photo and scorer.judges_sequences:
             raise photo_error(item.sample.path)
         scored = scorer.score_frames(item.video)
-    except ValueError as error:
+    except VIDEO_FAILURES as error:
         failure = as_video_error(item.sample.path, error)
         return Score.of(item.sample, corruption, status=failure.reason, message=str(failure), **known)
     result = scored.result

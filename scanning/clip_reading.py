@@ -21,6 +21,8 @@ from .settings import ScanSettings
 
 # Below this share of frames with a face, the result carries a warning.
 LOW_FACE_COVERAGE = 0.5
+# What reading or scoring one video may raise; see `as_video_error`.
+VIDEO_FAILURES = (ValueError, OSError, MemoryError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,8 +119,10 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
             path, "the process that read it died, because it ran out of memory or a decoder crashed"
         )
     said = f"{type(error).__name__}: {error}"
-    if isinstance(error, (OSError, MemoryError)):
-        return VideoUnreadableError(path, f"it cannot be read ({said})")
+    if isinstance(error, OSError):
+        return VideoUnreadableError(path, f"it cannot be read ({error.strerror or said}); try again")
+    if isinstance(error, MemoryError):
+        return VideoUnreadableError(path, "there is not enough memory to score it; try again with fewer processes")
     return VideoDecodeError(path, f"scoring it failed ({said}); please report this")
 
 

@@ -13,8 +13,8 @@ from ..common.logistic import sigmoid
 from ..common.memory import return_free_memory
 from ..video_decoding import VideoError
 from ..video_sources import MediaReader, read_ahead
-from .clip_reading import ReadVideo, SeenFace, as_video_error, read_open_video
-from .engines import load_models, resolve_device
+from .clip_reading import VIDEO_FAILURES, ReadVideo, SeenFace, as_video_error, read_open_video
+from .engines import check_num_frames, load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
 from .evidence import Examination
 from .fingerprint import describe_setup, function_of
@@ -49,8 +49,8 @@ class Detector:
 
     Raises:
         ModelLoadError: If a model cannot be loaded.
-        UsageError: If the device, or that of the decoder, does not exist, or if the engine is not installed or does
-            not support the device.
+        UsageError: If the device, or that of the decoder, does not exist, if the engine is not installed or does
+            not support the device, or if the sampling of a model does not support the number of frames.
 
     Example:
 
@@ -68,6 +68,7 @@ class Detector:
         check_decode_device(settings.limits)
         self.device = "cpu" if device == "auto" and settings.engine == "onnx" else resolve_device(device)
         self.models = load_models(models or (None,), device=self.device, settings=settings)
+        check_num_frames(self.models, settings)
         # Results hold the engine that ran, and workers use it too.
         self.settings = replace(settings, engine="onnx" if self.models[0].engine == "onnx" else "torch")
         self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
@@ -120,7 +121,7 @@ class Detector:
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
                 return replace(examination, result=result)
-        except ValueError as error:
+        except VIDEO_FAILURES as error:
             return Examination(result=self.refuse(path, as_video_error(path, error)))
 
     @property
@@ -162,9 +163,9 @@ class Detector:
                 reader, video, self.models, self.settings, lambda index: on_progress(float(times[index]))
             )
             evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
-        except VideoError as error:
+        except (VideoError, OSError, MemoryError) as error:
             # The score of the video is complete without its timeline.
-            missing = f"the timeline could not be computed: {error.message}"
+            missing = f"the timeline could not be computed: {as_video_error(video.path, error).message}"
             return Examination(result=replace(result, warnings=[*result.warnings, missing]))
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)

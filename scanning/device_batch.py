@@ -16,7 +16,7 @@ from ..clip_sampling import ClipSampler
 from ..common.errors import WorkError
 from ..common.processes import spawned_pool
 from ..video_errors import VideoError
-from .clip_reading import ReadVideo, as_video_error, read_open_video
+from .clip_reading import VIDEO_FAILURES, ReadVideo, as_video_error, read_open_video
 from .detector import Detector
 from .evidence import Examination
 from .media import known_of, open_media, photo_error
@@ -77,7 +77,7 @@ def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
     videos = [one.video for one in read if one.video is not None]
     try:
         results = iter(detector.score_together(videos))
-    except ValueError:
+    except VIDEO_FAILURES:
         # One of them fails, which must not fail the others.
         results = iter([_score_alone(detector, video) for video in videos])
     for one in read:
@@ -88,7 +88,7 @@ def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
 def _score_alone(detector: Detector, video: ReadVideo) -> VideoResult:
     try:
         return detector.score_clips(video)
-    except ValueError as error:
+    except VIDEO_FAILURES as error:
         return detector.refuse(video.path, as_video_error(video.path, error))
 
 
@@ -130,7 +130,7 @@ def read_in_worker(path: str) -> _Read:
             not_judged = find_not_judged(reader, video)
             known = {"not_judged": not_judged, "provenance": provenance(), "fetched": reader.fetched}
             return _Read(path=path, video=video, known=known)
-    except ValueError as error:
+    except VIDEO_FAILURES as error:
         return _Read(path=path, error=as_video_error(path, error))
 
 

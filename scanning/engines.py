@@ -72,6 +72,20 @@ def _load_with_onnx(name: str | None, *, may_write: bool) -> "OnnxModel":
     return load_onnx_model(folder, identity, graphs=cached, threads=frame_threads())
 
 
+def check_num_frames(models: Sequence[ScoringModel], settings: ScanSettings) -> None:
+    """
+    Check that each model can score the number of frames that was asked for, so that work does not fail at every video.
+
+    Raises:
+        UsageError: If the sampling of a model does not support it.
+    """
+    for model in models:
+        try:
+            model.processor.frame_indices(1, num_frames=settings.num_frames)
+        except ValueError as error:
+            raise UsageError(f"{model.identity.id}: {error}; choose another number of frames.") from None
+
+
 def resolve_device(name: str) -> str:
     """
     Resolve "auto" to the fastest device of this machine, and check any other name.
@@ -117,4 +131,4 @@ def may_have_gpu() -> bool:
     return True
 
 
-__all__ = ["load_models", "may_have_gpu", "resolve_device"]
+__all__ = ["check_num_frames", "load_models", "may_have_gpu", "resolve_device"]

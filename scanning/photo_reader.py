@@ -205,7 +205,7 @@ class PhotoReader:
                 python_warnings.simplefilter("ignore")
                 yield
                 self._watch.check()
-        except VideoError:
+        except (VideoError, MemoryError):
             raise
         except Image.DecompressionBombError:
             raise self._too_many_pixels() from None

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Videos that worker processes read and one process scores together get the results that they get alone."""
 
+import errno
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from deepfake_video import VideoReader
 from deepfake_video.scanning import batch, device_batch
 from deepfake_video.scanning.clip_reading import ReadVideo, read_video
 from deepfake_video.scanning.detector import Detector
@@ -89,6 +91,16 @@ def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(videos
     results = in_order(examine_on_device(detector, videos, 2))
     assert [result.status for result in results] == ["unreadable", "ok", "decode_error"]
     assert "process that read it died" in results[0].message
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ESTALE, "Stale file handle"), MemoryError()])
+def test_a_video_that_a_worker_cannot_read_is_a_row(videos, detector, monkeypatch, error):
+    def fail(reader):
+        raise error
+
+    monkeypatch.setattr(VideoReader, "sha256", fail)
+    monkeypatch.setattr(device_batch, "_worker", (detector.processors, detector.settings, False))
+    assert device_batch.read_in_worker(videos[0]).error.reason == "unreadable"
 
 
 def test_a_video_whose_scoring_fails_does_not_fail_the_others(videos, detector, monkeypatch):

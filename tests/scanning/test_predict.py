@@ -461,6 +461,18 @@ def test_a_wrong_processor_is_one_sentence(change, said, tmp_path):
     assert "\n" not in str(error.value)
 
 
+def test_a_number_of_frames_that_the_bursts_do_not_divide_is_refused_before_the_first_video(tmp_path, folder, capsys):
+    model = Path(save_model(tmp_path / "model", 1))
+    file = model / "video_preprocessor_config.json"
+    change = {"frame_sampling": "bursts", "burst_length": 4, "num_frames": 8}
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    arguments = ["predict", str(folder / "a.mp4"), "--model", str(model), "--device", "cpu"]
+    assert main([*arguments, "--num-frames", "10"]) == 2
+    said = capsys.readouterr().err
+    assert f"deepfake-video: {model}: num_frames = 10 must be a multiple of burst_length = 4; choose another" in said
+    assert main([*arguments, "--num-frames", "12"]) == 0
+
+
 def test_code_in_a_model_folder_is_never_run(tmp_path, folder):
     model = Path(save_model(tmp_path / "model", 1))
     trace = tmp_path / "trace"

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public function `scan` with a plan: results, files, observer, and what ends it early."""
 
+import errno
 import gc
+import os
 import weakref
 from pathlib import Path
 
@@ -9,10 +11,11 @@ import numpy as np
 import pytest
 
 from clips import write_clip
-from deepfake_video import ScanPlan, ScanSettings, scan
+from deepfake_video import ScanPlan, ScanSettings, VideoReader, scan
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
 from deepfake_video.common.files import OutputError
+from deepfake_video.scanning import detector
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.plan import ScanObserver
@@ -34,6 +37,36 @@ def folder(tmp_path_factory) -> Path:
     write_clip(folder / "nobody.mp4", num_frames=4)
     (folder / "notes.txt").write_text("notes")
     return folder
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [(OSError(errno.EIO, os.strerror(errno.EIO)), "Input/output error"), (MemoryError(), "not enough memory")],
+)
+def test_an_error_of_reading_one_video_does_not_end_the_scan(error, said, folder, model, monkeypatch):
+    hash_file = VideoReader.sha256
+
+    def fail(reader):
+        if reader.name.endswith("nobody.mp4"):
+            raise error
+        return hash_file(reader)
+
+    monkeypatch.setattr(VideoReader, "sha256", fail)
+    sources = [folder / "nobody.mp4", folder / "a.mp4"]
+    failed, scored = scan(ScanPlan(sources=sources, models=[model], device="cpu"))
+    assert (failed.status, failed.fake_probability, scored.status) == ("unreadable", None, "ok")
+    assert failed.message.startswith(f"{folder / 'nobody.mp4'}: ")
+    assert said in failed.message
+
+
+def test_an_error_of_reading_after_the_score_leaves_out_the_timeline_only(folder, model, monkeypatch):
+    def fail(*_):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(detector, "ensemble_timeline", fail)
+    result = scan(folder / "a.mp4", model=model, device="cpu", timeline=True)
+    assert (result.status, result.timeline) == ("ok", [])
+    assert any("timeline could not be computed: it cannot be read" in warning for warning in result.warnings)
 
 
 class Recorder(ScanObserver):
