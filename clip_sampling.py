@@ -103,7 +103,8 @@ class ClipSampler:
         """
         Read the clips of a video: one per face, the main face first, or a single clip of whole frames.
 
-        Every clip has as many frames as `indices`; if a face is detected in fewer frames, some are repeated.
+        Every clip has as many frames as `indices`; if a face is detected in fewer frames, some are repeated. If it is
+        detected in more, which a search of additional frames may do, the clip is spread over all of them.
 
         Args:
             source (`FrameSource`):
@@ -204,10 +205,13 @@ def _warn_of_detector(detector: str, own: str) -> None:
 
 
 def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
-    """Return a clip of `length` frames; if there are fewer, frames are repeated as evenly as possible."""
+    """Return a clip of `length` frames, spread over all of them; fewer are repeated as evenly as possible."""
     if len({frame.shape for frame in frames}) > 1:
         raise ValueError("The frame size changes within the video: set do_resize with a height and a width.")
-    kept = np.arange(length) * len(frames) // length if len(frames) < length else np.arange(length)
+    if len(frames) < length:
+        kept = np.arange(length) * len(frames) // length
+    else:
+        kept = np.linspace(0, len(frames) - 1, length).round().astype(np.int64)
     return Clip(np.stack(frames)[kept], np.asarray(shown)[kept], track)
 
 

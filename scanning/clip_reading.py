@@ -147,9 +147,10 @@ def read_open_video(
         warnings.append(f"{few}; some were scored more than once")
     if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
         warnings.append(f"the picture was rotated by {90 * turns} degrees counterclockwise before scoring")
-    coverage = min((_coverage(found, np.unique(indices)) for found, indices in cropped), default=None)
+    coverages = [_coverage(found, np.unique(indices)) for found, indices in cropped]
+    coverage = min(coverages, default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
-        warnings.append(f"a face was found in only {coverage:.0%} of the sampled frames")
+        warnings.append(_warn_of_coverage(coverage, *cropped[coverages.index(coverage)]))
     return ReadVideo(
         path=str(path),
         duration_s=None if reader.is_photo else reader.duration_s,
@@ -275,8 +276,22 @@ def _read_clips(
 
 def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:
     """Share of the sampled frames in which at least one of the faces was detected."""
-    detected = np.concatenate([track.frame_indices[~track.interpolated] for track in tracks])
-    return len(np.intersect1d(detected, indices)) / len(indices)
+    return len(np.intersect1d(_detected(tracks), indices)) / len(indices)
+
+
+def _detected(tracks: Sequence[FaceTrack]) -> np.ndarray:
+    """Indices of the frames in which at least one of the faces was detected."""
+    return np.unique(np.concatenate([track.frame_indices[~track.interpolated] for track in tracks]))
+
+
+def _warn_of_coverage(coverage: float, tracks: Sequence[FaceTrack], indices: np.ndarray) -> str:
+    if coverage > 0:
+        return f"a face was found in only {coverage:.0%} of the sampled frames"
+    # Further frames are searched if there is no face in the sampled ones.
+    return (
+        f"a face was found in none of the {len(np.unique(indices))} sampled frames; {len(_detected(tracks))} of the "
+        "further frames that were searched show one, and the score is based on these"
+    )
 
 
 def _seen(reader: MediaReader, track: FaceTrack, indices: np.ndarray) -> SeenFace:

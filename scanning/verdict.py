@@ -236,7 +236,7 @@ def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, ban
     """Why the rates do not hold for this video, if they do not."""
     coverage = min((face.coverage for face in faces), default=1.0)
     if coverage < MIN_FACE_COVERAGE:
-        return f"the face was found in only {coverage:.0%} of the sampled frames"
+        return f"the face was found in {f'only {coverage:.0%}' if coverage else 'none'} of the sampled frames"
     smallest = min((face.size_px for face in faces if face.size_px is not None), default=None)
     if smallest is not None and bands.min_face_px is not None and smallest < bands.min_face_px:
         return (

@@ -76,6 +76,9 @@ export const texts = {
     turned: (quarterTurns: number): string =>
       `the picture was rotated by ${90 * quarterTurns} degrees counterclockwise before scoring`,
     seldomSeen: (coverage: number): string => `a face was found in only ${percent(coverage)} of the sampled frames`,
+    seenInFurtherFrames: (sampled: number, further: number): string =>
+      `a face was found in none of the ${sampled} sampled frames; ${further} of the further frames that were searched ` +
+      "show one, and the score is based on these",
     noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
     ofTimeline: (warning: string): string => `timeline: ${warning}`,
     notHashed: "the file is too large to compute its SHA-256 in the browser",
@@ -96,7 +99,8 @@ export const texts = {
     },
     suspiciousPart: (highest: number): string =>
       `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,
-    seldomSeen: (coverage: number): string => `the face was found in only ${percent(coverage)} of the sampled frames`,
+    seldomSeen: (coverage: number): string =>
+      `the face was found in ${coverage ? `only ${percent(coverage)}` : "none"} of the sampled frames`,
     smallFace: (size: number, least: number): string =>
       `a face is only ${size.toFixed(0)} pixels wide; the error rates were measured only for faces of at least ` +
       `${least.toFixed(0)} pixels`,

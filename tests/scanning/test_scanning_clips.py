@@ -3,6 +3,7 @@
 
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -15,9 +16,11 @@ from deepfake_video import (
     NoFaceFoundError,
     face_clips,
 )
+from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.models import ModelLoadError
 from deepfake_video.scanning.sample import draw_face
+from deepfake_video.scanning.settings import ScanSettings
 from drawn_faces import FPS, save_tiny_model, write_people
 
 
@@ -75,6 +78,36 @@ def test_repeated_frames_keep_their_boxes(tmp_path, model):
     (clip,) = face_clips(write_people(tmp_path / "short.mp4", seconds=0.25), model, num_frames=6)
     assert clip.frame_indices.tolist() == [0, 0, 1, 1, 2, 2]
     assert np.array_equal(clip.boxes[::2], clip.boxes[1::2])
+
+
+@pytest.fixture(scope="module")
+def visit(tmp_path_factory) -> Path:
+    """A face in frames 5 to 44 of 50, which is in neither the first nor the last one."""
+    path = tmp_path_factory.mktemp("videos") / "visit.mp4"
+    with av.open(str(path), "w", format="mp4") as container:
+        stream = container.add_stream("libx264", rate=FPS, options={"crf": "18", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 640, 360, "yuv420p"
+        for number in range(50):
+            picture = draw_face(number / FPS) if 5 <= number < 45 else np.full((360, 640, 3), 90, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+def test_a_face_in_further_frames_only_is_scored_over_all_of_them(visit, model):
+    # Six frames of fifty, evenly: 0, 10, 20, 29, 39, 49. The first and the last were searched before.
+    (clip,) = face_clips(visit, model, num_frames=2)
+    assert clip.frame_indices.tolist() == [10, 39]
+    assert clip.times_s == pytest.approx([10 / FPS, 39 / FPS])
+
+
+def test_a_face_in_further_frames_only_has_its_own_warning(visit):
+    read = read_video(visit, [DeepfakeVideoProcessor(num_frames=2, do_crop_faces=True)], ScanSettings())
+    assert read.face_coverage == 0
+    assert [warning for warning in read.warnings if "found in" in warning] == [
+        "a face was found in none of the 2 sampled frames; 4 of the further frames that were searched show one, and "
+        "the score is based on these"
+    ]
 
 
 def test_what_is_wrong_is_raised_by_name(tmp_path, model):

@@ -89,7 +89,8 @@ def test_further_faces_do_not_raise_the_rate_of_false_alarms(num_faces):
 @pytest.mark.parametrize(
     ("probability", "faces", "bits_per_pixel", "reason"),
     [
-        (0.99, [face(0.99, coverage=0.2)], None, "20% of the sampled frames"),
+        (0.99, [face(0.99, coverage=0.2)], None, "only 20% of the sampled frames"),
+        (0.99, [face(0.99, coverage=0.0)], None, "found in none of the sampled frames"),
         (0.99, [face(0.99, size_px=30.0)], None, "only 30 pixels"),
         (0.01, [face(0.01), face(0.005, size_px=30.0)], None, "only 30 pixels"),
         (0.99, [face(0.99)], 0.01, "0.01 bits per pixel"),

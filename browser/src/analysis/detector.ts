@@ -9,7 +9,7 @@ import { medianArea } from "../faces/tracking";
 import type { Checkpoint } from "../model/checkpoint";
 import type { Networks } from "../model/networks";
 import { pictureFor, selectFrames } from "../model/preprocessing";
-import { mean, range, sigmoid, unique } from "../numeric";
+import { mean, range, sigmoid, spread, unique } from "../numeric";
 import { texts } from "../texts";
 import type { VerdictRule } from "../verdict/rule";
 import { decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/rule";
@@ -95,7 +95,7 @@ export class Detector {
       verdict_limits: verdict.limits,
       label: probability >= constants.decisionThreshold ? "fake" : "real",
       fake_probability: probability,
-      warnings: [...this.warnings, ...source.warnings, ...this.warningsOf(source, tracks, coverage)],
+      warnings: [...this.warnings, ...source.warnings, ...this.warningsOf(source, tracks, searched)],
       frames_analyzed: unique(clips.flatMap((clip) => (isDecisive(clip, decisive) ? clip.frameIndices : []))).length,
       face_coverage: coverage,
       bits_per_pixel: bitsPerPixel,
@@ -186,14 +186,19 @@ export class Detector {
     };
   }
 
-  private warningsOf(source: FrameSource, tracks: readonly FaceTrack[] | null, coverage: number | null): string[] {
+  private warningsOf(source: FrameSource, tracks: readonly FaceTrack[] | null, searched: readonly number[]): string[] {
     const warnings = [];
     const wanted = this.checkpoint.description.preprocessing.num_frames;
     if (source.isPhoto) warnings.push(constants.photoWarning);
     else if (source.numFrames < wanted) warnings.push(texts.warnings.fewFrames(source.numFrames, wanted));
     const turns = tracks?.[0]?.quarterTurns ?? 0;
     if (turns) warnings.push(texts.warnings.turned(turns));
-    if (coverage !== null && coverage < constants.lowFaceCoverage) warnings.push(texts.warnings.seldomSeen(coverage));
+    const coverage = tracks === null ? 1 : coverageOf(tracks, searched);
+    if (coverage === 0) {
+      warnings.push(texts.warnings.seenInFurtherFrames(searched.length, detectedIn(tracks ?? []).size));
+    } else if (coverage < constants.lowFaceCoverage) {
+      warnings.push(texts.warnings.seldomSeen(coverage));
+    }
     return warnings;
   }
 
@@ -238,19 +243,25 @@ export class Detector {
   }
 }
 
-/** A clip of `length` frames; if there are fewer, frames are repeated as evenly as possible. */
+/** A clip of `length` frames, spread over all of them; fewer are repeated as evenly as possible. */
 function fill(clip: Clip, length: number): Clip {
   const count = clip.pictures.length;
   if (!count) throw new VideoError("decode_error", texts.errors.noFrames);
-  const kept = range(length).map((i) => (count < length ? Math.floor((i * count) / length) : i));
+  const kept =
+    count < length ? range(length).map((i) => Math.floor((i * count) / length)) : spread(range(count), length);
   const pick = <T>(values: readonly T[]): T[] => kept.map((i) => values[i]);
   return { ...clip, pictures: pick(clip.pictures), frameIndices: pick(clip.frameIndices) };
 }
 
 /** Share of the sampled frames in which at least one of the faces was detected. */
 function coverageOf(tracks: readonly FaceTrack[], indices: readonly number[]): number {
-  const detected = new Set(tracks.flatMap((track) => track.frameIndices.filter((_, i) => !track.interpolated[i])));
+  const detected = detectedIn(tracks);
   return indices.filter((index) => detected.has(index)).length / indices.length;
+}
+
+/** Indices of the frames in which at least one of the faces was detected. */
+function detectedIn(tracks: readonly FaceTrack[]): Set<number> {
+  return new Set(tracks.flatMap((track) => track.frameIndices.filter((_, i) => !track.interpolated[i])));
 }
 
 function describeFace(
