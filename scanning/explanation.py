@@ -97,23 +97,37 @@ def _label(result: VideoResult) -> list[str]:
 
 
 def _faces(result: VideoResult) -> list[str]:
+    of_whole = f"The score of the {media_noun(result)} is {_aggregation(result)}."
     if not result.faces:
-        return ["Whole frames were scored, without a face search."]
-    decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
-    rule = result.settings.get("face_aggregation", "max")
+        searched = "Whole frames were scored, without a face search."
+        return [f"{searched} {of_whole}" if _is_ensemble(result) else searched]
     if len(result.faces) == 1:
         seen = "" if result.media == "image" else f", {_seen(result.faces[0])}"
-        return [f"One face was found{seen}. The score of the {media_noun(result)} is the score of this face."]
-    sentences = [
-        f"{len(result.faces)} faces were found. The score of the {media_noun(result)} is "
-        + _AGGREGATIONS.get(rule, rule)
-        + (f", that of face {decisive.track_id + 1}." if decisive else ".")
-    ]
+        return [f"One face was found{seen}. {of_whole}"]
+    sentences = [f"{len(result.faces)} faces were found. {of_whole}"]
     for face in result.faces:
-        left_out = "" if _counts(face, result) else "; it does not count, because it was detected in too few frames"
+        # Each model of an ensemble has faces and coverages of its own.
+        is_counted = _is_ensemble(result) or _counts(face, result)
+        left_out = "" if is_counted else "; it does not count, because it was detected in too few frames"
         seen = "" if result.media == "image" else f"; it was {_seen(face)}"
         sentences.append(f"{face_name(face.track_id)} has a score of {face.fake_probability:.2f}{seen}{left_out}.")
     return sentences
+
+
+def _aggregation(result: VideoResult) -> str:
+    """What the score of the video is."""
+    decisive = next((face for face in result.faces if face.track_id == result.decisive_track_id), None)
+    if _is_ensemble(result):
+        mean = f"the mean of the scores of {len(result.frame_rules)} models"
+        return f"{mean}, in each of which face {decisive.track_id + 1} decided" if decisive else mean
+    if len(result.faces) == 1:
+        return "the score of this face"
+    rule = result.settings.get("face_aggregation", "max")
+    return _AGGREGATIONS.get(rule, rule) + (f", that of face {decisive.track_id + 1}" if decisive else "")
+
+
+def _is_ensemble(result: VideoResult) -> bool:
+    return len(result.frame_rules) > 1
 
 
 def _seen(face: FaceResult) -> str:
@@ -215,7 +229,8 @@ def _changes(result: VideoResult) -> list[str]:
 def _other_aggregations(result: VideoResult, *, is_fake: bool) -> list[str]:
     counted = [face.fake_probability for face in result.faces if _counts(face, result)]
     _, threshold = _numbers(result)
-    if len(result.faces) < 2 or not counted:
+    # The faces of an ensemble have the mean scores of its models, from which no other aggregation follows.
+    if len(result.faces) < 2 or not counted or _is_ensemble(result):
         return []
     scores = {"max": max(counted), "mean": sum(counted) / len(counted), "main": result.faces[0].fake_probability}
     scores.pop(result.settings.get("face_aggregation", "max"), None)

@@ -93,6 +93,25 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     )
 
 
+ENSEMBLE = replace(RESULT, frame_rules=[FrameRule(aggregation="mean-probability", temperature=1.0)] * 2)
+
+
+def test_the_score_of_an_ensemble_is_the_mean_of_its_models():
+    # One model gives two faces 0.9 and 0.1, the other 0.1 and 0.9: the score is 0.9, though the mean of each is 0.5.
+    faces = [replace(face, fake_probability=0.5, coverage=0.9) for face in RESULT.faces[:2]]
+    result = replace(ENSEMBLE, fake_probability=0.9, faces=faces, decisive_track_id=None)
+    text = section(result, "Which face")
+    assert "The score of the video is the mean of the scores of 2 models." in text
+    assert "highest" not in text
+    assert "--face-aggregation" not in section(result, "What would change the result")
+
+
+def test_an_ensemble_names_the_face_that_decided_in_every_model():
+    text = section(ENSEMBLE, "Which face")
+    assert "the mean of the scores of 2 models, in each of which face 2 decided." in text
+    assert "does not count" not in text
+
+
 def test_it_counts_the_frames_behind_the_score():
     text = section(RESULT, "Which frames")
     assert "4 frames sampled from the video (length 75.0 s)" in text

@@ -13,6 +13,7 @@ from deepfake_video.scanning.provenance import Provenance
 from deepfake_video.scanning.results import (
     UNTRAINED_WARNING,
     FaceResult,
+    FrameRule,
     ModelIdentity,
     TimelineEntry,
     VerdictLimits,
@@ -248,6 +249,17 @@ def test_whole_pictures_are_called_so():
     text = page(whole, pictures=pictures).text
     assert "Whole frames were scored" in text
     assert "found by the timeline only" not in text
+
+
+@pytest.mark.parametrize("media", ["video", "image"])
+def test_the_score_of_an_ensemble_is_called_the_mean_of_its_models(media):
+    faces = [*FAKE.faces, replace(FAKE.faces[0], track_id=1)]
+    rules = [FrameRule(aggregation="mean-probability", temperature=1.0)] * 2
+    result = replace(FAKE, media=media, verdict="undecided", faces=faces, frame_rules=rules)
+    text = page(result).text
+    assert "is the mean of the scores of 2 models." in text
+    assert "highest score among" not in text
+    assert "highest score among" in page(replace(result, frame_rules=rules[:1])).text
 
 
 def test_a_gap_in_a_timeline_is_not_bridged():
