@@ -24,6 +24,8 @@ _UPRIGHT = {
 }
 # Modes of the colour spaces of a profile (ICC.1, 7.2.6) whose pictures are converted by it.
 _PROFILE_MODES = {"RGB": "RGB", "CMYK": "CMYK"}
+# Levels of each channel by which a conversion is tried; dark ones show differences of the tone curve.
+_LEVELS = np.array([0, 8, 16, 32, 64, 96, 128, 160, 192, 224, 255], np.uint8)
 
 
 def to_displayed_pixels(
@@ -78,13 +80,18 @@ def _to_srgb(image: Image.Image, warnings: list[str]) -> Image.Image:
         try:
             profile = ImageCms.ImageCmsProfile(io.BytesIO(content))
             mode = _PROFILE_MODES.get(profile.profile.xcolor_space.strip())
-            # A conversion from sRGB to itself would only round.
-            if mode and "srgb" not in ImageCms.getProfileDescription(profile).lower():
+            if mode:
                 source = image if image.mode == mode or mode != "RGB" else image.convert(mode)
-                converted = ImageCms.profileToProfile(
-                    source, profile, ImageCms.createProfile("sRGB"), outputMode="RGB"
-                )
-                return converted or image.convert("RGB")
+                transform = ImageCms.buildTransform(profile, ImageCms.createProfile("sRGB"), source.mode, "RGB")
+                if mode != "RGB" or _changes_colors(transform):
+                    return ImageCms.applyTransform(source, transform) or image.convert("RGB")
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError):
             warnings.append("its colour profile cannot be used; its colours were assumed to be sRGB")
     return image.convert("RGB")
+
+
+def _changes_colors(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Return whether a conversion of RGB does more than round, whatever the profile is called."""
+    sample = Image.fromarray(np.stack(np.meshgrid(_LEVELS, _LEVELS, _LEVELS), axis=-1).reshape(len(_LEVELS), -1, 3))
+    converted = ImageCms.applyTransform(sample, transform) or sample
+    return int(np.abs(np.asarray(converted, np.int16) - np.asarray(sample, np.int16)).max()) > 1
