@@ -21,7 +21,7 @@ import numpy as np
 from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
 
 
-__all__ = ["UnsupportedColorError", "check_matrix", "color_note", "to_rgb"]
+__all__ = ["UnsupportedColorError", "check_matrix", "color_note", "put_on_white", "to_rgb"]
 
 # Light in cd/m2: peak of the HDR source (nominal for HLG, usual for PQ) and of the SDR reference display (BT.2035).
 SOURCE_PEAK, TARGET_PEAK = 1000.0, 100.0
@@ -89,11 +89,25 @@ def color_note(frame: av.VideoFrame) -> str | None:
     return f"the colours are wide-gamut ({name}): they were converted to BT.709 before scoring" if name else None
 
 
-def _packed_pixels(frame: av.VideoFrame) -> np.ndarray:
-    """Pixels of a packed 8-bit RGB frame as (H, W, 3), without a copy."""
+def put_on_white(picture: np.ndarray, frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
+    """Return the (H, W, 3) uint8 picture of a frame with its transparent parts on white, as viewers show them.
+
+    Raises:
+        av.FFmpegError: If the pixel format cannot be converted.
+    """
+    if not any(component.is_alpha for component in frame.format.components):
+        return picture
+    opacity = _packed_pixels(reformatter.reformat(frame, format="rgba", threads=1), 4)[..., 3:]
+    if (opacity == 255).all():
+        return picture
+    return (255 - ((255 - picture.astype(np.uint16)) * opacity + 127) // 255).astype(np.uint8)
+
+
+def _packed_pixels(frame: av.VideoFrame, channels: int = 3) -> np.ndarray:
+    """Pixels of a packed 8-bit frame as (H, W, channels), without a copy."""
     plane = frame.planes[0]
     rows = np.frombuffer(plane, np.uint8).reshape(plane.height, -1)  # type: ignore[call-overload]
-    pixels: np.ndarray = rows[:, : frame.width * 3].reshape(frame.height, frame.width, 3)
+    pixels: np.ndarray = rows[:, : frame.width * channels].reshape(frame.height, frame.width, channels)
     return pixels
 
 

@@ -2,7 +2,8 @@
 """Convert decoded frames to pictures as a player shows them: square pixels, SDR colours, upright.
 
 Non-square pixels are made square by enlarging their shorter side, so that no line or column is lost. The pixel aspect
-ratio of the container takes precedence over that of the codec, which may change from frame to frame.
+ratio of the container takes precedence over that of the codec, which may change from frame to frame. Transparent parts
+of animated pictures are white.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from av.sidedata.sidedata import SideData
 from av.video.reformatter import ColorPrimaries, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 
-from .video_color import UnsupportedColorError, check_matrix, color_note, to_rgb
+from .video_color import UnsupportedColorError, check_matrix, color_note, put_on_white, to_rgb
 from .video_errors import UnsupportedVideoError, VideoDecodeError
 from .video_hardware import as_planar
 
@@ -27,6 +28,9 @@ __all__ = ["PictureConverter"]
 MAX_PIXEL_ASPECT = 4
 # Smaller deviations come from rounding the size of the picture to whole or even numbers, and nobody sees them.
 PIXEL_ASPECT_TOLERANCE = 0.01
+# Codecs of animated pictures, whose viewers show transparent parts on the page behind; players ignore the opacity of
+# videos.
+PICTURE_CODECS = ("apng", "gif")
 
 
 class PictureConverter:
@@ -42,11 +46,12 @@ class PictureConverter:
         self._source, self._max_pixels, self._warnings = source, max_pixels, warnings
         # Each keeps the tables of one conversion.
         self._reformatter, self._planar_reformatter = VideoReformatter(), VideoReformatter()
+        self._opacity_reformatter = VideoReformatter()
         self._turns: dict[int, tuple[bool, int, int]] = {}
         self._stretchers: dict[tuple[object, ...], Graph] = {}
         self._stream: VideoStream | None = None
         self._container_aspect: Fraction | None = None
-        self._is_square = True
+        self._is_square, self._has_opacity = True, False
 
     def begin(self, stream: VideoStream) -> None:
         """Set the stream whose frames are converted next, before any of them is decoded."""
@@ -54,7 +59,7 @@ class PictureConverter:
         declared = stream.sample_aspect_ratio
         # Where the container declares no pixel shape, PyAV gives that of the codec, which may change later on.
         self._container_aspect = declared if declared != stream.codec_context.sample_aspect_ratio else None
-        self._is_square = True
+        self._is_square, self._has_opacity = True, stream.codec_context.name in PICTURE_CODECS
 
     def end(self) -> None:
         """Release the stream; the threads of its decoder end with the last reference to it."""
@@ -74,6 +79,8 @@ class PictureConverter:
             if note := color_note(frame):
                 self._warn(note)
             picture = to_rgb(displayed, self._reformatter)
+            if self._has_opacity:
+                picture = put_on_white(picture, displayed, self._opacity_reformatter)
         except UnsupportedColorError as error:
             raise UnsupportedVideoError(self._source, f"{error}; convert it to H.264 with BT.709 colours") from None
         except (av.FFmpegError, ValueError) as error:

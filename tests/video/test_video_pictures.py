@@ -17,6 +17,7 @@ from PIL import Image
 
 from clips import decode_everything, frame_number, write_clip
 from deepfake_video.scanning.annotate import annotate_video
+from deepfake_video.scanning.media import open_media
 from deepfake_video.scanning.results import ModelIdentity, VideoResult
 from deepfake_video.video_decoding import VideoLimits, VideoReader
 
@@ -145,6 +146,50 @@ def test_stretched_frames_are_freed_without_the_garbage_collector(tmp_path: Path
     finally:
         gc.enable()
     assert growth < 40 << 20  # 100 pictures are 177 MB
+
+
+def half_transparent(opacity: int) -> list[Image.Image]:
+    """Red pictures whose upper half has this opacity."""
+    pixels = np.zeros((3, 64, 96, 4), np.uint8)
+    pixels[..., 0] = np.array([255, 250, 245])[:, None, None]
+    pixels[..., 3] = 255
+    pixels[:, :32, :, 3] = opacity
+    return [Image.fromarray(picture) for picture in pixels]
+
+
+# A pixel of a GIF is transparent or not.
+@pytest.mark.parametrize(
+    ("kind", "opacity"), [("png", 0), ("png", 128), ("png", 255), ("gif", 0), ("webp", 0), ("webp", 128)]
+)
+def test_transparent_parts_of_an_animated_picture_are_white(kind: str, opacity: int, tmp_path: Path) -> None:
+    frames, path = half_transparent(opacity), tmp_path / f"moving.{kind}"
+    options = {"lossless": True, "exact": True} if kind == "webp" else {}
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, disposal=2, **options)
+    with open_media(path) as reader:
+        ((_, shown),) = reader.frames([1])
+    # The second picture over white: opacity * colour + (1 - opacity) * 255.
+    share = opacity / 255
+    assert shown[10, 10] == pytest.approx([share * 250 + (1 - share) * 255, *[(1 - share) * 255] * 2], abs=1)
+    assert shown[50, 10] == pytest.approx([250, 0, 0], abs=1)
+
+
+def test_an_animated_picture_of_a_palette_is_put_on_white(tmp_path: Path) -> None:
+    colors = [Image.new("P", (96, 64), number) for number in (0, 1)]
+    for picture in colors:
+        picture.putpalette([255, 0, 0, 0, 0, 255])
+    options = {"duration": 100, "transparency": 1, "blend": 0}
+    colors[0].save(tmp_path / "moving.png", save_all=True, append_images=colors[1:], **options)
+    assert [frame[10, 10].tolist() for frame in read(tmp_path / "moving.png")[0]] == [[255, 0, 0], [255, 255, 255]]
+
+
+def test_a_video_is_shown_without_its_opacity_as_by_players(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "clip.mkv"), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "bgra"
+        for picture in half_transparent(0):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.asarray(picture), format="rgba")))
+        container.mux(stream.encode(None))
+    assert read(tmp_path / "clip.mkv")[0][1][10, 10].tolist() == [250, 0, 0]
 
 
 def annotated(path: Path) -> Path:
