@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from .scanning.detector import Detector
     from .scanning.evidence import Examination
     from .scanning.texts import Texts
+    from .serving.served_files import ServedFiles
 
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
@@ -198,6 +199,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     import gradio as gr
 
     from .scanning.texts import Texts
+    from .serving.served_files import ServedFiles
 
     texts = Texts.read()
     title, heading, introduction, caution, limits = (
@@ -221,9 +223,14 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
             label=texts.plain("demo.example"),
         )
         outputs = [page, report]
-        served = ServedFiles()
+        served = ServedFiles(shared=EXAMPLE_NAME)
         # Progress is told in the place of the result. That of Gradio would cover it.
-        look = _handler(detector, folder, served, texts)
+        look = _handler(detector, folder, served, texts, with_addresses=with_addresses)
+
+        def keep(path: str | None, request: gr.Request) -> None:
+            served.add_upload(request.session_hash, path)
+
+        video.upload(keep, video, queue=False, api_visibility="private", show_progress="hidden")
         button.click(look, [video, address], outputs, api_name="predict", show_progress="minimal")
 
         def leave(request: gr.Request) -> None:
@@ -233,55 +240,8 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     return demo
 
 
-class ServedFiles:
-    """The upload and the report of each visitor, deleted when the visitor scores another video or leaves the page."""
-
-    def __init__(self) -> None:
-        from gradio.utils import get_upload_folder
-
-        self._cache = Path(get_upload_folder()).resolve()
-        self._of: dict[str | None, list[Path]] = {}
-
-    def add(self, visitor: str | None, upload: str | None, report: Path) -> None:
-        """
-        Register the files of a visitor for removal.
-
-        Args:
-            visitor: Hash of the session.
-            upload: Path of the uploaded video, if any. The shared example is never removed.
-            report: Path of the report.
-        """
-        files = [report]
-        path = None if upload is None else Path(upload).resolve()
-        if path is not None and path.name != EXAMPLE_NAME and path.is_relative_to(self._cache):
-            files.append(path)
-        self._of.setdefault(visitor, []).extend(files)
-
-    def remove(self, visitor: str | None, *, but: str | None = None) -> None:
-        """
-        Remove the files of a visitor.
-
-        Args:
-            visitor: Hash of the session.
-            but: File to keep.
-        """
-        files = self._of.pop(visitor, [])
-        # If two visitors upload the same video, it is stored once.
-        kept = {path for others in self._of.values() for path in others}
-        kept |= {Path(but).resolve()} if but is not None else set()
-        for file in files:
-            if file in kept:
-                continue
-            own = [file]
-            if file.suffix == ".html":
-                # Gradio serves a copy of it from a folder named by its content.
-                own = [file, *self._cache.glob(f"*/{file.name}")]
-            for path in own:
-                path.unlink(missing_ok=True)
-
-
 def _handler(
-    detector: "Detector", folder: Path, served: ServedFiles, texts: "Texts"
+    detector: "Detector", folder: Path, served: "ServedFiles", texts: "Texts", *, with_addresses: bool
 ) -> Callable[..., Iterator[list[Any]]]:
     import gradio as gr
 
@@ -291,7 +251,8 @@ def _handler(
 
     def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
-        address = (address or "").strip()
+        # A hidden field can be filled in by a program.
+        address = (address or "").strip() if with_addresses else ""
         if path is None and not address:
             yield describe_nothing(texts("demo.no_video"))
             return
@@ -300,7 +261,8 @@ def _handler(
             return
         yield describe_nothing(texts("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
-        served.add(request.session_hash, path, report)
+        served.add_upload(request.session_hash, path)
+        served.add_report(request.session_hash, report)
         # The position of the timeline in seconds; None at the end.
         seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()
         source = Path(path) if path is not None else address
@@ -343,10 +305,12 @@ def describe(examination: "Examination", report: Path, texts: "Texts") -> list[A
 
     from .common.text import printable
     from .scanning.html_report import render_report, write_report
+    from .video_errors import is_url
 
     result = examination.result
     if result.status in ADVISED and result.media != "image":
-        advice = texts(f"demo.{result.status}")
+        is_gone = result.status == "not_found" and not is_url(result.path)
+        advice = texts("demo.upload_gone" if is_gone else f"demo.{result.status}")
         return describe_nothing(texts("demo.problem", name=printable(result.path), advice=advice))
     write_report(report, [result], [examination.evidence], texts=texts)
     # The sandbox allows no script, so nothing that comes from the file can run in the page of the demo.

@@ -2,6 +2,7 @@
 """The demo: what it answers, and the page in a real browser."""
 
 import html
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -18,6 +19,7 @@ from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.texts import Texts
 from deepfake_video.serving.judging import judge, without_paths
+from deepfake_video.serving.served_files import ServedFiles
 from drawn_faces import redness_detector, write_people
 
 
@@ -105,7 +107,7 @@ def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
 
 def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    served = app.ServedFiles()
+    served = ServedFiles(shared=app.EXAMPLE_NAME)
 
     def put(name: str) -> Path:
         path = tmp_path / name
@@ -116,7 +118,8 @@ def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_pa
     def give(visitor: str, upload: str) -> None:
         report = put(f"report-{visitor}.html")
         put(f"cache/0/{report.name}")
-        served.add(visitor, str(put(f"cache/{upload}")), report)
+        served.add_upload(visitor, str(put(f"cache/{upload}")))
+        served.add_report(visitor, report)
 
     def left() -> set[str]:
         return {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
@@ -132,9 +135,45 @@ def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_pa
     assert left() == set()
     give("c", f"2/{app.EXAMPLE_NAME}")
     elsewhere = put("elsewhere/clip.mp4")
-    served.add("c", str(elsewhere), put("report-d.html"))
+    served.add_upload("c", str(elsewhere))
     served.remove("c")
     assert left() == {f"cache/2/{app.EXAMPLE_NAME}", "elsewhere/clip.mp4"}
+
+
+def test_a_waiting_upload_stays_when_another_visitor_of_the_same_file_leaves(folder, address, gradio, tmp_path):
+    """Gradio stores equal files once; the second visitor has uploaded it and not pressed the button yet."""
+    clip = shutil.copy(folder / "broken.mp4", tmp_path / "same.mp4")
+    with open_tab(address) as tab:
+        first, waiting = tab.page, tab.page.context.browser.new_context().new_page()
+        waiting.goto(address)
+        for page in (first, waiting):
+            page.set_input_files("input[type=file]", clip)
+            page.wait_for_selector("text=same")
+            # The page tells the server about its upload.
+            page.wait_for_timeout(1000)
+        first.click("text=Check file")
+        wait_for_verdict(first)
+        first.close()
+        waiting.wait_for_timeout(3000)
+        waiting.click("text=Check file")
+        wait_for_verdict(waiting)
+
+
+def wait_for_verdict(page):
+    report = page.frame_locator("iframe.report")
+    report.locator(".verdict >> text=Could not be scored").wait_for(timeout=90_000)
+
+
+def test_an_upload_that_is_gone_is_not_called_an_address(folder, gradio):
+    judged = judge(redness_detector(), folder / "gone.mp4")
+    shown, _ = app.describe(judged, folder / "report.html", TEXTS)
+    assert "The uploaded file is no longer on the server; choose it again." in shown.value
+
+
+def test_a_program_cannot_make_a_public_demo_fetch_an_address(address, gradio):
+    client = pytest.importorskip("gradio_client").Client(address, verbose=False)
+    shown, _ = client.predict(None, "http://127.0.0.1:9/clip.mp4", api_name="/predict")
+    assert "Choose a file first." in str(shown)
 
 
 def pictures_in(cache: Path) -> set[Path]:
