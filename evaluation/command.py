@@ -80,7 +80,9 @@ def _add_data(group: "argparse._ArgumentGroup") -> None:
         metavar="RUN",
         help="report mean and standard deviation over the saved runs of several seeds",
     )
-    group.add_argument("--layout", "--dataset", choices=LAYOUT_NAMES, help="layout of the data set (default: detected)")
+    group.add_argument(
+        "--layout", "--dataset", choices=LAYOUT_NAMES, help="layout of the data set (default: detected)"
+    )
     group.add_argument(
         "--photos",
         action="store_true",
@@ -173,7 +175,9 @@ def _add_output(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--output", type=Path, metavar="DIR", help="write tables, scores and plots; the run can be resumed"
     )
-    group.add_argument("--plots", choices=["png", "svg", "none"], help="plots in DIR (default: png if matplotlib is installed)")
+    group.add_argument(
+        "--plots", choices=["png", "svg", "none"], help="plots in DIR (default: png if matplotlib is installed)"
+    )
     group.add_argument("--json", action="store_true", help="print JSON instead of tables")
     group.add_argument("--quiet", action="store_true", help="show no progress on standard error")
 

@@ -170,8 +170,8 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
         type=int,
         metavar="N",
         help="threads per process for inference and for decoding (default for decoding: one per core, at most 8; for "
-        f"inference: {THREADS_VARIABLE} if it is set, else 1 with torch or several workers, else one per core, at most "
-        "4; several processes share the cores)",
+        f"inference: {THREADS_VARIABLE} if it is set, else 1 with torch or several workers, else one per core, at "
+        "most 4; several processes share the cores)",
     )
     group.add_argument(
         "--decode-device",

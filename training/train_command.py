@@ -79,8 +79,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--pairs-on",
         choices=["cpu", "device"],
         default="cpu",
-        help="where the pixels of training pairs are computed: cpu, in the worker processes, or device, on the device of the "
-        "network, which needs fewer CPU cores (speed on a GPU not measured; default: cpu)",
+        help="where the pixels of training pairs are computed: cpu, in the worker processes, or device, on the device "
+        "of the network, which needs fewer CPU cores (speed on a GPU not measured; default: cpu)",
     )
     parser.add_argument(
         "--stop-after", type=int, metavar="STEPS", help="stop after this number of steps, to be resumed later"
