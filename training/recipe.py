@@ -65,7 +65,9 @@ class Recipe:
             of each frame. 0 trains without it.
         clip_frames: Number of frames per training clip, taken from consecutive cached frames.
         cached_frames: Number of frames cached per video.
-        burst_length: Number of consecutive video frames among the cached ones; 1 spaces all of them evenly.
+        burst_length: Number of consecutive video frames among the cached ones; 1 spaces all of them evenly. With
+            bursts, the processor of the model samples such bursts too: as many frames as are cached, unless `config`
+            sets another `num_frames`.
         crop_size: Side of the cached crops in pixels.
         crop_margin: Side of the cached crops relative to the face box; larger than the margin of the network, so that
             augmentation can shift and scale the view.
@@ -139,6 +141,10 @@ class Recipe:
         for name in _AT_LEAST_ONE:
             _require(getattr(self, name) >= 1, f"{name} must be at least 1, got {getattr(self, name)}.")
         _require(self.clip_frames <= self.cached_frames, "clip_frames must not exceed cached_frames.")
+        _require(
+            self.cached_frames % self.burst_length == 0,
+            f"cached_frames must be a multiple of burst_length, got {self.cached_frames} and {self.burst_length}.",
+        )
         self._check_fakes()
         self._check_stage()
         self._check_copies()
@@ -266,11 +272,17 @@ class Recipe:
         Raises:
             ValueError: If there is no such preset, or a field is invalid.
         """
-        return DeepfakeConfig.from_preset(self.preset, **self.config)
+        num_frames = {"num_frames": self.cached_frames} if self.burst_length > 1 else {}
+        return DeepfakeConfig.from_preset(self.preset, **{**num_frames, **self.config})
 
     def make_processor(self) -> DeepfakeVideoProcessor:
-        """Create the processor that is saved beside the network."""
-        choices = {**PRESET_CHOICES.get(self.preset, {}), **self.processor}
+        """Create the processor that is saved beside the network; it samples frames as training and validation do."""
+        return self._make_processor(self.processor)
+
+    def _make_processor(self, changes: Mapping[str, Any]) -> DeepfakeVideoProcessor:
+        crops = self.crop_settings().processor()
+        sampling = {name: getattr(crops, name) for name in ("frame_sampling", "burst_length")}
+        choices = {**PRESET_CHOICES.get(self.preset, {}), **sampling, **changes}
         return DeepfakeVideoProcessor.from_config(self.make_config(), **choices)
 
     @cached_property

@@ -19,7 +19,7 @@ from .pixels import encode_clips
 from .recipe import Recipe
 
 
-# For a video of a few seconds, more frames than this improve nothing.
+# For a video of a few seconds, more evenly spaced frames than this improve nothing.
 MAX_VALIDATION_FRAMES = 20
 # Fake probabilities (N,) and labels (N,) bool.
 Scores: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -27,7 +27,7 @@ Scores: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | None = None) -> torch.Tensor:
     """
-    Return the clip of a video that is used for validation: evenly spaced frames, or its first bursts.
+    Return the clip of a video that is used for validation: evenly spaced frames, or evenly spaced bursts.
 
     Args:
         video: Video with its cached crops.
@@ -43,12 +43,14 @@ def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | N
         count = min(num_frames, KEPT)
         parts = [video.crops.read_copy(copy, position) for position in np.linspace(0, 1, count)]
         frames, landmarks = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
-    elif recipe.burst_length > 1:
-        frames, landmarks = video.crops.read(0, min(num_frames, available))
     else:
         frames, landmarks = video.crops.read(0, available)
-        kept = np.unique(np.linspace(0, available - 1, num_frames).round().astype(int))
-        frames, landmarks = frames[kept], landmarks[kept]
+        if num_frames < available:
+            burst = recipe.burst_length
+            count = max(num_frames // burst, 1)
+            bursts = np.unique(np.linspace(0, available // burst - 1, count).round().astype(int))
+            kept = (bursts[:, None] * burst + np.arange(burst)).ravel()[:num_frames]
+            frames, landmarks = frames[kept], landmarks[kept]
     share, image_size = recipe.view
     framing = draw_framing(np.random.default_rng(0), frames.shape[1], share, jitter=False)
     return torch.from_numpy(frame_clip(frames, landmarks, framing, image_size)[0])
@@ -82,7 +84,9 @@ def score_videos(
         Fake probabilities (N,) and labels (N,) bool.
     """
     network.eval()
-    num_frames = min(MAX_VALIDATION_FRAMES, network.config.num_frames)
+    num_frames = network.config.num_frames
+    if recipe.burst_length == 1:
+        num_frames = min(MAX_VALIDATION_FRAMES, num_frames)
     known = {} if known is None else known
     probabilities = []
     for video in videos:

@@ -12,6 +12,7 @@ import time_proof
 from deepfake_video.evaluation.samples import Benchmark
 from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.networks import make_network
+from deepfake_video.training.recipe import Recipe
 from deepfake_video.training.validation import score_videos
 from time_proof import PERMUTED, STALLED
 from training_videos import make_video, make_videos, tiny_recipe
@@ -62,6 +63,12 @@ def test_of_a_stalled_clip_half_is_lost_or_less_where_that_is_asked_for(videos, 
         assert 1 <= lost <= len(one) // 2 if fault.endswith("shortly") else lost >= len(one) // 2 - 1
 
 
+def proof_recipe(config: dict[str, object], **changes: object) -> Recipe:
+    """A tiny recipe of which the network reads one burst, as the test clips of the script are."""
+    frames = time_proof.NUM_FRAMES
+    return tiny_recipe(config={**config, "num_frames": frames}, processor={"burst_length": frames}, **changes)
+
+
 def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(videos, tmp_path):
     clips = time_proof.make_tests(videos[2:], "permuted", tmp_path / "tests")
     frame_mean = {
@@ -72,7 +79,7 @@ def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(vide
     }
     apart = {}
     for name, config in (("frame mean", frame_mean), ("recurrent", {})):
-        recipe = tiny_recipe(config={**config, "num_frames": time_proof.NUM_FRAMES})
+        recipe = proof_recipe(config)
         probabilities = score_videos(
             make_network(recipe), clips, recipe, recipe.make_processor(), torch.device("cpu")
         )[0]
@@ -81,7 +88,7 @@ def test_a_frame_mean_cannot_tell_another_order_and_a_recurrent_network_can(vide
 
 
 def test_it_trains_and_measures_each_fault(videos, tmp_path):
-    recipe = tiny_recipe(config={"num_frames": time_proof.NUM_FRAMES}, fakes={PERMUTED: 0.5, STALLED: 0.5}, steps=2)
+    recipe = proof_recipe({}, fakes={PERMUTED: 0.5, STALLED: 0.5}, steps=2)
     tests = {name: time_proof.make_tests(videos[2:], name, tmp_path / name) for name in time_proof.FAULTS}
     areas = time_proof.prove(recipe, videos[:2], tests, tmp_path / "run")
     assert areas.keys() == tests.keys()

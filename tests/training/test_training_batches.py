@@ -144,7 +144,7 @@ def test_a_short_video_repeats_its_last_frame(tmp_path):
 
 def test_a_picture_of_which_a_clip_is_wanted_moves_like_a_head(tmp_path):
     reals = [make_video(tmp_path, 0, frames=1), make_video(tmp_path, 1, frames=1)]
-    pairs = TrainingPairs(reals, tiny_recipe(fakes={SELF_BLENDED: 1.0}, augment=False, clip_frames=8, cached_frames=8))
+    pairs = TrainingPairs(reals, tiny_recipe(fakes={SELF_BLENDED: 1.0}, augment=False, clip_frames=8, cached_frames=9))
     for index in range(len(pairs)):
         real = pairs[index][0]
         assert not any(torch.equal(first, second) for first, second in itertools.pairwise(real))
@@ -152,7 +152,7 @@ def test_a_picture_of_which_a_clip_is_wanted_moves_like_a_head(tmp_path):
 
 def test_a_picture_and_its_fake_move_alike(tmp_path):
     videos = [make_video(tmp_path, 0, frames=1), make_video(tmp_path, 0, frames=1, is_fake=True)]
-    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}, augment=False, clip_frames=4, cached_frames=4))
+    pairs = TrainingPairs(videos, tiny_recipe(fakes={MANIPULATED: 1.0}, augment=False, clip_frames=4, cached_frames=6))
     for index in range(len(pairs)):
         real, fake = pairs[index].int()
         assert (real // 2 - fake).abs().max() <= 2

@@ -2,11 +2,19 @@
 """Recipes: those that come with the package are whole, and mistakes are named in one sentence."""
 
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from deepfake_video.evaluation.samples import Sample
+from deepfake_video.training import validation
+from deepfake_video.training.data import Video
 from deepfake_video.training.errors import TrainingError
+from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import RECIPES, Recipe
+from deepfake_video.training.validation import validation_clip
 from training_videos import tiny_recipe
 
 
@@ -28,6 +36,53 @@ def test_a_recipe_of_the_package_is_whole(name):
     assert recipe.crop_size * processor.face_margin / recipe.crop_margin >= config.image_size
     assert recipe.clip_frames == 1 or recipe.cached_frames % recipe.burst_length == 0
     assert Recipe(**json.loads(json.dumps(recipe.to_dict()))) == recipe
+
+
+class NumberedCrops:
+    """Cached crops of a video of 300 frames, each filled with its position among the cached ones."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.frame_indices = recipe.crop_settings().processor().frame_indices(300)
+        self.side = recipe.crop_size
+
+    def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
+        numbers = np.arange(start, start + length, dtype=np.uint8)[:, None, None, None]
+        return np.tile(numbers, (1, self.side, self.side, 3)), np.zeros((length, 5, 2), np.float32)
+
+
+def runs(indices: np.ndarray) -> list[int]:
+    """Lengths of the runs of consecutive frames."""
+    return [len(run) for run in np.split(indices, np.flatnonzero(np.diff(indices) != 1) + 1)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_saved_processor_samples_as_training_and_validation_do(name):
+    recipe = Recipe.read(name)
+    processor, crops = recipe.make_processor(), NumberedCrops(recipe)
+    kept = validation_clip(Video(None, crops), recipe, min(20, processor.num_frames))[:, 0, 0, 0].numpy()
+    validated, scored = crops.frame_indices[kept], processor.frame_indices(300)
+    assert {*runs(crops.frame_indices), *runs(validated), *runs(scored)} == {recipe.burst_length}
+    assert processor.num_frames == recipe.make_config().num_frames
+    # From the first to the last burst of the video.
+    assert validated[0] == scored[0] == 0
+    assert validated[-1] == scored[-1] == 299
+
+
+def test_a_network_of_bursts_is_validated_on_all_frames_that_its_processor_samples(monkeypatch):
+    recipe = Recipe.read("scores-lstm")
+    lengths = []
+
+    def encode(network, clips, processor):
+        lengths.append(clips.shape[1])
+        return torch.zeros(*clips.shape[:2], 1280)
+
+    monkeypatch.setattr(validation, "encode_clips", encode)
+    sample = Sample(key="a", path=Path("a"), is_fake=False, dataset="d")
+    crops = NumberedCrops(recipe)
+    crops.path = Path("a")
+    network, processor = make_network(recipe), recipe.make_processor()
+    validation.score_videos(network, [Video(sample, crops)], recipe, processor, torch.device("cpu"))
+    assert lengths == [processor.num_frames] == [32]
 
 
 def test_a_recipe_is_read_by_its_file(tmp_path):
@@ -90,6 +145,7 @@ def test_a_damaged_file_is_one_sentence_that_names_the_cause(text, said, tmp_pat
         ({"initial_share": 0.5}, "initial_share"),
         ({"region_weight": 1.0, "fakes": {"self-blended": 1.0, "faulty": 1.0}}, "region_weight"),
         ({"region_weight": 1.0, "trains": "head"}, "region_weight"),
+        ({"burst_length": 4}, "cached_frames must be a multiple of burst_length, got 6 and 4"),
         ({"copies": 2}, "copy_share"),
         ({"copy_share": 0.5}, "copies"),
         ({"copies": 2, "copy_share": 1.5}, "copy_share"),
