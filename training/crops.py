@@ -9,7 +9,7 @@ import hashlib
 import json
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,6 +31,7 @@ from ..scanning.fingerprint import hash_files
 from ..scanning.results import RESULT_VERSION
 from ..video_decoding import VideoError, VideoReader
 from .copies import make_copies
+from .errors import TrainingError
 
 
 FORMAT = 2
@@ -70,6 +71,27 @@ class CropSettings:
             do_crop_faces=True,
             face_margin=self.margin,
         )
+
+
+def check_settings(
+    where: str, processor: DeepfakeVideoProcessor, trained: DeepfakeVideoProcessor, names: Iterable[str]
+) -> None:
+    """
+    Check that a processor prepares frames as a training does; otherwise its model would score other inputs.
+
+    Args:
+        where: Start of the error message.
+        processor: Processor of the network.
+        trained: Processor with the settings of the training.
+        names: Names of the settings that are compared.
+
+    Raises:
+        TrainingError: If a setting differs.
+    """
+    chosen, used = processor.choices(), trained.choices()
+    for name in names:
+        if chosen[name] != used[name]:
+            raise TrainingError(f"{where}: {name} must be {used[name]!r}, as in the training, got {chosen[name]!r}.")
 
 
 @dataclass(frozen=True)

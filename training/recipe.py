@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias, get_args
 
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
-from .crops import CropSettings
+from .crops import CropSettings, check_settings
 from .errors import TrainingError
 from .fakes import MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
 
@@ -23,6 +23,19 @@ IMAGENET = "imagenet"
 PairsOn: TypeAlias = Literal["cpu", "device"]
 # Fields that may differ when a training is resumed: its length, and what is done with the result.
 CHANGEABLE = {"steps", "validate_every", "patience", "initial_share"}
+# Fields of the configuration that a training sets or does not use, with the reason.
+_LABELS = "the labels are real and fake, in this order"
+_CALIBRATED = "the training calibrates the model"
+_NOT_CHOSEN = {
+    "id2label": _LABELS,
+    "label2id": _LABELS,
+    "temperature": _CALIBRATED,
+    "fake_bias": _CALIBRATED,
+    "is_trained": "the training sets it",
+    "class_weights": "the training pairs are balanced",
+}
+# Settings of the processor that the training follows; all others have the values of its own frames and crops.
+_FOLLOWED = ("channel_order", "face_margin", "image_mean", "image_std")
 _AT_LEAST_ONE = (
     "clip_frames",
     "cached_frames",
@@ -235,14 +248,24 @@ class Recipe:
         Check that the network and its processor can be created, before the data are prepared.
 
         Raises:
-            TrainingError: If a field of the network or processor is invalid, or the initial weights do not exist.
+            TrainingError: If a field of the network or processor is invalid or contradicts the training, or the
+                initial weights do not exist.
         """
+        for name in self.config:
+            _require(name not in _NOT_CHOSEN, f"config: {name} cannot be set ({_NOT_CHOSEN.get(name)}); remove it.")
         try:
-            config, processor = self.make_config(), self.make_processor()
+            processor = self.make_processor()
         except (ValueError, TypeError) as error:
             raise TrainingError(f"recipe: {' '.join(str(error).split())}") from error
-        _check_names("recipe: config", self.config, [known.name for known in fields(config)])
-        _check_names("recipe: processor", self.processor, list(processor.choices()))
+        # The other fields of a configuration are those of Transformers.
+        _check_names("recipe: config", self.config, [*DeepfakeConfig.__annotations__])
+        _check_names("recipe: processor", self.processor, [*processor.choices()])
+        followed = {name: value for name, value in self.processor.items() if name in _FOLLOWED}
+        check_settings("recipe: processor", processor, self._make_processor(followed), [*self.processor])
+        _require(
+            processor.face_margin <= self.crop_margin,
+            f"processor: face_margin must not exceed crop_margin, got {processor.face_margin} and {self.crop_margin}.",
+        )
         if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
             raise TrainingError(f"recipe: initial: no such file or folder: {self.initial}.")
 

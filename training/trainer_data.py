@@ -11,8 +11,25 @@ from torch.utils.data import Dataset
 from ..evaluation.datasets import open_benchmark
 from ..evaluation.samples import Sample
 from ..image_processing_deepfake import DeepfakeVideoProcessor
-from .crops import CropSettings
+from .crops import CropSettings, check_settings
 from .data import load_videos, open_data
+from .errors import TrainingError
+
+
+# Settings of a processor that determine frames and crops, and that the crops of a training cannot follow.
+_FIXED = (
+    "antialias",
+    "do_crop_faces",
+    "do_resize",
+    "face_detector",
+    "face_min_score",
+    "face_min_size",
+    "face_padding",
+    "face_square",
+    "fps",
+    "frame_sampling",
+    "resample",
+)
 
 
 class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
@@ -33,6 +50,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         on_skip: Called with the reason for each video that is left out.
 
     Raises:
+        TrainingError: If the processor samples or crops frames in a way that the crops of a training do not follow.
         TrainingFailedError: If more than a tenth of the videos have no face crops.
         OSError: If the cache cannot be written.
 
@@ -57,12 +75,16 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         on_skip: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.processor, self.transform = processor, transform
+        sides = dict(processor.size)
+        if not (sides.get("height") and sides.get("width")):
+            raise TrainingError(f"processor: size must have height and width, got {sides}.")
         settings = CropSettings(
-            size=max(processor.size["height"], processor.size["width"]),
+            size=max(sides["height"], sides["width"]),
             margin=processor.face_margin,
             num_frames=processor.num_frames,
             burst_length=processor.burst_length if processor.frame_sampling == "bursts" else 1,
         )
+        check_settings("processor", processor, settings.processor(), _FIXED)
         self.videos = load_videos(samples, settings, cache, workers=workers, on_skip=on_skip)
 
     @classmethod

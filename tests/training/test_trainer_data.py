@@ -12,6 +12,7 @@ from transformers import pipeline
 from deepfake_video import DeepfakeCollator, DeepfakeVideoProcessor, FaceClipDataset
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.training.errors import TrainingError
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "finetune_with_trainer.py"
@@ -39,6 +40,30 @@ def test_an_item_is_the_input_that_the_processor_makes_of_the_video(tmp_path):
     wanted = processor(str(path), return_tensors="pt")["pixel_values_videos"][0]
     assert int(item["labels"]) == 1
     torch.testing.assert_close(item["pixel_values_videos"], wanted)
+
+
+@pytest.mark.parametrize(
+    ("choice", "said"),
+    [
+        ({"frame_sampling": "first"}, "processor: frame_sampling must be 'even', as in the training, got 'first'"),
+        ({"face_square": False}, "face_square must be True"),
+        ({"face_detector": "mtcnn"}, "face_detector must be 'centerface'"),
+        ({"do_crop_faces": False}, "do_crop_faces must be True"),
+        ({"size": {"shortest_edge": 32}}, "size must have height and width"),
+    ],
+)
+def test_a_processor_that_the_crops_do_not_follow_is_refused(tmp_path, choice, said):
+    processor = DeepfakeVideoProcessor.from_preset("tiny", **choice)
+    with pytest.raises(TrainingError, match=said):
+        FaceClipDataset([], processor, cache=tmp_path)
+
+
+def test_bursts_of_the_processor_are_followed(tmp_path):
+    path = write_sample_video(tmp_path / "person.mp4", num_frames=12)
+    processor = DeepfakeVideoProcessor.from_preset("tiny", frame_sampling="bursts", burst_length=2)
+    sample = Sample(key="person", path=path, is_fake=False, dataset="videos")
+    (video,) = FaceClipDataset([sample], processor, cache=tmp_path / "crops").videos
+    assert video.crops.frame_indices == (0, 1, 10, 11)
 
 
 def test_a_transform_changes_the_clip(tmp_path):

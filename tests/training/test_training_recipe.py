@@ -164,6 +164,49 @@ def test_a_whole_number_may_stand_for_a_number():
     assert tiny_recipe(learning_rate=1).learning_rate == 1
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"config": {"id2label": {"0": "fake", "1": "real"}}}, "config: id2label cannot be set .*real and fake"),
+        ({"config": {"label2id": {"real": 0, "fake": 1, "swap": 2}}}, "config: label2id cannot be set"),
+        ({"config": {"temperature": 2.0}}, "config: temperature cannot be set .*calibrates.*remove it"),
+        ({"config": {"fake_bias": 1.0}}, "config: fake_bias cannot be set"),
+        ({"config": {"is_trained": True}}, "config: is_trained cannot be set"),
+        ({"config": {"class_weights": [1.0, 2.0]}}, "config: class_weights cannot be set"),
+        ({"config": {"return_dict": False}}, "config: unknown field 'return_dict'"),
+        ({"processor": {"do_crop_faces": False}}, "processor: do_crop_faces must be True, .* got False"),
+        ({"processor": {"do_normalize": False}}, "processor: do_normalize must be True"),
+        ({"processor": {"do_rescale": False}}, "processor: do_rescale must be True"),
+        ({"processor": {"rescale_factor": 1.0}}, "processor: rescale_factor must be 0.0039"),
+        ({"processor": {"face_square": False}}, "processor: face_square must be True"),
+        ({"processor": {"face_detector": "mtcnn"}}, "processor: face_detector must be 'centerface'"),
+        ({"processor": {"frame_sampling": "even"}}, "processor: frame_sampling must be 'bursts'"),
+        ({"processor": {"burst_length": 2}}, "processor: burst_length must be 3"),
+        ({"processor": {"num_frames": 12}}, "processor: num_frames must be 6"),
+        ({"processor": {"size": {"height": 64, "width": 64}}}, "processor: size must be .*32"),
+        ({"processor": {"face_margin": 2.0}}, "face_margin must not exceed crop_margin, got 2.0 and 1.6"),
+        ({"config": {"num_frames": 4}}, "num_frames = 4 must be a multiple of burst_length = 3"),
+        ({"burst_length": 1, "processor": {"frame_sampling": "first"}}, "frame_sampling must be 'even'"),
+        ({"burst_length": 1, "processor": {"frame_sampling": "bursts", "burst_length": 2}}, "must be 'even'"),
+    ],
+)
+def test_what_contradicts_the_training_is_refused(change, said):
+    with pytest.raises(TrainingError, match=said) as error:
+        tiny_recipe(**change).check_model()
+    assert str(error.value).startswith("recipe: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_recipe_of_the_package_contradicts_nothing(name):
+    Recipe.read(name).check_model()
+
+
+def test_what_the_training_follows_may_be_chosen():
+    followed = {"image_mean": [0.5] * 3, "image_std": [0.5] * 3, "channel_order": "bgr", "face_margin": 1.5}
+    tiny_recipe(processor=followed, config={"num_frames": 12, "image_size": 48}).check_model()
+
+
 def test_an_unknown_preset_or_configuration_field_is_a_value_error():
     with pytest.raises(ValueError, match="no preset"):
         tiny_recipe(preset="tinny").make_config()
