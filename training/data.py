@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """From data sets to training and validation videos, with no person in both."""
 
-import random
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..evaluation.datasets import open_benchmark
@@ -35,8 +37,9 @@ def open_data(
     Divide data sets into training and validation samples.
 
     A data set with a "val" split keeps its splits. Of any other data set with real and fake videos, a share of the
-    identity groups is held out; a data set of real faces only is used for training only. Test splits are not used. A
-    data set without identities cannot be divided.
+    identity groups is held out; a data set of real faces only is used for training only. A data set for validation
+    gives its "val" split, or everything if it has none. Test splits are not used. A data set without identities cannot
+    be divided.
 
     Args:
         roots: Data sets for training.
@@ -60,7 +63,7 @@ def open_data(
         return benchmark
 
     train: list[Sample] = []
-    validation = [sample for root in validation_roots for sample in open_root(root).present]
+    validation = [sample for root in validation_roots for sample in _validation_part(open_root(root))]
     for root in roots:
         benchmark = open_root(root)
         first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
@@ -85,6 +88,18 @@ def _missing_note(benchmark: Benchmark) -> list[str]:
     return [f"missing files: {len(benchmark.missing)} of the listed videos, for example {benchmark.missing[0]}"]
 
 
+def _validation_part(benchmark: Benchmark) -> list[Sample]:
+    """The "val" split of a data set, or all of it except the test split."""
+    samples = [sample for sample in benchmark.present if sample.split == "val"]
+    samples = samples or [sample for sample in benchmark.present if sample.split != "test"]
+    if not samples:
+        raise TrainingError(
+            f"{benchmark.root}: all of its videos are in the test split, which is not used; give other data with "
+            "--validation-data."
+        )
+    return samples
+
+
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     samples = benchmark.present
     if any(sample.split == "val" for sample in samples):
@@ -102,9 +117,37 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
     groups = identity_groups(samples)
     if len(groups) < 2:
         raise TrainingError(f"{benchmark.root}: all of its videos share identities, so none can be held out.")
-    random.Random(f"{seed} {benchmark.root.name}").shuffle(groups)
+    groups.sort(key=partial(_place, seed=seed))
     held_out = max(1, round(len(groups) * share))
     return [s for group in groups[held_out:] for s in group], [s for group in groups[:held_out] for s in group]
+
+
+def _place(group: Sequence[Sample], *, seed: int) -> bytes:
+    """Place of a group in a random order that follows from the names of its people and the seed alone."""
+    people = sorted({identity for sample in group for identity in sample.identities})
+    return hashlib.sha256(json.dumps([seed, people]).encode()).digest()
+
+
+def refuse_shared(training: Sequence[Video], validation: Sequence[Video]) -> None:
+    """
+    Check that no file is in both training and validation, not even under another name.
+
+    Args:
+        training: Training videos with the hashes of their content.
+        validation: Validation videos.
+
+    Raises:
+        TrainingError: If a file is in both.
+    """
+    trained = {video.crops.sha256: video.sample.path for video in training}
+    shared = [video for video in validation if video.crops.sha256 in trained and video.crops.sha256]
+    if shared:
+        listed = ", ".join(f"{video.sample.path} = {trained[video.crops.sha256]}" for video in shared[:MAX_LISTED])
+        raise TrainingError(
+            f"{len(shared)} validation videos have the same content as training videos ({listed}), so validation "
+            "would measure how well the model memorises them. Remove them from one side, or give other data with "
+            "--validation-data."
+        )
 
 
 def load_videos(

@@ -12,7 +12,7 @@ from ..evaluation.datasets import open_benchmark
 from ..evaluation.samples import Sample
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from .crops import CropSettings, check_settings
-from .data import load_videos, open_data
+from .data import load_videos, open_data, refuse_shared
 from .errors import TrainingError
 
 
@@ -145,13 +145,14 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
 
         Raises:
             EvaluationError: If the data set cannot be read.
-            TrainingError: If it cannot be divided, for example because it does not name the people.
+            TrainingError: If it cannot be divided, for example because it does not name the people, or if a file is
+                in both parts.
         """
         train, validation = open_data([root], [], share=validation_share, seed=seed)
-        return (
-            cls(train, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip),
-            cls(validation, processor, cache=cache, workers=workers, on_skip=on_skip),
-        )
+        training_data = cls(train, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip)
+        validation_data = cls(validation, processor, cache=cache, workers=workers, on_skip=on_skip)
+        refuse_shared(training_data.videos, validation_data.videos)
+        return training_data, validation_data
 
     def __len__(self) -> int:
         return len(self.videos)

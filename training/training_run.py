@@ -10,7 +10,7 @@ from ..common.processors import usable_cores
 from ..evaluation.samples import Sample
 from ..scanning.media import check_decode_device
 from .checkpointing import read_progress
-from .data import Video, load_videos, open_data
+from .data import Video, load_videos, open_data, refuse_shared
 from .loop import train_network
 from .model_folder import count_groups, save_model
 from .networks import make_network
@@ -83,6 +83,7 @@ def _train_in(
         training_videos, validation_videos = (
             load_videos(side, settings, plan.crops, workers=croppers, on_skip=listener.skipped) for side in samples
         )
+    refuse_shared(training_videos, validation_videos)
     if group.is_first:
         listener.note(f"training: {_describe(training_videos)}")
         listener.note(f"validation: {_describe(validation_videos)}")

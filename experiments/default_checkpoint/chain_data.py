@@ -8,6 +8,7 @@ folder per training run. `python chain_data.py DATA WORK` caches all crops.
 
 import argparse
 import csv
+import random
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,10 +20,11 @@ from safetensors import safe_open
 
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.evaluation.datasets import open_benchmark
-from deepfake_video.evaluation.samples import Sample
+from deepfake_video.evaluation.samples import Sample, identity_groups, people_in_common
 from deepfake_video.training.augmentation import draw_framing, frame_clip
 from deepfake_video.training.crops import CachedCrops, CropSettings, cache_crops
-from deepfake_video.training.data import Video, open_data
+from deepfake_video.training.data import Video
+from deepfake_video.training.errors import TrainingError
 
 
 FACEFORENSICS, FACES = "FaceForensics++", "faces"
@@ -58,7 +60,43 @@ class ValidationVideo:
 
 def split_people(data: Path) -> tuple[list[Sample], list[Sample]]:
     """Training and validation samples; 30 % of the people of FaceForensics++ are held out."""
-    return open_data([data / name for name in TRAINED], [], share=0.3, seed=0)
+    return divide_people([data / name for name in TRAINED])
+
+
+def divide_people(roots: Sequence[Path]) -> tuple[list[Sample], list[Sample]]:
+    """
+    Divide data sets into training and validation samples as `open_data` did when the packaged checkpoint was trained.
+
+    Args:
+        roots: Data sets; those with real and fake videos must name the people.
+
+    Raises:
+        EvaluationError: If a data set cannot be read.
+        TrainingError: If a person is, or may be, in both parts.
+    """
+    train: list[Sample] = []
+    validation: list[Sample] = []
+    for root in roots:
+        samples = open_benchmark(root).present
+        if any(sample.split == "val" for sample in samples):
+            train += [sample for sample in samples if sample.split == "train"]
+            validation += [sample for sample in samples if sample.split == "val"]
+            continue
+        samples = [sample for sample in samples if sample.split != "test"]
+        if len({sample.is_fake for sample in samples}) < 2:
+            train += samples
+            continue
+        if not all(sample.identities for sample in samples):
+            raise TrainingError(f"{root}: does not name the people of all videos; list them in a CSV file.")
+        groups = identity_groups(samples)
+        # `open_data` has another order now, which would hold out people that the packaged checkpoint was trained on.
+        random.Random(f"0 {root.name}").shuffle(groups)
+        held_out = max(1, round(len(groups) * 0.3))
+        train += [sample for group in groups[held_out:] for sample in group]
+        validation += [sample for group in groups[:held_out] for sample in group]
+    if shared := people_in_common(train, validation):
+        raise TrainingError(f"{len(shared)} people are in both parts, such as {shared[0]}; use other data sets.")
+    return train, validation
 
 
 def held_out_portraits(data: Path) -> dict[str, str]:

@@ -26,7 +26,9 @@ def data(tmp_path_factory) -> Path:
     lines = ["path,label,group"]
     for person in range(4):
         for label in ("real", "fake"):
-            (root / f"{label}-{person}.mp4").write_bytes(clip)
+            # A box that players skip makes the content of each file unique.
+            number = f"{label[0]}{person}".encode().rjust(4)
+            (root / f"{label}-{person}.mp4").write_bytes(clip + b"\0\0\0\x0cfree" + number)
             lines.append(f"{label}-{person}.mp4,{label},{person}")
     (root / "clips.csv").write_text("\n".join(lines) + "\n")
     return root / "clips.csv"
@@ -95,6 +97,20 @@ def test_nobody_is_in_both_parts(data, tmp_path):
     assert not people[0] & people[1]
     assert [len(part) for part in parts] == [6, 2]
     assert len(FaceClipDataset.open(data, processor, cache=tmp_path)) == 8
+
+
+def test_one_file_in_both_parts_is_refused(data, tmp_path):
+    (tmp_path / "clips").mkdir()
+    lines = ["path,label,group"]
+    for file in (data.parent / "real-0.mp4", data.parent / "fake-0.mp4"):
+        for person in "ab":
+            copy = tmp_path / "clips" / f"{file.stem}-{person}.mp4"
+            copy.write_bytes(file.read_bytes())
+            lines.append(f"{copy.name},{file.stem.split('-')[0]},{person}")
+    (tmp_path / "clips/list.csv").write_text("\n".join(lines) + "\n")
+    processor = DeepfakeVideoProcessor.from_preset("tiny", num_frames=4)
+    with pytest.raises(TrainingError, match="2 validation videos have the same content as training videos"):
+        FaceClipDataset.open_divided(tmp_path / "clips/list.csv", processor, cache=tmp_path)
 
 
 def test_the_example_fine_tunes_a_model_that_the_pipeline_loads(data, tmp_path):

@@ -81,6 +81,45 @@ def test_validation_data_validate_as_a_whole_and_leave_the_others_whole(tmp_path
     assert len(validation) == 4
 
 
+def listed(path: Path, people: str, *, splits: str = "") -> Path:
+    """A table of people with a real and a fake clip each, in this order."""
+    path.parent.mkdir(exist_ok=True)
+    lines = ["path,label,group,split"]
+    for number, name in enumerate(people):
+        for label in ("real", "fake"):
+            trees.put_clip(path.parent / f"{name}_{label}.mp4")
+            lines.append(f"{name}_{label}.mp4,{label},{name},{splits.split()[number] if splits else ''}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def held_out_of(root: Path) -> set[str]:
+    return {identity for sample in open_data([root], [], share=0.3, seed=0)[1] for identity in sample.identities}
+
+
+def test_the_people_held_out_follow_from_their_names_alone(tmp_path):
+    first = listed(tmp_path / "a/first.csv", "abcdefghij")
+    chosen = held_out_of(first)
+    assert len(chosen) == 3
+    assert held_out_of(first.rename(first.with_name("other.csv"))) == chosen
+    assert held_out_of(listed(tmp_path / "b/first.csv", "jihgfedcba")) == chosen
+
+
+@pytest.mark.parametrize(
+    ("splits", "kept"), [("train val test", {"b"}), ("train train test", {"a", "b"}), ("", {"a", "b", "c"})]
+)
+def test_the_test_split_of_validation_data_is_not_touched(tmp_path, splits, kept):
+    second = listed(tmp_path / "second/list.csv", "abc", splits=splits)
+    validation = open_data([people(tmp_path / "first", "xy")], [second], share=0.3, seed=0)[1]
+    assert {identity for sample in validation for identity in sample.identities} == kept
+
+
+def test_a_test_split_alone_cannot_validate(tmp_path):
+    second = listed(tmp_path / "second/list.csv", "ab", splits="test test")
+    with pytest.raises(TrainingError, match=r"list\.csv: all of its videos are in the test split"):
+        open_data([people(tmp_path / "first", "xy")], [second], share=0.3, seed=0)
+
+
 def test_identities_on_both_sides_are_refused_by_name(tmp_path):
     root = trees.make_faceforensics(tmp_path / "ff")
     (root / "val.json").write_text(json.dumps([["071", "672"]]))

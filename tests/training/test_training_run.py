@@ -5,12 +5,14 @@ import dataclasses
 import doctest
 import importlib
 import json
+import shutil
 
 import pytest
 from safetensors.torch import load_file, save_file
 
 from deepfake_video import TrainingListener, TrainingPlan, train
 from deepfake_video.common.errors import UsageError
+from deepfake_video.training.errors import TrainingError
 from training_videos import tiny_plan, tiny_recipe
 
 
@@ -114,6 +116,15 @@ def test_an_incomplete_model_folder_is_written_anew(plan):
 def test_an_invalid_plan_is_refused(plan, change, named):
     with pytest.raises(UsageError, match=named):
         dataclasses.replace(plan, **change)
+
+
+def test_the_same_files_do_not_train_and_validate(plan):
+    shutil.copytree(plan.data[0], plan.data[0].parent / "copy")
+    same = dataclasses.replace(plan, validation_data=[plan.data[0].parent / "copy"])
+    said = r"4 validation videos have the same content .*real/0\.png = .*Remove"
+    with pytest.raises(TrainingError, match=said) as error:
+        train(same)
+    assert "\n" not in str(error.value)
 
 
 def test_a_plan_does_not_change(plan):
