@@ -64,7 +64,7 @@ def save_model(
     config = outcome.network.config
     config.is_trained, config.temperature, config.fake_bias = True, factor, bias
     estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
-    initial = None if recipe.initial is None else model_folder_of(Path(recipe.initial))
+    initial = None if recipe.initial_path is None else model_folder_of(recipe.initial_path)
     record = _make_record(outcome, recipe, sides, estimates, pairs_on)
     with temporary_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
@@ -151,6 +151,7 @@ def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict
 
 def _initial_name(recipe: Recipe) -> str | None:
     """The source of the initial weights without the folders of this machine; for a file, with its hash."""
-    if recipe.initial is None or not (path := Path(recipe.initial)).is_file():
-        return recipe.initial and Path(recipe.initial).name
+    path = recipe.initial_path
+    if path is None or not path.is_file():
+        return recipe.initial if path is None else path.name
     return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"

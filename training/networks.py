@@ -39,8 +39,8 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
         network = DeepfakeForVideoClassification.from_backbone_pretrained(config)
     else:
         network = DeepfakeForVideoClassification(config)
-        if recipe.initial is not None:
-            is_whole = _load_initial(network, Path(recipe.initial))
+        if recipe.initial_path is not None:
+            is_whole = _load_initial(network, recipe.initial_path)
     if recipe.initial_share and not is_whole:
         raise TrainingError(
             f"{recipe.initial}: contains only part of this network, but initial_share requires all weights, because "
@@ -48,7 +48,7 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
         )
     if recipe.trains == "head":
         reads_scores = isinstance(network.base_model.temporal_encoder.frame_classifier, nn.Linear)
-        if reads_scores and recipe.initial is not None and not Path(recipe.initial).is_dir():
+        if reads_scores and recipe.initial is not None and not (recipe.initial_path and recipe.initial_path.is_dir()):
             raise TrainingError(
                 f"{recipe.initial}: contains no frame classifier, which this network requires; give a model folder."
             )

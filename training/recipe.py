@@ -266,7 +266,7 @@ class Recipe:
             processor.face_margin <= self.crop_margin,
             f"processor: face_margin must not exceed crop_margin, got {processor.face_margin} and {self.crop_margin}.",
         )
-        if self.initial not in (None, IMAGENET) and not Path(str(self.initial)).exists():
+        if self.initial_path is not None and not self.initial_path.exists():
             raise TrainingError(f"recipe: initial: no such file or folder: {self.initial}.")
 
     def check_pairs_on(self, pairs_on: str) -> None:
@@ -282,6 +282,11 @@ class Recipe:
             raise TrainingError(
                 'pairs_on "device" cannot be combined with feature_pairs, whose pairs are drawn only once; use "cpu".'
             )
+
+    @property
+    def initial_path(self) -> Path | None:
+        """Model folder or file of the initial weights; `None` if they are random or published for the backbone."""
+        return None if self.initial in (None, IMAGENET) else Path(str(self.initial))
 
     @property
     def num_pairs(self) -> int:

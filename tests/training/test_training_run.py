@@ -8,6 +8,7 @@ import json
 import shutil
 
 import pytest
+import torchvision
 from safetensors.torch import load_file, save_file
 
 from deepfake_video import TrainingListener, TrainingPlan, train
@@ -125,6 +126,23 @@ def test_the_same_files_do_not_train_and_validate(plan):
     with pytest.raises(TrainingError, match=said) as error:
         train(same)
     assert "\n" not in str(error.value)
+
+
+def test_published_initial_weights_take_nothing_from_the_current_folder(plan, tmp_path, monkeypatch):
+    published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
+    entry = torchvision.models.ShuffleNet_V2_X0_5_Weights
+    monkeypatch.setattr(entry, "get_state_dict", lambda self, **kwargs: published)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "config.json").write_text("{}")
+    (other / "LICENSE").write_text("of another model")
+    (other / "README.md").write_text("---\nlicense: mit\n---\n")
+    (other / "imagenet").write_text("a file of the same name")
+    monkeypatch.chdir(other)
+    model = train(dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, initial="imagenet"))).model
+    assert not (model / "LICENSE").exists()
+    assert "license: mit" not in (model / "README.md").read_text()
+    assert json.loads((model / "training.json").read_text())["recipe"]["initial"] == "imagenet"
 
 
 def test_a_plan_does_not_change(plan):
