@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from ..common.text import one_line
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
 from ..hub.folder_type import describe_other_model
@@ -28,7 +29,7 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
         recipe: Recipe of the training.
 
     Raises:
-        TrainingError: If the initial weights do not fit the network.
+        TrainingError: If the initial weights do not fit the network, or none are published for its backbone.
         ValueError: If the configuration is invalid or a file of weights is damaged.
         OSError: If the weights cannot be read or downloaded.
     """
@@ -36,7 +37,13 @@ def make_network(recipe: Recipe) -> DeepfakeForVideoClassification:
     torch.manual_seed(recipe.seed)
     is_whole = False
     if recipe.initial == IMAGENET:
-        network = DeepfakeForVideoClassification.from_backbone_pretrained(config)
+        try:
+            network = DeepfakeForVideoClassification.from_backbone_pretrained(config)
+        except ValueError as error:
+            raise TrainingError(
+                f"recipe: initial: {one_line(error)} Set initial to a folder or file of weights, or choose another "
+                "backbone."
+            ) from error
     else:
         network = DeepfakeForVideoClassification(config)
         if recipe.initial_path is not None:

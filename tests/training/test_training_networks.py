@@ -106,6 +106,13 @@ def test_imagenet_weights_are_downloaded_by_one_word(monkeypatch):
     assert all(torch.equal(tensor, published[name]) for name, tensor in taken.items())
 
 
+def test_a_backbone_without_published_weights_is_refused_with_the_way_out():
+    recipe = tiny_recipe(initial="imagenet", config={"backbone": "timm/efficientnet_b6", "image_size": 64})
+    with pytest.raises(TrainingError, match=r"recipe: initial: .*efficientnet_b6.* Set initial to") as error:
+        make_network(recipe)
+    assert "\n" not in str(error.value)
+
+
 def test_weights_of_another_network_are_refused(tmp_path):
     torch.save(torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict(), tmp_path / "other.pth")
     with pytest.raises(TrainingError, match="contains no weights of efficientnet_b0"):
