@@ -14,6 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from ..common.errors import UsageError
+from ..common.json_files import as_list, as_object, read_json
+from ..common.text import one_line
 from ..hub.model_files import KNOWN_VIDEOS_NAME
 from .samples import Sample
 
@@ -26,6 +29,10 @@ PARTS = ("training", "validation", "calibration")
 _KEPT = 6
 # Data sets whose keys name the same video in every copy; in a private folder `real/1.mp4` can be any video.
 _PUBLISHED = {"FaceForensics++", "DFD", "Celeb-DF-v2", "Celeb-DF++", "DFDC", "DFDC-preview"}
+
+
+class KnownVideosError(UsageError):
+    """The list of the videos that a checkpoint knows is damaged; the message names the file."""
 
 
 class NamedVideo(Protocol):
@@ -77,21 +84,42 @@ def write_lists(folder: Path, lists: Mapping[str, dict[str, Any]]) -> None:
 
 
 def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
-    """Read the lists of a checkpoint's folder by part; empty if nothing can be read."""
+    """
+    Read the lists of a checkpoint's folder by part.
+
+    Args:
+        folder: Folder of the checkpoint. Without a folder, or without lists in it, no video is known.
+
+    Raises:
+        KnownVideosError: If a file is damaged; otherwise an evaluation would hide that it uses videos of the training.
+    """
     lists: dict[str, dict[str, Any]] = {}
-    for name in (TRAINING_NAME, CALIBRATION_NAME, KNOWN_VIDEOS_NAME):
+    for file in [folder / name for name in (TRAINING_NAME, CALIBRATION_NAME, KNOWN_VIDEOS_NAME)] if folder else []:
         try:
-            record = json.loads((folder / name).read_text(encoding="utf-8")) if folder else {}
-            videos = record.get("videos", {})
-            lists |= {part: videos[part] for part in PARTS if isinstance(videos.get(part), dict)}
+            record = as_object(read_json(file), file.name)
+            videos = as_object(record.get("videos", {}), "videos")
+            lists |= {part: _check_list(videos[part], part) for part in PARTS if part in videos}
             # Older records list only the names of the validation videos.
-            names = record.get("validation_videos", [])
-            if "validation" not in lists and names and all(isinstance(entry, str) for entry in names):
+            names = as_list(record.get("validation_videos", []), "validation_videos")
+            if not all(isinstance(entry, str) for entry in names):
+                raise ValueError("a name is not a string")
+            if "validation" not in lists and names:
                 hashed = {_short(hashlib.sha256(entry.encode("utf-8", "surrogateescape")).digest()) for entry in names}
                 lists["validation"] = {"count": len(names), "keys": _join(hashed), "contents": ""}
-        except (OSError, ValueError, AttributeError):
+        except (FileNotFoundError, NotADirectoryError):
             continue
+        except (OSError, ValueError) as error:
+            raise KnownVideosError(
+                f"{file}: the videos that the model knows cannot be read ({one_line(error).rstrip('.')}); get the "
+                "model again, or remove the file to do without them."
+            ) from error
     return lists
+
+
+def _check_list(videos: Any, part: str) -> dict[str, Any]:
+    for name in ("keys", "contents"):
+        _split(as_object(videos, part).get(name))
+    return dict(videos)
 
 
 @dataclass(frozen=True)
@@ -101,6 +129,9 @@ class KnownVideos:
 
     Args:
         folders: Folders of the checkpoints.
+
+    Raises:
+        KnownVideosError: If the list of a checkpoint is damaged.
     """
 
     folders: Sequence[Path | None]
@@ -146,5 +177,9 @@ def _join(digests: Iterable[bytes]) -> str:
 
 
 def _split(text: Any) -> set[bytes]:
-    content = base64.b64decode(text) if isinstance(text, str) else b""
-    return {content[start : start + _KEPT] for start in range(0, len(content) - _KEPT + 1, _KEPT)}
+    if not isinstance(text, str | None):
+        raise ValueError(f"hashes must be a string, got {type(text).__name__}")
+    content = base64.b64decode(text or "", validate=True)
+    if len(content) % _KEPT:
+        raise ValueError(f"the length of the hashes is not a multiple of {_KEPT} bytes")
+    return {content[start : start + _KEPT] for start in range(0, len(content), _KEPT)}

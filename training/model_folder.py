@@ -14,12 +14,13 @@ import torch
 import transformers
 
 from ..common.files import replace_folder, temporary_folder
+from ..common.json_files import read_json
 from ..evaluation.calibration import apply_calibration, fit_calibration
 from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists, write_lists
 from ..evaluation.metrics import Estimate, estimate
 from ..hub.folder import save_hub_folder
 from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
-from ..hub.terms import copy_terms, licence_of, model_folder_of
+from ..hub.terms import copy_terms, find_card, find_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import hash_files
 from ..version import __version__
@@ -31,6 +32,24 @@ from .trained_card import write_model_card
 
 # The same weights are calibrated on the same videos; another device changes temperature and bias by rounding only.
 _CALIBRATION_TOLERANCE = 1e-3
+
+
+def check_initial(recipe: Recipe) -> None:
+    """
+    Check before a training that licence, terms and known videos of the initial model can be taken over after it.
+
+    Args:
+        recipe: Recipe of the training.
+
+    Raises:
+        TermsError: If a licence file is not a regular text file in the folder of the model.
+        KnownVideosError: If the list of the videos that the model knows is damaged.
+    """
+    folder = _initial_folder(recipe)
+    if folder is not None:
+        find_terms(folder)
+        find_card(folder)
+        read_lists(folder)
 
 
 def save_model(
@@ -64,7 +83,7 @@ def save_model(
     config = outcome.network.config
     config.is_trained, config.temperature, config.fake_bias = True, factor, bias
     estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
-    initial = None if recipe.initial_path is None else model_folder_of(recipe.initial_path)
+    initial = _initial_folder(recipe)
     record = _make_record(outcome, recipe, sides, estimates, pairs_on)
     with temporary_folder(folder) as unfinished:
         save_hub_folder(outcome.network, recipe.make_processor(), unfinished)
@@ -87,12 +106,16 @@ def save_model(
     return estimates
 
 
+def _initial_folder(recipe: Recipe) -> Path | None:
+    return None if recipe.initial_path is None else model_folder_of(recipe.initial_path)
+
+
 def _is_same_model(folder: Path, other: Path) -> bool:
     """Whether a folder is a complete model folder with the weights and the calibration of another one."""
     try:
         model_files(folder)
         first, second = (
-            [float(json.loads((place / CONFIG_NAME).read_bytes())[name]) for name in ("temperature", "fake_bias")]
+            [float(read_json(place / CONFIG_NAME)[name]) for name in ("temperature", "fake_bias")]
             for place in (folder, other)
         )
     except (ModelFolderError, OSError, ValueError, LookupError, TypeError):

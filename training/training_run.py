@@ -12,7 +12,7 @@ from ..scanning.media import check_decode_device
 from .checkpointing import read_progress
 from .data import Video, load_videos, open_data, refuse_shared
 from .loop import train_network
-from .model_folder import count_groups, save_model
+from .model_folder import check_initial, count_groups, save_model
 from .networks import make_network
 from .plan import TrainingListener, TrainingPlan, TrainingResult
 
@@ -58,6 +58,7 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
     check_decode_device()
     # Initial weights that do not fit are found here, before hours of cropping; the training creates its own network.
     make_network(plan.recipe)
+    check_initial(plan.recipe)
     samples = open_data(
         plan.data,
         plan.validation_data,

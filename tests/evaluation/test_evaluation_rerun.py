@@ -12,7 +12,7 @@ import pytest
 from deepfake_video.cli import main
 from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import runner
-from deepfake_video.evaluation.known_videos import KnownVideos, list_videos, merge_lists
+from deepfake_video.evaluation.known_videos import KnownVideos, KnownVideosError, list_videos, merge_lists
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.evaluation.scores import read_scores
 from deepfake_video.scanning import fingerprint
@@ -262,12 +262,45 @@ def test_records_of_before_list_the_validation_videos_by_name(tmp_path):
     assert known.seen(sample_of(file, tmp_path, "others"), None) is None
 
 
+def test_without_a_record_nothing_is_known(tmp_path):
+    (tmp_path / "calibration.json").write_text('{"temperature": 1.5}')
+    known = KnownVideos([tmp_path, tmp_path / "none", None])
+    assert known.seen(sample_of(tmp_path / "a", tmp_path, "d"), "ab" * 32) is None
+
+
+@pytest.mark.parametrize("name", ["known_videos.json", "training.json", "calibration.json"])
 @pytest.mark.parametrize(
-    "content", ["", "[]", '{"videos": 3}', '{"videos": {"training": {"keys": 3, "contents": "&"}}}', "\ud800"]
+    "content",
+    [
+        "",
+        "[]",
+        "[" * 100_000,
+        '{"videos": 3}',
+        '{"videos": {"training": 3}}',
+        '{"videos": {"training": {"keys": 3}}}',
+        '{"videos": {"training": {"keys": "abc"}}}',
+        '{"videos": {"training": {"keys": "AAAA"}}}',
+        '{"videos": {"training": {"contents": "é"}}}',
+        '{"videos": {"training": {"contents": "&"}}}',
+        '{"validation_videos": 5}',
+        '{"validation_videos": [5]}',
+        '{"validation_videos": ["\\ud800"]}',
+        "\ud800",
+    ],
 )
-def test_a_damaged_record_lists_nothing(tmp_path, content):
-    (tmp_path / "training.json").write_text(content, errors="surrogatepass")
-    assert KnownVideos([tmp_path, None]).seen(sample_of(tmp_path / "a", tmp_path, "d"), "ab" * 32) is None
+def test_a_damaged_record_is_named_because_it_would_hide_what_was_seen(tmp_path, content, name):
+    (tmp_path / name).write_text(content, errors="surrogatepass")
+    with pytest.raises(KnownVideosError, match="cannot be read") as error:
+        KnownVideos([tmp_path])
+    assert str(error.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_an_evaluation_ends_with_one_line_where_the_record_is_damaged(data, tmp_path, capsys):
+    model = trees.save_model(tmp_path / "model", 1)
+    record(model, training={"keys": "abc"})
+    assert evaluate(data, model, tmp_path / "run") == 2
+    assert "known_videos.json" in capsys.readouterr().err
 
 
 def test_lists_are_short_and_join(tmp_path):

@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from deepfake_video import TrainingListener, TrainingPlan, train
 from deepfake_video.common.errors import UsageError
 from deepfake_video.training.errors import TrainingError
+from drawn_faces import save_tiny_model
 from training_videos import tiny_plan, tiny_recipe
 
 
@@ -143,6 +144,15 @@ def test_published_initial_weights_take_nothing_from_the_current_folder(plan, tm
     assert not (model / "LICENSE").exists()
     assert "license: mit" not in (model / "README.md").read_text()
     assert json.loads((model / "training.json").read_text())["recipe"]["initial"] == "imagenet"
+
+
+def test_a_damaged_record_of_the_initial_model_ends_the_training_before_it_starts(plan, tmp_path):
+    folder = save_tiny_model(tmp_path / "initial")
+    (tmp_path / "initial/known_videos.json").write_text('{"videos": {"training": {"keys": "abc"}}}')
+    recipe = dataclasses.replace(plan.recipe, initial=folder)
+    with pytest.raises(UsageError, match=r"known_videos\.json"):
+        train(dataclasses.replace(plan, recipe=recipe))
+    assert not plan.output.exists()
 
 
 def test_a_plan_does_not_change(plan):
