@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which folder a conversion may write or replace."""
 
-import json
 import os
 from pathlib import Path
 
 from ..common.files import TargetError, check_folder_target
+from ..common.json_files import read_json
 from ..common.text import quoted
 from ..hub.folder_type import MODEL_TYPE
 from ..hub.model_files import foreign_entries
@@ -41,7 +41,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 def _model_type(folder: Path) -> object:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
     except (OSError, ValueError):
         return None
     return config.get("model_type") if isinstance(config, dict) else None

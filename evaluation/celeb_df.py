@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
 from ..scanning.listing import InputError, is_clutter, read_text
-from .samples import Benchmark, EvaluationError, Sample, relative_key, skipped_note
+from .samples import Benchmark, EvaluationError, Sample, listed_path, relative_key, skipped_note
 
 
 TEST_LIST = "List_of_testing_videos.txt"
@@ -119,5 +119,6 @@ def _read_test_list(file: Path) -> dict[str, str]:
                 f"{file}, line {number}: {path.strip()} is marked {label}, but in this list 1 means real and 0 fake; "
                 "use the official list."
             )
+        listed_path(file, path.strip())
         listed[name] = path.strip()
     return listed

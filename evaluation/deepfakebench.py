@@ -5,11 +5,11 @@ Frames are face images. A video is identified by its whole path in the file, not
 methods of FaceForensics++ have videos of the same names.
 """
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import as_list, as_object, read_json
 from .samples import Benchmark, EvaluationError, Sample, natural_key
 
 
@@ -41,7 +41,11 @@ def read_deepfakebench(root: Path) -> Benchmark:
         if not _looks_right(content):
             raise EvaluationError(f"{file}: expected the structure {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
         pictures = _Pictures(file)
-        for sample in _samples(content, pictures):
+        try:
+            found = list(_samples(content, pictures))
+        except ValueError as error:
+            raise EvaluationError(f"{file}: not a list of DeepfakeBench ({error}); download it again.") from error
+        for sample in found:
             samples.append(sample)
             if not sample.images or not all(image.is_file() for image in sample.images):
                 missing.append(sample.key)
@@ -58,16 +62,16 @@ def _json_files(root: Path) -> list[Path]:
 
 def _read(file: Path) -> Any:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file}: cannot be read as JSON.") from error
+        raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
 
 
 def _looks_right(content: Any) -> bool:
     """Check four levels of names, the third of which are splits."""
-    if not isinstance(content, dict) or not content:
+    if not isinstance(content, dict) or not all(isinstance(dataset, dict) for dataset in content.values()):
         return False
-    labels = [label for dataset in content.values() if isinstance(dataset, dict) for label in dataset.values()]
+    labels = [label for dataset in content.values() for label in dataset.values()]
     return bool(labels) and all(isinstance(label, dict) and label.keys() <= _SPLITS.keys() for label in labels)
 
 
@@ -92,7 +96,7 @@ def _samples(content: dict[str, Any], pictures: _Pictures) -> Iterator[Sample]:
     for dataset, labels in content.items():
         for label, splits in labels.items():
             for split, videos in splits.items():
-                for compression, name, entry in _videos(videos):
+                for compression, name, entry in _videos(as_object(videos, f"{dataset}/{label}/{split}")):
                     place = [dataset, label, split, *([compression] if compression else []), name]
                     yield _sample(place, entry, pictures, compression=compression)
 
@@ -100,16 +104,17 @@ def _samples(content: dict[str, Any], pictures: _Pictures) -> Iterator[Sample]:
 def _videos(videos: dict[str, Any]) -> Iterator[tuple[str | None, str, dict[str, Any]]]:
     """Videos of a split; only FaceForensics++ divides them by compression."""
     for name, entry in videos.items():
-        if "frames" in entry:
+        if "frames" in as_object(entry, name):
             yield None, name, entry
         else:
-            yield from ((name, inner_name, inner) for inner_name, inner in entry.items())
+            yield from ((name, inner_name, as_object(inner, inner_name)) for inner_name, inner in entry.items())
 
 
 def _sample(place: list[str], entry: dict[str, Any], pictures: _Pictures, *, compression: str | None) -> Sample:
     dataset, label, split, *_, name = place
     is_fake = not label.lower().endswith("real")
-    images = tuple(pictures.find(frame) for frame in sorted(map(str, entry.get("frames", ())), key=_natural))
+    frames = as_list(entry.get("frames", []), f"frames of {name}")
+    images = tuple(pictures.find(frame) for frame in sorted(map(str, frames), key=_natural))
     return Sample(
         key="/".join(place),
         path=images[0].parent if images else Path(name),

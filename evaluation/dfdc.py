@@ -6,12 +6,12 @@ Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, or
 {path: {label, set, target_id, swapped_id}}.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import read_json
 from ..scanning.listing import InputError, read_table
-from .samples import Benchmark, EvaluationError, Sample, relative_key
+from .samples import Benchmark, EvaluationError, Sample, listed_path, relative_key
 
 
 DFDC, PREVIEW = "DFDC", "DFDC-preview"
@@ -64,7 +64,7 @@ def read_dfdc_preview(root: Path) -> Benchmark:
         samples.append(
             Sample(
                 key=name,
-                path=root / name,
+                path=listed_path(file, name),
                 is_fake=is_fake,
                 dataset=PREVIEW,
                 method=Path(name).parts[0] if is_fake else None,
@@ -100,10 +100,13 @@ def _read_metadata(file: Path, root: Path) -> list[Sample]:
     samples = []
     for name, entry in _read_json(file).items():
         original = entry.get("original")
+        if not isinstance(original, str | None):
+            raise EvaluationError(f"{file}: the original of {name} is not a file name; download it again.")
+        path = listed_path(file, name)
         samples.append(
             Sample(
-                key=relative_key(file.parent / name, root),
-                path=file.parent / name,
+                key=relative_key(path, root),
+                path=path,
                 is_fake=_label(file, name, entry),
                 dataset=DFDC,
                 split=_SPLITS.get(str(entry.get("split", "train")).lower()),
@@ -137,13 +140,14 @@ def _read_labels(file: Path, root: Path) -> list[Sample]:
 
 def _find_beside(file: Path, name: str) -> Path:
     """Path of the video beside the list or in a folder beside it; if it is missing, where it should be."""
+    expected = listed_path(file, name)
     places = [file.parent, file.parent / "test", file.parent / "videos"]
-    return next((place / name for place in places if (place / name).is_file()), file.parent / name)
+    return next((place / name for place in places if (place / name).is_file()), expected)
 
 
 def _read_json(file: Path) -> dict[str, dict[str, Any]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except (OSError, ValueError) as error:
         raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):

@@ -6,11 +6,11 @@ Splits: lists of pairs of ids in `{train,val,test}.json`, in the folder itself o
 real videos and the fakes in both orders. DFD has no official split: all of it is for testing.
 """
 
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
+from ..common.json_files import as_list, read_json
 from ..scanning.listing import is_clutter
 from .samples import Benchmark, EvaluationError, Sample, relative_key, skipped_note
 
@@ -104,8 +104,10 @@ def _read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
 
 def _read_pairs(file: Path) -> list[tuple[str, str]]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        return [(str(first), str(second)) for first, second in content]
+        pairs = [(str(first), str(second)) for first, second in as_list(read_json(file), file.name)]
+        if any(set(f"{first}{second}") & {"/", "\\"} for first, second in pairs):
+            raise ValueError("an id is a path")
+        return pairs
     except (OSError, ValueError, TypeError) as error:
         raise EvaluationError(f"{file}: not a list of pairs of ids; use the official split file.") from error
 

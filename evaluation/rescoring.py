@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Tables of saved scores: of one run, or of the runs of one model on several data sets."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from ..common.json_files import read_json
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError
 from ..scanning.results import UNTRAINED_WARNING
@@ -107,7 +107,7 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     if not is_of_run or not file.is_file():
         return DECISION_THRESHOLD, {}
     try:
-        run: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        run: dict[str, Any] = read_json(file)
         threshold = float(run["threshold"])
         check_threshold(threshold)
         return threshold, run

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import UsageError
+from ..common.text import quoted
 
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
@@ -147,6 +148,19 @@ def natural_key(path: Path) -> list[str | int]:
 def relative_key(path: Path, root: Path) -> str:
     """Path relative to the root, with forward slashes on every system."""
     return path.relative_to(root).as_posix()
+
+
+def listed_path(file: Path, name: str) -> Path:
+    """
+    Path of a file that a list names relative to its own folder.
+
+    Raises:
+        EvaluationError: If the name leads out of this folder.
+    """
+    parts = Path(name).parts
+    if not parts or Path(name).is_absolute() or ".." in parts:
+        raise EvaluationError(f"{file}: {quoted(name)} is not a file in the folder of this list; correct the name.")
+    return file.parent / name
 
 
 def skipped_note(paths: Sequence[Path]) -> list[str]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import read_complete_lines, write_atomically
+from ..common.json_files import parse_json
 from ..common.tables import format_table, unescape_formula
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
 from .samples import EvaluationError, Sample
@@ -205,7 +206,7 @@ def read_lines(file: Path) -> list[Score]:
     scores = []
     for number, line in enumerate(read_complete_lines(file).splitlines(), 1):
         try:
-            scores.append(Score.from_dict(json.loads(line)))
+            scores.append(Score.from_dict(parse_json(line)))
         except (ValueError, AttributeError) as error:
             raise EvaluationError(f"{file}, line {number}: invalid score ({error}); delete the line.") from error
     return scores
@@ -273,7 +274,7 @@ def _identities_cell(identities: Sequence[str]) -> str:
 def _read_identities(cell: str | None) -> tuple[str, ...]:
     if not (cell or "").startswith("["):
         return tuple((cell or "").split())
-    names = json.loads(cell or "")
+    names = parse_json(cell or "")
     if not all(isinstance(name, str) for name in names):
         raise ValueError("identities must be names")
     return tuple(names)

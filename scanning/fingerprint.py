@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UsageError
 from ..common.files import write_atomically
+from ..common.json_files import as_object, read_json
 from .results import RESULT_VERSION
 from .settings import ScanSettings
 
@@ -112,7 +113,7 @@ def with_engine_of(settings: ScanSettings, folders: Sequence[Path], device: str)
         return settings
     for folder in folders:
         try:
-            known = json.loads((folder / RUN_NAME).read_bytes())
+            known = read_json(folder / RUN_NAME)
             # An evaluation describes the function inside its own description.
             engine = known.get("function", known)["settings"]["engine"]
         except (OSError, ValueError, LookupError, TypeError, AttributeError):
@@ -156,7 +157,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     file = folder / RUN_NAME
     wanted = json.loads(json.dumps(description))
     try:
-        known = json.loads(file.read_bytes())
+        known = as_object(read_json(file), file.name)
         names = {**known, **wanted} if compared is None else compared
         differences = [
             difference for name in names for difference in _differences(known.get(name), wanted.get(name), name)

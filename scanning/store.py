@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import OutputError, lock_folder, write_atomically
+from ..common.json_files import parse_json
 from ..video_errors import is_address, is_store_address, is_url
 from ..video_stores import read_version
 from .addresses import as_target
@@ -151,7 +152,7 @@ class ResultStore:
     def pictures(self, result: VideoResult) -> Evidence | None:
         """The pictures that were stored with this result, if they can be read."""
         try:
-            content = json.loads(self._pictures_file(result.path).read_bytes())
+            content = parse_json(self._pictures_file(result.path).read_bytes())
             return Evidence.from_dict(content) if content["result"] == _digest(result) else None
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -210,7 +211,7 @@ class ResultStore:
             for line in content.split(b"\n"):
                 # Incomplete and foreign lines are skipped.
                 with contextlib.suppress(ValueError):
-                    yield VideoResult.from_dict(json.loads(line))
+                    yield VideoResult.from_dict(parse_json(line))
 
     def _result_files(self) -> list[Path]:
         main = self.folder / RESULTS_NAME
@@ -230,7 +231,7 @@ class ResultStore:
         for content in _read_files(sorted(self.folder.glob("files-*.jsonl"), key=str)):
             for line in content.split(b"\n"):
                 with contextlib.suppress(ValueError, TypeError):
-                    path, sha256, stamp = json.loads(line)
+                    path, sha256, stamp = parse_json(line)
                     stamps[path] = (sha256, stamp)
         return stamps
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Create the network with its initial weights."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import nn
 
+from ..common.json_files import read_json
 from ..common.text import one_line
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
@@ -101,7 +101,7 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
 def _is_reversed(folder: Path) -> bool:
     """Check that a folder holds a model of this package; return whether its first logit is that of fake."""
     try:
-        content = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        content = read_json(folder / "config.json")
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder}: contains no readable config.json ({error}).") from error
     if problem := describe_other_model(content):

@@ -2,14 +2,15 @@
 """The recipe of a training run: every setting except the data, in one JSON file."""
 
 import difflib
-import json
-import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, get_args
 
+from ..common.json_files import read_json
+from ..common.text import one_line, printable
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
 from .crops import CropSettings, check_settings
@@ -36,6 +37,10 @@ _NOT_CHOSEN = {
 }
 # Settings of the processor that the training follows; all others have the values of its own frames and crops.
 _FOLLOWED = ("channel_order", "face_margin", "image_mean", "image_std")
+# Errors of Transformers if a value of the network or processor has an unexpected type.
+_WRONG_VALUES = (ValueError, TypeError, AttributeError, LookupError, ArithmeticError)
+# Not infinity, and no integer that no float can hold. A sum of several of them is finite, too.
+_LARGEST = sys.float_info.max / 16
 _AT_LEAST_ONE = (
     "clip_frames",
     "cached_frames",
@@ -170,7 +175,7 @@ class Recipe:
         )
         shares = list(self.fakes.values())
         _require(
-            all(_is_number(share) and share >= 0 for share in shares) and any(shares),
+            all(_is_number(share) and 0 <= share <= _LARGEST for share in shares) and any(shares),
             "fakes must have at least one positive value and no negative values.",
         )
         without_region = [kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION]
@@ -228,7 +233,7 @@ class Recipe:
             known = ", ".join(sorted(file.stem for file in RECIPES.glob("*.json")))
             raise TrainingError(f"{name}: no such recipe; give the path of a JSON file, or one of {known}.")
         try:
-            values = json.loads(path.read_text(encoding="utf-8-sig"))
+            values = read_json(path, encoding="utf-8-sig")
         except (OSError, ValueError) as error:
             raise TrainingError(f"{path}: cannot be read as JSON ({error}).") from error
         if not isinstance(values, dict):
@@ -255,8 +260,8 @@ class Recipe:
             _require(name not in _NOT_CHOSEN, f"config: {name} cannot be set ({_NOT_CHOSEN.get(name)}); remove it.")
         try:
             processor = self.make_processor()
-        except (ValueError, TypeError) as error:
-            raise TrainingError(f"recipe: {' '.join(str(error).split())}") from error
+        except _WRONG_VALUES as error:
+            raise TrainingError(f"recipe: {one_line(error)}") from error
         # The other fields of a configuration are those of Transformers.
         _check_names("recipe: config", self.config, [*DeepfakeConfig.__annotations__])
         _check_names("recipe: processor", self.processor, [*processor.choices()])
@@ -349,12 +354,12 @@ def _check_type(name: str, value: Any, default: Any) -> None:
     elif isinstance(default, int):
         valid, wanted = _is_number(value) and isinstance(value, int) and value >= 0, "a non-negative integer"
     elif isinstance(default, float):
-        valid, wanted = _is_number(value) and 0 <= value < math.inf, "a non-negative number"
+        valid, wanted = _is_number(value) and 0 <= value <= _LARGEST, "a non-negative number"
     elif name in ("config", "processor", "fakes"):
         valid, wanted = isinstance(value, dict), "an object of names and values"
     else:
         valid, wanted = isinstance(value, str) or (name == "initial" and value is None), "a string"
-    _require(valid, f"{name} must be {wanted}, got {value!r}.")
+    _require(valid, f"{name} must be {wanted}, got {printable(repr(value), 80)}.")
 
 
 def _check_names(where: str, values: Mapping[str, Any], known: Sequence[str]) -> None:

@@ -2,7 +2,6 @@
 """The command `deepfake-video train`: parses, calls [`train`], prints. Torch is not imported before it is needed."""
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..common.errors import UsageError
 from ..common.exit_codes import OK
+from ..common.json_files import parse_json
 from ..common.text import printable
 from ..hub.commands import add_push_options
 from ..hub.push import PushPlan, check_repo_id, push
@@ -156,7 +156,7 @@ def parse_changes(changes: list[str]) -> dict[str, Any]:
         if not equals or not name:
             raise UsageError(f"--set expects NAME=VALUE, got {change!r}.")
         try:
-            values[name] = json.loads(text)
+            values[name] = parse_json(text)
         except ValueError:
             values[name] = text
     return values

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.files import read_complete_lines, write_atomically
+from ..common.json_files import parse_json
 from .errors import TrainingFailedError
 
 
@@ -72,7 +73,7 @@ def _read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Each complete line of a log without its end, and its record."""
     for number, line in enumerate(read_complete_lines(path).splitlines(), 1):
         try:
-            record = json.loads(line.decode())
+            record = parse_json(line.decode())
             if not isinstance(record, dict) or not isinstance(record.get("step"), int):
                 raise ValueError("it has no step")
         except ValueError as error:

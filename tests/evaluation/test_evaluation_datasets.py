@@ -363,3 +363,71 @@ def test_numbers_in_names_are_sorted_as_numbers():
     assert sorted(map(Path, names), key=natural_key) == [
         Path(name) for name in ("a.png", "f1.png", "f2.png", "f10.png")
     ]
+
+
+# --- lists of other structure ---
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        DEEP,
+        "[]",
+        "{}",
+        '{"a": 1, "b": {"FF-real": {"test": {}}}}',
+        '{"b": {"FF-real": {"test": []}}}',
+        '{"b": {"FF-real": {"test": {"x": 5}}}}',
+        '{"b": {"FF-real": {"test": {"c23": {"x": 5}}}}}',
+        '{"b": {"FF-real": {"test": {"x": {"frames": null}}}}}',
+        '{"b": {"FF-real": {"test": {"x": {"frames": 3}}}}}',
+    ],
+)
+@pytest.mark.parametrize("layout", ["deepfakebench", None])
+def test_a_damaged_list_of_deepfakebench_is_one_sentence(tmp_path, content, layout):
+    file = tmp_path / "list.json"
+    file.write_text(content)
+    with pytest.raises(EvaluationError) as error:
+        open_benchmark(file, layout)
+    assert str(error.value).startswith(f"{file}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("metadata.json", DEEP),
+        ("metadata.json", "[]"),
+        ("metadata.json", '{"a.mp4": 5}'),
+        ("metadata.json", '{"a.mp4": {"label": "FAKE", "original": 5}}'),
+        ("metadata.json", '{"/etc/a.mp4": {"label": "FAKE"}}'),
+        ("metadata.json", '{"../a.mp4": {"label": "FAKE"}}'),
+        ("metadata.json", '{"": {"label": "FAKE"}}'),
+        ("labels.csv", "filename,label\n/etc/a.mp4,1\n"),
+        ("dataset.json", DEEP),
+        ("dataset.json", '{"": {"label": "FAKE"}}'),
+        ("dataset.json", '{"/etc/a.mp4": {"label": "REAL"}}'),
+    ],
+)
+def test_a_damaged_list_of_dfdc_is_one_sentence(tmp_path, name, content):
+    (tmp_path / name).write_text(content)
+    with pytest.raises(EvaluationError) as error:
+        open_benchmark(tmp_path)
+    assert str(error.value).startswith(f"{tmp_path / name}: ")
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("content", [DEEP, '{"ab": 1}', "[5]", "[[1]]", '[["/a", "b"]]'])
+def test_a_split_file_of_other_structure_is_named(tmp_path, content):
+    root = trees.make_faceforensics(tmp_path / "ff")
+    (root / "val.json").write_text(content)
+    with pytest.raises(EvaluationError, match="not a list of pairs of ids"):
+        open_benchmark(root)
+
+
+def test_an_absolute_path_in_the_list_of_celeb_df_is_named(tmp_path):
+    root = trees.make_celeb_df(tmp_path / "celeb")
+    (root / "List_of_testing_videos.txt").write_text("1 /etc/Celeb-real/id9_0000.mp4\n")
+    with pytest.raises(EvaluationError, match=r"List_of_testing_videos\.txt: .*not a file in the folder"):
+        open_benchmark(root)

@@ -138,6 +138,7 @@ def test_crops_may_lie_elsewhere(data, recipe, tmp_path):
     ("options", "words"),
     [
         (["--set", "stepps=3"], "unknown field 'stepps'; did you mean steps"),
+        (["--set", f"fakes={'[' * 100_000}"], "fakes must be an object of names and values, got "),
         (["--set", 'config={"backbone": "resnet50"}'], "backbone 'resnet50' is unknown"),
         (["--set", 'config={"poolign": "max"}'], "unknown field 'poolign'; did you mean pooling"),
         (["--set", 'processor={"face_margins": 1.0}'], "'face_margins'; did you mean face_margin"),
