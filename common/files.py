@@ -168,6 +168,8 @@ def new_folder(target: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def temporary_folder(target: Path) -> Iterator[Path]:
     """Create a folder beside `target`, on the same disk, that is removed when the block ends unless it was moved."""
+    # Of "." neither the name nor the parent would be known.
+    target = Path(os.path.abspath(target))
     target.parent.mkdir(parents=True, exist_ok=True)
     folder = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     with unfinished():
@@ -181,7 +183,7 @@ def temporary_folder(target: Path) -> Iterator[Path]:
 def replace_folder(folder: Path, target: Path) -> None:
     """Move a finished folder to `target`; an existing folder there is replaced, and restored if that fails."""
     with deferred():
-        _move(folder, target)
+        _move(folder, Path(os.path.abspath(target)))
 
 
 def _move(folder: Path, target: Path) -> None:
@@ -189,13 +191,28 @@ def _move(folder: Path, target: Path) -> None:
         folder.rename(target)
         return
     aside = target.with_name(f".{target.name}.{secrets.token_hex(4)}.old")
-    target.rename(aside)
+    # The shell of a user whose current folder is replaced would stay in the former one.
+    move = _move_content if _is_current(target) else os.rename
+    move(target, aside)
     try:
-        folder.rename(target)
+        move(folder, target)
     except OSError:
-        aside.rename(target)
+        move(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _is_current(folder: Path) -> bool:
+    try:
+        return os.path.samefile(folder, os.curdir)
+    except OSError:
+        return False
+
+
+def _move_content(source: Path, target: Path) -> None:
+    target.mkdir(exist_ok=True)
+    for entry in [*source.iterdir()]:
+        entry.rename(target / entry.name)
 
 
 def read_complete_lines(path: Path) -> bytes:

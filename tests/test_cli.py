@@ -599,3 +599,14 @@ def test_a_folder_takes_its_place_as_a_whole_or_not_at_all(tmp_path, error):
         (folder / "third").touch()
     assert [path.name for path in target.iterdir()] == ["third"]
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
+
+
+def test_the_current_folder_is_replaced_and_stays_the_current_one(tmp_path, monkeypatch):
+    current = tmp_path / "model"
+    (current / "old").mkdir(parents=True)
+    monkeypatch.chdir(current)
+    with new_folder(Path()) as folder:
+        (folder / "first").touch()
+    assert [path.name for path in Path().iterdir()] == ["first"]
+    assert [path.name for path in current.iterdir()] == ["first"]
+    assert [path.name for path in tmp_path.iterdir()] == ["model"]

@@ -4,6 +4,7 @@
 import hashlib
 import json
 import math
+import os
 import platform
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -174,7 +175,10 @@ def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict
 
 def _initial_name(recipe: Recipe) -> str | None:
     """The source of the initial weights without the folders of this machine; for a file, with its hash."""
-    path = recipe.initial_path
-    if path is None or not path.is_file():
-        return recipe.initial if path is None else path.name
+    if recipe.initial_path is None:
+        return recipe.initial
+    # "." has a name, too.
+    path = Path(os.path.abspath(recipe.initial_path))
+    if not path.is_file():
+        return path.name
     return f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}"

@@ -119,6 +119,12 @@ def test_its_copy_loads_where_the_package_is_not_installed(capsys, tmp_path):
     assert "not an empty folder" in capsys.readouterr().err
 
 
+def test_its_copy_can_be_written_into_the_empty_current_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["checkpoint", "."]) == 0
+    assert Path("model.safetensors").read_bytes() == (DEFAULT_CHECKPOINT / "model.safetensors").read_bytes()
+
+
 def test_the_packaged_folder_is_not_published_without_its_code():
     with pytest.raises(ModelFolderError, match="deepfake-video checkpoint"):
         push(PushPlan(folder=DEFAULT_CHECKPOINT, repo_id="me/detector", dry_run=True))

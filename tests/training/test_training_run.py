@@ -146,6 +146,12 @@ def test_published_initial_weights_take_nothing_from_the_current_folder(plan, tm
     assert json.loads((model / "training.json").read_text())["recipe"]["initial"] == "imagenet"
 
 
+def test_the_current_folder_as_the_initial_model_is_recorded_by_its_name(plan, tmp_path, monkeypatch):
+    monkeypatch.chdir(save_tiny_model(tmp_path / "first-model"))
+    model = train(dataclasses.replace(plan, recipe=dataclasses.replace(plan.recipe, initial="."))).model
+    assert json.loads((model / "training.json").read_text())["recipe"]["initial"] == "first-model"
+
+
 def test_a_damaged_record_of_the_initial_model_ends_the_training_before_it_starts(plan, tmp_path):
     folder = save_tiny_model(tmp_path / "initial")
     (tmp_path / "initial/known_videos.json").write_text('{"videos": {"training": {"keys": "abc"}}}')
