@@ -35,7 +35,8 @@ _INTRODUCTION = (
     "The tables give the metrics of each checkpoint and ensemble on each available data set, per video, with 95 % "
     "intervals in brackets (bootstrap over people where the data set names them). `–` marks what is undefined, such "
     "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. The notes under a "
-    "table list only videos whose files are recorded with the model; re-encoded copies are not recognised."
+    "table list only videos whose files are recorded with the model, with one use of each; re-encoded copies are not "
+    "recognised."
 )
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
 

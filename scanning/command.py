@@ -65,8 +65,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="FILE",
-        help="text file with one path per line, relative to the working directory, or CSV file with a column of paths, "
-        "relative to its folder",
+        help="text file with one path per line, relative to the working directory, or CSV file with a column of "
+        "paths, relative to its folder",
     )
     parser.add_argument(
         "--photos",
