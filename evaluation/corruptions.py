@@ -29,6 +29,8 @@ PARAMETERS: dict[str, tuple[float, ...]] = {
 }
 KINDS = tuple(PARAMETERS)
 LEVELS = (1, 2, 3, 4, 5)
+# Names of all corruptions, as scores state them.
+NAMES = frozenset(f"{kind}-{level}" for kind in KINDS for level in LEVELS)
 BLOCK_SIDE, BLOCKS_PER = 8, 256
 # Luma weights of BT.601, and the change of R, G, B for one unit of noise in Y, Cb, Cr (8 bits, limited range).
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)

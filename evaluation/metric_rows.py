@@ -177,7 +177,8 @@ def robustness_table(scores: Sequence[Score]) -> dict[str, list[float | None]]:
     """
     Compute the AUC for each kind of corruption: without it, then at levels 1 to 5.
 
-    Only videos with a score in every cell count, so that all cells are computed from the same videos.
+    Only videos with a score in every cell count, so that all cells are computed from the same videos. A cell without
+    any score, as in an interrupted run, is `None`.
 
     Args:
         scores: Scores of uncorrupted and corrupted videos.
@@ -189,6 +190,8 @@ def robustness_table(scores: Sequence[Score]) -> dict[str, list[float | None]]:
     common = sorted(set.intersection(*scored)) if scored else []
 
     def auc(corruption: str | None) -> float | None:
+        if corruption not in cells:
+            return None
         cell = [cells[corruption][key] for key in common]
         probabilities = np.array([score.fake_probability for score in cell], np.float64)
         return measure(probabilities, np.array([score.is_fake for score in cell], bool), 0.5)["auc"]

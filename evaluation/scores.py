@@ -14,6 +14,7 @@ from ..common.files import read_complete_lines, write_atomically
 from ..common.json_files import parse_json
 from ..common.tables import format_table, unescape_formula
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
+from .corruptions import NAMES
 from .samples import EvaluationError, Sample
 
 
@@ -61,7 +62,7 @@ class Score:
 
     Raises:
         ValueError: If there is a probability although the status is not "ok", none although it is, or one outside
-            [0, 1].
+            [0, 1]; or if there is no such corruption.
 
     Example:
         >>> Score(key="a.mp4", label="fake", dataset="d", fake_probability=0.9).task
@@ -94,6 +95,11 @@ class Score:
     def __post_init__(self) -> None:
         if self.label not in ("real", "fake"):
             raise ValueError(f"{self.key}: the label must be real or fake, got {self.label!r}.")
+        if self.corruption is not None and self.corruption not in NAMES:
+            raise ValueError(
+                f"{self.key}: a corruption is a kind and a level, such as blur-3, and empty for the video as it is; "
+                f"got {self.corruption!r}."
+            )
         if (self.status == "ok") != (self.fake_probability is not None):
             raise ValueError(
                 f"{self.key}: there must be a fake probability if and only if the status is ok, got {self.status!r}."

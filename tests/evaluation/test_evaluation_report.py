@@ -205,6 +205,24 @@ def test_the_grid_compares_the_same_videos_in_every_cell():
     assert robustness_table([*clean, *cells]) == {"blur": [1.0, *[pytest.approx(0.5)] * 5]}
 
 
+def test_a_level_that_an_interrupted_run_has_not_reached_is_a_dash(tmp_path, capsys):
+    clean = [score("real/a", 0.1), score("real/b", 0.5), score("fake/c", 0.9)]
+    write_csv_scores(
+        [*clean, *with_corruption("blur-1", real_a=0.6, real_b=0.5, fake_c=0.55)], tmp_path / "scores.csv"
+    )
+    assert main(["evaluate", "--scores", str(tmp_path / "scores.csv"), "--bootstrap", "0"]) == 0
+    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("blur"))
+    assert line.split() == ["blur", "1.000", ".500", "–", "–", "–", "–", ".500"]
+
+
+@pytest.mark.parametrize("name", ["jpeg", "foo-1", "blur-6", "blur-03"])
+def test_an_unknown_corruption_is_named_with_its_line(name, tmp_path, capsys):
+    (tmp_path / "scores.csv").write_text(f"path,label,fake_probability,corruption\na.mp4,real,0.5,{name}\n")
+    assert main(["evaluate", "--scores", str(tmp_path / "scores.csv")]) == 2
+    assert "line 2: invalid score (a.mp4: a corruption is a kind and a level" in (error := capsys.readouterr().err)
+    assert repr(name) in error
+
+
 def test_rows_and_grid_stand_in_one_text():
     report = make_report(SCORES, robustness={"blur": [0.9, 0.8, 0.7, 0.6, 0.5, None]})
     line = next(line for line in result_text(report).splitlines() if line.startswith("blur"))
