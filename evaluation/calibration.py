@@ -14,7 +14,7 @@ from ..common.files import new_folder
 from ..common.logistic import logit, sigmoid
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
-from ..hub.terms import copy_terms, find_card
+from ..hub.terms import CARD_NAME, copy_terms, find_terms, read_card
 from ..scanning.models import load_stored_model
 from ..scanning.scoring_model import ScoringModel
 from .frame_scorer import PROBABILITY_EPSILON
@@ -257,6 +257,18 @@ def check_new_folder(folder: Path) -> None:
         raise EvaluationError(f"{folder}: the folder already exists; give a new folder for the calibrated checkpoint.")
 
 
+def check_source(folder: Path | None) -> None:
+    """
+    Check that the files that belong to the weights of a checkpoint can be copied.
+
+    Raises:
+        TermsError: If the card, or a file with terms, cannot be read.
+    """
+    if folder is not None:
+        find_terms(folder)
+        read_card(folder)
+
+
 def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
     check_new_folder(folder)
     # The loaded network has been rearranged for speed; the stored one is saved.
@@ -284,11 +296,10 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
     copy_terms(source, target)
     if (source / TRAINING_NAME).is_file():
         shutil.copyfile(source / TRAINING_NAME, target / TRAINING_NAME)
-    card = find_card(source)
-    if card is None:
+    text = read_card(source)
+    if text is None:
         return
     num_fake = calibration.num_videos - calibration.num_real
-    text = card.read_text(encoding="utf-8")
     copied = without_section(text)
     section = (
         f"\n## Calibration\n\nRecalibrated on {calibration.num_real} real and {num_fake} fake videos of "
@@ -302,4 +313,4 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
             "This model has no verdict bands until `deepfake-video evaluate --verdict` writes new ones; all its "
             'verdicts are "undecided".\n'
         )
-    (target / card.name).write_text(copied + section, encoding="utf-8")
+    (target / CARD_NAME).write_text(copied + section, encoding="utf-8")

@@ -14,7 +14,7 @@ from ..common.files import check_folder_target, lock_folder, write_atomically
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
 from ..scanning.fingerprint import with_engine_of
-from .calibration import HALF, check_new_folder, hold_out, write_calibration
+from .calibration import HALF, check_new_folder, check_source, hold_out, write_calibration
 from .corruptions import Corruption, grid
 from .datasets import open_benchmark
 from .evaluation_data import list_unscored, make_warnings, seen_warnings
@@ -351,7 +351,10 @@ def _load(
     logging.disable_progress_bar()
     device = processes.device or plan.device
     settings = with_engine_of(plan.settings, folders, device)
-    return FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
+    scorer = FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
+    if plan.calibrated_folder is not None:
+        check_source(scorer.models[0].folder)
+    return scorer
 
 
 def _evaluate_part(

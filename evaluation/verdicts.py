@@ -17,7 +17,7 @@ from typing import Any
 
 from ..common.files import write_atomically
 from ..common.logistic import logit, sigmoid
-from ..hub.terms import find_card
+from ..hub.terms import CARD_NAME, read_card
 from ..scanning.fingerprint import RUN_NAME, function_of
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import (
@@ -156,6 +156,7 @@ def write_verdicts(
         EvaluationError: See [`measure_verdicts`]; and if the folder is missing, or its weights, configuration or
             preprocessing are not those of the scores.
         ModelLoadError: If its JSON files are damaged.
+        TermsError: If its card cannot be read.
         OutputError: If a file cannot be written.
     """
     folder = Path(folder)
@@ -163,10 +164,10 @@ def write_verdicts(
         raise EvaluationError(f"{folder}: not a model folder.")
     bands = measure_verdicts(runs)
     check_verdict_folder(folder, bands)
+    card = read_card(folder)
     write_bands(bands, folder)
-    card = find_card(folder)
     if card is not None:
-        write_atomically(card, with_section(card.read_text(encoding="utf-8"), card_section(bands)).encode())
+        write_atomically(folder / CARD_NAME, with_section(card, card_section(bands)).encode())
     return bands
 
 

@@ -42,6 +42,20 @@ def find_card(folder: Path) -> Path | None:
     return _find(folder, CARD_NAME)
 
 
+def read_card(folder: Path) -> str | None:
+    """
+    Read the model card in the folder of a model, to write it again with changes; `None` if there is none.
+
+    Raises:
+        TermsError: If it is not a regular text file in this folder, or not UTF-8.
+    """
+    card = find_card(folder)
+    try:
+        return None if card is None else card.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise TermsError(f"{card}: the model card is not UTF-8; save it as UTF-8.") from error
+
+
 def copy_terms(source: Path, target: Path) -> list[str]:
     """
     Copy licence, notice and terms of use of a model into the folder of a derived model.
@@ -72,7 +86,7 @@ def licence_of(folder: Path) -> dict[str, Any]:
     if card is None:
         return {}
     try:
-        data = ModelCard(card.read_text(encoding="utf-8"), ignore_metadata_errors=True).data.to_dict()
+        data = ModelCard(card.read_text("utf-8", "replace"), ignore_metadata_errors=True).data.to_dict()
     except Exception:  # a card written by hand: the errors of YAML and its validation have no common class
         return {}
     names = ("license", "license_name", "license_link")

@@ -211,6 +211,17 @@ def test_the_card_of_a_calibrated_copy_has_no_verdicts(tmp_path, has_verdicts):
     assert "the bands" not in card
 
 
+def test_a_card_that_is_not_utf8_is_refused_before_anything_is_scored(tmp_path, capsys):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    model, output = Path(trees.save_model(tmp_path / "model", 1)), tmp_path / "run"
+    (model / "README.md").write_bytes("# Modèle".encode("latin-1"))
+    command = ["evaluate", str(root), "--model", str(model), "--workers", "0", "--output", str(output)]
+    assert main([*command, "--calibrate", str(tmp_path / "new")]) == 2
+    assert "README.md: the model card is not UTF-8; save it as UTF-8." in capsys.readouterr().err
+    assert not list(output.glob("scores-*"))
+    assert not (tmp_path / "new").exists()
+
+
 def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
     root = trees.make_faceforensics(tmp_path / "FaceForensics++", has_splits=False)
     model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"

@@ -18,6 +18,7 @@ from deepfake_video.evaluation.plan import EvaluationPlan
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
+from deepfake_video.hub.terms import TermsError
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.fingerprint import describe_setup, hash_files
 from deepfake_video.scanning.settings import ScanSettings
@@ -227,6 +228,13 @@ def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys
     printed = capsys.readouterr()
     assert "not seen in training" in printed.out
     assert "in place of those that were there" in printed.err
+
+
+def test_a_card_that_is_not_utf8_is_named_before_bands_are_written(tmp_path):
+    (tmp_path / "README.md").write_bytes("# Modèle".encode("latin-1"))
+    with pytest.raises(TermsError, match=r"README\.md: the model card is not UTF-8"):
+        write_verdicts(result_of(draw(60)), tmp_path)
+    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
 
 
 def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch, capsys):

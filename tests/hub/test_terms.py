@@ -141,6 +141,11 @@ def test_a_card_without_a_licence_says_nothing(tmp_path, card):
     assert licence_of(tmp_path) == {}
 
 
+def test_the_licence_of_a_card_that_is_not_utf8_is_found(tmp_path):
+    (tmp_path / "README.md").write_bytes(f"{CARD}# Modèle\n".encode("latin-1"))
+    assert licence_of(tmp_path)["license_name"] == "study-only"
+
+
 def test_a_folder_called_like_the_packaged_checkpoint_is_itself(tmp_path, monkeypatch):
     folder = Path(trees.save_model(tmp_path / "default", 3))
     monkeypatch.chdir(tmp_path)
