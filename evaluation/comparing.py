@@ -189,7 +189,8 @@ def average_seeds(results: Sequence[EvaluationData]) -> SeedRows:
         results: At least two results on the same videos.
 
     Returns:
-        The rows in the order of the first result. Their attribute `notes` names those that were left out.
+        The rows in the order of the first result. Their attribute `notes` names those that were left out, and
+        thresholds that differ.
 
     Raises:
         EvaluationError: If there are fewer than two, or their videos differ.
@@ -221,7 +222,11 @@ def average_seeds(results: Sequence[EvaluationData]) -> SeedRows:
                 left_out.setdefault(row.name, {})[row.level] = None
     names = [f"{name} ({', '.join(levels)})" for name, levels in left_out.items()]
     reason = "not averaged, because not every run has these rows for the same videos"
-    return SeedRows(averaged, [f"{reason}: {'; '.join(names)}"] if names else [])
+    notes = [f"{reason}: {'; '.join(names)}"] if names else []
+    thresholds = sorted({result.threshold for result in results})
+    if len(thresholds) > 1:
+        notes.append(f"the runs have the thresholds {', '.join(f'{value:g}' for value in thresholds)}")
+    return SeedRows(averaged, notes)
 
 
 _RowKey = tuple[str, str, str, frozenset[str]]

@@ -156,13 +156,19 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
         plan: Settings for computing the rows.
 
     Raises:
-        EvaluationError: If the scores were made by different models.
+        EvaluationError: If the scores were made by different models, or have different thresholds.
     """
     functions = [result.run.get("function") for result in results.values() if result.run]
     if any(function != functions[0] for function in functions):
         raise EvaluationError(
             f"the scores of {', '.join(results)} were made with different models or settings; one table compares data "
             "sets, not models: to compare two models, use --compare."
+        )
+    thresholds = sorted({result.threshold for result in results.values()})
+    if len(thresholds) > 1:
+        raise EvaluationError(
+            f"the runs {', '.join(results)} have the thresholds {', '.join(f'{value:g}' for value in thresholds)}; "
+            "choose one for the table with --threshold."
         )
     scores = [
         replace(score, key=f"{name}/{score.key}", dataset=name, identities=_qualified(score, name))

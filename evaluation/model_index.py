@@ -6,6 +6,8 @@ from huggingface_hub import EvalResult, ModelCardData
 from .evaluation_data import EvaluationData
 
 
+# Metrics that depend on the threshold.
+_AT_THRESHOLD = ("balanced_accuracy", "f1", "specificity")
 # Type and name of each metric on a model card.
 _CARD_METRICS = {
     "auc": ("roc_auc", "Video AUC"),
@@ -14,7 +16,7 @@ _CARD_METRICS = {
     "balanced_accuracy": ("balanced_accuracy", "Video balanced accuracy"),
     "f1": ("f1", "Video F1"),
     "brier": ("brier_score", "Video Brier score"),
-    "specificity": ("specificity", "Specificity at the stored threshold"),
+    "specificity": ("specificity", "Video specificity"),
 }
 
 
@@ -33,6 +35,7 @@ def model_index(result: EvaluationData, model_name: str) -> str:
         name = result.dataset if row.kind == "all" else row.name
         for metric, (card_type, card_name) in _CARD_METRICS.items():
             value = row.estimates[metric].value
+            at = f" at the threshold {result.threshold:g}" if metric in _AT_THRESHOLD else ""
             if value is not None:
                 results.append(
                     EvalResult(
@@ -41,7 +44,7 @@ def model_index(result: EvaluationData, model_name: str) -> str:
                         dataset_name=name,
                         dataset_split=result.split,
                         metric_type=card_type,
-                        metric_name=card_name,
+                        metric_name=f"{card_name}{at}",
                         metric_value=round(value, 4),
                     )
                 )

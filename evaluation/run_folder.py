@@ -8,8 +8,7 @@ from typing import Any
 
 from ..common.files import write_atomically
 from ..common.processes import ProcessGroup
-from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.fingerprint import check_files, claim_folder, describe_setup
+from ..scanning.fingerprint import check_files, claim_folder, describe_setup, store_description
 from ..scanning.store import PASSING_FAILURES
 from .frame_scorer import FrameScorer
 from .samples import Sample
@@ -41,7 +40,7 @@ def describe(scorer: FrameScorer, *, root: Path, layout: str, seed: int) -> dict
         "is_trained": all(model.is_trained for model in described),
         "temperatures": [float(model.temperature) for model in described],
         "fake_biases": [float(model.fake_bias) for model in described],
-        "threshold": DECISION_THRESHOLD,
+        "threshold": scorer.threshold,
         "frame_sampling": [processor.frame_sampling for processor in scorer.processors],
         "num_frames": [scorer.settings.num_frames or processor.num_frames for processor in scorer.processors],
         "faces": scorer.settings.faces,
@@ -95,6 +94,8 @@ def load_valid_scores(
     processes.wait()
     if processes.is_first:
         _replace_lines(folder, holding)
+        # What is not compared, such as the threshold, is that of the tables, which are made anew.
+        store_description(folder, description)
     processes.wait()
     return [score for score in holding if score.task in wanted]
 

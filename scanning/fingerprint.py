@@ -153,6 +153,20 @@ def claim_folder(
     _claim(folder, description, has_results, compared)
 
 
+def store_description(folder: Path, description: Mapping[str, Any]) -> None:
+    """
+    Store the description of the scoring setup in an output folder, in place of one that is there.
+
+    Args:
+        folder: The output folder.
+        description: The description, see [`describe_setup`].
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    write_atomically(folder / RUN_NAME, json.dumps(description, indent=2).encode() + b"\n")
+
+
 def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, compared: Sequence[str] | None) -> None:
     file = folder / RUN_NAME
     wanted = json.loads(json.dumps(description))
@@ -168,7 +182,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
                 f"{folder}: contains results of an earlier version without a description of how they were made; "
                 "choose another --output."
             ) from None
-        write_atomically(file, json.dumps(wanted, indent=2).encode() + b"\n")
+        store_description(folder, wanted)
         return
     except (OSError, ValueError, AttributeError) as error:
         raise RunMismatchError(f"{file}: damaged ({error}); choose another --output.") from error

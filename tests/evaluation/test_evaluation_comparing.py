@@ -146,6 +146,12 @@ def test_rows_that_a_run_lacks_are_not_averaged_and_are_named(tmp_path, capsys):
     assert "one is given twice" in capsys.readouterr().err
 
 
+def test_an_average_over_runs_of_different_thresholds_says_so():
+    is_fake, first, second = draw()
+    runs = [result(scores(is_fake, first)), replace(result(scores(is_fake, second)), threshold=0.7)]
+    assert average_seeds(runs).notes == ["the runs have the thresholds 0.5, 0.7"]
+
+
 def test_a_row_of_the_same_name_for_other_videos_is_not_averaged():
     is_fake, first, _ = draw()
     runs = []

@@ -149,6 +149,14 @@ def test_the_model_index_names_the_data_and_only_what_is_defined():
     assert {metric["type"] for metric in reals["metrics"]} == {"brier_score", "specificity"}
 
 
+def test_the_model_index_names_the_threshold_of_what_depends_on_it():
+    block = yaml.safe_load(model_index(make_report(SCORES, threshold=0.7), "tiny"))["model-index"]
+    names = {metric["type"]: metric["name"] for metric in block[0]["results"][0]["metrics"]}
+    assert names["roc_auc"] == "Video AUC"
+    assert names["f1"] == "Video F1 at the threshold 0.7"
+    assert {type_ for type_, name in names.items() if "0.7" in name} == {"balanced_accuracy", "f1", "specificity"}
+
+
 def test_a_score_file_of_another_tool_is_scored_again_without_a_video(capsys, tmp_path):
     file = tmp_path / "theirs.csv"
     file.write_text("path,label,fake_probability\na.mp4,real,0.2\nb.mp4,fake,0.9\nc.mp4,fake,\n")

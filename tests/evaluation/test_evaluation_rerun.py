@@ -79,6 +79,24 @@ def test_labels_and_splits_are_those_of_today(data, model, tmp_path, monkeypatch
     assert (tmp_path / "again/table.txt").read_text() == (output / "table.txt").read_text()
 
 
+def test_saved_scores_keep_the_threshold_of_the_last_evaluation(data, model, tmp_path, capsys):
+    output = tmp_path / "run"
+    for threshold in ("0.7", "0.9"):
+        assert evaluate(data, model, output, "--threshold", threshold) == 0
+        capsys.readouterr()
+        assert main(["evaluate", "--scores", str(output), "--bootstrap", "0"]) == 0
+        assert f"specificity at the threshold {threshold}:" in capsys.readouterr().out
+
+
+def test_runs_of_different_thresholds_are_not_one_table(data, model, tmp_path, capsys):
+    for name, threshold in (("one", "0.5"), ("two", "0.7")):
+        assert evaluate(data, model, tmp_path / name, "--threshold", threshold) == 0
+    command = ["evaluate", "--scores", str(tmp_path / "one"), str(tmp_path / "two"), "--bootstrap", "0"]
+    assert main(command) == 2
+    assert "the runs one, two have the thresholds 0.5, 0.7; choose one" in capsys.readouterr().err
+    assert main([*command, "--threshold", "0.7"]) == 0
+
+
 def test_a_video_that_left_the_data_set_is_in_no_table(data, model, tmp_path):
     output = tmp_path / "run"
     evaluate(data, model, output)
