@@ -13,9 +13,9 @@ from ..scanning.results import UNTRAINED_WARNING
 from ..scanning.settings import check_threshold
 from .evaluation_result import EvaluationResult
 from .evaluator import join_results, make_result
-from .plan import EvaluationPlan
+from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan
 from .samples import EvaluationError
-from .scores import CSV_NAME, LINES_PATTERN, read_scores
+from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores
 
 
 _NO_RUN = "there is no run.json that names the checkpoint of these scores"
@@ -31,7 +31,8 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
         plan: Settings for computing the rows; of the scoring settings, only the threshold is used.
 
     Raises:
-        EvaluationError: If there are no scores, they are damaged, or several are of different models.
+        EvaluationError: If there are no scores, they are damaged, several are of different models or thresholds, or
+            the plan asks for the rule of DeepfakeBench and they are of another number of frames.
 
     Example:
         >>> import pathlib, tempfile
@@ -90,6 +91,8 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
     notes = [] if run.get("is_trained", True) else [UNTRAINED_WARNING]
     if not run and chosen is None:
         notes.append(f"the threshold {threshold:g} is assumed: {_NO_RUN}")
+    if plan.deepfakebench:
+        notes += _check_frames(path, scores, run)
     return make_result(
         scores,
         plan,
@@ -98,6 +101,21 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
         run=run,
         notes=notes,
     )
+
+
+def _check_frames(path: Path, scores: Sequence[Score], run: dict[str, Any]) -> list[str]:
+    """Refuse scores of another number of frames than DeepfakeBench's, and note what is not known about them."""
+    numbers = run.get("num_frames", [])
+    if any(number != DEEPFAKEBENCH_FRAMES for number in numbers):
+        raise EvaluationError(
+            f"{path}: scores of {', '.join(map(str, numbers))} frames of a video, but DeepfakeBench takes "
+            f"{DEEPFAKEBENCH_FRAMES}; evaluate the videos with --deepfakebench."
+        )
+    if not any(score.frame_probabilities for score in scores):
+        return [
+            f"{path}: no rows by the rule of DeepfakeBench, because the scores of single frames are not stored here"
+        ]
+    return [] if numbers else [f"the {DEEPFAKEBENCH_FRAMES} frames of DeepfakeBench are assumed: {_NO_RUN}"]
 
 
 def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:

@@ -189,6 +189,21 @@ def test_the_rule_of_deepfakebench_has_its_own_number_of_frames():
         EvaluationPlan(deepfakebench=True, settings=ScanSettings(num_frames=8))
 
 
+def test_saved_scores_of_another_number_of_frames_have_no_rows_of_deepfakebench(joined, tmp_path):
+    _, output = joined
+    asked = replace(PLAN, deepfakebench=True)
+    assert json.loads((output / "ff" / "run.json").read_text())["num_frames"] != [32]
+    with pytest.raises(EvaluationError, match="frames of a video, but DeepfakeBench takes 32"):
+        rescore(output / "ff", plan=asked)
+    (lines,) = (output / "ff").glob("scores-*.jsonl")
+    shutil.copyfile(lines, tmp_path / "scores-00000.jsonl")
+    assert any("32 frames of DeepfakeBench are assumed" in note for note in rescore(tmp_path, plan=asked).warnings)
+    (tmp_path / "theirs.csv").write_text("path,label,fake_probability\na.mp4,real,0.2\nb.mp4,fake,0.9\n")
+    found = rescore(tmp_path / "theirs.csv", plan=asked)
+    assert {row.level for row in found.rows} == {"video"}
+    assert any("no rows by the rule of DeepfakeBench" in note for note in found.warnings)
+
+
 # --- the plan ---
 
 
