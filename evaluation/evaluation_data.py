@@ -41,6 +41,7 @@ class EvaluationData:
         comparison: Difference from another model on the same videos, if one was compared.
         scores: Score of each video, corrupted ones too; not part of the JSON.
         notes: Warnings about the model and the data set, as opposed to the scores.
+        name: Name of the data set or run among several, if it has one; not part of the JSON.
         parts: Results of the data sets that were joined, if there are several; not part of the JSON.
     """
 
@@ -58,6 +59,7 @@ class EvaluationData:
     verdicts: dict[str, Any] | None = None
     scores: Sequence[Score] = field(default=(), repr=False)
     notes: Sequence[str] = field(default=(), repr=False)
+    name: str = ""
     parts: "Sequence[EvaluationData]" = field(default=(), repr=False)
 
     @property

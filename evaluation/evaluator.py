@@ -178,7 +178,10 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
     first = next(iter(results.values()))
     run = {
         **first.run,
-        **{key: {name: result.run.get(key) for name, result in results.items()} for key in ("dataset", "layout")},
+        **{
+            key: {name: result.run.get(key) for name, result in results.items()}
+            for key in ("dataset", "layout", "derived_name")
+        },
     }
     notes = [note for result in results.values() for note in result.notes]
     joined = make_result(
@@ -189,7 +192,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
         run=run if first.run else {},
         notes=list(dict.fromkeys(notes)),
     )
-    return replace(joined, parts=tuple(results.values()))
+    return replace(joined, parts=tuple(replace(result, name=name) for name, result in results.items()))
 
 
 def _qualified(score: Score, name: str) -> tuple[str, ...]:
@@ -366,7 +369,7 @@ def _load(
 def _evaluate_part(
     part: _Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
 ) -> EvaluationResult:
-    run = describe(scorer, root=part.whole.root, layout=part.whole.layout, seed=plan.seed)
+    run = describe(scorer, part.whole, seed=plan.seed)
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}
     held_out: list[Score] = []
     if part.held_out:

@@ -59,7 +59,9 @@ def read_labelled_folder(root: Path, *, photos: bool = False) -> Benchmark:
     if not samples:
         raise EvaluationError(f"{root}: there is no video or image in real/ and fake/.")
     notes = [*skipped_note(skipped), *_faces_note(samples)]
-    return Benchmark(layout=_layout("folder", photos), root=root, samples=samples, notes=notes)
+    return Benchmark(
+        layout=_layout("folder", photos), root=root, samples=samples, notes=notes, derived_name=root.resolve().name
+    )
 
 
 def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool, photos: bool) -> Iterator[Sample]:
@@ -144,6 +146,7 @@ def read_csv(root: Path, *, photos: bool = False) -> Benchmark:
         missing=[sample.key for sample in samples if not sample.path.is_file()],
         notes=[*skipped_note(clutter), *_faces_note(samples)],
         has_splits=any(sample.split == "test" for sample in samples),
+        derived_name=None if any(row.cells.get("dataset") == root.stem for row in rows) else root.stem,
     )
 
 

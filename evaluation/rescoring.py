@@ -93,7 +93,7 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
         notes.append(f"the threshold {threshold:g} is assumed: {_NO_RUN}")
     if plan.deepfakebench:
         notes += _check_frames(path, scores, run)
-    return make_result(
+    result = make_result(
         scores,
         plan,
         split=plan.split or ", ".join(sorted({score.split or "all" for score in scores})),
@@ -101,6 +101,7 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
         run=run,
         notes=notes,
     )
+    return replace(result, name=_name(path))
 
 
 def _check_frames(path: Path, scores: Sequence[Score], run: dict[str, Any]) -> list[str]:

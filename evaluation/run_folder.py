@@ -11,7 +11,7 @@ from ..common.processes import ProcessGroup
 from ..scanning.fingerprint import check_files, claim_folder, describe_setup, store_description
 from ..scanning.store import PASSING_FAILURES
 from .frame_scorer import FrameScorer
-from .samples import Sample
+from .samples import Benchmark, Sample
 from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 
 
@@ -20,21 +20,21 @@ Task = tuple[str, str | None]
 _DECISIVE = ("dataset", "layout", "ensemble", "seed", "function")
 
 
-def describe(scorer: FrameScorer, *, root: Path, layout: str, seed: int) -> dict[str, Any]:
+def describe(scorer: FrameScorer, benchmark: Benchmark, *, seed: int) -> dict[str, Any]:
     """
     Describe a run: the settings that determine its scores, for [`load_valid_scores`], and the information shown in the
     tables.
 
     Args:
         scorer: The loaded models.
-        root: Folder or file of the data set.
-        layout: Layout of the data set.
+        benchmark: The data set.
         seed: Seed of the corruptions.
     """
     described = [model.description for model in scorer.models]
     return {
-        "dataset": str(root.resolve()),
-        "layout": layout,
+        "dataset": str(benchmark.root.resolve()),
+        "layout": benchmark.layout,
+        "derived_name": benchmark.derived_name,
         "models": scorer.identity.id,
         "weights_sha256": scorer.identity.weights_sha256,
         "is_trained": all(model.is_trained for model in described),

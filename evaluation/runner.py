@@ -215,6 +215,7 @@ def _score(scorer: FrameScorer, item: Item) -> Score:
         num_faces=len(scorer.counted_faces(result.faces)) or None,
         face_px=sizes.get(result.decisive_track_id or 0),
         bits_per_pixel=result.bits_per_pixel,
+        media="faces" if item.sample.images else result.media,
         frame_indices=tuple(scored.frame_indices),
         frame_probabilities=tuple(scored.frame_probabilities),
         frame_weights=tuple(scored.frame_weights),

@@ -75,6 +75,7 @@ class Benchmark:
         missing: Keys of samples that the data set lists but whose file is missing.
         notes: Caveats about the data set.
         has_splits: True if the publishers of the data set define the splits.
+        derived_name: Name of the data set that samples have only from the folder or file; `None` if it names them.
     """
 
     layout: str
@@ -83,6 +84,7 @@ class Benchmark:
     missing: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     has_splits: bool = False
+    derived_name: str | None = None
 
     @property
     def present(self) -> list[Sample]:

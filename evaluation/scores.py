@@ -56,6 +56,8 @@ class Score:
         frame_probabilities: Calibrated fake probability of each of these frames.
         frame_weights: Share of each of these frames in the clip. The score of a frame classifier follows from these
             and from the calibration of its checkpoint by the rule in the README.
+        media: What was scored: "video", "image" for a photo, or "faces" for pictures of cropped faces; `None` if
+            unknown.
         seen: "training", "validation" or "calibration" if the record of a model lists the sample there.
         sha256: SHA-256 of the file, or of the images one after the other; `None` if one could not be read.
         stamp: Identifies unchanged files without reading them, see `scanning.fingerprint`.
@@ -88,6 +90,7 @@ class Score:
     frame_indices: tuple[int, ...] = ()
     frame_probabilities: tuple[float, ...] = ()
     frame_weights: tuple[float, ...] = ()
+    media: str | None = None
     seen: str | None = None
     sha256: str | None = None
     stamp: str | None = None

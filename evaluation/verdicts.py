@@ -18,10 +18,7 @@ from typing import Any
 from ..common.files import write_atomically
 from ..common.logistic import logit, sigmoid
 from ..hub.terms import CARD_NAME, read_card
-from ..scanning.fingerprint import RUN_NAME, function_of
-from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import (
-    BOUND_SETTINGS,
     MAX_FALSE_ALARMS,
     MAX_MISSES,
     FaceCountRate,
@@ -29,7 +26,6 @@ from ..scanning.verdict_bands import (
     VerdictBands,
     write_bands,
 )
-from .evaluation_data import EvaluationData
 from .evaluation_result import EvaluationResult
 from .frame_scorer import PROBABILITY_EPSILON
 from .intervals import clopper_pearson_interval
@@ -39,16 +35,13 @@ from .samples import EvaluationError
 from .scores import Score
 from .verdict_card import card_section, with_section
 from .verdict_folder import check_verdict_folder
+from .verdict_scores import common_run, measured_limits, usable_scores
 
 
 # Numbers of faces for which the false alarms are stated.
 FACE_COUNTS = (1, 2, 3, 5)
 # Powers of the number of faces that divide the odds; the first that keeps the error rate is used.
 FACE_EXPONENTS = (1.0, 1.5, 2.0, 3.0, 5.0, 10.0)
-# Share of the measured videos that may be smaller or more compressed than the limits that are stored.
-RANGE_LEVEL = 0.01
-# What the videos of a list decided; those of the third list, "calibration", decided temperature and bias only.
-CHOSE_WEIGHTS = ("training", "validation")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +94,9 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
 
     Videos that the checkpoint was trained or validated on are left out with everyone they show. Those that it was
     calibrated on are kept: temperature and bias do not change the order of the scores, on which the bands rest. A
-    source is a data set, or a value of the column `dataset` in a CSV file. At most 1 in 50 real people are called
+    source is a data set, or a value of the column `dataset` in a CSV file; data sets that took the same name from
+    different folders or files are two. Photos and pictures of cropped faces are left out, because verdicts are for
+    videos. At most 1 in 50 real people are called
     likely fake and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few
     people is not used.
 
@@ -110,7 +105,7 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
 
     Raises:
         EvaluationError: If the scores are those of several checkpoints, of an ensemble or of random weights, or come
-            from a single source.
+            from a single source, or from no video.
 
     Example:
         >>> import random
@@ -130,8 +125,8 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
     # In a joined table, the name of a run takes the place of its data sets.
     parts = [part for result in results for part in result.parts or [result]]
-    common = _common_run(parts)
-    scores, notes = _usable(score for part in parts for score in part.clean_scores)
+    common = common_run(parts)
+    scores, notes = usable_scores(parts)
     reals, fakes = reduce_to_people(scores, is_fake=False), reduce_to_people(scores, is_fake=True)
     sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
     if len(sources) < 2:
@@ -139,7 +134,7 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
             f"verdict bands require people from at least two sources, because each source is left out in turn; got "
             f"{', '.join(sources) or 'none'}. A source is a data set, or a value of the column dataset in a CSV file."
         )
-    return _measure(reals, fakes, sources, common=common, notes=notes, limits=_limits(scores))
+    return _measure(reals, fakes, sources, common=common, notes=notes, limits=measured_limits(scores))
 
 
 def write_verdicts(
@@ -325,75 +320,6 @@ def _notes(
                 "for left-out sources"
             )
     return notes
-
-
-def _usable(scores: Iterable[Score]) -> tuple[list[Score], list[str]]:
-    """Scores of people that the checkpoint has not seen, in videos that may get a verdict, and what was left out."""
-    found = [score for score in scores if score.fake_probability is not None]
-    # Several runs may contain the same file under different names.
-    first: dict[object, Score] = {}
-    for number, score in enumerate(found):
-        first.setdefault(score.sha256 or number, score)
-    scored = list(first.values())
-    chose = [score for score in scored if score.seen in CHOSE_WEIGHTS]
-    known = {(score.dataset, name) for score in chose for name in score.identities or (score.key,)}
-    unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
-    kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
-    notes = []
-    if repeated := len(found) - len(scored):
-        notes.append(f"{_videos(repeated)} left out, because the same file occurs again")
-    if seen := len(scored) - len(unseen):
-        notes.append(f"{_videos(seen)} left out, because the checkpoint was trained or validated on the people shown")
-    if calibrated := sum(score.seen == "calibration" for score in kept):
-        notes.append(f"{_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores")
-    if faceless := len(unseen) - len(kept):
-        notes.append(f"{_videos(faceless)} left out, because a face was found in too few frames")
-    if nameless := sum(not score.identities for score in kept):
-        notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
-    if any(score.num_faces is None for score in kept):
-        notes.append("the number of faces is not known for some videos; one face is assumed for them")
-    return kept, notes
-
-
-def _videos(number: int) -> str:
-    return f"{number} video" if number == 1 else f"{number} videos"
-
-
-def _limits(scores: Sequence[Score]) -> tuple[float | None, float | None]:
-    """The smallest face and the strongest compression for which the rates are measured."""
-    return _lowest([score.face_px for score in scores]), _lowest([score.bits_per_pixel for score in scores])
-
-
-def _lowest(values: Sequence[float | None]) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    return known[int(RANGE_LEVEL * len(known))] if known else None
-
-
-def _common_run(results: Sequence[EvaluationData]) -> dict[str, Any]:
-    """The checkpoint and the settings that made all scores."""
-    needed = ("weights_sha256", "temperatures", "fake_biases", *BOUND_SETTINGS)
-    found = []
-    for result in results:
-        if not set(needed) <= result.run.keys():
-            raise EvaluationError(f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing.")
-        found.append({name: result.run[name] for name in needed})
-        found[-1]["function"] = function_of(result.run["function"]) if "function" in result.run else None
-        if len(found[-1]["temperatures"]) > 1:
-            raise EvaluationError(
-                "verdict bands cannot be stored for an ensemble, which has no single model folder; evaluate one model."
-            )
-        if not result.run.get("is_trained", True) or result.run["weights_sha256"] is None:
-            raise EvaluationError("verdict bands cannot be calibrated for random weights; evaluate a trained model.")
-    if not found or any(run != found[0] for run in found):
-        raise EvaluationError("the scores were made with different weights or settings; give runs of one checkpoint.")
-    run = found[0]
-    return {
-        "weights_sha256": run["weights_sha256"],
-        "temperature": float(run["temperatures"][0]),
-        "fake_bias": float(run["fake_biases"][0]),
-        "settings": {name: run[name][0] if name == "num_frames" else run[name] for name in BOUND_SETTINGS},
-        "function": run["function"],
-    }
 
 
 def _person(score: Score) -> str:

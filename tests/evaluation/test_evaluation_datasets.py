@@ -31,6 +31,17 @@ def people(benchmark: Benchmark) -> set[str]:
     return {identity for sample in benchmark.samples for identity in sample.identities}
 
 
+@pytest.mark.parametrize(
+    ("dataset", "derived"), [("", "list"), ("other", "list"), ("list", None)], ids=["no name", "another", "the same"]
+)
+def test_a_list_says_whether_only_its_file_names_the_data_set(tmp_path, dataset, derived):
+    (tmp_path / "list.csv").write_text(f"path,label,dataset\na.mp4,real,{dataset}\n")
+    assert open_benchmark(tmp_path / "list.csv").derived_name == derived
+    folder = trees.make_folder(tmp_path / "videos", reals=1, fakes=1)
+    assert open_benchmark(folder).derived_name == "videos"
+    assert open_benchmark(trees.make_faceforensics(tmp_path / "ff")).derived_name is None
+
+
 MAKERS = {
     "faceforensics": trees.make_faceforensics,
     "celeb-df": trees.make_celeb_df,

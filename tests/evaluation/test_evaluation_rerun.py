@@ -106,6 +106,14 @@ def test_a_video_that_left_the_data_set_is_in_no_table(data, model, tmp_path):
     assert sorted(score.key for score in read_scores(output)) == ["fake/0.mp4", "real/0.mp4"]
 
 
+def test_a_score_says_what_was_scored(data, model, tmp_path):
+    evaluate(data, model, tmp_path / "run")
+    assert {row["media"] for row in rows(tmp_path / "run").values()} == {"video"}
+    faces = trees.make_image_folder(tmp_path / "images")
+    assert main(["evaluate", str(faces), "--model", model, "--output", str(tmp_path / "faces"), *FIXED]) == 0
+    assert {row["media"] for row in rows(tmp_path / "faces").values()} == {"faces"}
+
+
 def test_scores_of_another_split_stay(data, model, tmp_path):
     with (data / "list.csv").open("a") as stream:
         stream.write("fake/1.mp4,fake,val\n")

@@ -159,6 +159,7 @@ def test_a_photo_has_the_score_that_predict_gives_it(tmp_path):
         for name in ("real.jpg", "fake.png"):
             expected = Detector([model], device="cpu").score(tmp_path / name)
             assert (clean[name].fake_probability, clean[name].face_coverage) == (expected.fake_probability, 1.0)
+            assert clean[name].media == expected.media == "image"
 
 
 def test_cropped_faces_and_photos_are_never_mixed_in_one_run(tmp_path, capsys):
