@@ -4,7 +4,9 @@
 import argparse
 import importlib.util
 import json
+from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -219,10 +221,8 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
     if arguments.average is not None and (arguments.output or arguments.compare or arguments.verdict):
         raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
-    if arguments.verdict is not None and arguments.calibrate is not None:
-        raise UsageError(
-            "--verdict and --calibrate cannot be combined: calibrate first, then evaluate the new folder."
-        )
+    if arguments.verdict is not None:
+        _check_verdict(arguments)
     if arguments.output is not None:
         check_folder_target(arguments.output)
     if arguments.plots in ("png", "svg"):
@@ -230,6 +230,18 @@ def _check(arguments: argparse.Namespace) -> None:
             raise UsageError("--plots needs --output DIR to write to.")
         if importlib.util.find_spec("matplotlib") is None:
             raise UsageError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
+
+
+def _check_verdict(arguments: argparse.Namespace) -> None:
+    from .verdict_folder import check_model_folder
+
+    if arguments.calibrate is not None:
+        raise UsageError(
+            "--verdict and --calibrate cannot be combined: calibrate first, then evaluate the new folder."
+        )
+    if len(arguments.model) > 1:
+        raise UsageError("--verdict needs one model: verdict bands cannot be stored for an ensemble.")
+    check_model_folder(arguments.verdict)
 
 
 def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> EvaluationPlan:
@@ -257,46 +269,60 @@ def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> Evalua
 
 def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     from ..common.processes import ProcessGroup
-    from .comparing import with_comparison
-    from .evaluator import evaluate
+    from .evaluator import check_request, evaluate
 
     data, processes = _data(arguments.roots), ProcessGroup(plan.device)
     options: dict[str, Any] = {"plan": plan, "processes": processes, "listener": _listener(arguments)}
+    compared = None if arguments.output is None else arguments.output / COMPARED
     try:
+        if arguments.compare is not None or arguments.verdict is not None:
+            asked = {"compared": arguments.compare, "verdict_folder": arguments.verdict}
+            check_request(arguments.model, data, plan=plan, processes=processes, **asked)
         result = evaluate(arguments.model, data, output=arguments.output, **options)
-        scored = [result]
-        if arguments.compare is not None:
-            folder = None if arguments.output is None else arguments.output / COMPARED
-            other = evaluate(arguments.compare, data, output=folder, **options)
-            scored.append(other)
-            result = with_comparison(result, other, plan=plan)
-        if arguments.verdict is not None and processes.is_first:
-            result = _with_verdicts(result, arguments)
+        other = partial(evaluate, arguments.compare, data, output=compared, **options)
+        scored = _complete(result, arguments, plan, other, is_first=processes.is_first)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("run the same command to resume." if arguments.output else "") from None
-    if not processes.is_first:
-        return OK
-    _publish(result, arguments)
     # A launcher takes any exit code but 0 for a crash of the process.
     return OK if all(one.is_complete for one in scored) or processes.size > 1 else FAILED
 
 
 def _rescore(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
-    from .comparing import with_comparison
     from .rescoring import check_output, rescore
 
-    result = rescore(arguments.scores, plan=plan)
-    scored = [result]
-    if arguments.compare is not None:
-        other = rescore(arguments.compare, plan=replace(plan, resamples=0))
-        scored.append(other)
-        result = with_comparison(result, other, plan=plan)
     if arguments.output is not None:
         check_output(arguments.output, arguments.scores)
-    if arguments.verdict is not None:
-        result = _with_verdicts(result, arguments)
-    _publish(result, arguments)
+    result = rescore(arguments.scores, plan=plan)
+    scored = _complete(result, arguments, plan, partial(rescore, arguments.compare, plan=replace(plan, resamples=0)))
     return OK if all(one.is_complete for one in scored) else FAILED
+
+
+def _complete(
+    result: "EvaluationResult",
+    arguments: argparse.Namespace,
+    plan: EvaluationPlan,
+    score_other: Callable[[], "EvaluationResult"],
+    *,
+    is_first: bool = True,
+) -> list["EvaluationResult"]:
+    """Add comparison and verdicts to a result and publish it, even if one of them fails; return what was scored."""
+    from .comparing import with_comparison
+
+    scored = [result]
+    try:
+        if arguments.compare is not None:
+            scored.append(score_other())
+            result = with_comparison(result, scored[-1], plan=plan)
+        if arguments.verdict is not None and is_first:
+            result = _with_verdicts(result, arguments)
+    except Exception:
+        # The scores may have taken hours, and the tables do not depend on what failed.
+        if is_first:
+            _publish(result, arguments)
+        raise
+    if is_first:
+        _publish(result, arguments)
+    return scored
 
 
 def _with_verdicts(result: "EvaluationResult", arguments: argparse.Namespace) -> "EvaluationResult":

@@ -4,62 +4,32 @@
 import tempfile
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from transformers.utils import logging
 
-from ..common.files import check_folder_target, lock_folder, write_atomically
+from ..common.files import check_folder_target, lock_folder
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
-from ..scanning.fingerprint import with_engine_of
-from .calibration import HALF, check_new_folder, check_source, hold_out, write_calibration
+from ..hub.model_files import WEIGHTS_NAME
+from ..hub.packaged import DEFAULT_CHECKPOINT
+from ..scanning.fingerprint import hash_files, with_engine_of
+from .calibration import check_new_folder, check_source, write_calibration
 from .corruptions import Corruption, grid
-from .datasets import open_benchmark
 from .evaluation_data import list_unscored, make_warnings, seen_warnings
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
+from .parts import HELD_OUT, Data, Part, announce, check_classes, check_sources, named_roots, open_part
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
 from .progress import Listener
 from .run_folder import describe
 from .runner import Work, score_samples
-from .samples import Benchmark, EvaluationError, Sample, limit_classes
+from .samples import EvaluationError
 from .scores import Score
-
-
-MAX_LISTED = 20
-MISSING_NAME = "missing.txt"
-# Scores of the videos that calibrate, within the folder of a run.
-HELD_OUT = "held-out"
-# Folders within that of a run, which cannot be the names of data sets.
-RESERVED = (HELD_OUT, "remaining", "compared")
-Data = str | Path | Sequence[str | Path] | Mapping[str, str | Path]
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Part:
-    """
-    One data set of an evaluation.
-
-    Attributes:
-        name: Its name among several data sets.
-        whole: The data set.
-        split: Name of the part that is evaluated.
-        evaluated: Videos to evaluate.
-        held_out: Videos to calibrate on; no person is in both parts.
-        held_out_name: Name of the part to calibrate on.
-        notes: Caveats about the metrics.
-    """
-
-    name: str
-    whole: Benchmark
-    split: str
-    evaluated: list[Sample]
-    held_out: list[Sample]
-    held_out_name: str
-    notes: list[str]
+from .verdict_folder import check_weights
 
 
 def evaluate(
@@ -111,16 +81,54 @@ def evaluate(
     """
     plan = _complete(plan or EvaluationPlan(), group_by)
     folder = None if output is None else Path(output)
-    models, roots = _model_names(model), _named_roots(data)
+    models, roots = _model_names(model), named_roots(data)
     _check_targets(folder, models, roots, plan)
-    parts = [_open_part(name, root, plan) for name, root in roots.items()]
+    parts = [open_part(name, root, plan) for name, root in roots.items()]
     processes = processes or ProcessGroup(plan.device)
     heard = (listener or Listener()) if processes.is_first else Listener()
     return _evaluate_parts(parts, models, folder, plan, processes, heard)
 
 
+def check_request(
+    model: str | Path | Sequence[str | Path] | None,
+    data: Data,
+    *,
+    plan: EvaluationPlan,
+    processes: ProcessGroup,
+    compared: str | None = None,
+    verdict_folder: Path | None = None,
+) -> None:
+    """
+    Check before hours of scoring that another model can be compared, or that verdict bands can be measured.
+
+    Args:
+        model: See [`evaluate`].
+        data: See [`evaluate`].
+        plan: See [`evaluate`].
+        processes: Processes that share the work.
+        compared: Folder or Hub id of the model to compare.
+        verdict_folder: Model folder for verdict bands.
+
+    Raises:
+        EvaluationError: If a data set cannot be read, the other model does not fit the plan, the videos lack a
+            class or a second source that is needed, or the verdict bands would be those of other weights.
+        ModelLoadError: If the other model cannot be loaded.
+    """
+    plan = _complete(plan, None)
+    parts = [open_part(name, root, plan) for name, root in named_roots(data).items()]
+    if verdict_folder is not None:
+        check_sources(parts)
+        # Weights that are not in one local file are compared after the evaluation.
+        weights = Path(next(iter(_model_names(model)), DEFAULT_CHECKPOINT)) / WEIGHTS_NAME
+        if (weights_sha256 := hash_files([weights])) is not None:
+            check_weights(verdict_folder, weights_sha256)
+    if compared is not None:
+        check_classes(parts)
+        _load([compared], plan, processes, [])
+
+
 def _evaluate_parts(
-    parts: Sequence[_Part],
+    parts: Sequence[Part],
     models: Sequence[str],
     folder: Path | None,
     plan: EvaluationPlan,
@@ -128,7 +136,7 @@ def _evaluate_parts(
     listener: Listener,
 ) -> EvaluationResult:
     for part in parts:
-        _announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
+        announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
     folders = [] if folder is None else [folder, *(folder / part.name for part in parts)]
     scorer = _load(models, plan, processes, folders)
     with ExitStack() as stack:
@@ -285,75 +293,6 @@ def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     return [str(model)] if isinstance(model, (str, Path)) else [str(name) for name in model]
 
 
-def _named_roots(data: Data) -> dict[str, Path]:
-    """Each data set by its name, which is a folder of the output too; without a name, that of its folder or file."""
-    if isinstance(data, Mapping):
-        pairs = [(str(name), Path(root)) for name, root in data.items()]
-    else:
-        roots = [Path(data)] if isinstance(data, (str, Path)) else [Path(root) for root in data]
-        pairs = [(root.resolve().stem if root.is_file() else root.resolve().name, root) for root in roots]
-    if not pairs:
-        raise EvaluationError("there is no data set to evaluate; give at least one.")
-    named = dict(pairs)
-    if len(named) < len(pairs):
-        raise EvaluationError("two data sets have the same name; name them, as in ff=PATH celeb=PATH.")
-    for name in named if len(named) > 1 else ():
-        if name in ("", ".", "..", *RESERVED) or Path(name).name != name:
-            raise EvaluationError(f"{name!r} is not a valid name of a data set: it becomes the name of a folder.")
-    return named
-
-
-def _open_part(name: str, root: Path, plan: EvaluationPlan) -> _Part:
-    whole = open_benchmark(root, plan.layout, photos=plan.photos)
-    split: str = plan.split or ("test" if whole.has_splits else "all")
-    evaluated = whole.select(plan.split).samples
-    held_out: list[Sample] = []
-    held_out_name = ""
-    if plan.calibrated_folder is not None:
-        held_out, evaluated, held_out_name = hold_out(whole, plan.split, plan.calibration_split, seed=plan.seed)
-        if held_out_name == HALF:
-            split = f"{split}, without {HALF}"
-    notes = list(whole.notes)
-    if plan.limit is not None:
-        before = len(evaluated)
-        evaluated, held_out = (limit_classes(part, plan.limit, seed=plan.seed) for part in (evaluated, held_out))
-        if len(evaluated) < before:
-            notes.append(f"{len(evaluated)} of {before} videos were drawn: at most {plan.limit} of each class")
-    return _Part(
-        name=name,
-        whole=whole,
-        split=split,
-        evaluated=evaluated,
-        held_out=held_out,
-        held_out_name=held_out_name,
-        notes=notes,
-    )
-
-
-def _announce(part: _Part, folder: Path | None, listener: Listener, processes: ProcessGroup) -> None:
-    """Report what will be evaluated, and name what is missing, before anything is computed."""
-    samples = [*part.evaluated, *part.held_out]
-    reals = sum(not sample.is_fake for sample in samples)
-    where = f"{part.whole.root}: {part.whole.layout}, split {part.split}"
-    lines = [f"{where}: {reals} real and {len(samples) - reals} fake videos", *part.notes]
-    if part.held_out:
-        lines.append(
-            f"{len(part.held_out)} of them are used for calibration ({part.held_out_name}); the others are evaluated"
-        )
-    named = {sample.key for sample in samples}
-    missing = [key for key in part.whole.missing if key in named]
-    if missing:
-        lines.append(f"{len(missing)} of them are missing; they are counted as not scored:")
-        lines += [f"  {key}" for key in missing[:MAX_LISTED]]
-        if len(missing) > MAX_LISTED:
-            rest = f"{len(missing) - MAX_LISTED} more"
-            lines.append(f"  and {rest}" if folder is None else f"  and {rest}, see {folder / MISSING_NAME}")
-        if folder is not None and processes.is_first:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_atomically(folder / MISSING_NAME, "".join(f"{key}\n" for key in missing).encode("utf-8", "replace"))
-    listener.announce(lines)
-
-
 def _load(
     models: Sequence[str], plan: EvaluationPlan, processes: ProcessGroup, folders: Sequence[Path]
 ) -> FrameScorer:
@@ -367,7 +306,7 @@ def _load(
 
 
 def _evaluate_part(
-    part: _Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
+    part: Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
 ) -> EvaluationResult:
     run = describe(scorer, part.whole, seed=plan.seed)
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}

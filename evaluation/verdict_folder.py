@@ -10,6 +10,40 @@ from ..scanning.verdict_bands import VerdictBands
 from .samples import EvaluationError
 
 
+def check_model_folder(folder: Path) -> None:
+    """
+    Check that a folder is that of a model.
+
+    Args:
+        folder: The folder.
+
+    Raises:
+        EvaluationError: If it has neither weights nor a configuration.
+    """
+    if not any((folder / name).is_file() for name in (CONFIG_NAME, WEIGHTS_NAME)):
+        raise EvaluationError(
+            f"{folder}: not a model folder: there is no {CONFIG_NAME} in it; give the folder of the evaluated model."
+        )
+
+
+def check_weights(folder: Path, weights_sha256: str) -> None:
+    """
+    Check that a folder, if its weights are in one file, has certain weights.
+
+    Args:
+        folder: Folder of the checkpoint.
+        weights_sha256: SHA-256 of the weights that produce the scores.
+
+    Raises:
+        EvaluationError: If its weights are others.
+    """
+    weights = folder / WEIGHTS_NAME
+    if weights.is_file() and hash_files([weights]) != weights_sha256:
+        raise EvaluationError(
+            f"{folder}: its weights are not those that produce the scores; evaluate this folder first."
+        )
+
+
 def check_verdict_folder(folder: Path, bands: VerdictBands) -> None:
     """
     Check that verdict bands belong to a model folder.
@@ -22,11 +56,7 @@ def check_verdict_folder(folder: Path, bands: VerdictBands) -> None:
         EvaluationError: If its weights, configuration or preprocessing are not those that the bands were measured on.
         ModelLoadError: If its JSON files are damaged.
     """
-    weights = folder / WEIGHTS_NAME
-    if weights.is_file() and hash_files([weights]) != bands.weights_sha256:
-        raise EvaluationError(
-            f"{folder}: its weights are not those that produced the scores; evaluate this folder first."
-        )
+    check_weights(folder, bands.weights_sha256)
     if not (folder / CONFIG_NAME).is_file():
         return
     # These import torch and Transformers, which saved scores do not need.
@@ -46,4 +76,4 @@ def check_verdict_folder(folder: Path, bands: VerdictBands) -> None:
         raise EvaluationError(f"{folder}: {problem}; evaluate this folder first.")
 
 
-__all__ = ["check_verdict_folder"]
+__all__ = ["check_model_folder", "check_verdict_folder", "check_weights"]

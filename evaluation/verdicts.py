@@ -29,12 +29,13 @@ from ..scanning.verdict_bands import (
 from .evaluation_result import EvaluationResult
 from .frame_scorer import PROBABILITY_EPSILON
 from .intervals import clopper_pearson_interval
+from .parts import few_sources
 from .plan import EvaluationPlan
 from .rescoring import rescore
 from .samples import EvaluationError
 from .scores import Score
 from .verdict_card import card_section, with_section
-from .verdict_folder import check_verdict_folder
+from .verdict_folder import check_model_folder, check_verdict_folder
 from .verdict_scores import common_run, measured_limits, usable_scores
 
 
@@ -130,10 +131,7 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     reals, fakes = reduce_to_people(scores, is_fake=False), reduce_to_people(scores, is_fake=True)
     sources = tuple(sorted({unit.source for unit in (*reals, *fakes)}))
     if len(sources) < 2:
-        raise EvaluationError(
-            f"verdict bands require people from at least two sources, because each source is left out in turn; got "
-            f"{', '.join(sources) or 'none'}. A source is a data set, or a value of the column dataset in a CSV file."
-        )
+        raise EvaluationError(few_sources(sources))
     return _measure(reals, fakes, sources, common=common, notes=notes, limits=measured_limits(scores))
 
 
@@ -155,8 +153,7 @@ def write_verdicts(
         OutputError: If a file cannot be written.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise EvaluationError(f"{folder}: not a model folder.")
+    check_model_folder(folder)
     bands = measure_verdicts(runs)
     check_verdict_folder(folder, bands)
     card = read_card(folder)

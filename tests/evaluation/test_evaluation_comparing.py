@@ -195,3 +195,26 @@ def test_the_command_compares_and_averages_saved_scores(tmp_path, capsys):
     ]
     assert main(["evaluate", "--average", *files]) == 0
     assert "mean ± standard deviation of 2 runs" in capsys.readouterr().out
+
+
+def test_a_comparison_that_cannot_succeed_is_refused_before_anything_is_scored(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: pytest.fail("scored"))
+    for name in ("a.mp4", "b.mp4"):
+        (tmp_path / name).write_bytes(b"video")
+    (tmp_path / "both.csv").write_text("path,label\na.mp4,real\nb.mp4,fake\n")
+    (tmp_path / "reals.csv").write_text("path,label\na.mp4,real\nmissing.mp4,fake\n")
+    for data, message in (("both", "mistyped"), ("reals", "there are only real ones")):
+        words = ["evaluate", str(tmp_path / f"{data}.csv"), "--compare", str(tmp_path / "mistyped"), "--device", "cpu"]
+        assert main(words) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_tables_are_printed_even_if_the_comparison_fails(tmp_path, capsys):
+    is_fake, first, second = draw()
+    write_csv_scores(scores(is_fake, first), tmp_path / "first.csv")
+    write_csv_scores(scores(~is_fake, second), tmp_path / "second.csv")
+    words = ["evaluate", "--scores", str(tmp_path / "first.csv"), "--compare", str(tmp_path / "second.csv")]
+    assert main([*words, "--bootstrap", "0"]) == 2
+    printed = capsys.readouterr()
+    assert "labelled real in one of the two runs" in printed.err
+    assert "all videos" in printed.out

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Bands of the verdicts: conformal by class over people, each source left out in turn, never from too few."""
 
+import hashlib
 import json
 import math
 from collections.abc import Sequence
@@ -26,9 +27,10 @@ from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.verdict_bands import read_bands
 
 
+WEIGHTS = b"weights"
 RUN = {
     "models": "folder",
-    "weights_sha256": "a" * 64,
+    "weights_sha256": hashlib.sha256(WEIGHTS).hexdigest(),
     "is_trained": True,
     "temperatures": [1.0],
     "fake_biases": [0.0],
@@ -204,6 +206,13 @@ def test_scores_of_two_checkpoints_are_refused():
         measure_verdicts(runs)
 
 
+def make_model(folder: Path) -> Path:
+    """A model folder with the weights that made the scores."""
+    folder.mkdir(exist_ok=True)
+    (folder / "model.safetensors").write_bytes(WEIGHTS)
+    return folder
+
+
 def write_run(folder: Path, scores) -> Path:
     folder.mkdir()
     (folder / "scores-00000.jsonl").write_bytes(b"".join(score.to_line() for score in scores))
@@ -212,8 +221,7 @@ def write_run(folder: Path, scores) -> Path:
 
 
 def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys):
-    model = tmp_path / "model"
-    model.mkdir()
+    model = make_model(tmp_path / "model")
     (model / "README.md").write_text("# Card\n\n## Verdicts\n\nold\n\n## Limits\n\nkept\n")
     run = write_run(tmp_path / "run", draw(120))
     command = ["evaluate", "--scores", str(run), "--verdict", str(model), "--bootstrap", "0"]
@@ -232,16 +240,63 @@ def test_the_command_writes_bands_and_card_and_prints_the_rates(tmp_path, capsys
 
 
 def test_a_card_that_is_not_utf8_is_named_before_bands_are_written(tmp_path):
-    (tmp_path / "README.md").write_bytes("# Modèle".encode("latin-1"))
+    (make_model(tmp_path) / "README.md").write_bytes("# Modèle".encode("latin-1"))
     with pytest.raises(TermsError, match=r"README\.md: the model card is not UTF-8"):
         write_verdicts(result_of(draw(60)), tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == ["README.md"]
+    assert read_bands(tmp_path) is None
+
+
+def two_sources(folder: Path) -> Path:
+    for name in ("a", "b"):
+        (folder / f"{name}.mp4").write_bytes(b"video")
+    (folder / "list.csv").write_text("path,label,dataset\na.mp4,real,a\nb.mp4,fake,b\n")
+    return folder / "list.csv"
 
 
 def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: result_of(draw(60)))
-    assert main(["evaluate", str(tmp_path), "--verdict", str(tmp_path), "--json", "--device", "cpu"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdicts"]["people"] == read_bands(tmp_path).people == 60
+    model = make_model(tmp_path / "model")
+    words = ["evaluate", str(two_sources(tmp_path)), "--model", str(model), "--verdict", str(model)]
+    assert main([*words, "--json", "--device", "cpu"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdicts"]["people"] == read_bands(model).people == 60
+
+
+@pytest.mark.parametrize(
+    ("verdict", "options", "message"),
+    [
+        ("mistyped", [], "not a model folder"),
+        ("empty", [], "not a model folder"),
+        ("model", ["--model", "other"], "one model"),
+        ("other", [], "its weights are not those"),
+        ("model", ["--dataset", "folder"], "at least two sources"),
+    ],
+)
+def test_verdicts_that_cannot_be_measured_are_refused_before_anything_is_scored(
+    tmp_path, monkeypatch, capsys, verdict, options, message
+):
+    monkeypatch.chdir(tmp_path)
+    make_model(tmp_path / "model")
+    (make_model(tmp_path / "other") / "model.safetensors").write_bytes(b"others")
+    (tmp_path / "empty").mkdir()
+    data = two_sources(tmp_path)
+    if "--dataset" in options:
+        (tmp_path / "one/real").mkdir(parents=True)
+        (tmp_path / "one/real/a.mp4").write_bytes(b"video")
+        data = tmp_path / "one"
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: pytest.fail("scored"))
+    assert main(["evaluate", str(data), "--model", "model", "--verdict", verdict, *options]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_tables_are_printed_and_written_even_if_the_verdicts_fail(tmp_path, capsys):
+    (make_model(tmp_path / "model") / "model.safetensors").write_bytes(b"others")
+    run, output = write_run(tmp_path / "run", draw(60)), tmp_path / "tables"
+    words = ["evaluate", "--scores", str(run), "--verdict", str(tmp_path / "model"), "--output", str(output)]
+    assert main([*words, "--bootstrap", "0", "--plots", "none"]) == 2
+    printed = capsys.readouterr()
+    assert "its weights are not those" in printed.err
+    assert "all videos" in printed.out
+    assert (output / "table.txt").is_file()
 
 
 def test_bands_are_not_written_beside_other_weights(tmp_path):
@@ -354,9 +409,7 @@ def test_videos_of_runs_of_earlier_versions_count(layout):
 
 
 def test_verdicts_of_saved_scores_follow_the_split(tmp_path):
-    (tmp_path / "model").mkdir()
-    (tmp_path / "model" / "model.safetensors").write_bytes(b"weights")
-    run = {**RUN, "weights_sha256": hash_files([tmp_path / "model" / "model.safetensors"])}
+    make_model(tmp_path / "model")
     folders = []
     for name in ("a", "b"):
         folder = tmp_path / name
@@ -367,7 +420,7 @@ def test_verdicts_of_saved_scores_follow_the_split(tmp_path):
             for one in draw(60)
         ]
         (folder / "scores-00000.jsonl").write_bytes(b"".join(one.to_line() for one in scores))
-        (folder / "run.json").write_text(json.dumps(run))
+        (folder / "run.json").write_text(json.dumps(RUN))
         folders.append(str(folder))
     words = ["evaluate", "--scores", *folders, "--split", "test", "--verdict", str(tmp_path / "model")]
     assert main([*words, "--bootstrap", "0"]) == 0
