@@ -10,6 +10,9 @@ import numpy as np
 
 # Two-sided 95 % of a standard normal distribution.
 Z = 1.959963984540054
+# With three clusters, more than 2.5 % of the draws repeat the lowest one (1 in 27), so that the ends of the bootstrap
+# would be single clusters.
+MIN_CLUSTERS = 4
 _BISECTIONS = 60
 # torchmetrics computes in float32: values that differ by less are equal.
 _ROUNDING = 1e-6

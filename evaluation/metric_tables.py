@@ -12,6 +12,7 @@ from ..common.text import printable
 from ..scanning.verdict_bands import VerdictBands
 from .comparing import SeedMetric, SeedRow, SeedRows
 from .evaluation_data import EvaluationData, unscored_lines
+from .intervals import MIN_CLUSTERS
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
 
@@ -70,7 +71,10 @@ def result_parts(result: EvaluationData) -> list[Table | Text]:
     parts: list[Table | Text] = [Text(title, style="bold"), _metric_table(rows["video"], VIDEO_METRICS)]
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit
-        interval = f"95 % confidence interval, bootstrap over {unit}; in closed form where all draws are equal"
+        interval = (
+            f"95 % confidence interval, bootstrap over {unit}; in closed form where all draws are equal, and none for "
+            f"fewer than {MIN_CLUSTERS} of a class"
+        )
         parts.append(Text(f"below each number: {interval}", style="dim"))
     if rows["deepfakebench"]:
         rule = (

@@ -25,6 +25,7 @@ from torchmetrics.functional.classification import (
 )
 
 from .intervals import (
+    MIN_CLUSTERS,
     ClusterBootstrap,
     Interval,
     mean_interval,
@@ -247,7 +248,8 @@ def estimate(
     The interval is the percentile interval of a stratified bootstrap that draws whole clusters with replacement.
     Where every draw gives the same value, as when the classes are separated, it is a score interval for the number of
     clusters instead: Newcombe's for the AUC, Wilson's for rates; for AP, EER, F1 and TPR at 1 % FPR, Wilson's with the
-    clusters of the smaller class, which is an approximation. Brier score and ECE then have none.
+    clusters of the smaller class, which is an approximation. Brier score and ECE then have none. Where draws differ
+    but there are fewer than `MIN_CLUSTERS` clusters of a class that the metric depends on, there is none either.
 
     Args:
         probabilities: Fake probability of each video, or of each frame, (N,).
@@ -278,9 +280,21 @@ def estimate(
     for name, value in values.items():
         interval = None
         if value is not None:
-            interval = percentile_interval(drawn[name]) or closed_interval(name, values, bootstrap)
+            interval = percentile_interval(drawn[name])
+            if interval is None:
+                interval = closed_interval(name, values, bootstrap)
+            elif _num_clusters(name, bootstrap) < MIN_CLUSTERS:
+                interval = None
         estimates[name] = Estimate(value) if interval is None else Estimate(value, interval.low, interval.high)
     return estimates
+
+
+def _num_clusters(name: str, bootstrap: ClusterBootstrap) -> int:
+    """Number of clusters of the class that a metric depends on; of the smaller one if it depends on both."""
+    if name in ("brier", "ece"):
+        return bootstrap.num_clusters
+    sizes = {"sensitivity": bootstrap.num_fake, "specificity": bootstrap.num_real}
+    return sizes.get(name, min(bootstrap.num_real, bootstrap.num_fake))
 
 
 def closed_interval(name: str, values: dict[str, Any], bootstrap: ClusterBootstrap) -> Interval | None:

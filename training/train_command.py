@@ -107,7 +107,8 @@ def run(arguments: argparse.Namespace) -> int:
         )
     elif result.metrics:
         area = result.metrics["auc"]
-        print(f"{result.model}: AUC {area.value:.3f} ({area.low:.3f} to {area.high:.3f}) on the validation videos")
+        interval = "" if area.low is None else f" ({area.low:.3f} to {area.high:.3f})"
+        print(f"{result.model}: AUC {area.value:.3f}{interval} on the validation videos")
         if arguments.push:
             push_plan = PushPlan(
                 folder=result.model,

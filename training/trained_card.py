@@ -38,7 +38,7 @@ def write_model_card(
     )
     rnn = f" and a {config.rnn_type.upper()}" if config.rnn_type != "none" else ", frame by frame"
     metrics = "\n".join(
-        f"| {name.replace('_', ' ')} | {_number(value)} | {_number(low)} to {_number(high)} |"
+        f"| {name.replace('_', ' ')} | {value:.3f} | {_interval(low, high)} |"
         for name, (value, low, high) in record["validation"].items()
         if value is not None
     )
@@ -87,5 +87,5 @@ def _list(title: str, groups: dict[str, int]) -> str:
     )
 
 
-def _number(value: float | None) -> str:
-    return "–" if value is None else f"{value:.3f}"
+def _interval(low: float | None, high: float | None) -> str:
+    return "–" if low is None or high is None else f"{low:.3f} to {high:.3f}"

@@ -86,6 +86,13 @@ def test_a_video_with_two_labels_is_an_error():
         compare(result(scores(is_fake, first)), result(scores(~is_fake, second)))
 
 
+def test_two_people_give_no_interval_of_the_difference():
+    is_fake, first, second = draw()
+    of_first = [replace(s, identities=(str(int(s.key) // 30),)) for s in scores(is_fake, first)]
+    found = compare(result(of_first), result(scores(is_fake, second)))
+    assert (found.num_clusters, found.low, found.high) == (2, None, None)
+
+
 def test_identities_widen_the_interval_of_the_difference():
     is_fake, first, second = draw()
     a, b = (

@@ -99,6 +99,19 @@ def test_an_identity_with_both_classes_is_drawn_with_all_its_videos():
         assert counts[3] == counts[4]
 
 
+@pytest.mark.parametrize(("people", "has_interval"), [(2, False), (3, False), (4, True)])
+def test_a_bootstrap_over_fewer_than_four_people_is_no_interval(people, has_interval):
+    # Every real person has a false alarm or not, so that the draws differ; there are enough fakes.
+    reals = np.where(np.arange(8) % people == 0, 0.9, 0.1)
+    probabilities, is_fake = np.concatenate([reals, np.linspace(0.3, 0.8, 8)]), np.arange(16) >= 8
+    found = estimate(
+        probabilities, is_fake, 0.5, clusters=np.concatenate([np.arange(8) % people, np.arange(8) + 10]), resamples=200
+    )
+    for name in ("specificity", "auc", "eer", "f1"):
+        assert (found[name].low is not None) is has_interval, name
+    assert found["sensitivity"].low is not None
+
+
 def test_the_number_of_clusters_not_of_videos_sets_the_closed_interval():
     found = estimate(SEPARATED, TWO_CLASSES, 0.5, clusters=np.arange(12) // 3, resamples=20)
     assert found["specificity"].low == pytest.approx(binomtest(2, 2).proportion_ci(method="wilson").low)

@@ -12,8 +12,10 @@ from transformers import AutoConfig, pipeline
 from deepfake_video.cli import main
 from deepfake_video.common.exit_codes import FAILED, INTERRUPTED, OK, USAGE
 from deepfake_video.common.files import lock_folder
+from deepfake_video.evaluation.metrics import Estimate
 from deepfake_video.hub.push import PushError
 from deepfake_video.training import train_command, training_run
+from deepfake_video.training.plan import TrainingResult
 from deepfake_video.training.train_command import parse_changes
 from deepfake_video.training.training_log import read_log
 from training_videos import tiny_recipe
@@ -63,6 +65,15 @@ def test_the_model_folder_is_calibrated_and_says_what_it_is(trained):
     card = (trained / "model/README.md").read_text()
     assert "## Data" in card
     assert "4 steps" in card
+    assert "– to" not in card
+
+
+def test_an_auc_without_an_interval_is_printed_alone(data, recipe, tmp_path, monkeypatch, capsys):
+    metrics = {"auc": Estimate(0.75)}
+    result = TrainingResult(output=tmp_path, model=tmp_path / "model", steps=4, best_step=4, metrics=metrics)
+    monkeypatch.setattr(training_run, "train", lambda *_: result)
+    assert train(data, recipe, tmp_path) == OK
+    assert capsys.readouterr().out == f"{tmp_path / 'model'}: AUC 0.750 on the validation videos\n"
 
 
 def test_two_trainings_do_not_write_to_one_folder(data, recipe, tmp_path, capsys):
