@@ -208,6 +208,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
         gr.Markdown(f"# {heading}\n{introduction}\n**{caution}** {limits}")
         video = gr.File(label=texts.plain("demo.video"), type="filepath", height=140)
+        _take_uploads_only(video)
         address = gr.Textbox(
             label=texts.plain("demo.address"),
             placeholder=texts.plain("demo.address_example"),
@@ -238,6 +239,23 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
 
         demo.unload(leave)
     return demo
+
+
+def _take_uploads_only(field: Any) -> None:
+    """Refuse an address that a program puts in the place of the file: Gradio would fetch it without limits."""
+    import gradio as gr
+
+    from .video_errors import is_url
+
+    move = field.async_move_resource_to_block_cache
+
+    async def move_upload(path: str | Path | None) -> str | None:
+        if path is not None and is_url(str(path)):
+            raise gr.Error("Upload the file; addresses are not accepted in its place.")
+        moved: str | None = await move(path)
+        return moved
+
+    field.async_move_resource_to_block_cache = move_upload
 
 
 def _handler(

@@ -170,6 +170,16 @@ def test_an_upload_that_is_gone_is_not_called_an_address(folder, gradio):
     assert "The uploaded file is no longer on the server; choose it again." in shown.value
 
 
+def test_a_program_cannot_make_the_demo_fetch_an_address_in_place_of_the_file(address, gradio, monkeypatch):
+    fetched = []
+    monkeypatch.setattr("gradio.processing_utils.async_ssrf_protected_download", lambda url, **_: fetched.append(url))
+    client = pytest.importorskip("gradio_client").Client(address, verbose=False)
+    put_in_place = {"path": "http://example.com/clip.mp4", "meta": {"_type": "gradio.FileData"}}
+    with pytest.raises(Exception, match="addresses are not accepted"):
+        client.predict(put_in_place, "", api_name="/predict")
+    assert not fetched
+
+
 def test_a_program_cannot_make_a_public_demo_fetch_an_address(address, gradio):
     client = pytest.importorskip("gradio_client").Client(address, verbose=False)
     shown, _ = client.predict(None, "http://127.0.0.1:9/clip.mp4", api_name="/predict")
