@@ -78,9 +78,9 @@ def test_the_command_refuses_what_the_page_has_built_in():
 
 
 @pytest.mark.skipif(PAGE_FOLDER.exists(), reason="the page is built here")
-def test_the_command_says_how_to_build_the_page():
+def test_the_command_says_how_to_build_the_page(tmp_path):
     command = [sys.executable, "-m", "deepfake_video", "demo", "--local-page"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1
 
