@@ -37,7 +37,8 @@ def read_json(file: Path, *, encoding: str = "utf-8") -> Any:
         OSError: If it cannot be read.
         ValueError: If it is not text, or [`parse_json`] raises it.
     """
-    return parse_json(file.read_text(encoding=encoding))
+    # A target in a store has bytes only.
+    return parse_json(file.read_bytes().decode(encoding))
 
 
 def as_object(value: Any, name: str) -> dict[str, Any]:

@@ -171,7 +171,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     file = folder / RUN_NAME
     wanted = json.loads(json.dumps(description))
     try:
-        known = as_object(read_json(file), file.name)
+        known = as_object(read_json(file), RUN_NAME)
         names = {**known, **wanted} if compared is None else compared
         differences = [
             difference for name in names for difference in _differences(known.get(name), wanted.get(name), name)
@@ -184,7 +184,7 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
             ) from None
         store_description(folder, wanted)
         return
-    except (OSError, ValueError, AttributeError) as error:
+    except (OSError, ValueError) as error:
         raise RunMismatchError(f"{file}: damaged ({error}); choose another --output.") from error
     if differences:
         more = len(differences) - _MAX_DIFFERENCES
