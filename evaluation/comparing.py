@@ -10,7 +10,7 @@ import torch
 from torchmetrics.functional.classification import binary_auroc
 
 from .evaluation_data import EvaluationData, unscored_lines
-from .intervals import MIN_CLUSTERS, ClusterBootstrap, difference_interval, newcombe_interval, percentile_interval
+from .intervals import ClusterBootstrap, bootstrap_interval, difference_interval, newcombe_interval
 from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
 from .plan import EvaluationPlan
 from .samples import EvaluationError
@@ -160,14 +160,14 @@ def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPl
             for picked in bootstrap.draws(plan.resamples, seed=plan.seed)
         ]
         num_real, num_fake = bootstrap.num_real, bootstrap.num_fake
-        interval = percentile_interval(drawn)
-        if interval is None:
-            interval = difference_interval(
+        interval = bootstrap_interval(
+            drawn,
+            min(num_real, num_fake),
+            lambda: difference_interval(
                 (first_auc, newcombe_interval(first_auc, num_real, num_fake)),
                 (second_auc, newcombe_interval(second_auc, num_real, num_fake)),
-            )
-        elif min(num_real, num_fake) < MIN_CLUSTERS:
-            interval = None
+            ),
+        )
     return Comparison(
         first=_model_name(first),
         second=_model_name(second),

@@ -2,7 +2,7 @@
 """95 % confidence intervals: a bootstrap over clusters, and closed forms where the bootstrap is uninformative."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -87,6 +87,26 @@ def percentile_interval(drawn: list[float]) -> Interval | None:
     """The central 95 % of the draws; `None` if all draws are equal, which says nothing about the uncertainty."""
     low, high = (float(end) for end in np.percentile(drawn, [2.5, 97.5]))
     return None if high - low < _ROUNDING else Interval(low, high)
+
+
+def bootstrap_interval(
+    drawn: list[float], num_clusters: int, closed_form: Callable[[], Interval | None]
+) -> Interval | None:
+    """
+    Return the interval of a bootstrap, or what takes its place where it says nothing.
+
+    Args:
+        drawn: Value of each draw.
+        num_clusters: Number of clusters of the class that the value depends on.
+        closed_form: Computes the interval if all draws are equal.
+
+    Returns:
+        The interval; `None` if the draws differ, but come from fewer than `MIN_CLUSTERS` clusters.
+    """
+    interval = percentile_interval(drawn)
+    if interval is None:
+        return closed_form()
+    return interval if num_clusters >= MIN_CLUSTERS else None
 
 
 def wilson_interval(rate: float, number: int) -> Interval:

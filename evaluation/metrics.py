@@ -9,6 +9,7 @@ AUC of 0 for a single class. Here values outside [0, 1] are an error, a score eq
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,12 +26,11 @@ from torchmetrics.functional.classification import (
 )
 
 from .intervals import (
-    MIN_CLUSTERS,
     ClusterBootstrap,
     Interval,
+    bootstrap_interval,
     mean_interval,
     newcombe_interval,
-    percentile_interval,
     wilson_interval,
 )
 
@@ -280,11 +280,8 @@ def estimate(
     for name, value in values.items():
         interval = None
         if value is not None:
-            interval = percentile_interval(drawn[name])
-            if interval is None:
-                interval = closed_interval(name, values, bootstrap)
-            elif _num_clusters(name, bootstrap) < MIN_CLUSTERS:
-                interval = None
+            closed_form = partial(closed_interval, name, values, bootstrap)
+            interval = bootstrap_interval(drawn[name], _num_clusters(name, bootstrap), closed_form)
         estimates[name] = Estimate(value) if interval is None else Estimate(value, interval.low, interval.high)
     return estimates
 
