@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read a local checkpoint folder with the package's own classes: only safetensors and JSON; its code is ignored."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from transformers import initialization as init
 
+from ..common.json_files import read_json
 from ..common.text import one_line
 from ..configuration_deepfake import DeepfakeConfig
 from ..image_processing_deepfake import DeepfakeVideoProcessor
@@ -78,10 +78,10 @@ def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideo
 def _read_config(name: str, folder: Path) -> DeepfakeConfig:
     file = folder / "config.json"
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = read_json(file)
     except OSError as error:
         raise ModelLoadError(f"{name}: the folder contains no readable config.json ({error.strerror}).") from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ModelLoadError(f"{name}: config.json is not JSON.") from error
     if problem := describe_other_model(content):
         raise ModelLoadError(f"{name}: {problem}")

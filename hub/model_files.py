@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """Names of the files that make up a model folder, and a check of which of them are present."""
 
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 from ..common.errors import UsageError
+from ..common.json_files import read_json
 from ..common.text import quoted
 from ..face_centerface import GRAPH_NAME, LICENSE_NAME
 from .folder_type import describe_other_model
@@ -104,10 +103,10 @@ def _weight_names(folder: Path) -> set[str]:
 
 def _check_type(folder: Path) -> None:
     try:
-        problem = describe_other_model(json.loads((folder / CONFIG_NAME).read_text(encoding="utf-8")))
+        problem = describe_other_model(read_json(folder / CONFIG_NAME))
     except OSError:
         return  # It is among the missing files.
-    except (ValueError, RecursionError):
+    except ValueError:
         problem = "holds a config.json that is not valid JSON."
     if problem:
         raise ModelFolderError(f"{quoted(folder)} {problem}")
@@ -135,8 +134,8 @@ def _code_files(folder: Path) -> set[str]:
 def _auto_modules(file: Path) -> set[str]:
     """Modules beside a JSON file that its `auto_map` refers to."""
     try:
-        content: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+        content = read_json(file)
+    except (OSError, ValueError):
         return set()
     entries = content.get("auto_map") if isinstance(content, dict) else None
     references = entries.values() if isinstance(entries, dict) else ()

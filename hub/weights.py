@@ -2,7 +2,6 @@
 """Read safetensors files once, into memory that the network keeps, hashing them at the same time."""
 
 import hashlib
-import json
 import mmap
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +10,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
+from ..common.json_files import read_json
 from ..common.safetensors_headers import check_header
 from .model_files import INDEX_NAME, WEIGHTS_NAME
 
@@ -38,8 +38,8 @@ def weight_files(folder: Path) -> list[Path]:
     if not (folder / INDEX_NAME).is_file():
         raise ValueError(f"the folder contains neither {WEIGHTS_NAME} nor {INDEX_NAME}; other files are never loaded.")
     try:
-        names = set(json.loads((folder / INDEX_NAME).read_text(encoding="utf-8"))["weight_map"].values())
-    except (ValueError, LookupError, AttributeError, TypeError, RecursionError) as error:
+        names = set(read_json(folder / INDEX_NAME)["weight_map"].values())
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
         raise ValueError(f"{INDEX_NAME} contains no weight_map from keys to files.") from error
     for shard in names:
         if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):

@@ -10,6 +10,7 @@ from typing import Any
 
 from ..common.errors import UsageError
 from ..common.files import write_atomically
+from ..common.json_files import parse_json
 from ..hub.model_files import VERDICT_NAME
 
 
@@ -242,13 +243,13 @@ def read_bands(folder: Path) -> VerdictBands | None:
             text = stream.read(_MAX_BYTES + 1)
         if len(text) > _MAX_BYTES:
             raise ValueError(f"it is larger than {_MAX_BYTES >> 10} KiB")
-        content = json.loads(text)
+        content = parse_json(text)
         if not isinstance(content, dict) or content.pop("format", None) != _FORMAT:
             raise ValueError(f"it is not of format {_FORMAT}")
         return VerdictBands.from_dict(content)
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise VerdictFileError(
             f"{file}: is damaged ({error}); remove it, or measure again with evaluate --verdict."
         ) from error
