@@ -70,7 +70,6 @@ ACCESSIBLE_JS = """() => {
   rename();
 }"""
 SYSTEM_FONTS = ("system-ui", "sans-serif")
-EXTRA_HINT = 'the demo needs Gradio; install it with: pip install "deepfake-video[demo]"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,10 +103,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted."""
     if arguments.local_page:
         return _serve_local_page(arguments)
-    from .common.errors import UsageError
     from .common.interrupts import unfinished
+    from .common.packages import require_packages
     from .scanning.command import use_threads
 
+    require_packages("The demo", "gradio", extra="demo")
     limits = use_threads(arguments.threads)
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
@@ -117,10 +117,6 @@ def run(arguments: argparse.Namespace) -> int:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(folder, "served"))
-        try:
-            import gradio  # noqa: F401
-        except ModuleNotFoundError as error:
-            raise UsageError(EXTRA_HINT) from error
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
         settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
         detector = Detector(models, device=arguments.device, settings=settings)
@@ -345,12 +341,10 @@ def _write_examples(folder: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the demo and return the exit code."""
-    from .common.exit_codes import run_command
+    """Run `deepfake-video demo` and return the exit code."""
+    from . import cli
 
-    parser = argparse.ArgumentParser(prog="app")
-    add_arguments(parser)
-    return run_command(lambda: run(parser.parse_args(argv)))
+    return cli.main(["demo", *(sys.argv[1:] if argv is None else argv)])
 
 
 def entry() -> int:
@@ -367,7 +361,7 @@ def _main_of_the_installed_package() -> int:
     except ModuleNotFoundError as error:
         if error.name not in ("deepfake_video", "deepfake_video.app"):
             raise
-        print(f"error: install the package first; {EXTRA_HINT}", file=sys.stderr)
+        print("error: install the package first: pip install 'deepfake-video[demo]'", file=sys.stderr)
         return 2
     return int(installed_entry())
 

@@ -28,7 +28,7 @@ _COMMANDS = {
         "add_checkpoint_arguments",
         "run_checkpoint",
     ),
-    "completion": ("print a shell completion script", "common.completion", "add_arguments", "runner"),
+    "completion": ("print a shell completion script", "common.completion_command", "add_arguments", "run"),
 }
 
 
@@ -56,9 +56,8 @@ def build_parser(command: str | None = None) -> argparse.ArgumentParser:
         module = importlib.import_module(f".{module_name}", __package__)
         getattr(module, add_arguments)(added)
         added.epilog = "\n\n".join(filter(None, [(added.epilog or "").rstrip(), EXIT_CODES_HELP]))
-        function = getattr(module, run)
         # Completion needs the parser of all commands.
-        added.set_defaults(run=function(build_parser) if name == "completion" else function, parser=added)
+        added.set_defaults(run=getattr(module, run), parser=added, build_parser=build_parser)
     return parser
 
 

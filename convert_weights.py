@@ -29,7 +29,18 @@ _EPILOG = """examples:
 The file is never executed: it is read with weights_only=True, and only tensors are accepted. What the weights do not
 determine is set by a preset or by options; --inspect lists what is detected, assumed and required."""
 # Options of the command that are not fields of the plan, or have other names there.
-_NOT_IN_PLAN = ("command", "run", "parser", "inspect", "json", "dataset", "push", "private", "revision")
+_NOT_IN_PLAN = (
+    "command",
+    "run",
+    "parser",
+    "build_parser",
+    "inspect",
+    "json",
+    "dataset",
+    "push",
+    "private",
+    "revision",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -230,23 +241,17 @@ def _print_result(result: "ConversionResult", plan: "ConversionPlan") -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
-    Run the converter.
+    Run `deepfake-video convert`.
 
     Args:
-        argv: Arguments without the name of the program; those of the process by default.
+        argv: Arguments without the name of the command; those of the process by default.
 
     Returns:
         The exit code.
     """
-    from .common.console import open_closed_streams, replace_unencodable
-    from .common.exit_codes import EXIT_CODES_HELP, run_command
+    from . import cli
 
-    open_closed_streams()
-    replace_unencodable()
-    parser = argparse.ArgumentParser(prog="convert_weights")
-    add_arguments(parser)
-    parser.epilog = f"{parser.epilog}\n\n{EXIT_CODES_HELP}"
-    return run_command(lambda: run(parser.parse_args(argv)))
+    return cli.main(["convert", *(sys.argv[1:] if argv is None else argv)])
 
 
 def entry() -> int:

@@ -2,7 +2,6 @@
 """The command `deepfake-video evaluate`: parse, call, print. Torch is imported only when it is needed."""
 
 import argparse
-import importlib.util
 import json
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from ..common.errors import UsageError
 from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
+from ..common.packages import require_packages
 from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, settings_from, use_threads
 from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
 
@@ -228,8 +228,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.plots in ("png", "svg"):
         if arguments.output is None:
             raise UsageError("--plots needs --output DIR to write to.")
-        if importlib.util.find_spec("matplotlib") is None:
-            raise UsageError("--plots needs matplotlib: pip install 'deepfake-video[plots]'.")
+        require_packages("--plots", "matplotlib", extra="plots")
 
 
 def _check_verdict(arguments: argparse.Namespace) -> None:

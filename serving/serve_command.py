@@ -6,9 +6,9 @@ import signal
 import sys
 from types import FrameType
 
-from ..common.errors import UsageError
 from ..common.exit_codes import OK
 from ..common.interrupts import unfinished
+from ..common.packages import require_packages
 from ..scanning.command import (
     add_face_arguments,
     add_model_arguments,
@@ -25,7 +25,6 @@ examples:
   deepfake-video serve --port 9000 --model FOLDER --allow-addresses
   curl -F file=@clip.mp4 http://127.0.0.1:8000/score
 """
-EXTRA_HINT = 'the service needs FastAPI; install it with: pip install "deepfake-video[serve]"'
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -80,14 +79,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video serve` until it is interrupted or terminated."""
+    require_packages("The service", "fastapi", "fastapi_offline", "uvicorn", "python_multipart", extra="serve")
     limits = use_threads(arguments.threads, decode_device=arguments.decode_device)
     # A supervisor or container runtime stops a service this way; an exception lets it clean up.
     signal.signal(signal.SIGTERM, _stop)
     with unfinished():
-        try:
-            from .service import serve
-        except ModuleNotFoundError as error:
-            raise UsageError(EXTRA_HINT) from error
+        from .service import serve
+
         plan = ServicePlan(
             models=arguments.model,
             device=arguments.device,

@@ -55,4 +55,4 @@ def test_a_shell_completes_commands_options_values_and_files(shell, typed, compl
 def test_without_shtab_the_command_says_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "shtab", None)
     assert main(["completion", "bash"]) == 2
-    assert 'pip install "deepfake-video[completion]"' in capsys.readouterr().err
+    assert "pip install 'deepfake-video[completion]'" in capsys.readouterr().err

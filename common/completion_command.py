@@ -3,10 +3,9 @@
 
 import argparse
 import re
-from collections.abc import Callable
 
-from .errors import UsageError
 from .exit_codes import OK
+from .packages import require_packages
 
 
 SHELLS = ("bash", "zsh", "fish")
@@ -26,30 +25,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("shell", choices=SHELLS, help="the shell that will read the script")
 
 
-def runner(build_parser: Callable[[], argparse.ArgumentParser]) -> Callable[[argparse.Namespace], int]:
-    """
-    The function that runs `deepfake-video completion`.
+def run(arguments: argparse.Namespace) -> int:
+    """Run `deepfake-video completion` and return the exit code."""
+    require_packages("Shell completion", "shtab", extra="completion")
+    import shtab
 
-    Args:
-        build_parser: Builds the parser of all commands, which the script completes.
-    """
-
-    def run(arguments: argparse.Namespace) -> int:
-        try:
-            import shtab
-        except ModuleNotFoundError as error:
-            hint = 'pip install "deepfake-video[completion]"'
-            raise UsageError(f"shell completion needs shtab; install it with: {hint}") from error
-        parser = build_parser()
-        _complete_files(parser, shtab.FILE)
-        script = shtab.complete(parser, arguments.shell)
-        if arguments.shell == "zsh":
-            # shtab (1.13) writes arguments that may be repeated so that zsh completes only the first of them.
-            script = re.sub(r'^  "\(\*\)::?', '  "*:', script, flags=re.MULTILINE)
-        print(script)
-        return OK
-
-    return run
+    parser: argparse.ArgumentParser = arguments.build_parser()
+    _complete_files(parser, shtab.FILE)
+    script = shtab.complete(parser, arguments.shell)
+    if arguments.shell == "zsh":
+        # shtab (1.13) writes arguments that may be repeated so that zsh completes only the first of them.
+        script = re.sub(r'^  "\(\*\)::?', '  "*:', script, flags=re.MULTILINE)
+    print(script)
+    return OK
 
 
 def _complete_files(parser: argparse.ArgumentParser, files: object) -> None:
