@@ -36,7 +36,11 @@ _MODULES = {
     "training.training_run": ["train"],
     "serving.plan": ["ServicePlan"],
     "serving.service": ["serve"],
-    "scanning": ["FaceClip", "ScanPlan", "ScanResult", "ScanSettings", "VideoResult", "face_clips", "scan"],
+    "scanning.clips": ["FaceClip", "face_clips"],
+    "scanning.plan": ["ScanPlan", "ScanResult"],
+    "scanning.results": ["VideoResult"],
+    "scanning.scanner": ["scan"],
+    "scanning.settings": ["ScanSettings"],
     "version": ["__version__"],
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
@@ -89,13 +93,13 @@ if TYPE_CHECKING:
     from .modeling_deepfake import DeepfakeForImageClassification as DeepfakeForImageClassification
     from .modeling_deepfake import DeepfakeForVideoClassification as DeepfakeForVideoClassification
     from .modeling_deepfake import DeepfakeModel as DeepfakeModel
-    from .scanning import FaceClip as FaceClip
-    from .scanning import ScanPlan as ScanPlan
-    from .scanning import ScanResult as ScanResult
-    from .scanning import ScanSettings as ScanSettings
-    from .scanning import VideoResult as VideoResult
-    from .scanning import face_clips as face_clips
-    from .scanning import scan as scan
+    from .scanning.clips import FaceClip as FaceClip
+    from .scanning.clips import face_clips as face_clips
+    from .scanning.plan import ScanPlan as ScanPlan
+    from .scanning.plan import ScanResult as ScanResult
+    from .scanning.results import VideoResult as VideoResult
+    from .scanning.scanner import scan as scan
+    from .scanning.settings import ScanSettings as ScanSettings
     from .serving.plan import ServicePlan as ServicePlan
     from .serving.service import serve as serve
     from .training.plan import TrainingListener as TrainingListener

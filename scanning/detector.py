@@ -54,7 +54,7 @@ class Detector:
 
     Example:
 
-        >>> from deepfake_video.scanning import Detector
+        >>> from deepfake_video.scanning.detector import Detector
         >>> detector = Detector(device="cpu")
         >>> result = detector.score("clip.mp4")
         >>> result.status, len(result.faces)

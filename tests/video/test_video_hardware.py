@@ -15,7 +15,7 @@ from clips import write_clip
 from deepfake_video import Recipe, ScanSettings, TrainingPlan, train
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
-from deepfake_video.scanning import Detector
+from deepfake_video.scanning.detector import Detector
 from deepfake_video.video_decoding import VideoLimits, VideoReader, VideoUnreadableError
 from deepfake_video.video_hardware import DecodeDeviceError, as_planar, find_device
 
