@@ -15,7 +15,8 @@ from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
 from ..hub.model_files import WEIGHTS_NAME
 from ..hub.packaged import DEFAULT_CHECKPOINT
-from ..scanning.fingerprint import hash_files, with_engine_of
+from ..scanning.file_stamps import hash_files
+from ..scanning.fingerprint import with_engine_of
 from .calibration import check_new_folder, check_source, write_calibration
 from .corruptions import Corruption, grid
 from .evaluation_data import list_unscored, make_warnings, seen_warnings

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..common.files import write_atomically
 from ..common.processes import ProcessGroup
-from ..scanning.fingerprint import check_files, claim_folder, describe_setup, store_description
+from ..scanning.file_stamps import check_files
+from ..scanning.fingerprint import claim_folder, describe_setup, store_description
 from ..scanning.store import PASSING_FAILURES
 from .frame_scorer import FrameScorer
 from .samples import Benchmark, Sample

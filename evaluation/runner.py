@@ -21,7 +21,7 @@ from ..common.interrupts import deferred
 from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
 from ..common.processors import helper_processes
 from ..scanning.clip_reading import VIDEO_FAILURES, ReadVideo, as_video_error, read_video
-from ..scanning.fingerprint import hash_files, stamp_files
+from ..scanning.file_stamps import hash_files, stamp_files
 from ..scanning.media import photo_error
 from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
@@ -49,7 +49,7 @@ class Item:
         corruption: Its corruption; `None` for the video as it is.
         video: Frames to score, or the error of reading them.
         sha256: SHA-256 of the files of the sample.
-        stamp: Stamp of the files of the sample, see `scanning.fingerprint`.
+        stamp: Stamp of the files of the sample, see `scanning.file_stamps`.
     """
 
     sample: Sample

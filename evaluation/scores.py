@@ -60,7 +60,7 @@ class Score:
             unknown.
         seen: "training", "validation" or "calibration" if the record of a model lists the sample there.
         sha256: SHA-256 of the file, or of the images one after the other; `None` if one could not be read.
-        stamp: Identifies unchanged files without reading them, see `scanning.fingerprint`.
+        stamp: Identifies unchanged files without reading them, see `scanning.file_stamps`.
 
     Raises:
         ValueError: If there is a probability although the status is not "ok", none although it is, or one outside

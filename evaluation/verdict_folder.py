@@ -4,7 +4,8 @@
 from pathlib import Path
 
 from ..hub.model_files import CONFIG_NAME, WEIGHTS_NAME
-from ..scanning.fingerprint import describe_function, hash_files
+from ..scanning.file_stamps import hash_files
+from ..scanning.fingerprint import describe_function
 from ..scanning.verdict import describe_mismatch
 from ..scanning.verdict_bands import VerdictBands
 from .samples import EvaluationError

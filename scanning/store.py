@@ -37,7 +37,8 @@ from ..video_errors import is_address, is_store_address, is_url
 from ..video_stores import read_version
 from .addresses import as_target
 from .evidence import Evidence
-from .fingerprint import RUN_NAME, check_files, claim_folder, stamp_files
+from .file_stamps import check_files, stamp_files
+from .fingerprint import RUN_NAME, claim_folder
 from .results import RESULTS_NAME, VideoResult
 
 

@@ -27,7 +27,7 @@ from ..evaluation.sample_reading import ImageSequence
 from ..evaluation.samples import Sample
 from ..face_cropping import MTCNNDetector, NoFaceFoundError, find_face_tracks
 from ..image_processing_deepfake import Clip, DeepfakeVideoProcessor
-from ..scanning.fingerprint import hash_files
+from ..scanning.file_stamps import hash_files
 from ..scanning.results import RESULT_VERSION
 from ..video_decoding import VideoError, VideoReader
 from .copies import make_copies

@@ -23,7 +23,7 @@ from ..hub.folder import save_hub_folder
 from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
 from ..hub.terms import copy_terms, find_card, find_terms, licence_of, model_folder_of
 from ..scanning.detector import DECISION_THRESHOLD
-from ..scanning.fingerprint import hash_files
+from ..scanning.file_stamps import hash_files
 from ..version import __version__
 from .data import Video
 from .loop import TrainingOutcome

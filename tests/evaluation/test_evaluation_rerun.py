@@ -15,8 +15,8 @@ from deepfake_video.evaluation import runner
 from deepfake_video.evaluation.known_videos import KnownVideos, KnownVideosError, list_videos, merge_lists
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.evaluation.scores import read_scores
-from deepfake_video.scanning import fingerprint
-from deepfake_video.scanning.fingerprint import hash_files
+from deepfake_video.scanning import file_stamps, fingerprint
+from deepfake_video.scanning.file_stamps import hash_files
 
 
 FIXED = ["--device", "cpu", "--workers", "0", "--bootstrap", "0", "--plots", "none", "--quiet"]
@@ -126,7 +126,7 @@ def test_scores_of_another_split_stay(data, model, tmp_path):
 
 @pytest.mark.parametrize("with_old_times", [True, False])
 def test_a_replaced_video_is_scored_anew(data, model, tmp_path, monkeypatch, with_old_times):
-    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    monkeypatch.setattr(file_stamps, "_STAMP_MARGIN_NS", 0)
     output, file = tmp_path / "run", data / "real/1.mp4"
     evaluate(data, model, output)
     before, found = rows(output)["real/1.mp4"], file.stat()
@@ -164,9 +164,9 @@ def test_a_replaced_face_image_is_scored_anew(model, tmp_path, monkeypatch):
 
 
 def test_what_did_not_change_is_not_read_again(data, model, tmp_path, monkeypatch):
-    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    monkeypatch.setattr(file_stamps, "_STAMP_MARGIN_NS", 0)
     evaluate(data, model, tmp_path / "run")
-    monkeypatch.setattr(fingerprint, "hash_files", None)
+    monkeypatch.setattr(file_stamps, "hash_files", None)
     monkeypatch.setattr(runner, "read_sample", None)
     assert evaluate(data, model, tmp_path / "run") == 0
 

@@ -22,7 +22,8 @@ from deepfake_video.evaluation.scores import Score
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
 from deepfake_video.hub.terms import TermsError
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.fingerprint import describe_setup, hash_files
+from deepfake_video.scanning.file_stamps import hash_files
+from deepfake_video.scanning.fingerprint import describe_setup
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.verdict_bands import read_bands
 

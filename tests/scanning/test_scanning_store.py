@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfake_video.common.files import OutputError, write_atomically
-from deepfake_video.scanning import fingerprint
+from deepfake_video.scanning import file_stamps
 from deepfake_video.scanning.evidence import Evidence, Thumbnail
 from deepfake_video.scanning.fingerprint import RunMismatchError
 from deepfake_video.scanning.results import (
@@ -203,7 +203,7 @@ def age(path: str, seconds: float = 3600.0) -> None:
 @pytest.fixture
 def settled(videos, monkeypatch) -> list[str]:
     """The same videos, old enough for a stamp."""
-    monkeypatch.setattr(fingerprint, "_STAMP_MARGIN_NS", 0)
+    monkeypatch.setattr(file_stamps, "_STAMP_MARGIN_NS", 0)
     return videos
 
 
@@ -211,7 +211,7 @@ def test_a_file_that_did_not_change_is_not_read_again(tmp_path, settled, monkeyp
     with open_store(tmp_path / "run") as store:
         store.begin(settled)
         store.add(result(settled[0]))
-    monkeypatch.setattr(fingerprint, "hash_files", None)
+    monkeypatch.setattr(file_stamps, "hash_files", None)
     with open_store(tmp_path / "run") as store:
         assert list(store.begin(settled)) == settled[:1]
 
@@ -244,7 +244,7 @@ def test_a_file_that_was_only_copied_anew_keeps_its_result_and_is_read_once(tmp_
     path.touch()
     with open_store(tmp_path / "run") as store:
         assert list(store.begin(settled)) == settled[:1]
-    monkeypatch.setattr(fingerprint, "hash_files", None)
+    monkeypatch.setattr(file_stamps, "hash_files", None)
     with open_store(tmp_path / "run") as store:
         assert list(store.begin(settled)) == settled[:1]
 
