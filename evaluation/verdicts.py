@@ -97,9 +97,8 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     calibrated on are kept: temperature and bias do not change the order of the scores, on which the bands rest. A
     source is a data set, or a value of the column `dataset` in a CSV file; data sets that took the same name from
     different folders or files are two. Photos and pictures of cropped faces are left out, because verdicts are for
-    videos. At most 1 in 50 real people are called
-    likely fake and at most 1 in 10 fakes likely real, each source left out in turn; a band for which there are too few
-    people is not used.
+    videos. At most 1 in 50 real people are called likely fake and at most 1 in 10 fakes likely real, each source left
+    out in turn; a band for which there are too few people is not used.
 
     Args:
         runs: Results of [`evaluate`], or the folders that it wrote, all for one checkpoint and the same settings.

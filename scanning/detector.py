@@ -10,7 +10,6 @@ import numpy as np
 
 from ..clip_sampling import Clip, ClipSampler
 from ..common.logistic import sigmoid
-from ..common.memory import return_free_memory
 from ..video_decoding import VideoError
 from ..video_sources import MediaReader, read_ahead
 from .clip_reading import VIDEO_FAILURES, ReadVideo, SeenFace, as_video_error, read_open_video
@@ -21,6 +20,7 @@ from .fingerprint import describe_setup, function_of
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
 from .media import check_decode_device, known_of, open_media, photo_error
+from .memory import return_free_memory
 from .not_judged import find_not_judged
 from .provenance import reading_provenance
 from .results import FaceResult, FrameScore, ModelIdentity, VideoResult

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deepfake_video.common.memory import return_free_memory
+from deepfake_video.scanning.memory import return_free_memory
 
 
 PIECES, BYTES = 800, 64 << 10
