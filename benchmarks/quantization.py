@@ -11,10 +11,11 @@ import safetensors.numpy
 
 from deepfake_video import default_checkpoint
 from deepfake_video.common.logistic import sigmoid
+from deepfake_video.hub.model_files import WEIGHTS_NAME
 from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.framewise import fake_margin
-from deepfake_video.scanning.graphs import ENCODER_NAME, GRAPHS_FOLDER, WEIGHTS_NAME
+from deepfake_video.scanning.graphs import ENCODER_NAME, GRAPHS_FOLDER
 from deepfake_video.scanning.onnx_model import OnnxModel, open_session
 from deepfake_video.video_errors import VideoError
 

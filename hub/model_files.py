@@ -13,7 +13,8 @@ from .terms import CARD_NAME, TERMS_NAMES
 
 
 CONFIG_NAME = "config.json"
-PROCESSOR_NAMES = ("preprocessor_config.json", "video_preprocessor_config.json")
+VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
+PROCESSOR_NAMES = ("preprocessor_config.json", VIDEO_PROCESSOR_NAME)
 VERDICT_NAME = "verdict.json"
 # Hashes of the videos that the model was trained, validated or calibrated on; no names.
 KNOWN_VIDEOS_NAME = "known_videos.json"
@@ -148,6 +149,7 @@ __all__ = [
     "INDEX_NAME",
     "PROCESSOR_NAMES",
     "VERDICT_NAME",
+    "VIDEO_PROCESSOR_NAME",
     "WEIGHTS_NAME",
     "ModelFolderError",
     "foreign_entries",

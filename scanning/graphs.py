@@ -17,15 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UsageError
+from ..hub.model_files import CONFIG_NAME, VIDEO_PROCESSOR_NAME, WEIGHTS_NAME
 from .results import FrameRule
 
 
 GRAPHS_FOLDER = "onnx"
 MANIFEST_NAME = "scoring.json"
 ENCODER_NAME, HEAD_NAME = "frame_encoder.onnx", "head.onnx"
-WEIGHTS_NAME = "model.safetensors"
 # Files of a checkpoint that determine a score.
-SOURCE_NAMES = ("config.json", "video_preprocessor_config.json", WEIGHTS_NAME)
+SOURCE_NAMES = (CONFIG_NAME, VIDEO_PROCESSOR_NAME, WEIGHTS_NAME)
 # Increased with every change of the graphs or of the content of `scoring.json`.
 GRAPHS_VERSION = 1
 

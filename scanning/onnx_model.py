@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
+from ..hub.model_files import WEIGHTS_NAME
 from .graphs import (
     ENCODER_NAME,
     GRAPHS_FOLDER,
     HEAD_NAME,
-    WEIGHTS_NAME,
     GraphsError,
     ScoringDescription,
     read_manifest,
