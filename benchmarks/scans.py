@@ -7,9 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from deepfake_video.common.logistic import sigmoid
 from deepfake_video.face_cropping import FaceCropSettings, FaceTrack, find_face_tracks, make_detector
 from deepfake_video.face_tracking import box_iou
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.framewise import fake_margin
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.video_decoding import VideoReader
 
@@ -56,7 +58,8 @@ def _whole_frames(bench: Bench) -> Row:
 
 def _score(detector: Detector, reader: VideoReader, tracks: list[FaceTrack], clip_length: int) -> float:
     model = detector.models[0]
-    return detector.clip_probabilities(model, model.processor.crop_clips(reader, tracks[:1], clip_length))[0]
+    logits = detector.clip_logits(model, model.processor.crop_clips(reader, tracks[:1], clip_length)).logits
+    return float(sigmoid(fake_margin(logits, model.fake_index))[0])
 
 
 def _median_iou(one: FaceTrack, other: FaceTrack) -> float:

@@ -320,13 +320,6 @@ class Detector:
         """
         return float(np.mean([probability for _, _, probability in probabilities]))
 
-    def clip_probabilities(self, model: ScoringModel, clips: Sequence[Clip]) -> list[float]:
-        """Fake probability of each clip, the same as that of `pipeline`."""
-        probabilities: list[float] = sigmoid(
-            fake_margin(self.clip_logits(model, clips).logits, model.fake_index)
-        ).tolist()
-        return probabilities
-
     def clip_logits(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
         """The logits of clips of the same length."""
         if len(clips[0].frames) > FRAMES_PER_PIECE:
