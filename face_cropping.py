@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Track faces through a video and crop them.
 
-`find_face_tracks` detects and links faces, `track_from_boxes` uses known boxes, and `crop_tracks` crops the frames.
+`find_face_tracks` detects and links faces, and `crop_tracks` crops the frames.
 """
 
 from __future__ import annotations
@@ -22,10 +22,8 @@ from .face_tracking import (
     FaceTrack,
     find_cuts,
     link_detections,
-    main_face,
     rescale_box,
     smooth_boxes,
-    track_from_boxes,
 )
 from .video_decoding import FrameSource, VideoDecodeError, VideoError
 
@@ -44,10 +42,8 @@ __all__ = [
     "find_cuts",
     "find_face_tracks",
     "link_detections",
-    "main_face",
     "make_detector",
     "smooth_boxes",
-    "track_from_boxes",
 ]
 
 # The detectors that settings can name; the first is the default.

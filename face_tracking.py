@@ -12,8 +12,6 @@ import numpy as np
 from .face_detection import FaceDetection
 
 
-NOMINAL_FPS = 25.0
-
 # Two detections may be the same face if their boxes overlap by more than MIN_IOU, or if it moved no further than a
 # walking person does: by at most SIZES_PER_SECOND face sizes per second, MAX_SIZES face sizes in total, and a change
 # of size by a factor of at most MAX_GROWTH.
@@ -21,6 +19,8 @@ MIN_IOU = 0.3
 SIZES_PER_SECOND = 5.0
 MAX_SIZES = 1.5
 MAX_GROWTH = 2.0
+# Maximum number of consecutive sampled frames in which a face may be missing.
+MAX_GAP = 3
 # The position of a face between two detections further apart than this is unknown, so it is not interpolated.
 MAX_INTERPOLATED_S = 1.0
 
@@ -113,32 +113,30 @@ def link_detections(
     frame_indices: Sequence[int] | np.ndarray,
     detections: Sequence[Sequence[FaceDetection]],
     *,
-    timestamps_s: np.ndarray | None = None,
+    timestamps_s: np.ndarray,
     cuts: Collection[int] = (),
-    max_gap: int = 3,
     size: tuple[int, int] | None = None,
 ) -> list[FaceTrack]:
     """Link the faces of single frames into tracks; the order of the faces within a frame doesn't matter.
 
     Neighbours in time are linked one to one, closest first, if their boxes overlap (IoU > 0.3) or, for frames further
     apart in time, if position and size could have changed that much in between. A track ends at a cut, or when the
-    face is missing in more than `max_gap` consecutive sampled frames. Gaps of up to a second are interpolated, unless
+    face is missing in more than `MAX_GAP` consecutive sampled frames. Gaps of up to a second are interpolated, unless
     another face occupies that position. Two faces that appear one after the other at the same position in frames
     seconds apart cannot be told apart by geometry and become one track.
 
     Args:
         frame_indices: (T,) ascending indices of the sampled frames.
         detections: Faces detected in each of these frames.
-        timestamps_s: (T,) times in seconds; by default, 25 frames per second are assumed.
+        timestamps_s: (T,) times in seconds.
         cuts: Frame indices that start a new scene.
-        max_gap: Maximum number of consecutive sampled frames in which a face may be missing.
         size: Width and height of the image that all boxes refer to, if the frames differ in size.
 
     Returns:
         The tracks, the main face first, numbered in this order.
     """
     indices = np.asarray(frame_indices, dtype=np.int64)
-    times = indices / NOMINAL_FPS if timestamps_s is None else np.asarray(timestamps_s, dtype=np.float64)
+    times = np.asarray(timestamps_s, dtype=np.float64)
     if not len(indices) == len(detections) == len(times):
         raise ValueError(
             f"frame_indices, detections and timestamps_s must have the same length, got {len(indices)}, "
@@ -149,7 +147,7 @@ def link_detections(
     for position, found in enumerate(detections):
         faces = sorted(found, key=lambda face: (*face.box.tolist(), face.score))
         alive = (
-            [c for c in alive if position - c.positions[-1] <= max_gap + 1] if indices[position] not in cuts else []
+            [c for c in alive if position - c.positions[-1] <= MAX_GAP + 1] if indices[position] not in cuts else []
         )
         elapsed = [float(times[position] - times[chain.positions[-1]]) for chain in alive]
         pairs = _match([chain.faces[-1] for chain in alive], elapsed, faces)
@@ -165,33 +163,6 @@ def link_detections(
     tracks = [_to_track(chain, indices, times, detections) for chain in chains]
     tracks.sort(key=_prominence, reverse=True)  # stable: of equals, the earlier and further left comes first
     return [replace(track, track_id=i, size=size) for i, track in enumerate(tracks)]
-
-
-def main_face(tracks: Sequence[FaceTrack]) -> FaceTrack:
-    """Return the track with the largest product of detected frames and median area; the first one in case of a tie."""
-    if not tracks:
-        raise ValueError("at least one track is required")
-    return max(tracks, key=_prominence)
-
-
-def track_from_boxes(boxes: np.ndarray, frame_indices: Sequence[int] | np.ndarray) -> FaceTrack:
-    """Create a track from known boxes, (T, 4) with one box per frame or (4,) with one box for all frames, in pixels of
-    the displayed frame.
-
-    Raises `ValueError` if a box is not finite or has no area, or if the indices are not strictly increasing.
-    """
-    indices = np.asarray(frame_indices, dtype=np.int64)
-    boxes = np.asarray(boxes, dtype=np.float64)
-    if indices.ndim != 1 or indices.size == 0 or (np.diff(indices) <= 0).any():
-        raise ValueError("frame_indices must be one list of strictly increasing indices")
-    if boxes.shape not in ((4,), (len(indices), 4)):
-        raise ValueError(f"boxes must have the shape (4,) or ({len(indices)}, 4), got {boxes.shape}")
-    if not np.isfinite(boxes).all() or (boxes[..., 2:] <= boxes[..., :2]).any():
-        raise ValueError("boxes must be finite x0, y0, x1, y1 with x0 < x1 and y0 < y1")
-    shape = len(indices)
-    return FaceTrack(
-        0, indices, np.broadcast_to(boxes, (shape, 4)).copy(), np.ones(shape), np.zeros(shape, dtype=bool)
-    )
 
 
 def _prominence(track: FaceTrack) -> float:

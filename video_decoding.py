@@ -39,7 +39,6 @@ from .video_packets import PacketIndex, PlanError, Run, read_packets, read_run
 from .video_pictures import PictureConverter
 from .video_ranges import index_packets
 from .video_sources import (
-    NOMINAL_FPS,
     FrameArray,
     FrameCache,
     FrameSource,
@@ -48,7 +47,7 @@ from .video_sources import (
     select_timestamps,
 )
 from .video_stores import Fetched
-from .video_timestamps import FrameTimes, are_orderly, container_clock, read_times
+from .video_timestamps import NOMINAL_FPS, FrameTimes, are_orderly, container_clock, read_times
 from .video_unread import UnreadRange, describe_times, find_unread
 
 

@@ -10,11 +10,11 @@ from typing import Literal, Protocol, TypeVar
 import numpy as np
 
 from .video_stores import Fetched
+from .video_timestamps import NOMINAL_FPS
 from .video_unread import UnreadRange
 
 
 __all__ = [
-    "NOMINAL_FPS",
     "FrameArray",
     "FrameCache",
     "FrameSource",
@@ -26,8 +26,6 @@ __all__ = [
     "select_timestamps",
 ]
 
-# Assumed if no frame rate is given.
-NOMINAL_FPS = 25.0
 _Item = TypeVar("_Item")
 
 

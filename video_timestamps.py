@@ -30,8 +30,10 @@ from av.container import InputContainer
 from av.video.stream import VideoStream
 
 
-__all__ = ["ContainerClock", "FrameTimes", "are_orderly", "container_clock", "read_times"]
+__all__ = ["NOMINAL_FPS", "ContainerClock", "FrameTimes", "are_orderly", "container_clock", "read_times"]
 
+# Assumed if no frame rate is given.
+NOMINAL_FPS = 25.0
 # A step longer than both is a gap: no new picture for so long.
 GAP_S, GAP_INTERVALS = 2.0, 10
 # FFmpeg takes a step of more than ten seconds for a new clock where a container may change its clock.
@@ -59,7 +61,7 @@ class ContainerClock:
 
     time_base: float
     start_s: float | None = None
-    nominal_fps: float = 25.0
+    nominal_fps: float = NOMINAL_FPS
     has_resets: bool = False
     sound_end_s: float | None = None
 

@@ -23,11 +23,11 @@ from ..video_decoding import (
     VideoTooLargeError,
 )
 from ..video_sources import distinct_indices
+from ..video_timestamps import NOMINAL_FPS
 from .corruptions import Corruption, corrupt
 from .samples import Sample
 
 
-NOMINAL_FPS = 25.0
 # Pillow opens many more formats, and runs an interpreter on one of them (EPS).
 PICTURE_FORMATS = ("BMP", "JPEG", "PNG", "TIFF", "WEBP")
 

@@ -14,12 +14,11 @@ from deepfake_video.face_cropping import (
     find_cuts,
     find_face_tracks,
     link_detections,
-    main_face,
     rescale_box,
     smooth_boxes,
-    track_from_boxes,
 )
 from deepfake_video.video_decoding import FrameArray, VideoDecodeError
+from face_tracks import track_from_boxes
 
 
 HEIGHT, WIDTH = 96, 128
@@ -35,8 +34,10 @@ def face(x, y, size=20.0, score=0.99):
     return FaceDetection(np.array([x, y, x, y]) + np.array([-1, -1, 1, 1]) * size / 2, score)
 
 
-def link(detections, **kwargs):
-    return link_detections(range(len(detections)), detections, **kwargs)
+def link(detections, *, timestamps_s=None, **kwargs):
+    """The tracks of consecutive frames, 25 in a second unless their times are given."""
+    times = np.arange(len(detections)) / 25 if timestamps_s is None else timestamps_s
+    return link_detections(range(len(detections)), detections, timestamps_s=times, **kwargs)
 
 
 def centers(track):
@@ -241,21 +242,15 @@ def test_frames_of_another_shape_are_never_called_cut():
     assert find_cuts(range(10), thumbnails, times, aspects=[16 / 9] * 5 + [9 / 16] * 5) == set()
 
 
-def test_main_face_is_large_and_often_seen():
+def test_main_face_is_large_and_often_seen_and_comes_first():
     tracks = link([[face(30, 50, 20), face(90, 50, 40)], [face(30, 50, 20)], [face(30, 50, 20)]])
-    assert main_face(tracks) is tracks[0]
-    assert tracks[0].median_area == 1600
+    assert [track.median_area for track in tracks] == [1600, 400]
     assert [track.track_id for track in tracks] == [0, 1]
-
-
-def test_main_face_of_nobody_is_an_error():
-    with pytest.raises(ValueError, match="at least one track"):
-        main_face([])
 
 
 def test_linking_refuses_lists_of_different_lengths():
     with pytest.raises(ValueError, match="must have the same length"):
-        link_detections([0, 1], [[]])
+        link_detections([0, 1], [[]], timestamps_s=np.zeros(2))
 
 
 crowds = st.lists(
@@ -284,22 +279,7 @@ def test_order_of_detections_does_not_matter(crowd, random):
         np.testing.assert_array_equal(track.boxes, other.boxes)
 
 
-# --- boxes of the caller, smoothing
-
-
-def test_one_box_serves_all_frames():
-    track = track_from_boxes(np.array([1, 2, 3, 4]), [5, 7])
-    assert track.boxes.tolist() == [[1, 2, 3, 4]] * 2
-    assert track.coverage(2) == 1.0
-
-
-@pytest.mark.parametrize(
-    ("boxes", "indices"),
-    [([3, 2, 1, 4], [0]), ([1, 2, 3, np.inf], [0]), ([[1, 2, 3, 4]] * 2, [0]), ([1, 2, 3, 4], [1, 0])],
-)
-def test_impossible_boxes_are_refused(boxes, indices):
-    with pytest.raises(ValueError, match=r"boxes|frame_indices"):
-        track_from_boxes(np.array(boxes), indices)
+# --- smoothing
 
 
 def test_smoothing_calms_consecutive_frames():

@@ -9,9 +9,10 @@ from PIL import Image
 
 from clips import decode_everything, frame_number, write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeImageProcessor, DeepfakeVideoProcessor, NoFaceFoundError
-from deepfake_video.face_cropping import FaceDetection, crop_face, track_from_boxes
+from deepfake_video.face_cropping import FaceDetection, crop_face
 from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.video_decoding import FrameArray, VideoDecodeError, VideoReader
+from face_tracks import track_from_boxes
 
 
 MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
