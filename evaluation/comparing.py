@@ -3,20 +3,17 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torchmetrics.functional.classification import binary_auroc
 
-from .evaluation_data import EvaluationData, unscored_lines
+from .evaluation_result import EvaluationResult
 from .intervals import ClusterBootstrap, bootstrap_interval, difference_interval, newcombe_interval
 from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
 from .plan import EvaluationPlan
 from .samples import EvaluationError
-
-
-ResultT = TypeVar("ResultT", bound=EvaluationData)
+from .warnings import unscored_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +97,9 @@ class SeedRows(list[SeedRow]):
         self.notes = list(notes)
 
 
-def with_comparison(result: ResultT, other: EvaluationData, *, plan: EvaluationPlan | None = None) -> ResultT:
+def with_comparison(
+    result: EvaluationResult, other: EvaluationResult, *, plan: EvaluationPlan | None = None
+) -> EvaluationResult:
     """
     The result of a model with its comparison to another one, and with the other one's warnings.
 
@@ -118,7 +117,7 @@ def with_comparison(result: ResultT, other: EvaluationData, *, plan: EvaluationP
     return replace(result, comparison=asdict(comparison), warnings=[*result.warnings, *of_other])
 
 
-def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPlan | None = None) -> Comparison:
+def compare(first: EvaluationResult, second: EvaluationResult, *, plan: EvaluationPlan | None = None) -> Comparison:
     """
     Compare the AUC of two models on the same videos, with a paired bootstrap.
 
@@ -182,7 +181,7 @@ def compare(first: EvaluationData, second: EvaluationData, *, plan: EvaluationPl
     )
 
 
-def average_seeds(results: Sequence[EvaluationData]) -> SeedRows:
+def average_seeds(results: Sequence[EvaluationResult]) -> SeedRows:
     """
     Compute mean and standard deviation of every metric over the runs of several seeds.
 
@@ -236,7 +235,7 @@ def average_seeds(results: Sequence[EvaluationData]) -> SeedRows:
 _RowKey = tuple[str, str, str, frozenset[str]]
 
 
-def _keyed_rows(result: EvaluationData) -> dict[_RowKey, Row]:
+def _keyed_rows(result: EvaluationResult) -> dict[_RowKey, Row]:
     """The rows by level, kind, name and videos: two runs may give one name to different videos."""
     videos = {
         (kind, name): frozenset(score.key for score in group)
@@ -263,5 +262,5 @@ def _auc(probabilities: np.ndarray, is_fake: np.ndarray) -> float:
     return float(binary_auroc(torch.from_numpy(probabilities), labels, validate_args=False))
 
 
-def _model_name(result: EvaluationData) -> str:
+def _model_name(result: EvaluationResult) -> str:
     return str(result.run.get("models", "scores from a file"))

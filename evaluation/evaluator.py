@@ -19,7 +19,6 @@ from ..scanning.file_stamps import hash_files
 from ..scanning.fingerprint import with_engine_of
 from .calibration import check_new_folder, check_source, write_calibration
 from .corruptions import Corruption, grid
-from .evaluation_data import list_unscored, make_warnings, seen_warnings
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
@@ -31,6 +30,7 @@ from .runner import Work, score_samples
 from .samples import EvaluationError
 from .scores import Score
 from .verdict_folder import check_weights
+from .warnings import list_unscored, make_warnings, seen_warnings
 
 
 def evaluate(

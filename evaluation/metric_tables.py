@@ -11,10 +11,11 @@ from rich.text import Text
 from ..common.text import printable
 from ..scanning.verdict_bands import VerdictBands
 from .comparing import SeedMetric, SeedRow, SeedRows
-from .evaluation_data import EvaluationData, unscored_lines
+from .evaluation_result import EvaluationResult
 from .intervals import MIN_CLUSTERS
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
+from .warnings import unscored_lines
 
 
 # Width of a file, and of output that is not a terminal.
@@ -50,7 +51,7 @@ def print_parts(parts: Parts, console: Console | None = None) -> None:
         console.print(part, soft_wrap=isinstance(part, Text))
 
 
-def result_text(result: EvaluationData) -> str:
+def result_text(result: EvaluationResult) -> str:
     """Return the tables of a result as plain text."""
     console = Console(width=WIDTH, color_system=None, force_terminal=False, no_color=True, legacy_windows=False)
     with console.capture() as capture:
@@ -58,7 +59,7 @@ def result_text(result: EvaluationData) -> str:
     return "\n".join(line.rstrip() for line in capture.get().splitlines()) + "\n"
 
 
-def result_parts(result: EvaluationData) -> list[Table | Text]:
+def result_parts(result: EvaluationResult) -> list[Table | Text]:
     """
     Lay out the tables and lines of a result.
 
@@ -161,7 +162,7 @@ def _short(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}".removeprefix("0")
 
 
-def _robustness(result: EvaluationData) -> Table:
+def _robustness(result: EvaluationResult) -> Table:
     table = _new_table("", "none", "1", "2", "3", "4", "5", "mean 1–5")
     for kind, values in result.robustness.items():
         corrupted = [value for value in values[1:] if value is not None]
@@ -170,7 +171,7 @@ def _robustness(result: EvaluationData) -> Table:
     return table
 
 
-def _lines(result: EvaluationData, whole: Row) -> list[str]:
+def _lines(result: EvaluationResult, whole: Row) -> list[str]:
     lines = []
     specificity = whole.estimates["specificity"]
     if specificity.value is not None:

@@ -3,7 +3,7 @@
 
 from huggingface_hub import EvalResult, ModelCardData
 
-from .evaluation_data import EvaluationData
+from .evaluation_result import EvaluationResult
 
 
 # Metrics that depend on the threshold.
@@ -20,7 +20,7 @@ _CARD_METRICS = {
 }
 
 
-def model_index(result: EvaluationData, model_name: str) -> str:
+def model_index(result: EvaluationResult, model_name: str) -> str:
     """
     Format the metrics as the YAML block `model-index`.
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .evaluation_data import EvaluationData
+from .evaluation_result import EvaluationResult
 from .metric_rows import EVERYTHING, group_scores
 from .metrics import ECE_BINS, measure, roc_curve
 from .samples import EvaluationError
@@ -25,7 +25,7 @@ MARKERS = "osD^vPX*"
 MAX_CURVES = len(COLOURS)
 
 
-def write_plots(result: EvaluationData, folder: Path, *, image_format: str = "png") -> list[Path]:
+def write_plots(result: EvaluationResult, folder: Path, *, image_format: str = "png") -> list[Path]:
     """
     Write the plots that can be drawn from the scores.
 
@@ -141,7 +141,7 @@ def _draw_reliability(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarr
     axes.legend(loc="upper left", frameon=False)
 
 
-def _draw_robustness(axes: "Axes", result: EvaluationData) -> None:
+def _draw_robustness(axes: "Axes", result: EvaluationResult) -> None:
     for (kind, values), colour, marker in zip(result.robustness.items(), COLOURS, MARKERS, strict=False):
         heights = [np.nan if value is None else value for value in values]
         axes.plot(range(len(heights)), heights, color=colour, marker=marker, markersize=5, linewidth=1.4, label=kind)

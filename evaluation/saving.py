@@ -5,7 +5,7 @@ import importlib.util
 import tempfile
 from pathlib import Path
 
-from .evaluation_data import EvaluationData, SavedFiles
+from .evaluation_result import EvaluationResult, SavedFiles
 from .metric_tables import result_text
 from .model_index import model_index
 from .plots import write_plots
@@ -16,7 +16,7 @@ from .scores import CSV_NAME, write_csv_scores
 REMAINING = "remaining"
 
 
-def save_result(result: EvaluationData, folder: Path, *, plots: str | None = None) -> SavedFiles:
+def save_result(result: EvaluationResult, folder: Path, *, plots: str | None = None) -> SavedFiles:
     """
     Write all files of a result, see [`EvaluationResult.save`].
 

@@ -12,7 +12,7 @@ from ..scanning.inputs import VIDEO_EXTENSIONS
 from ..scanning.photo_formats import PHOTO_EXTENSIONS
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import BOUND_SETTINGS
-from .evaluation_data import EvaluationData
+from .evaluation_result import EvaluationResult
 from .samples import IMAGE_EXTENSIONS, EvaluationError
 from .scores import Score
 
@@ -23,7 +23,7 @@ RANGE_LEVEL = 0.01
 CHOSE_WEIGHTS = ("training", "validation")
 
 
-def usable_scores(parts: Sequence[EvaluationData]) -> tuple[list[Score], list[str]]:
+def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[str]]:
     """
     Select the scores of people that the checkpoint has not seen, in videos that may get a verdict.
 
@@ -86,7 +86,7 @@ def _is_video(score: Score, run: Mapping[str, Any]) -> bool:
     return not layout.startswith("folder") or extension in VIDEO_EXTENSIONS
 
 
-def _with_distinct_names(parts: Sequence[EvaluationData]) -> list[list[Score]]:
+def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]:
     """
     The scores of each part, with different names for data sets that took the same name from different places.
 
@@ -111,7 +111,7 @@ def _with_distinct_names(parts: Sequence[EvaluationData]) -> list[list[Score]]:
     return renamed
 
 
-def _place(part: EvaluationData) -> str:
+def _place(part: EvaluationResult) -> str:
     """Folder or file of the data set."""
     return str(part.run.get("dataset"))
 
@@ -144,7 +144,7 @@ def _lowest(values: Sequence[float | None]) -> float | None:
     return known[int(RANGE_LEVEL * len(known))] if known else None
 
 
-def common_run(results: Sequence[EvaluationData]) -> dict[str, Any]:
+def common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
     """
     Return the checkpoint and the settings that made all scores.
 

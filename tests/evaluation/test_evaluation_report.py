@@ -12,13 +12,13 @@ from PIL import Image
 from sklearn.metrics import roc_auc_score
 
 from deepfake_video.cli import main
-from deepfake_video.evaluation.evaluation_data import make_warnings
 from deepfake_video.evaluation.evaluation_result import EvaluationResult
 from deepfake_video.evaluation.metric_rows import RowOptions, make_rows, robustness_table
 from deepfake_video.evaluation.metric_tables import result_text
 from deepfake_video.evaluation.model_index import model_index
 from deepfake_video.evaluation.plots import write_plots
 from deepfake_video.evaluation.scores import Score, read_scores, write_csv_scores
+from deepfake_video.evaluation.warnings import make_warnings
 
 
 def score(key: str, probability: float | None, **changes) -> Score:

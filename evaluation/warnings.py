@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the reader of an evaluation should know: videos without a score, limits of the metrics, videos seen before."""
+
+from collections.abc import Iterable, Sequence
+
+from .known_videos import PARTS
+from .metric_rows import Row
+from .scores import Score
+
+
+# Videos that a line names, and unscored videos that are listed; scores.csv names all.
+MAX_SEEN, MAX_UNSCORED = 5, 20
+# With this many real videos or more, a false positive rate of 1 % is at least one video.
+MIN_REALS_FOR_FPR = 100
+
+
+def list_unscored(scores: Iterable[Score]) -> list[dict[str, str | None]]:
+    """List key, corruption, status and message of each video without a score."""
+    return [
+        {"key": score.key, "corruption": score.corruption, "status": score.status, "message": score.message}
+        for score in scores
+        if score.fake_probability is None
+    ]
+
+
+def unscored_lines(unscored: Sequence[dict[str, str | None]]) -> list[str]:
+    """Name the videos of [`list_unscored`] and why each has no score; of many, only the first."""
+    lines = []
+    for entry in unscored[:MAX_UNSCORED]:
+        cell = f" ({entry['corruption']})" if entry["corruption"] else ""
+        lines.append(f"not scored: {entry['key']}{cell}: {entry['message'] or entry['status']}")
+    if len(unscored) > MAX_UNSCORED:
+        lines.append(f"and {len(unscored) - MAX_UNSCORED} more")
+    return lines
+
+
+def make_warnings(rows: Sequence[Row]) -> list[str]:
+    """Return warnings about the limitations of the metrics in the rows."""
+    warnings = []
+    whole = rows[0]
+    for row in rows:
+        if row.level == "video" and row.undefined:
+            warnings.append(f"{row.name}: {row.undefined}")
+    missing = whole.num_real + whole.num_fake - whole.num_scored
+    if missing:
+        videos = "1 video" if missing == 1 else f"{missing} videos"
+        warnings.append(
+            f"{videos} could not be scored: they count in the coverage but are left out of all other metrics"
+        )
+    if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
+        number = "1 real video" if whole.num_real == 1 else f"{whole.num_real} real videos"
+        warnings.append(f"with only {number}, TPR at 1 % FPR equals the TPR without any false alarm")
+    return warnings
+
+
+def seen_warnings(scores: Sequence[Score]) -> list[str]:
+    """Count and name the videos that the model has seen before, for each part of its record."""
+    lines = []
+    for part in PARTS:
+        keys = sorted(score.key for score in scores if score.seen == part)
+        if keys:
+            listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
+            lines.append(
+                f"{len(keys)} of {len(scores)} videos were seen in {part}, so their numbers are optimistic: {listed}"
+            )
+    return lines
