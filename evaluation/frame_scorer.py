@@ -64,32 +64,26 @@ class FrameScorer(Detector):
         super().__init__(models, device=device, settings=settings)
         self.ensemble = ensemble
         self.known_videos = KnownVideos([model.folder for model in self.models])
-        self._predictions: list[ModelPrediction] = []
 
     def score_frames(self, video: ReadVideo) -> ScoredVideo:
         """Score a video that was read; the networks run once for the score and for its frames."""
-        self._predictions = self.predictions(video)
-        return ScoredVideo(self.combine(video, self._predictions), *self._frames(video))
+        predictions = self.predictions(video)
+        return ScoredVideo(self.combine(video, predictions), *self._frames(video, predictions))
 
-    def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
+    def average(self, said: Sequence[tuple[ModelPrediction, int | None]]) -> float:
         """Return the mean of the probabilities, or the probability at the mean of the logits."""
         if self.ensemble != "logits" or len(self.models) == 1:
-            return super().average(probabilities)
-        return float(sigmoid(np.mean([self._logit(*said) for said in probabilities])))
+            return super().average(said)
+        return float(sigmoid(np.mean([_logit(prediction, number) for prediction, number in said])))
 
-    def _logit(self, model: int, clip: int | None, probability: float) -> float:
-        """Logit of a clip or a video, from the network's own logits: probabilities near 1 are too coarse."""
-        prediction = self._predictions[model]
-        if clip is None and prediction.is_mean:
-            return float(logit(probability, PROBABILITY_EPSILON))
-        return float(prediction.clip_margins[prediction.decisive if clip is None else clip])
-
-    def _frames(self, video: ReadVideo) -> tuple[list[int], list[float], list[float]]:
+    def _frames(
+        self, video: ReadVideo, predictions: Sequence[ModelPrediction]
+    ) -> tuple[list[int], list[float], list[float]]:
         """Distinct frames of the decisive faces: index, fake probability averaged over the models that saw the frame,
         and share in the clips."""
         margins: dict[int, list[float]] = {}
         weights: dict[int, float] = {}
-        for clips, prediction in zip(video.clips, self._predictions, strict=True):
+        for clips, prediction in zip(video.clips, predictions, strict=True):
             clip, of_clip = clips[prediction.decisive], prediction.margins[prediction.decisive]
             indices, first, counts = np.unique(clip.frame_indices, return_index=True, return_counts=True)
             # A frame that is repeated to fill a short clip is one frame.
@@ -103,3 +97,10 @@ class FrameScorer(Detector):
         else:
             probabilities = [float(np.mean(sigmoid(np.array(margins[index])))) for index in ordered]
         return ordered, probabilities, [weights[index] for index in ordered]
+
+
+def _logit(prediction: ModelPrediction, number: int | None) -> float:
+    """Logit of a face or a video, from the network's own logits: probabilities near 1 are too coarse."""
+    if number is None and prediction.is_mean:
+        return float(logit(prediction.fake_probability, PROBABILITY_EPSILON))
+    return float(prediction.clip_margins[prediction.decisive if number is None else number])

@@ -249,7 +249,6 @@ class Detector:
         is_mean = bool(faces) and self.settings.face_aggregation == "mean"
         return ModelPrediction(
             faces=faces,
-            probabilities=probabilities,
             clip_margins=clip_margins,
             margins=list(fake_margin(said.frame_logits, model.fake_index)),
             fake_probability=probability,
@@ -260,19 +259,17 @@ class Detector:
 
     def combine(self, video: ReadVideo, predictions: Sequence[ModelPrediction]) -> VideoResult:
         """Combine the predictions of the models on a video into its result."""
-        probability = self.average(
-            [(m, None, prediction.fake_probability) for m, prediction in enumerate(predictions)]
-        )
+        probability = self.average([(prediction, None) for prediction in predictions])
         faces, warnings = [], [*self.warnings, *video.warnings]
         for person in video.people:
             said = [
-                (m, i, face)
-                for m, prediction in enumerate(predictions)
-                for i, face in enumerate(prediction.faces)
+                (prediction, number)
+                for prediction in predictions
+                for number, face in enumerate(prediction.faces)
                 if face.track_id == person.track.track_id
             ]
-            mean = self.average([(m, i, face.fake_probability) for m, i, face in said])
-            faces.append(replace(said[0][2], fake_probability=mean))
+            first, number = said[0]
+            faces.append(replace(first.faces[number], fake_probability=self.average(said)))
             if len(said) < sum(bool(prediction.faces) for prediction in predictions):
                 warnings.append(
                     f"face {person.track.track_id + 1} was detected by {len(said)} of {len(predictions)} models: its "
@@ -310,15 +307,14 @@ class Detector:
             **self._common(warnings),
         )
 
-    def average(self, probabilities: Sequence[tuple[int, int | None, float]]) -> float:
+    def average(self, said: Sequence[tuple[ModelPrediction, int | None]]) -> float:
         """
-        Average the fake probabilities of several models.
+        Average the fake probabilities of several models for the whole video or for one face.
 
         Args:
-            probabilities: For each model its index, the index of the clip or `None` for the whole video, and the fake
-                probability.
+            said: The prediction of each model, and the index of the face in it; `None` for the whole video.
         """
-        return float(np.mean([probability for _, _, probability in probabilities]))
+        return float(np.mean([prediction.probability_of(number) for prediction, number in said]))
 
     def clip_logits(self, model: ScoringModel, clips: Sequence[Clip]) -> ClipLogits:
         """The logits of clips of the same length."""

@@ -21,8 +21,7 @@ class ModelPrediction:
     How one model scores a video.
 
     Attributes:
-        faces: The faces that it scores, the main face first; empty if it scores whole frames.
-        probabilities: Fake probability of each clip.
+        faces: The faces that it scores, one per clip, the main face first; empty if it scores whole frames.
         clip_margins: Array with the margin of the fake logit of each clip, see `framewise.fake_margin`.
         margins: For each clip an array of shape (T,): margin of the fake logit per frame.
         fake_probability: Fake probability of the video.
@@ -32,13 +31,16 @@ class ModelPrediction:
     """
 
     faces: list[FaceResult]
-    probabilities: list[float]
     clip_margins: np.ndarray
     margins: list[np.ndarray]
     fake_probability: float
     decisive: int
     counted: list[int]
     is_mean: bool = False
+
+    def probability_of(self, number: int | None) -> float:
+        """Fake probability of the face with this index, or of the whole video (`None`)."""
+        return self.fake_probability if number is None else self.faces[number].fake_probability
 
 
 def ensemble_timeline(

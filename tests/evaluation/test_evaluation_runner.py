@@ -212,6 +212,16 @@ def test_an_ensemble_averages_what_it_says(data, models, ensemble):
     assert abs(alone[0] - alone[1]) > 1e-3
 
 
+@pytest.mark.parametrize("ensemble", ["probabilities", "logits"])
+def test_the_result_of_an_ensemble_does_not_depend_on_what_was_scored_before(data, models, ensemble):
+    scorer = FrameScorer(models, device="cpu", ensemble=ensemble)
+    videos = [read_video(data / name, scorer.processors, scorer.settings) for name in ("fake/2.mp4", "real/0.mp4")]
+    predictions = [scorer.predictions(video) for video in videos]
+    combined = [scorer.combine(*pair).fake_probability for pair in zip(videos, predictions, strict=True)]
+    assert combined == [scorer.score_frames(video).result.fake_probability for video in videos]
+    assert combined[0] == scorer.score(data / "fake/2.mp4").fake_probability != combined[1]
+
+
 def test_the_ensemble_and_its_mean_are_named(capsys, data, models, tmp_path):
     main([*command(data, models[0], tmp_path / "run"), "--model", models[1], "--ensemble", "logits"])
     assert "mean of the logits" in capsys.readouterr().out
