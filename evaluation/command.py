@@ -14,7 +14,16 @@ from ..common.exit_codes import FAILED, OK
 from ..common.files import check_folder_target
 from ..common.packages import require_packages
 from ..scanning.command import add_face_arguments, add_model_arguments, add_speed_arguments, settings_from, use_threads
-from .plan import DEEPFAKEBENCH_FRAMES, GROUP_NAMES, KIND_NAMES, LAYOUT_NAMES, SPLIT_NAMES, EvaluationPlan, KindName
+from .plan import (
+    DEEPFAKEBENCH_FRAMES,
+    GROUP_NAMES,
+    KIND_NAMES,
+    LAYOUT_NAMES,
+    SPLIT_NAMES,
+    Ensemble,
+    EvaluationPlan,
+    KindName,
+)
 
 
 if TYPE_CHECKING:
@@ -100,7 +109,7 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     add_model_arguments(group)
     group.add_argument(
         "--ensemble",
-        choices=["probabilities", "logits"],
+        choices=get_args(Ensemble),
         default="probabilities",
         help="what is averaged over several models (default: probabilities)",
     )

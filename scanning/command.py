@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from ..common.console import print_json
 from ..common.errors import UsageError
@@ -20,7 +20,7 @@ from ..video_errors import VideoLimits
 from .inputs import Inputs
 from .plan import ScanObserver, ScanPlan, ScanResult
 from .results import VideoResult
-from .settings import ScanSettings
+from .settings import Dtype, Engine, FaceAggregation, Faces, ScanSettings
 
 
 if TYPE_CHECKING:
@@ -136,13 +136,13 @@ def add_face_arguments(group: "argparse._ActionsContainer") -> None:
     """Add the arguments for face handling; all commands that score videos share them."""
     group.add_argument(
         "--faces",
-        choices=["auto", "none"],
+        choices=get_args(Faces),
         default="auto",
         help="auto: face crops, if the model was made for them; none: whole frames (default: auto)",
     )
     group.add_argument(
         "--face-aggregation",
-        choices=["max", "mean", "main"],
+        choices=get_args(FaceAggregation),
         default="max",
         help="how the scores of several faces are combined (default: max)",
     )
@@ -152,14 +152,14 @@ def add_speed_arguments(group: "argparse._ActionsContainer") -> None:
     """Add the arguments for precision, engine and threads; all commands that run models share them."""
     group.add_argument(
         "--dtype",
-        choices=["float32", "bfloat16"],
+        choices=get_args(Dtype),
         default="float32",
         help="precision of the frame encoder; bfloat16 is faster on processors that support it and changes scores "
         "slightly",
     )
     group.add_argument(
         "--engine",
-        choices=["auto", "torch", "onnx"],
+        choices=get_args(Engine),
         default="auto",
         help="inference engine; onnx: onnxruntime on the CPU, with ONNX graphs, which the packaged model includes and "
         "which are exported once for any other model (requires pip install 'deepfake-video[export]'); auto: onnx on a "

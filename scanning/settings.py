@@ -9,9 +9,10 @@ from ..common.processors import usable_cores
 from ..video_errors import MAX_DECODE_THREADS, VideoLimits
 
 
+Faces = Literal["auto", "none"]
+FaceAggregation = Literal["max", "mean", "main"]
 Dtype = Literal["float32", "bfloat16"]
 Engine = Literal["auto", "torch", "onnx"]
-
 
 # A face that is detected in a smaller share of the sampled frames does not count for the score of a video, unless it
 # is the main face.
@@ -67,8 +68,8 @@ class ScanSettings:
     """
 
     num_frames: int | None = None
-    faces: Literal["auto", "none"] = "auto"
-    face_aggregation: Literal["max", "mean", "main"] = "max"
+    faces: Faces = "auto"
+    face_aggregation: FaceAggregation = "max"
     threshold: float | None = None
     timeline: bool = False
     batch_size: int | None = None
