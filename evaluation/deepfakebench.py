@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import as_list, as_object, read_json
-from .samples import Benchmark, EvaluationError, Sample, natural_key
+from .samples import SPLITS, Benchmark, EvaluationError, Sample, natural_key
 
 
-_SPLITS = {"train": "train", "val": "val", "test": "test"}
 # DeepfakeBench keeps its lists and its images in folders beside each other.
 _PICTURE_FOLDERS = (".", "rgb", "datasets/rgb")
 
@@ -72,7 +71,7 @@ def _looks_right(content: Any) -> bool:
     if not isinstance(content, dict) or not all(isinstance(dataset, dict) for dataset in content.values()):
         return False
     labels = [label for dataset in content.values() for label in dataset.values()]
-    return bool(labels) and all(isinstance(label, dict) and label.keys() <= _SPLITS.keys() for label in labels)
+    return bool(labels) and all(isinstance(label, dict) and label.keys() <= set(SPLITS) for label in labels)
 
 
 class _Pictures:
@@ -122,7 +121,7 @@ def _sample(place: list[str], entry: dict[str, Any], pictures: _Pictures, *, com
         dataset=dataset,
         method=label if is_fake else None,
         compression=compression,
-        split=_SPLITS[split],
+        split=split,
         identities=tuple(name.split("_")) if dataset == "FaceForensics++" else (),
         original=name.split("_")[0] if is_fake and dataset == "FaceForensics++" else None,
         images=images,

@@ -10,13 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from ..common.json_files import read_json
-from ..scanning.listing import InputError, read_table
-from .samples import Benchmark, EvaluationError, Sample, listed_path, relative_key
+from ..scanning.listing import InputError, parse_label, read_table
+from .samples import Benchmark, EvaluationError, Sample, listed_path, parse_split, relative_key
 
 
 DFDC, PREVIEW = "DFDC", "DFDC-preview"
-_LABELS = {"fake": True, "real": False, "1": True, "0": False}
-_SPLITS = {"train": "train", "validate": "val", "validation": "val", "val": "val", "test": "test"}
 
 
 def is_dfdc(root: Path) -> bool:
@@ -68,7 +66,7 @@ def read_dfdc_preview(root: Path) -> Benchmark:
                 is_fake=is_fake,
                 dataset=PREVIEW,
                 method=Path(name).parts[0] if is_fake else None,
-                split=_SPLITS.get(str(entry.get("set", "")).lower()),
+                split=parse_split(str(entry.get("set", ""))),
                 identities=tuple(people),
                 original=people[0] if is_fake and people else None,
             )
@@ -109,7 +107,7 @@ def _read_metadata(file: Path, root: Path) -> list[Sample]:
                 path=path,
                 is_fake=_label(file, name, entry),
                 dataset=DFDC,
-                split=_SPLITS.get(str(entry.get("split", "train")).lower()),
+                split=parse_split(str(entry.get("split", "train"))),
                 identities=(Path(original or name).stem,),
                 original=original,
             )
@@ -156,7 +154,7 @@ def _read_json(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _label(file: Path, name: str, entry: dict[str, Any]) -> bool:
-    label = str(entry.get("label")).lower()
-    if label not in _LABELS:
+    is_fake = parse_label(str(entry.get("label")))
+    if is_fake is None:
         raise EvaluationError(f"{file}: {name} has the label {entry.get('label')!r}, expected FAKE or REAL.")
-    return _LABELS[label]
+    return is_fake

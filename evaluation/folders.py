@@ -11,11 +11,11 @@ from ..scanning.listing import TABLE_EXTENSIONS, InputError, Row, Table, find_on
 from ..scanning.photo_formats import PHOTO_EXTENSIONS
 from .samples import (
     IMAGE_EXTENSIONS,
-    SPLITS,
     Benchmark,
     EvaluationError,
     Sample,
     natural_key,
+    parse_split,
     relative_key,
     skipped_note,
 )
@@ -24,10 +24,6 @@ from .samples import (
 _PICTURE_EXTENSIONS = IMAGE_EXTENSIONS | PHOTO_EXTENSIONS
 # Excel saves the table format "Unicode text" with the extension .txt.
 _EXTENSIONS = TABLE_EXTENSIONS | {".txt"}
-_SPLIT_OF = {
-    **{name: name for name in SPLITS[:3]},
-    **{"training": "train", "validation": "val", "valid": "val", "testing": "test"},
-}
 
 
 def is_labelled_folder(root: Path) -> bool:
@@ -163,7 +159,7 @@ def _refuse_repeated(root: Path, rows: list[Row], samples: list[Sample]) -> None
 
 def _csv_sample(root: Path, table: Table, row: Row, photos: bool) -> Sample:
     cells = {role: text or None for role, text in row.cells.items()}
-    split = _SPLIT_OF.get((cells.get("split") or "").lower())
+    split = parse_split(cells.get("split") or "")
     if cells.get("split") and split is None:
         raise EvaluationError(
             f"{root}, line {row.line}: the split must be train, val or test, got {cells['split']!r}."

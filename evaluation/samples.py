@@ -13,7 +13,14 @@ from ..common.text import quoted
 
 
 IMAGE_EXTENSIONS = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".webp"})
-SPLITS = ("train", "val", "test", "all")
+SPLITS = ("train", "val", "test")
+# What data sets and tables call them, in lower case.
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validate", "validation"),
+    "test": ("test", "testing"),
+}
+_SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
 
 
 class EvaluationError(UsageError):
@@ -103,7 +110,7 @@ class Benchmark:
         Select the samples of a split.
 
         Args:
-            split: One of `SPLITS`; `None` selects the test split if the data set has one, else everything.
+            split: One of `SPLITS`, or "all"; `None` selects the test split if the data set has one, else everything.
 
         Raises:
             EvaluationError: If the data set has no such split.
@@ -140,6 +147,11 @@ def limit_classes(samples: Sequence[Sample], limit: int, *, seed: int) -> list[S
         order = np.random.default_rng([seed, is_fake]).permutation(len(positions))
         kept.update(positions[number] for number in order[:limit])
     return [sample for position, sample in enumerate(samples) if position in kept]
+
+
+def parse_split(name: str) -> str | None:
+    """The split that a name such as "validation" stands for; `None` if it is not the name of one."""
+    return _SPLIT_OF.get(name.lower())
 
 
 def natural_key(path: Path) -> list[str | int]:
