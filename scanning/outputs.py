@@ -82,6 +82,6 @@ def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:
         from .annotate import annotate_video
 
         try:
-            annotate_video(plan.annotate, results[0], examinations[0].windows)
+            annotate_video(plan.annotate, results[0], examinations[0].windows, limits=plan.settings.limits)
         except VideoError as error:
             raise WorkError(f"{error}; the video changed during the scan.") from error

@@ -1,11 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the boxes of an annotated copy stand between the frames of the timeline."""
+"""An annotated copy: where its boxes stand between the frames of the timeline, and how the video is decoded."""
 
 import numpy as np
 import pytest
 
+from clips import write_clip
+from deepfake_video import ScanPlan, ScanSettings, VideoLimits, VideoResult
+from deepfake_video.scanning import annotate
 from deepfake_video.scanning.annotate import _Boxes
-from deepfake_video.scanning.results import TimelineEntry
+from deepfake_video.scanning.evidence import Examination
+from deepfake_video.scanning.media import open_media
+from deepfake_video.scanning.outputs import write_outputs
+from deepfake_video.scanning.results import ModelIdentity, TimelineEntry
 from deepfake_video.scanning.timeline import Window
 
 
@@ -54,3 +60,21 @@ def test_a_face_that_is_away_for_longer_has_no_box(boxes):
 
 def test_each_face_has_a_box_of_its_own(boxes):
     assert [name for *_, name in boxes.at(0.2)] == ["1: ", "2: "]
+
+
+def test_the_video_is_decoded_within_the_limits_of_the_scan(tmp_path, monkeypatch):
+    opened = []
+
+    def open_noted(path, *, limits):
+        opened.append(limits)
+        return open_media(path, limits=limits)
+
+    monkeypatch.setattr(annotate, "open_media", open_noted)
+    path, limits = write_clip(tmp_path / "clip.mp4", num_frames=3), VideoLimits(decode_threads=1)
+    plan = ScanPlan(sources=[path], settings=ScanSettings(limits=limits), annotate=tmp_path / "copy.mp4")
+    result = VideoResult(
+        path=str(path), status="ok", fake_probability=0.5, threshold=0.5, settings={}, model=ModelIdentity(id="m")
+    )
+    write_outputs(plan, [Examination(result=result)])
+    assert opened == [limits]
+    assert (tmp_path / "copy.mp4").stat().st_size
