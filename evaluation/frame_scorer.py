@@ -10,6 +10,7 @@ from ..common.logistic import logit, sigmoid
 from ..scanning.clip_reading import ReadVideo
 from ..scanning.detector import Detector
 from ..scanning.ensemble import ModelPrediction
+from ..scanning.framewise import average_by_frame
 from ..scanning.results import VideoResult
 from ..scanning.settings import ScanSettings
 from .known_videos import KnownVideos
@@ -70,9 +71,14 @@ class FrameScorer(Detector):
         predictions = self.predictions(video)
         return ScoredVideo(self.combine(video, predictions), *self._frames(video, predictions))
 
+    @property
+    def averages_logits(self) -> bool:
+        """Whether the logits of several models are averaged instead of their probabilities."""
+        return self.ensemble == "logits" and len(self.models) > 1
+
     def average(self, said: Sequence[tuple[ModelPrediction, int | None]]) -> float:
         """Return the mean of the probabilities, or the probability at the mean of the logits."""
-        if self.ensemble != "logits" or len(self.models) == 1:
+        if not self.averages_logits:
             return super().average(said)
         return float(sigmoid(np.mean([_logit(prediction, number) for prediction, number in said])))
 
@@ -81,22 +87,19 @@ class FrameScorer(Detector):
     ) -> tuple[list[int], list[float], list[float]]:
         """Distinct frames of the decisive faces: index, fake probability averaged over the models that saw the frame,
         and share in the clips."""
-        margins: dict[int, list[float]] = {}
+        said: dict[int, list[float]] = {}
         weights: dict[int, float] = {}
         for clips, prediction in zip(video.clips, predictions, strict=True):
-            clip, of_clip = clips[prediction.decisive], prediction.margins[prediction.decisive]
-            indices, first, counts = np.unique(clip.frame_indices, return_index=True, return_counts=True)
-            # A frame that is repeated to fill a short clip is one frame.
-            for index, position, count in zip(indices.tolist(), first.tolist(), counts.tolist(), strict=True):
-                margins.setdefault(index, []).append(float(of_clip[position]))
-                share = count / len(clip.frame_indices) / len(self.models)
-                weights[index] = weights.get(index, 0.0) + share
-        ordered = sorted(margins)
-        if self.ensemble == "logits":
-            probabilities = [float(sigmoid(np.mean(margins[index]))) for index in ordered]
-        else:
-            probabilities = [float(np.mean(sigmoid(np.array(margins[index])))) for index in ordered]
-        return ordered, probabilities, [weights[index] for index in ordered]
+            margins = prediction.margins[prediction.decisive]
+            values = margins if self.averages_logits else sigmoid(margins)
+            found = average_by_frame(clips[prediction.decisive].frame_indices, values)
+            for index, value, share in zip(*(array.tolist() for array in found), strict=True):
+                said.setdefault(index, []).append(value)
+                weights[index] = weights.get(index, 0.0) + share / len(self.models)
+        ordered = sorted(said)
+        means = np.array([np.mean(said[index]) for index in ordered])
+        probabilities = sigmoid(means) if self.averages_logits else means
+        return ordered, probabilities.tolist(), [weights[index] for index in ordered]
 
 
 def _logit(prediction: ModelPrediction, number: int | None) -> float:

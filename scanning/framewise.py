@@ -26,6 +26,24 @@ def fake_margin(logits: np.ndarray, fake_index: int) -> np.ndarray:
     return margin
 
 
+def average_by_frame(frame_indices: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """
+    Average what a model says of each distinct frame of a clip.
+
+    A short video fills a clip by repeating frames, and a recurrent model scores a repeated frame differently each
+    time.
+
+    Args:
+        frame_indices: Array of shape (T,): index in the video of each frame of the clip.
+        values: Array of shape (T,): a value of each frame of the clip.
+
+    Returns:
+        Arrays of shape (F,): the distinct indices, ascending; the mean value of each; its share of the clip.
+    """
+    indices, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
+    return indices, np.bincount(inverse, weights=values) / counts, counts / len(frame_indices)
+
+
 def list_frames(
     model: int, track_id: int | None, frame_indices: np.ndarray, margins: np.ndarray, times_s: Mapping[int, float]
 ) -> list[FrameScore]:
@@ -39,9 +57,7 @@ def list_frames(
         margins: Array of shape (T,): margin of the fake logit in each frame, see [`fake_margin`].
         times_s: Display time of each frame in seconds, by its index.
     """
-    indices, inverse, counts = np.unique(frame_indices, return_inverse=True, return_counts=True)
-    # A recurrent model scores a repeated frame differently each time.
-    probabilities = np.bincount(inverse, weights=sigmoid(margins)) / counts
+    indices, probabilities, weights = average_by_frame(frame_indices, sigmoid(margins))
     return [
         FrameScore(
             model=model,
@@ -49,10 +65,10 @@ def list_frames(
             index=index,
             time_s=times_s[index],
             fake_probability=probability,
-            weight=count / len(frame_indices),
+            weight=weight,
         )
-        for index, probability, count in zip(indices.tolist(), probabilities.tolist(), counts.tolist(), strict=True)
+        for index, probability, weight in zip(indices.tolist(), probabilities.tolist(), weights.tolist(), strict=True)
     ]
 
 
-__all__ = ["fake_margin", "list_frames", "sigmoid"]
+__all__ = ["average_by_frame", "fake_margin", "list_frames"]

@@ -27,6 +27,7 @@ from deepfake_video.scanning.csv_table import COLUMNS
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.media import SEQUENCE_HINT
 from deepfake_video.scanning.sample import draw_face, write_sample_video
+from deepfake_video.scanning.scoring_model import ClipLogits
 from deepfake_video.video_decoding import VideoDecodeError
 from drawn_faces import save_tiny_model
 from two_processes import run_in_two_processes
@@ -127,6 +128,21 @@ def test_a_frame_that_fills_up_a_short_video_counts_once(tmp_path, models):
     scored = scorer.score_frames(read_sample(sample, scorer.processors, scorer.settings))
     assert (scored.frame_indices, len(scored.frame_probabilities)) == ([0, 1], 2)
     assert sum(scored.frame_weights) == pytest.approx(1)
+
+
+def test_a_frame_that_is_scored_twice_has_the_mean_of_its_scores_as_in_predict(tmp_path, models, monkeypatch):
+    scorer = FrameScorer([models[0]], device="cpu")
+    images = tuple(trees.put_images(tmp_path / "frames", 2))
+    sample = Sample(key="a", path=tmp_path, is_fake=False, dataset="d", images=images)
+    video = read_sample(sample, scorer.processors, scorer.settings)
+    assert video.clips[0][0].frame_indices.tolist() == [0, 0, 1, 1]
+    # Fake probabilities 1/2, 3/4, 3/4 and 7/8 of the four frames of the clip, as a recurrent network may say.
+    said = ClipLogits(np.zeros((1, 2)), np.log([[[1, 1], [1, 3], [1, 3], [1, 7]]]))
+    monkeypatch.setattr(scorer, "clip_logits", lambda model, clips: said)
+    scored = scorer.score_frames(video)
+    assert scored.frame_probabilities == pytest.approx([0.625, 0.8125])
+    assert [frame.fake_probability for frame in scored.result.frames] == scored.frame_probabilities
+    assert scored.frame_weights == [0.5, 0.5]
 
 
 def test_the_score_of_a_short_video_follows_from_its_frames_and_their_weights(tmp_path):

@@ -11,7 +11,7 @@ import pytest
 
 from deepfake_video.scanning import results
 from deepfake_video.scanning.detector import Detector
-from deepfake_video.scanning.framewise import list_frames
+from deepfake_video.scanning.framewise import average_by_frame, list_frames
 from deepfake_video.scanning.settings import ScanSettings
 from drawn_faces import FPS, save_tiny_model, write_people
 
@@ -129,3 +129,12 @@ def test_a_frame_that_fills_a_clip_has_the_weight_of_its_repetitions():
     frames = list_frames(0, 2, np.array([3, 3, 9]), np.array([0.0, 0.0, 100.0]), {3: 0.5, 9: 1.5})
     assert [(frame.index, frame.time_s, frame.fake_probability) for frame in frames] == [(3, 0.5, 0.5), (9, 1.5, 1.0)]
     assert [frame.weight for frame in frames] == pytest.approx([2 / 3, 1 / 3])
+
+
+def test_a_frame_that_is_scored_twice_has_the_mean_of_its_scores():
+    # Probabilities 1/2 and 3/4 of frame 3, and 7/8 of frame 9.
+    margins = np.log([1.0, 3.0, 7.0])
+    (first, second) = list_frames(0, None, np.array([3, 3, 9]), margins, {3: 0.5, 9: 1.5})
+    assert [first.fake_probability, second.fake_probability] == pytest.approx([0.625, 0.875])
+    indices, means, shares = average_by_frame(np.array([9, 3, 3]), np.array([1.0, 4.0, 8.0]))
+    assert [indices.tolist(), means.tolist(), shares.tolist()] == [[3, 9], [6.0, 1.0], [2 / 3, 1 / 3]]
