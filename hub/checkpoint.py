@@ -17,7 +17,8 @@ from ..modeling_deepfake import DeepfakeForVideoClassification, describe_invalid
 from ..timm_backbones import fill_computed_buffers
 from .finding import ModelLoadError
 from .folder_type import describe_other_model
-from .weights import read_weights, weight_files
+from .model_files import weight_files
+from .weights import read_weights
 
 
 # Errors that Transformers raises if a value in a JSON file has an unexpected type.

@@ -62,6 +62,41 @@ def model_files(folder: Path) -> dict[str, int]:
     return files
 
 
+def weight_files(folder: Path) -> list[Path]:
+    """
+    List the weight files of a checkpoint folder, as Transformers selects them; others are never read.
+
+    Args:
+        folder: Folder with `model.safetensors`, or with an index that names its shards.
+
+    Returns:
+        This file, or the shards sorted by name.
+
+    Raises:
+        ValueError: If there is neither, or if the index is invalid or names a file that is missing or outside the
+            folder.
+        OSError: If the index cannot be read.
+    """
+    if (folder / WEIGHTS_NAME).is_file():
+        return [folder / WEIGHTS_NAME]
+    if not (folder / INDEX_NAME).is_file():
+        raise ValueError(f"the folder contains neither {WEIGHTS_NAME} nor {INDEX_NAME}; other files are never loaded.")
+    try:
+        names = set(read_json(folder / INDEX_NAME)["weight_map"].values())
+    except (ValueError, LookupError, AttributeError, TypeError) as error:
+        raise ValueError(f"{INDEX_NAME} contains no weight_map from keys to files.") from error
+    for shard in names:
+        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
+            raise ValueError(
+                f"{INDEX_NAME} names {str(shard)[:80]!r}, which is not a safetensors file of this folder."
+            )
+        if not (folder / shard).is_file():
+            raise ValueError(f"{INDEX_NAME} lists {shard}, which is missing.")
+    if not names:
+        raise ValueError(f"{INDEX_NAME} lists no files.")
+    return [folder / shard for shard in sorted(names)]
+
+
 def is_weight_name(name: str) -> bool:
     """Return whether a file of a model folder holds weights, or is the index of its shards."""
     return name in (WEIGHTS_NAME, INDEX_NAME) or _SHARD.fullmatch(name) is not None
@@ -92,9 +127,6 @@ def _belongs(entry: Path, code: set[str]) -> bool:
 
 def _weight_names(folder: Path) -> set[str]:
     """Names of the files that loading the folder reads; shards of an earlier model may lie beside them."""
-    # Imports torch.
-    from .weights import weight_files
-
     try:
         names = {file.name for file in weight_files(folder)}
     except ValueError as error:
@@ -155,4 +187,5 @@ __all__ = [
     "foreign_entries",
     "is_weight_name",
     "model_files",
+    "weight_files",
 ]

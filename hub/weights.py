@@ -10,47 +10,10 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file
 
-from ..common.json_files import read_json
 from ..common.safetensors_headers import check_header
-from .model_files import INDEX_NAME, WEIGHTS_NAME
 
 
 _CHUNK = 4 << 20
-
-
-def weight_files(folder: Path) -> list[Path]:
-    """
-    List the weight files of a checkpoint folder, as Transformers selects them; others are never read.
-
-    Args:
-        folder: Folder with `model.safetensors`, or with an index that names its shards.
-
-    Returns:
-        This file, or the shards sorted by name.
-
-    Raises:
-        ValueError: If there is neither, or if the index is invalid or names a file that is missing or outside the
-            folder.
-        OSError: If the index cannot be read.
-    """
-    if (folder / WEIGHTS_NAME).is_file():
-        return [folder / WEIGHTS_NAME]
-    if not (folder / INDEX_NAME).is_file():
-        raise ValueError(f"the folder contains neither {WEIGHTS_NAME} nor {INDEX_NAME}; other files are never loaded.")
-    try:
-        names = set(read_json(folder / INDEX_NAME)["weight_map"].values())
-    except (ValueError, LookupError, AttributeError, TypeError) as error:
-        raise ValueError(f"{INDEX_NAME} contains no weight_map from keys to files.") from error
-    for shard in names:
-        if not isinstance(shard, str) or Path(shard).name != shard or not shard.endswith(".safetensors"):
-            raise ValueError(
-                f"{INDEX_NAME} names {str(shard)[:80]!r}, which is not a safetensors file of this folder."
-            )
-        if not (folder / shard).is_file():
-            raise ValueError(f"{INDEX_NAME} lists {shard}, which is missing.")
-    if not names:
-        raise ValueError(f"{INDEX_NAME} lists no files.")
-    return [folder / shard for shard in sorted(names)]
 
 
 def read_weights(

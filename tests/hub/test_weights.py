@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from deepfake_video.hub import weights
-from deepfake_video.hub.weights import read_weights, weight_files
+from deepfake_video.hub.model_files import weight_files
+from deepfake_video.hub.weights import read_weights
 
 
 TENSORS = {
