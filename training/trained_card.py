@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import ModelCard, ModelCardData
-
 from ..configuration_deepfake import DeepfakeConfig
-from ..hub.card_text import LIMITS, snippet
+from ..hub.card_text import LIMITS, snippet, write_card
 
 
 def write_model_card(
@@ -30,12 +28,6 @@ def write_model_card(
         licence: Licence fields in the metadata of the card of the initial weights.
         terms: Names of the files in `folder` with the terms of the initial weights.
     """
-    data = ModelCardData(
-        library_name="transformers",
-        pipeline_tag="video-classification",
-        tags=["deepfake-detection", "custom_code"],
-        **(licence or {}),
-    )
     rnn = f" and a {config.rnn_type.upper()}" if config.rnn_type != "none" else ", frame by frame"
     metrics = "\n".join(
         f"| {name.replace('_', ' ')} | {value:.3f} | {_interval(low, high)} |"
@@ -62,8 +54,7 @@ def write_model_card(
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
-    # A card made of a string keeps the text as it is; only the block of data above it is generated.
-    ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
+    write_card(folder, sections, **(licence or {}))
 
 
 def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: Sequence[str]) -> list[str]:
