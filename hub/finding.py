@@ -17,13 +17,12 @@ class ModelLoadError(UsageError):
     reason = "model"
 
 
-def find_model_folder(name: str, revision: str | None = None) -> tuple[Path, str | None]:
+def find_model_folder(name: str) -> tuple[Path, str | None]:
     """
     Find the folder of a model, and download it if it is a repository of the Hub.
 
     Args:
         name: Model folder or Hub id.
-        revision: Branch, tag or commit of a Hub repository.
 
     Returns:
         The folder, and the commit of a Hub repository; `None` for a local folder.
@@ -46,7 +45,7 @@ def find_model_folder(name: str, revision: str | None = None) -> tuple[Path, str
 
     try:
         patterns = ["*.json", "*.safetensors", *TERMS_NAMES, CARD_NAME]
-        snapshot = snapshot_download(name, revision=revision, allow_patterns=patterns)
+        snapshot = snapshot_download(name, allow_patterns=patterns)
     except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
         raise ModelLoadError(
             f"{name}: no such folder, and the Hub repository could not be downloaded: {one_line(error)}"

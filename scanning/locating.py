@@ -11,13 +11,12 @@ from .results import DEFAULT_ID, ModelIdentity
 UNTRAINED_ID = "untrained"
 
 
-def locate_model(name: str | None, revision: str | None = None) -> tuple[Path, ModelIdentity] | None:
+def locate_model(name: str | None) -> tuple[Path, ModelIdentity] | None:
     """
     Find a model, and download it if need be.
 
     Args:
         name: Model folder or Hub id; `None` for the packaged checkpoint.
-        revision: Branch, tag or commit of a Hub repository.
 
     Returns:
         The folder, and the identity in results, whose hash is not set yet. `None` if the packaged checkpoint is
@@ -30,7 +29,7 @@ def locate_model(name: str | None, revision: str | None = None) -> tuple[Path, M
         if not DEFAULT_CHECKPOINT.is_dir():
             return None
         name = str(DEFAULT_CHECKPOINT)
-    folder, commit = find_model_folder(name, revision)
+    folder, commit = find_model_folder(name)
     if folder.resolve() == DEFAULT_CHECKPOINT:
         name = DEFAULT_ID
     elif name in (DEFAULT_ID, UNTRAINED_ID):

@@ -157,16 +157,13 @@ def pixel_values(processor: DeepfakeVideoProcessor, crops: Sequence[np.ndarray] 
     return pixels
 
 
-def load_model(
-    name: str | None, *, device: str = "cpu", revision: str | None = None, dtype: Dtype = "float32"
-) -> LoadedModel:
+def load_model(name: str | None, *, device: str = "cpu", dtype: Dtype = "float32") -> LoadedModel:
     """
     Load a model folder or Hub repository for inference. The network is optimised and can no longer be saved.
 
     Args:
         name: Model folder or Hub id; `None` for the packaged checkpoint, or random weights if there is none.
         device: Device of the network.
-        revision: Branch, tag or commit of a Hub repository.
         dtype: Precision of the frame encoder, see [`prepare_for_inference`].
 
     Raises:
@@ -177,7 +174,7 @@ def load_model(
         prepare_for_inference(network, dtype=dtype)
         network.to(device)
 
-    return _load_stored(name, revision, prepare)
+    return _load_stored(name, prepare)
 
 
 def load_stored_model(model: ScoringModel) -> LoadedModel:
@@ -190,7 +187,7 @@ def load_stored_model(model: ScoringModel) -> LoadedModel:
     Raises:
         ModelLoadError: If its files are missing or have changed.
     """
-    return _check_unchanged(_load_stored(None if model.folder is None else str(model.folder), None), model)
+    return _check_unchanged(_load_stored(None if model.folder is None else str(model.folder)), model)
 
 
 def load_with_torch(model: ScoringModel) -> LoadedModel:
@@ -221,11 +218,9 @@ def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
 
 
 def _load_stored(
-    name: str | None,
-    revision: str | None,
-    prepare: Callable[[DeepfakeForVideoClassification], None] = lambda network: None,
+    name: str | None, prepare: Callable[[DeepfakeForVideoClassification], None] = lambda network: None
 ) -> LoadedModel:
-    located = locate_model(name, revision)
+    located = locate_model(name)
     if located is None:
         model = _untrained_model()
         prepare(model.network)

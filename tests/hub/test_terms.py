@@ -107,7 +107,7 @@ def test_a_model_of_the_hub_keeps_its_terms(tmp_path, data, elsewhere, monkeypat
     snapshot = make_snapshot(tmp_path / "cache", model)
     asked: list[str] = []
 
-    def download(name: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+    def download(name: str, *, allow_patterns: list[str]) -> str:
         asked.extend(allow_patterns)
         return str(snapshot)
 
