@@ -52,23 +52,6 @@ class TrainingLog:
             write_atomically(self._path, b"".join(line + b"\n" for line in kept))
 
 
-def read_log(folder: Path) -> Iterator[dict[str, Any]]:
-    """
-    Read the log records in the folder of a training run. An incomplete last line is left out.
-
-    Args:
-        folder: Folder of the training.
-
-    Yields:
-        The records, in the order of the file.
-
-    Raises:
-        TrainingFailedError: If another line is damaged.
-    """
-    for _, record in _read_lines(folder / LOG_NAME):
-        yield record
-
-
 def _read_lines(path: Path) -> Iterator[tuple[bytes, dict[str, Any]]]:
     """Each complete line of a log without its end, and its record."""
     for number, line in enumerate(read_complete_lines(path).splitlines(), 1):

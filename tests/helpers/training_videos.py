@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from safetensors.torch import save_file
 
 from clips import picture
 from deepfake_video import TrainingPlan
+from deepfake_video.common.files import read_complete_lines
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.training.crops import CachedCrops
 from deepfake_video.training.data import Video
@@ -21,6 +23,7 @@ from deepfake_video.training.fakes import MANIPULATED, SELF_BLENDED
 from deepfake_video.training.loop import TrainingOutcome, train_network
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.recipe import Recipe
+from deepfake_video.training.training_log import LOG_NAME
 
 
 SIDE = 48
@@ -106,3 +109,8 @@ def run_training(
     folder.mkdir(exist_ok=True)
     options = {"device": "cpu", "workers": 0, **options}
     return train_network(make_network(recipe), *sides, recipe, folder, **options)
+
+
+def read_log(folder: Path) -> list[dict[str, Any]]:
+    """The records of the log of a training run; an incomplete last line is left out."""
+    return [json.loads(line) for line in read_complete_lines(folder / LOG_NAME).splitlines()]

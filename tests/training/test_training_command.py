@@ -17,8 +17,7 @@ from deepfake_video.hub.push import PushError
 from deepfake_video.training import train_command, training_run
 from deepfake_video.training.plan import TrainingResult
 from deepfake_video.training.train_command import parse_changes
-from deepfake_video.training.training_log import read_log
-from training_videos import tiny_recipe
+from training_videos import read_log, tiny_recipe
 from two_processes import run_in_two_processes
 
 

@@ -20,9 +20,9 @@ from deepfake_video.training.modes import ClipMode
 from deepfake_video.training.networks import make_network
 from deepfake_video.training.pixels import to_pixel_values
 from deepfake_video.training.regions import RegionClassifier, region_loss
-from deepfake_video.training.training_log import LOG_NAME, read_log
+from deepfake_video.training.training_log import LOG_NAME
 from deepfake_video.training.validation import score_videos
-from training_videos import make_video, make_videos, tiny_recipe
+from training_videos import make_video, make_videos, read_log, tiny_recipe
 from training_videos import run_training as run
 
 
