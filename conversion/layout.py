@@ -58,11 +58,6 @@ class Layout:
     unused: tuple[str, ...]
     num_features: int
 
-    @property
-    def head_input(self) -> int:
-        """Width of the input of the head."""
-        return self.num_features if self.rnn is None else self.rnn.output_size
-
     def describe(self) -> str:
         """Describe the network in a few words."""
         parts = [f"{self.backbone} in {self.naming} naming"]
