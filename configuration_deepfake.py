@@ -390,9 +390,9 @@ def _nearest(name: Any, names: Any) -> str:
     return f" (did you mean {found[0]!r}?)" if found else ""
 
 
-def _shorten(value: Any, limit: int = 80) -> str:
+def _shorten(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 __all__ = ["DeepfakeConfig"]

@@ -96,7 +96,7 @@ class CenterFaceDetector:
         if x1 <= x0 or y1 <= y0:
             return []
         region = frame[y0:y1, x0:x1]
-        return [face.transformed(1.0, (x0, y0)) for face in _search(region, _REGION_SIDE / max(region.shape[:2]))]
+        return [face.moved((x0, y0)) for face in _search(region, _REGION_SIDE / max(region.shape[:2]))]
 
     def finer(self) -> CenterFaceDetector:
         """Return a detector for faces of 20 pixels in frames of up to 1280 pixels."""

@@ -36,11 +36,11 @@ class FaceDetection:
         x, y = (self.landmarks[3:] - self.landmarks[:2]).sum(axis=0).tolist()  # from the eyes down to the mouth
         return round(-math.atan2(x, y) / (math.pi / 2)) % 4
 
-    def transformed(self, scale: float, offset: Sequence[float] = (0.0, 0.0)) -> FaceDetection:
-        """Return the same face in a frame whose coordinates are `scale` times these plus `offset`."""
+    def moved(self, offset: Sequence[float]) -> FaceDetection:
+        """Return the same face in a frame whose coordinates are these plus `offset`, x and y in pixels."""
         shift = np.asarray(offset, dtype=np.float64)
-        landmarks = None if self.landmarks is None else self.landmarks * scale + shift
-        return FaceDetection(self.box * scale + np.tile(shift, 2), self.score, landmarks)
+        landmarks = None if self.landmarks is None else self.landmarks + shift
+        return FaceDetection(self.box + np.tile(shift, 2), self.score, landmarks)
 
 
 class FaceDetector(Protocol):

@@ -68,7 +68,7 @@ class MTCNNDetector:
         if x1 <= x0 or y1 <= y0:
             return []
         close_up = replace(self, max_side=_REGION_SIDE, min_side=_REGION_SIDE, min_face_size=_REGION_MIN_FACE)
-        return [face.transformed(1.0, (x0, y0)) for face in close_up.detect(frame[None, y0:y1, x0:x1])[0]]
+        return [face.moved((x0, y0)) for face in close_up.detect(frame[None, y0:y1, x0:x1])[0]]
 
     def finer(self) -> MTCNNDetector:
         """Return a detector for faces of 20 pixels in frames of up to 1280 pixels."""

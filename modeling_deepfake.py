@@ -263,9 +263,7 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         return loaded
 
     @classmethod
-    def from_backbone_pretrained(
-        cls, config: DeepfakeConfig, weights: str = "DEFAULT", progress: bool = True
-    ) -> "DeepfakePreTrainedModel":
+    def from_backbone_pretrained(cls, config: DeepfakeConfig, weights: str = "DEFAULT") -> "DeepfakePreTrainedModel":
         """
         Create a model with the backbone weights that torchvision or timm publishes and randomly initialised weights
         elsewhere.
@@ -276,8 +274,6 @@ class DeepfakePreTrainedModel(PreTrainedModel):
             weights (`str`, *optional*, defaults to `"DEFAULT"`):
                 Member of torchvision's weights enum of that backbone, such as `"IMAGENET1K_V1"`; or timm's tag of the
                 weights, such as `"in1k"`, if the name of a timm backbone does not contain it.
-            progress (`bool`, *optional*, defaults to `True`):
-                Whether to show the download.
 
         Raises:
             ValueError: If there are no such weights for the backbone.
@@ -288,7 +284,7 @@ class DeepfakePreTrainedModel(PreTrainedModel):
             name = config.backbone if weights == "DEFAULT" else f"{config.backbone}.{weights}"
             state_dict = build_timm_backbone(name, image_size=config.image_size, pretrained=True).state_dict()
         else:
-            state_dict = load_torchvision_weights(config.backbone, weights, progress)
+            state_dict = load_torchvision_weights(config.backbone, weights)
         model = cls(config)
         backbone = model.base_model.frame_encoder.backbone
         own = set(backbone.state_dict())

@@ -63,7 +63,7 @@ def use_same_padding(backbone: nn.Module, image_size: int | None) -> None:
             size = math.ceil(size / conv.stride[0])
 
 
-def load_torchvision_weights(backbone: str, weights: str, progress: bool) -> dict[str, torch.Tensor]:
+def load_torchvision_weights(backbone: str, weights: str) -> dict[str, torch.Tensor]:
     """
     Load the ImageNet weights that torchvision publishes for a backbone.
 
@@ -76,7 +76,7 @@ def load_torchvision_weights(backbone: str, weights: str, progress: bool) -> dic
         raise ValueError(f"{backbone} has no weights {weights!r}; choose from {', '.join(enum.__members__)}.")
     entry = enum[weights]
     try:
-        state_dict: dict[str, torch.Tensor] = entry.get_state_dict(progress=progress, check_hash=True)
+        state_dict: dict[str, torch.Tensor] = entry.get_state_dict(check_hash=True)
     except OSError as error:
         raise OSError(
             f"The ImageNet weights of {backbone} could not be downloaded ({error}). Without a connection, put the "

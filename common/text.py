@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Text from untrusted sources (file names, keys, configurations, servers) as one safe, readable line."""
 
+# Characters of a name in quotation marks, and of the message of an error; what is longer ends in an ellipsis.
+_MAX_NAME, _MAX_MESSAGE = 120, 300
+
 
 def printable(value: object, limit: int | None = None) -> str:
     """
@@ -22,13 +25,12 @@ def printable(value: object, limit: int | None = None) -> str:
     return "".join(character if character.isprintable() else "\ufffd" for character in text)
 
 
-def quoted(value: object, limit: int = 120) -> str:
+def quoted(value: object) -> str:
     """
     Return a name from a file in quotation marks, shortened, with control characters escaped.
 
     Args:
-        value: A name, or an object whose `str` is shown.
-        limit: Maximum number of characters between the quotation marks.
+        value: A name, or an object whose `str` is shown; a text of more than 120 characters ends in an ellipsis.
 
     Example:
 
@@ -37,19 +39,18 @@ def quoted(value: object, limit: int = 120) -> str:
         'head\\n.weight'
     """
     text = str(value)
-    return repr(text if len(text) <= limit else f"{text[:limit]}…")
+    return repr(text if len(text) <= _MAX_NAME else f"{text[:_MAX_NAME]}…")
 
 
-def one_line(error: object, limit: int = 300) -> str:
+def one_line(error: object) -> str:
     """
     Return the message of an error with its lines joined by spaces.
 
     Args:
-        error: An exception, or a string.
-        limit: Maximum number of characters; a longer message is truncated and ends in an ellipsis.
+        error: An exception, or a string; more than 300 characters are truncated and end in an ellipsis.
     """
     text = " ".join(str(error).split())
-    return text if len(text) <= limit else f"{text[:limit]}…"
+    return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
 
 
 __all__ = ["one_line", "printable", "quoted"]

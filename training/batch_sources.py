@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -40,6 +41,7 @@ class BatchSource(Protocol):
         ...
 
 
+@dataclass(frozen=True)
 class LoaderBatches:
     """
     Batches of a data set of pairs, drawn by the worker processes of a `DataLoader`.
@@ -48,24 +50,23 @@ class LoaderBatches:
         pairs: Data set of `recipe.num_pairs` pairs, in their order.
         recipe: Recipe of the training.
         accelerator: Divides the batches among processes and moves them to the device.
-        workers: Worker processes; 0 draws the pairs in this process, `None` chooses by the number of cores.
+        workers: Worker processes; 0 draws the pairs in this process.
     """
 
-    def __init__(
-        self, pairs: Dataset[torch.Tensor], recipe: Recipe, accelerator: Accelerator, *, workers: int | None
-    ) -> None:
-        self._pairs, self._recipe, self._accelerator = pairs, recipe, accelerator
-        self._workers = choose_workers(accelerator.device.type) if workers is None else workers
+    pairs: Dataset[torch.Tensor]
+    recipe: Recipe
+    accelerator: Accelerator
+    workers: int
 
     def batches(self, first_step: int) -> Iterator[torch.Tensor]:
         """Iterate over the batches from an optimiser step on, see [`BatchSource.batches`]."""
-        first_pair = first_step * self._recipe.batch_pairs * self._recipe.accumulation
-        loader = self._accelerator.prepare(
+        first_pair = first_step * self.recipe.batch_pairs * self.recipe.accumulation
+        loader = self.accelerator.prepare(
             DataLoader(
-                Subset(self._pairs, range(first_pair, self._recipe.num_pairs)),
-                self._recipe.batch_pairs // self._accelerator.num_processes,
-                num_workers=self._workers,
-                pin_memory=self._accelerator.device.type == "cuda",
+                Subset(self.pairs, range(first_pair, self.recipe.num_pairs)),
+                self.recipe.batch_pairs // self.accelerator.num_processes,
+                num_workers=self.workers,
+                pin_memory=self.accelerator.device.type == "cuda",
                 worker_init_fn=_start_worker,
                 persistent_workers=False,
                 # A loader draws from torch's generator when it starts; with a generator of its own, a resumed training
@@ -76,6 +77,7 @@ class LoaderBatches:
         return iter(loader)
 
 
+@dataclass(frozen=True)
 class DeviceBatches:
     """
     Batches whose pixels are computed on the device of the network.
@@ -87,23 +89,24 @@ class DeviceBatches:
         pairs: Pairs of the training run.
         recipe: Recipe of the training.
         accelerator: Gives the device and the share of this process.
-        workers: Worker processes; 0 draws the plans in the thread, `None` chooses by the number of cores.
+        workers: Worker processes; 0 draws the plans in the thread.
     """
 
-    def __init__(self, pairs: TrainingPairs, recipe: Recipe, accelerator: Accelerator, *, workers: int | None) -> None:
-        self._pairs, self._recipe, self._accelerator = pairs, recipe, accelerator
-        self._workers = choose_workers(accelerator.device.type) if workers is None else workers
+    pairs: TrainingPairs
+    recipe: Recipe
+    accelerator: Accelerator
+    workers: int
 
     def batches(self, first_step: int) -> Iterator[torch.Tensor]:
         """Iterate over the batches from an optimiser step on, see [`BatchSource.batches`]."""
-        device, size = self._accelerator.device, self._pairs.image_size
+        device, size = self.accelerator.device, self.pairs.image_size
         is_cuda = device.type == "cuda"
         # Not prepared by accelerate, which ends an accumulation when its loader ends: this one is read ahead of the
         # network.
         loader: DataLoader[Any] = DataLoader(
-            _Plans(self._pairs),
+            _Plans(self.pairs),
             batch_sampler=self._shares(first_step),
-            num_workers=self._workers,
+            num_workers=self.workers,
             collate_fn=partial(pack_pairs, size=size),
             pin_memory=is_cuda,
             worker_init_fn=_start_worker,
@@ -126,9 +129,9 @@ class DeviceBatches:
 
     def _shares(self, first_step: int) -> list[list[int]]:
         """The pairs of this process in each batch, as accelerate divides them."""
-        whole, share = self._recipe.batch_pairs, self._recipe.batch_pairs // self._accelerator.num_processes
-        first, own = first_step * whole * self._recipe.accumulation, self._accelerator.process_index * share
-        starts = range(first + own, self._recipe.num_pairs, whole)
+        whole, share = self.recipe.batch_pairs, self.recipe.batch_pairs // self.accelerator.num_processes
+        first, own = first_step * whole * self.recipe.accumulation, self.accelerator.process_index * share
+        starts = range(first + own, self.recipe.num_pairs, whole)
         return [list(range(start, start + share)) for start in starts]
 
 

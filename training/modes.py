@@ -19,7 +19,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from ..modeling_deepfake import DeepfakeForVideoClassification
-from .batch_sources import BatchSource, DeviceBatches, LoaderBatches
+from .batch_sources import BatchSource, DeviceBatches, LoaderBatches, choose_workers
 from .batches import TrainingPairs
 from .data import Video
 from .features import FeatureClassifier, FeaturePairs
@@ -83,7 +83,8 @@ class ClipMode:
             workers: Worker processes that draw pairs; `None` chooses by the number of cores.
         """
         source = DeviceBatches if self.pairs_on == "device" else LoaderBatches
-        return source(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=workers)
+        chosen = choose_workers(accelerator.device.type) if workers is None else workers
+        return source(TrainingPairs(videos, self.recipe), self.recipe, accelerator, workers=chosen)
 
     def inputs(self, batch: torch.Tensor) -> Inputs:
         """

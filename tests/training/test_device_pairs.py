@@ -137,8 +137,8 @@ def test_batches_hold_the_pairs_of_the_loader(videos):
 
 def test_processes_divide_a_batch(videos):
     recipe = tiny_recipe(batch_pairs=4, accumulation=2, steps=3)
-    source = make_source(videos, recipe)
-    source._accelerator = type("Second", (), {"num_processes": 2, "process_index": 1})()
+    second = type("Second", (), {"num_processes": 2, "process_index": 1})()
+    source = replace(make_source(videos, recipe), accelerator=second)
     assert source._shares(1) == [[10, 11], [14, 15], [18, 19], [22, 23]]
 
 
