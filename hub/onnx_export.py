@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
-import contextlib
 import json
 import os
 import secrets
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,9 +17,6 @@ from ..common.text import one_line, printable
 
 
 if TYPE_CHECKING:
-    import torch
-    from torch import nn
-
     from ..modeling_deepfake import DeepfakeForVideoClassification
 
 TOLERANCE = 1e-4
@@ -146,6 +141,8 @@ def _logit_order(model: "DeepfakeForVideoClassification") -> list[int]:
 def _export(model: "DeepfakeForVideoClassification", path: Path, order: Sequence[int]) -> None:
     import torch
 
+    from .graph_tracing import trace_graph
+
     class LogitsWrapper(torch.nn.Module):
         """A model that returns its logits alone, because a graph returns tensors and not an output class."""
 
@@ -159,9 +156,11 @@ def _export(model: "DeepfakeForVideoClassification", path: Path, order: Sequence
 
     size = model.config.image_size
     example = torch.zeros(*_EXAMPLE, 3, size, size)
-    names = ("pixel_values_videos", "logits")
     try:
-        write_graph(LogitsWrapper(), example, path, names=names, free=("batch", "frames", None, None, None))
+        program = trace_graph(
+            LogitsWrapper(), example, name="pixel_values_videos", outputs=["logits"], free=["batch", "frames"]
+        )
+        program.save(path, external_data=False)
     except OSError:
         raise
     except Exception as error:  # the errors of the network and of torch's exporter have no common class
@@ -182,58 +181,6 @@ def _store_metadata(folder: Path, path: Path, labels: Sequence[str]) -> None:
     graph = onnx.load(str(path))
     onnx.helper.set_model_props(graph, {"labels": json.dumps(list(labels)), **texts})
     onnx.save(graph, str(path))
-
-
-def write_graph(
-    module: "nn.Module", example: "torch.Tensor", path: Path, *, names: tuple[str, str], free: Sequence[str | None]
-) -> None:
-    """
-    Write a module that maps one tensor to one tensor as an ONNX file.
-
-    Args:
-        module: Module in evaluation mode.
-        example: Input that is traced; its dynamic axes must be longer than 1.
-        path: The file to write.
-        names: Names of the input and the output of the graph.
-        free: Name of each dynamic axis of the input, in order; `None` for an axis with the fixed size of the example.
-    """
-    import torch
-
-    dims = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(free) if name is not None}
-    with warnings.catch_warnings(), torch.no_grad(), _fresh_recurrent_kernels():
-        warnings.simplefilter("ignore")
-        torch.onnx.export(
-            module,
-            (example,),
-            path,
-            input_names=[names[0]],
-            output_names=[names[1]],
-            dynamic_shapes=(dims,),
-            dynamo=True,
-            external_data=False,
-            verbose=False,
-        )
-
-
-@contextlib.contextmanager
-def _fresh_recurrent_kernels() -> Iterator[None]:
-    """
-    Forget which implementation of LSTM and GRU torch has chosen, before an export and after it.
-
-    While it exports, torch replaces these implementations by ones for any number of frames, but does not clear the
-    cache of the choice (seen in torch 2.14). Without this, the second export of a process fixes the number of frames.
-    """
-    import torch
-
-    def clear() -> None:
-        for operator in (torch.ops.aten.lstm.input, torch.ops.aten.gru.input):
-            operator._dispatch_cache.clear()
-
-    clear()
-    try:
-        yield
-    finally:
-        clear()
 
 
 def _compare(
@@ -269,4 +216,4 @@ def _compare(
     return differences
 
 
-__all__ = ["ExportError", "ExportPlan", "ExportResult", "export", "write_graph"]
+__all__ = ["ExportError", "ExportPlan", "ExportResult", "export"]

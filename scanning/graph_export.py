@@ -3,8 +3,7 @@
 
 import hashlib
 import math
-import warnings
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +13,8 @@ from torch import nn
 from ..common.files import new_folder
 from ..common.packages import missing_packages
 from ..hub.checkpoint import read_checkpoint
+from ..hub.differences import relative_difference
+from ..hub.graph_tracing import trace_graph
 from ..modeling_deepfake import DeepfakeForVideoClassification
 from .graphs import (
     ENCODER_NAME,
@@ -107,9 +108,20 @@ def _trace_both(network: DeepfakeForVideoClassification) -> tuple[dict[str, byte
     config, keys = network.config, set(network.state_dict())
     frames = torch.zeros(_EXAMPLE_CLIPS, config.num_channels, config.image_size, config.image_size)
     features = torch.zeros(_EXAMPLE_CLIPS, _EXAMPLE_FRAMES, config.num_features)
-    encoder = _trace(_Frames(network), {"frames": frames}, ["frames"], ["features"], keys)
-    head = _trace(_Head(network), {"features": features}, ["clips", "frames"], ["logits", "frame_logits"], keys)
-    both = {ENCODER_NAME: encoder, HEAD_NAME: head}
+    # Optimising would merge weights into others.
+    encoder = trace_graph(
+        _Frames(network).eval(), frames, name="frames", outputs=["features"], free=["frames"], optimize=False
+    )
+    head = trace_graph(
+        _Head(network).eval(),
+        features,
+        name="features",
+        outputs=["logits", "frame_logits"],
+        free=["clips", "frames"],
+        optimize=False,
+    )
+    programs = {ENCODER_NAME: encoder, HEAD_NAME: head}
+    both = {name: _without_weights(program.model_proto, keys) for name, program in programs.items()}
     return {name: graph for name, (graph, _) in both.items()}, {name: read for name, (_, read) in both.items()}
 
 
@@ -122,8 +134,7 @@ def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: 
         pixels = torch.randn(clips, frames, network.config.num_channels, size, size, generator=generator)
         expected, found = network(pixels), model.compute_logits(pixels.numpy())
         for name in ("logits", "frame_logits"):
-            wanted = getattr(expected, name)
-            difference = (torch.from_numpy(getattr(found, name)) - wanted).abs().max() / wanted.abs().max().clamp(1.0)
+            difference = relative_difference(torch.from_numpy(getattr(found, name)), getattr(expected, name))
             if not difference <= _TOLERANCE:
                 raise GraphsError(
                     f"{checkpoint}: the {name} of onnxruntime and torch differ by {difference:.1e} (tolerance "
@@ -131,34 +142,8 @@ def _compare(network: DeepfakeForVideoClassification, checkpoint: Path, graphs: 
                 )
 
 
-def _trace(
-    module: nn.Module,
-    example: Mapping[str, torch.Tensor],
-    open_axes: Sequence[str],
-    outputs: Sequence[str],
-    keys: Collection[str],
-) -> tuple[bytes, list[str]]:
-    """Trace a module without the weights of these keys; returns the graph and the keys that it reads."""
-    shapes = {axis: torch.export.Dim(name, min=1) for axis, name in enumerate(open_axes)}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")
-        program = torch.onnx.export(
-            module.eval(),
-            tuple(example.values()),
-            input_names=list(example),
-            output_names=list(outputs),
-            dynamic_shapes=(shapes,),
-            dynamo=True,
-            # It would merge weights into others.
-            optimize=False,
-            verbose=False,
-        )
-    if program is None:
-        raise GraphsError("torch did not write a graph.")
-    return _without_weights(program.model_proto, keys)
-
-
 def _without_weights(model: "onnx.ModelProto", keys: Collection[str]) -> tuple[bytes, list[str]]:
+    """Take the weights of these keys out of a graph; returns the graph and the keys that it reads."""
     import onnx
     import onnxscript.optimizer
 

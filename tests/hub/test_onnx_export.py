@@ -10,7 +10,7 @@ from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, Deepf
 from deepfake_video.common import packages
 from deepfake_video.common.files import TargetError
 from deepfake_video.common.packages import MissingPackageError, missing_packages
-from deepfake_video.hub import onnx_export
+from deepfake_video.hub import graph_tracing, onnx_export
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.hub.onnx_export import SHAPES, ExportError, ExportPlan, export
 
@@ -92,7 +92,7 @@ class TestExport:
             except RuntimeError as cause:
                 raise torch.onnx.OnnxExporterError("Failed.\nNext steps:\n- …") from cause
 
-        monkeypatch.setattr(onnx_export, "write_graph", fail)
+        monkeypatch.setattr(graph_tracing, "trace_graph", fail)
         folder = save(tmp_path / "model")
         with pytest.raises(ExportError, match=r"32 pixels \(Kernel size can't be greater than actual input size\)"):
             export(ExportPlan(folder=folder, output=tmp_path / "model.onnx"))
