@@ -3,18 +3,17 @@
 
 from __future__ import annotations
 
-import errno
 import http.client
 import ipaddress
-import queue
 import socket
 import ssl
 import tempfile
 import threading
 import time
-from typing import IO, Any
+from typing import IO
 from urllib.parse import quote, urljoin, urlsplit
 
+from .video_deadlines import call_within
 from .video_errors import (
     UnsupportedVideoError,
     VideoError,
@@ -101,7 +100,7 @@ def _connect(address: str, url: str, limits: VideoLimits, deadline: float) -> ht
         )
     sock = None
     try:
-        found = _resolve(host, port, deadline)
+        found = call_within(deadline - time.monotonic(), socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
         if not limits.allow_private_addresses and not all(is_public_address(str(entry[4][0])) for entry in found):
             raise VideoUnreadableError(
                 url,
@@ -124,28 +123,6 @@ def _connect(address: str, url: str, limits: VideoLimits, deadline: float) -> ht
         if time.monotonic() >= deadline:
             raise _download_timeout(url, limits) from None
         raise VideoUnreadableError(url, f"the connection failed ({_say(error)}); try again") from None
-
-
-def _resolve(host: str, port: int, deadline: float) -> list[Any]:
-    """Call `getaddrinfo`, which has no time limit of its own, in a thread, and wait for it until the deadline."""
-    answers: queue.SimpleQueue[list[Any] | OSError | UnicodeError] = queue.SimpleQueue()
-
-    def ask() -> None:
-        try:
-            answers.put(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        except (OSError, UnicodeError) as error:
-            answers.put(error)
-
-    asking = threading.Thread(target=ask, daemon=True)
-    asking.start()
-    try:
-        answer = answers.get(timeout=max(deadline - time.monotonic(), 0))
-    except queue.Empty:
-        raise TimeoutError(errno.ETIMEDOUT, "the host name was not resolved in time") from None
-    asking.join()
-    if isinstance(answer, Exception):
-        raise answer
-    return answer
 
 
 def _connect_socket(addresses: list[tuple[object, ...]], deadline: float) -> socket.socket:

@@ -11,12 +11,12 @@ import importlib.util
 import io
 import os
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any
 
+from .video_deadlines import call_within
 from .video_errors import (
     STORE_SCHEMES,
     UnsupportedVideoError,
@@ -34,7 +34,6 @@ from .video_errors import (
 __all__ = [
     "Fetched",
     "StoreFile",
-    "call_within",
     "check_store_address",
     "explain_failure",
     "open_store",
@@ -51,7 +50,6 @@ SMALL_BYTES = 4 << 20
 MAX_BLOCKS_AT_ONCE = 32
 # Names under which the stores report what changes with the content of a file.
 _VERSIONS = ("ETag", "etag", "generation", "blob_id", "md5Hash", "created", "mtime")
-_Answer = TypeVar("_Answer")
 
 
 @dataclass
@@ -256,31 +254,6 @@ class StoreFile(io.RawIOBase):
         self.fetched.num_bytes += len(content)
         self._cache.seek(start)
         self._cache.write(content)
-
-
-def call_within(seconds: float, function: Callable[..., _Answer], *arguments: object, **options: object) -> _Answer:
-    """Call a function that asks a store, which has no reliable time limit of its own, in a thread.
-
-    Raises:
-        TimeoutError: If it has not returned after this number of seconds.
-    """
-    answers: list[_Answer] = []
-    failures: list[BaseException] = []
-
-    def call() -> None:
-        try:
-            answers.append(function(*arguments, **options))
-        except BaseException as error:
-            failures.append(error)
-
-    calling = threading.Thread(target=call, daemon=True)
-    calling.start()
-    calling.join(max(seconds, 0))
-    if failures:
-        raise failures[0]
-    if not answers:
-        raise TimeoutError
-    return answers[0]
 
 
 def explain_failure(error: Exception, address: str, limits: VideoLimits) -> VideoError:
