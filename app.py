@@ -241,7 +241,7 @@ def _take_uploads_only(field: Any) -> None:
     """Refuse an address that a program puts in the place of the file: Gradio would fetch it without limits."""
     import gradio as gr
 
-    from .video_errors import is_url
+    from .video_addresses import is_url
 
     move = field.async_move_resource_to_block_cache
 
@@ -261,7 +261,7 @@ def _handler(
 
     from .scanning.stretches import clock
     from .serving.judging import judge
-    from .video_errors import is_url
+    from .video_addresses import is_url
 
     def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
@@ -319,7 +319,7 @@ def describe(examination: "Examination", report: Path, texts: "Texts") -> list[A
 
     from .common.text import printable
     from .scanning.html_report import render_report, write_report
-    from .video_errors import is_url
+    from .video_addresses import is_url
 
     result = examination.result
     if result.status in ADVISED and result.media != "image":

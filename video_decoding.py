@@ -21,6 +21,7 @@ from av.container import InputContainer
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from .video_addresses import printable_name
 from .video_containers import Stopwatch, check_duration, check_pixels, ends_early, open_container
 from .video_errors import (
     UnsupportedVideoError,
@@ -31,7 +32,6 @@ from .video_errors import (
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    printable_name,
 )
 from .video_formats import describe_other_streams, explain_no_frames, frame_rate
 from .video_opening import hash_open_file, open_video_file

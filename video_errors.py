@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Errors and limits of video reading, and the names of sources in messages."""
+"""Errors and limits of video reading."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import ClassVar, Literal
-from urllib.parse import urlsplit
+
+from .video_addresses import printable_name
 
 
 __all__ = [
     "MAX_DECODE_THREADS",
-    "STORE_SCHEMES",
     "FailureReason",
     "UnsupportedVideoError",
     "VideoDecodeError",
@@ -24,16 +24,10 @@ __all__ = [
     "VideoTimeoutError",
     "VideoTooLargeError",
     "VideoUnreadableError",
-    "is_address",
-    "is_store_address",
-    "is_url",
-    "printable_name",
 ]
 
 # Where nothing else is asked for; more threads do not help.
 MAX_DECODE_THREADS = 8
-# Schemes of the stores that are read through fsspec: Amazon S3, Google Cloud Storage, the Hub, and a store in memory.
-STORE_SCHEMES = ("s3", "gs", "hf", "memory")
 # Machine-readable reasons why a video has no score.
 FailureReason = Literal["no_face", "decode_error", "unsupported", "too_large", "not_found", "unreadable", "timeout"]
 
@@ -189,37 +183,3 @@ def _parse_limit(name: str, text: str) -> int | float | bool | str:
         return float(text) if name.endswith("_s") else int(text.replace("_", ""))
     except ValueError:
         raise ValueError("it must be a number") from None
-
-
-def is_url(source: object) -> bool:
-    """Return whether a source is a string that starts with `http://` or `https://`."""
-    return isinstance(source, str) and re.match(r"https?://", source, re.IGNORECASE) is not None
-
-
-def is_store_address(source: object) -> bool:
-    """Return whether a source is a string that starts like `s3://`, with one of `STORE_SCHEMES`."""
-    return isinstance(source, str) and source.partition("://")[0].lower() in STORE_SCHEMES and "://" in source
-
-
-def is_address(source: object) -> bool:
-    """Return whether a source is an http(s) URL or an address in a store."""
-    return is_url(source) or is_store_address(source)
-
-
-def printable_name(source: object) -> str:
-    """Return a printable one-line name for messages; user name, password and query of an address are omitted."""
-    text = os.fsdecode(source) if isinstance(source, (str, bytes, os.PathLike)) else str(source)
-    if is_store_address(text):
-        scheme, _, rest = text.partition("://")
-        # A key may contain "@" and "?"; a bucket may not, and a query such as a version may hold a token.
-        bucket, slash, key = rest.partition("/")
-        text = f"{scheme}://{bucket.rpartition('@')[2]}{slash}{key.partition('?')[0]}"
-    elif is_url(text):
-        try:
-            parts = urlsplit(text)
-            host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname or ""
-            text = f"{parts.scheme}://{host}{f':{parts.port}' if parts.port else ''}{parts.path}"
-        except ValueError:
-            text = text.partition(":")[0] + "://…"
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
-    return text if len(text) <= 300 else f"{text[:140]}…{text[-140:]}"

@@ -10,15 +10,8 @@ import re
 import stat
 from typing import IO, cast
 
-from .video_errors import (
-    STORE_SCHEMES,
-    UnsupportedVideoError,
-    VideoLimits,
-    VideoNotFoundError,
-    VideoUnreadableError,
-    is_store_address,
-    is_url,
-)
+from .video_addresses import STORE_SCHEMES, is_store_address, is_url
+from .video_errors import UnsupportedVideoError, VideoLimits, VideoNotFoundError, VideoUnreadableError
 from .video_fetching import fetch_video
 from .video_stores import StoreFile, open_store_file
 

@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .video_addresses import STORE_SCHEMES, is_store_address, printable_name
 from .video_deadlines import call_within
 from .video_errors import (
-    STORE_SCHEMES,
     UnsupportedVideoError,
     VideoError,
     VideoLimits,
@@ -26,8 +26,6 @@ from .video_errors import (
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    is_store_address,
-    printable_name,
 )
 
 

@@ -9,8 +9,9 @@ from typing import Any, TypeVar, cast
 
 from ..common.errors import UsageError
 from ..common.files import check_file_target, check_folder_target
+from ..video_addresses import is_store_address, printable_name
 from ..video_deadlines import call_within
-from ..video_errors import VideoLimits, is_store_address, printable_name
+from ..video_errors import VideoLimits
 from ..video_stores import check_store_address, explain_failure
 
 

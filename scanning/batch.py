@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from ..common.processes import ProcessGroup
 from ..common.processors import usable_cores
-from ..video_errors import VideoError, VideoLimits, is_address
+from ..video_addresses import is_address
+from ..video_errors import VideoError, VideoLimits
 from .addresses import as_target
 from .evidence import Examination
 from .fingerprint import with_engine_of

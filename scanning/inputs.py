@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from ..video_errors import is_store_address, printable_name
+from ..video_addresses import is_store_address, printable_name
 from .listing import InputError, find_on_disk, is_clutter, read_paths
 from .photo_formats import PHOTO_EXTENSIONS
 

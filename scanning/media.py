@@ -7,7 +7,8 @@ from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..common.errors import UsageError
-from ..video_errors import UnsupportedVideoError, VideoError, VideoLimits, VideoUnreadableError, is_address
+from ..video_addresses import is_address
+from ..video_errors import UnsupportedVideoError, VideoError, VideoLimits, VideoUnreadableError
 from ..video_opening import open_source_file, refuse_lookalikes
 from .photo_formats import EXTENSIONS_OF, is_other_picture, photo_format
 from .results import Media

@@ -5,7 +5,8 @@ import os
 from collections.abc import Sequence
 
 from ..common.errors import UsageError, WorkError
-from ..video_errors import VideoError, is_store_address
+from ..video_addresses import is_store_address
+from ..video_errors import VideoError
 from .addresses import as_target, check_target
 from .evidence import Examination
 from .plan import ScanPlan

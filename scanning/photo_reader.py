@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, features
 
 from ..photo_pictures import to_displayed_pixels
+from ..video_addresses import printable_name
 from ..video_containers import Stopwatch
 from ..video_errors import (
     UnsupportedVideoError,
@@ -24,7 +25,6 @@ from ..video_errors import (
     VideoLimits,
     VideoTooLargeError,
     VideoUnreadableError,
-    printable_name,
 )
 from ..video_sources import FrameCache, distinct_indices
 from ..video_stores import Fetched

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
 from ..common.text import printable
-from ..video_errors import is_address
+from ..video_addresses import is_address
 from . import provenance_process
 
 

@@ -33,7 +33,7 @@ from typing import Any
 
 from ..common.files import OutputError, lock_folder, write_atomically
 from ..common.json_files import parse_json
-from ..video_errors import is_address, is_store_address, is_url
+from ..video_addresses import is_address, is_store_address, is_url
 from ..video_stores import read_version
 from .addresses import as_target
 from .evidence import Evidence

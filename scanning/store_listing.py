@@ -6,8 +6,9 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from ..video_addresses import printable_name
 from ..video_deadlines import call_within
-from ..video_errors import VideoLimits, VideoTimeoutError, printable_name
+from ..video_errors import VideoLimits, VideoTimeoutError
 from ..video_stores import check_store_address, explain_failure, open_store
 from .listing import InputError, is_clutter
 

@@ -11,7 +11,8 @@ from ..common.errors import UsageError
 from ..scanning.detector import Detector
 from ..scanning.evidence import Examination
 from ..scanning.results import ModelIdentity, VideoResult
-from ..video_errors import UnsupportedVideoError, VideoLimits, is_url, printable_name
+from ..video_addresses import is_url, printable_name
+from ..video_errors import UnsupportedVideoError, VideoLimits
 from .plan import MAX_DURATION_S, MAX_UPLOAD_BYTES
 
 

@@ -19,13 +19,13 @@ from deepfake_video.scanning import store_listing
 from deepfake_video.scanning.addresses import AddressError, StoreTarget, as_target, check_target
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.listing import InputError
+from deepfake_video.video_addresses import printable_name
 from deepfake_video.video_errors import (
     UnsupportedVideoError,
     VideoNotFoundError,
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    printable_name,
 )
 from drawn_faces import save_tiny_model, write_people
 from s3_server import ACCESS_KEY, SECRET_KEY, s3_server

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from clips import frame_number, write_clip
+from deepfake_video.video_addresses import printable_name
 from deepfake_video.video_decoding import VideoReader
 from deepfake_video.video_errors import (
     UnsupportedVideoError,
@@ -23,7 +24,6 @@ from deepfake_video.video_errors import (
     VideoTimeoutError,
     VideoTooLargeError,
     VideoUnreadableError,
-    printable_name,
 )
 from deepfake_video.video_fetching import fetch_video, is_public_address
 
