@@ -66,9 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_weight_options(group: argparse._ArgumentGroup) -> None:
-    from .conversion.published import PRESETS
+    from .conversion.published import PRESET_NAMES
 
-    group.add_argument("--preset", choices=PRESETS, help="published system that the file belongs to")
+    group.add_argument("--preset", choices=PRESET_NAMES, help="published system that the file belongs to")
     group.add_argument(
         "--key",
         metavar="NAME",

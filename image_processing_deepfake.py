@@ -40,6 +40,7 @@ from .clip_sampling import Clip as Clip
 from .clip_sampling import ClipSampler
 from .configuration_deepfake import DeepfakeConfig
 from .face_centerface import GRAPH_NAME, copy_graph, has_graph, has_own_graph, register_graph_folder
+from .model_presets import PRESET_CHOICES
 from .photo_pictures import to_displayed_frames
 from .timm_backbones import is_timm, timm_input
 from .video_decoding import FrameArray, FrameSource, VideoReader, select_frames
@@ -100,15 +101,6 @@ _NEEDED = {
     "do_normalize": ("image_mean", "image_std"),
 }
 _RESAMPLINGS = (PILImageResampling.NEAREST, PILImageResampling.BILINEAR, PILImageResampling.BICUBIC)
-
-# Preprocessing of the checkpoints of a preset, if it does not follow from the configuration.
-PRESET_CHOICES: dict[str, dict[str, Any]] = {
-    "efficientnet-lite2-frames": {
-        "image_mean": [0.485, 0.456, 0.406],
-        "image_std": [0.229, 0.224, 0.225],
-        "face_margin": 1.15,
-    },
-}
 
 
 class DeepfakeProcessorDefaults:

@@ -11,7 +11,7 @@
 # WITHOUT WARRANTIES OR CONDITIONS OF ANY KIND, either express or implied.
 # See the License for the specific language governing permissions and
 # limitations under the License.
-"""Architectures: the feature widths of the torchvision backbones, and the presets of published systems."""
+"""The feature widths of the torchvision backbones, and the presets of published systems."""
 
 from typing import Any
 
@@ -32,6 +32,7 @@ BACKBONE_FEATURES: dict[str, int] = {
     "shufflenet_v2_x0_5": 1024,
 }
 
+# Configuration of each system.
 PRESETS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {
         "backbone": "resnext50_32x4d",
@@ -94,5 +95,14 @@ PRESETS: dict[str, dict[str, Any]] = {
         "hidden_size": 32,
         "num_hidden_layers": 1,
         "pooling": "mean",
+    },
+}
+
+# Preprocessing of the checkpoints of a preset, if it does not follow from the configuration.
+PRESET_CHOICES: dict[str, dict[str, Any]] = {
+    "efficientnet-lite2-frames": {
+        "image_mean": [0.485, 0.456, 0.406],
+        "image_std": [0.229, 0.224, 0.225],
+        "face_margin": 1.15,
     },
 }

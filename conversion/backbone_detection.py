@@ -6,12 +6,10 @@ from collections.abc import Mapping
 
 from ..common.text import quoted
 from ..timm_backbones import PREFIX as TIMM_PREFIX
-from .backbones import EFFICIENTNETS, RESNEXTS, Naming
+from .backbones import EFFICIENTNETS, RESNEXTS, Naming, Shapes, legacy_names
 from .errors import ConversionError, listed
 from .timm_layouts import XCEPTION, find_lite, find_prefixes, find_xceptions
 
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 _PREFIX = r"^((?:.+\.)?)"
 # A key that each naming scheme has in every block.
@@ -28,12 +26,6 @@ _BLOCK_OF: dict[str, re.Pattern[str]] = {
     "torchvision": re.compile(r"([1-7]\.\d+)\.block\."),
     "native": re.compile(r"layer3\.(\d+)\."),
     "children": re.compile(r"6\.(\d+)\."),
-}
-# Names of the stem and of the last convolution.
-_ENDS = {
-    "efficientnet_pytorch": ("_conv_stem", "_conv_head"),
-    "timm": ("conv_stem", "conv_head"),
-    "torchvision": ("0.0", "8.0"),
 }
 _UNSUPPORTED = (
     (r"(^|\.)att\w*conv|attention_conv|cbam|spatial_att|(^|\.)(ca|sa)\.", "attention convolutions"),
@@ -139,9 +131,10 @@ def _find_variant(own: Shapes, naming: Naming, file: str) -> str:
                 reason="layout",
             )
         return _nearest(RESNEXTS, (width, per_group, blocks), file)
-    stem, head = _ENDS[naming]
-    numbers = ((own.get(f"{stem}.weight") or (0,))[0], (own.get(f"{head}.weight") or (0,))[0], blocks)
-    return _nearest(EFFICIENTNETS, numbers, file)
+    # The stem and the last convolution have the same names in all variants.
+    names = legacy_names("efficientnet_b0", naming)
+    stem, head = ((own.get(names[f"features.{part}.0.weight"]) or (0,))[0] for part in (0, 8))
+    return _nearest(EFFICIENTNETS, (stem, head, blocks), file)
 
 
 def _nearest(variants: Mapping[str, tuple[int, int, int]], numbers: tuple[int, int, int], file: str) -> str:

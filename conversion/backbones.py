@@ -4,12 +4,16 @@
 import functools
 import itertools
 import re
+from collections.abc import Mapping
 from typing import Literal
 
+from ..model_presets import BACKBONE_FEATURES
 from ..timm_backbones import build_timm_backbone, is_timm, timm_input, timm_num_features
 
 
 Naming = Literal["torchvision", "native", "children", "efficientnet_pytorch", "timm"]
+# Shape of each tensor by key.
+Shapes = Mapping[str, tuple[int, ...]]
 
 # (stem channels, head channels, blocks) identify a variant.
 EFFICIENTNETS: dict[str, tuple[int, int, int]] = {
@@ -69,11 +73,7 @@ def backbone_shapes(backbone: str) -> dict[str, tuple[int, ...]]:
 
 def num_features(backbone: str) -> int:
     """Return the width of the features of a frame."""
-    if is_timm(backbone):
-        return timm_num_features(backbone)
-    # The last batch norm of the network has this width.
-    last = "features.8.1.weight" if backbone in EFFICIENTNETS else "layer4.0.bn3.weight"
-    return backbone_shapes(backbone)[last][0]
+    return timm_num_features(backbone) if is_timm(backbone) else BACKBONE_FEATURES[backbone]
 
 
 def native_size(backbone: str) -> int:

@@ -17,7 +17,7 @@ def check_preset(layout: Layout, preset: str, file: str) -> None:
 
     Args:
         layout: The detected layout.
-        preset: One of `PRESETS`.
+        preset: One of `PRESET_NAMES`.
         file: Name of the file, for messages.
 
     Raises:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ..common.text import quoted
+from .backbones import Shapes
 from .errors import ConversionError, ConversionOptionError, listed
 
 
-Shapes = Mapping[str, tuple[int, ...]]
 # Input and output width of each linear layer, in the order of the file.
 Layers = Mapping[str, tuple[int, int]]
 Order = Literal["shapes", "file", "numbers", "flag", "open"]

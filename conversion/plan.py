@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 from ..common.files import refuse_standard_output
 from ..common.text import quoted
 from .errors import ConversionOptionError
-from .published import PRESETS
+from .published import PRESET_NAMES
 
 
 Recurrence = Literal["sequence", "per-frame"]
@@ -23,7 +23,7 @@ Faces = Literal["auto", "none"]
 Triple = tuple[float, float, float]
 
 _ALLOWED: dict[str, tuple[Any, ...]] = {
-    "preset": PRESETS,
+    "preset": PRESET_NAMES,
     "recurrence": get_args(Recurrence),
     "pooling": get_args(Pooling),
     "fake_index": (0, 1),
@@ -60,7 +60,7 @@ class ConversionPlan:
         backbone: timm network of the file, as `"timm/NAME"`, if it is not detected.
         head_order: Names of the head's linear layers, first to last; required if neither their shapes nor the file
             determines their order.
-        preset: Published system that the file belongs to; one of `deepfake_video.conversion.published.PRESETS`.
+        preset: Published system that the file belongs to; one of `deepfake_video.conversion.published.PRESET_NAMES`.
         recurrence: `"sequence"` if the RNN runs over the frames; `"per-frame"` if it starts anew at each frame, as it
             does if the program forgot `batch_first`.
         as_sequence: Run a per-frame RNN over the frames: a different function than the published one.

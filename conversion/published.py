@@ -3,57 +3,41 @@
 
 from typing import Any
 
+from ..model_presets import PRESET_CHOICES, PRESETS
 
-# Systems whose program is published and settles what their keys leave open.
-PRESETS = (
-    "resnext50-lstm",
-    "efficientnet-b0-bilstm",
-    "efficientnet-b0-frames",
-    "efficientnet-lite2-frames",
-    "xception-frames",
-    "deepfakebench",
-    "deepfakebench-xception",
-    "faceforensics-xception",
-    "self-blended-images",
-)
+
+def _facts_of_preset(name: str) -> dict[str, Any]:
+    """How a preset of the model configurations prepares frames."""
+    config = PRESETS[name]
+    facts = {key: config[key] for key in ("image_size", "num_frames", "frame_aggregation") if key in config}
+    choices = PRESET_CHOICES.get(name, {})
+    return facts | {key: tuple(value) if isinstance(value, list) else value for key, value in choices.items()}
+
 
 _TIGHT_BOX = {"face_margin": 1.0, "face_square": False}
 _HALVES = {"image_mean": (0.5, 0.5, 0.5), "image_std": (0.5, 0.5, 0.5)}
 _FROM_0_TO_1 = {"image_mean": (0.0, 0.0, 0.0), "image_std": (1.0, 1.0, 1.0)}
-_BILSTM = {"image_size": 224, "num_frames": 20, "faces": "none"}
+_BILSTM = {**_facts_of_preset("efficientnet-b0-bilstm"), "faces": "none"}
 
 # How the published programs with exactly these keys prepare frames. Keys do not determine it: it is assumed, and the
 # assumption is reported.
 FACTS: dict[str, dict[str, Any]] = {
     "resnext50-lstm": {
-        "image_size": 112,
-        "num_frames": 20,
+        **_facts_of_preset("resnext50-lstm"),
         "channel_order": "bgr",
         "frame_sampling": "first",
         **_TIGHT_BOX,
     },
     "efficientnet-b0-bilstm": _BILSTM,
     "efficientnet-b0-bilstm-attention": {**_BILSTM, **_FROM_0_TO_1},
-    "efficientnet-b0-frames": {
-        "image_size": 224,
-        "num_frames": 100,
-        "frame_aggregation": "mean-probability",
-        **_TIGHT_BOX,
-    },
+    "efficientnet-b0-frames": {**_facts_of_preset("efficientnet-b0-frames"), **_TIGHT_BOX},
     "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},
     "deepfakebench": {"image_size": 256, "num_frames": 32, **_HALVES, "stem_padding": "none"},
     "deepfakebench-xception": {"image_size": 256, "num_frames": 32, **_HALVES},
     # Rössler et al., 2019: a square of 1.3 times the side of the face box.
     "faceforensics-xception": {"image_size": 299, "num_frames": 32, **_HALVES, "face_margin": 1.3},
-    "efficientnet-lite2-frames": {
-        "image_size": 224,
-        "num_frames": 20,
-        "frame_aggregation": "mean-logit",
-        "image_mean": (0.485, 0.456, 0.406),
-        "image_std": (0.229, 0.224, 0.225),
-        "face_margin": 1.15,
-    },
-    "xception-frames": {"image_size": 299, "num_frames": 32, "frame_aggregation": "mean-probability", **_HALVES},
+    "efficientnet-lite2-frames": _facts_of_preset("efficientnet-lite2-frames"),
+    "xception-frames": {**_facts_of_preset("xception-frames"), **_HALVES},
     # Shiohara and Yamasaki, 2022: pixels from 0 to 1, an eighth of the box more on each side, stretched to a square.
     "self-blended-images": {
         "image_size": 380,
@@ -85,6 +69,8 @@ PRESET_FACTS: dict[str, dict[str, Any]] = {
     "faceforensics-xception": {"fake_index": 1},
     "self-blended-images": {"fake_index": 1},
 }
+# Systems whose program is published and settles what their keys leave open.
+PRESET_NAMES = tuple(PRESET_FACTS)
 # Values in published programs, by the family of the keys; for messages.
 SEEN: dict[str, dict[str, str]] = {
     "resnext50-lstm": {

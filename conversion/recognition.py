@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from ..common.text import quoted
 from ..timm_backbones import is_timm
-from .backbone_detection import Shapes, find_backbone, refuse_unsupported
-from .backbones import backbone_shapes, legacy_names, num_features
+from .backbone_detection import find_backbone, refuse_unsupported
+from .backbones import Shapes, backbone_shapes, legacy_names, num_features
 from .errors import ConversionError, listed
 from .families import find_family, find_timm_family
 from .heads import find_attention, find_head

@@ -2,17 +2,15 @@
 """Detects timm backbones in a state dict: one set by the user, an EfficientNet-Lite, or an Xception."""
 
 import re
-from collections.abc import Mapping, MutableMapping
+from collections.abc import MutableMapping
 
 import torch
 
 from ..common.text import quoted
 from ..timm_backbones import PREFIX, check_timm_name, is_timm
-from .backbones import backbone_shapes
+from .backbones import Shapes, backbone_shapes
 from .errors import ConversionError, ConversionOptionError
 
-
-Shapes = Mapping[str, tuple[int, ...]]
 
 # (blocks, channels of the last block) identify a variant.
 _LITES: dict[tuple[int, int], str] = {
