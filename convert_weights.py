@@ -10,6 +10,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,19 +29,6 @@ _EPILOG = """examples:
 
 The file is never executed: it is read with weights_only=True, and only tensors are accepted. What the weights do not
 determine is set by a preset or by options; --inspect lists what is detected, assumed and required."""
-# Options of the command that are not fields of the plan, or have other names there.
-_NOT_IN_PLAN = (
-    "command",
-    "run",
-    "parser",
-    "build_parser",
-    "inspect",
-    "json",
-    "dataset",
-    "push",
-    "private",
-    "revision",
-)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -156,15 +144,21 @@ def _add_card_options(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--base-model", metavar="ID", help="Hub model that the weights were trained from")
     group.add_argument(
-        "--dataset", action="append", default=[], metavar="ID", help="training data set on the Hub; repeatable"
+        "--dataset",
+        action="append",
+        dest="datasets",
+        default=[],
+        metavar="ID",
+        help="training data set on the Hub; repeatable",
     )
 
 
 def _add_push_options(group: argparse._ArgumentGroup) -> None:
+    from .hub.commands import add_push_options
+
     group.add_argument("--repo-id", metavar="USER/NAME", help="repository on the Hub")
     group.add_argument("--push", action="store_true", help="publish the folder in one commit")
-    group.add_argument("--private", action="store_true", help="make a new repository private")
-    group.add_argument("--revision", metavar="BRANCH", help="branch; created if it does not exist (default: main)")
+    add_push_options(group)
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -190,10 +184,9 @@ def run(arguments: argparse.Namespace) -> int:
 def _make_plan(arguments: argparse.Namespace) -> "ConversionPlan":
     from .conversion.plan import ConversionPlan
 
-    fields: dict[str, Any] = {name: value for name, value in vars(arguments).items() if name not in _NOT_IN_PLAN}
-    for name in ("image_mean", "image_std"):
-        fields[name] = fields[name] and tuple(fields[name])
-    return ConversionPlan(**fields, datasets=tuple(arguments.dataset))
+    values: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in fields(ConversionPlan)}
+    # argparse makes lists.
+    return ConversionPlan(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
 
 
 def _inspect(plan: "ConversionPlan", *, as_json: bool) -> None:

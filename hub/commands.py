@@ -28,7 +28,7 @@ _CHECKPOINT_EXAMPLES = """examples:
   deepfake-video checkpoint my-folder"""
 
 
-def add_push_options(parser: argparse.ArgumentParser) -> None:
+def add_push_options(parser: argparse._ActionsContainer) -> None:
     """Add the options that `push`, `convert --push` and `train --push` share."""
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument(
