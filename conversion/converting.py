@@ -15,6 +15,7 @@ import torch
 
 from ..common.files import OutputError, new_folder
 from ..common.text import one_line, quoted
+from ..hub.model_files import CONFIG_NAME
 from .choices import preset_options
 from .conversion_card import write_conversion_card
 from .errors import ConversionError, ConversionOptionError
@@ -156,7 +157,7 @@ def _fill(folder: Path, inspection: Inspection, plan: ConversionPlan) -> Parity:
     parity = _prove_parity(folder, expected, inspection)
     write_conversion_card(folder, inspection, parity, plan)
     # safetensors makes its files readable for the owner only; they get the permissions of the other files.
-    mode = stat.S_IMODE((folder / "config.json").stat().st_mode)
+    mode = stat.S_IMODE((folder / CONFIG_NAME).stat().st_mode)
     for entry in folder.glob("*.safetensors"):
         entry.chmod(mode)
     return parity

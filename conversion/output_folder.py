@@ -8,7 +8,7 @@ from ..common.files import TargetError, check_folder_target
 from ..common.json_files import read_json
 from ..common.text import quoted
 from ..hub.folder_type import MODEL_TYPE
-from ..hub.model_files import foreign_entries
+from ..hub.model_files import CONFIG_NAME, foreign_entries
 
 
 def check_output(output: Path, *, overwrite: bool) -> None:
@@ -41,7 +41,7 @@ def check_output(output: Path, *, overwrite: bool) -> None:
 
 def _model_type(folder: Path) -> object:
     try:
-        config = read_json(folder / "config.json")
+        config = read_json(folder / CONFIG_NAME)
     except (OSError, ValueError):
         return None
     return config.get("model_type") if isinstance(config, dict) else None

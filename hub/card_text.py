@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from .terms import CARD_NAME
+
 
 LIMITS = (
     "A score is a reason to look closer, not proof; it must never be the only basis of a decision about a person.",
@@ -52,7 +54,7 @@ def write_card(folder: Path, sections: Sequence[str], **metadata: Any) -> None:
         **metadata,
     )
     # A card created from a string keeps its text; only the metadata block is generated.
-    ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / "README.md")
+    ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / CARD_NAME)
 
 
 __all__ = ["LIMITS", "snippet", "write_card"]

@@ -17,7 +17,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification, describe_invalid
 from ..timm_backbones import fill_computed_buffers
 from .finding import ModelLoadError
 from .folder_type import describe_other_model
-from .model_files import weight_files
+from .model_files import CONFIG_NAME, weight_files
 from .weights import read_weights
 
 
@@ -77,7 +77,7 @@ def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideo
 
 
 def _read_config(name: str, folder: Path) -> DeepfakeConfig:
-    file = folder / "config.json"
+    file = folder / CONFIG_NAME
     try:
         content = read_json(file)
     except OSError as error:

@@ -7,13 +7,15 @@ from pathlib import Path
 from ..common.errors import UsageError
 from ..common.files import OutputError, check_folder_target, new_folder
 from ..common.text import quoted
+from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, WEIGHTS_NAME
+from .terms import CARD_NAME
 
 
 DEFAULT_CHECKPOINT = Path(__file__).resolve().parent.parent / "checkpoints" / "default"
 # Files that are copied; the others are written again.
-_COPIED = ("model.safetensors", "README.md", "LICENSE", "training.json", "known_videos.json")
+_COPIED = (WEIGHTS_NAME, CARD_NAME, "LICENSE", "training.json", KNOWN_VIDEOS_NAME)
 # Copied if they exist.
-_COPIED_IF_PRESENT = ("verdict.json",)
+_COPIED_IF_PRESENT = (VERDICT_NAME,)
 
 
 def default_checkpoint() -> Path:

@@ -12,6 +12,7 @@ from ..common.text import one_line
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
 from ..hub.folder_type import describe_other_model
+from ..hub.model_files import CONFIG_NAME, WEIGHTS_NAME
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakePreTrainedModel
 from .errors import TrainingError
 from .recipe import IMAGENET, Recipe
@@ -80,7 +81,7 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
         _load_backbone(network, read_checkpoint(path).tensors, path)
         return False
     is_reversed = _is_reversed(path)
-    weights = read_checkpoint(path / "model.safetensors").tensors
+    weights = read_checkpoint(path / WEIGHTS_NAME).tensors
     if is_reversed:
         # Training starts with every answer right instead of every answer wrong.
         last = {key: tensor for key, tensor in weights.items() if key.startswith("classifier.out_proj.")}
@@ -101,7 +102,7 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
 def _is_reversed(folder: Path) -> bool:
     """Check that a folder holds a model of this package; return whether its first logit is that of fake."""
     try:
-        content = read_json(folder / "config.json")
+        content = read_json(folder / CONFIG_NAME)
     except (OSError, ValueError) as error:
         raise TrainingError(f"{folder}: contains no readable config.json ({error}).") from error
     if problem := describe_other_model(content):
