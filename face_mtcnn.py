@@ -118,7 +118,7 @@ def _load_mtcnn(min_face_size: int, device: str) -> Any:
 
 
 def _scale(frame: np.ndarray, height: int, width: int) -> torch.Tensor:
-    """Resize the frame to (height, width, 3) uint8 by area averaging.
+    """Resize the frame to (height, width, 3) uint8, bilinearly with antialiasing.
 
     The result is channels-first in memory, with which MTCNN is a tenth faster.
     """

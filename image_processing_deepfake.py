@@ -57,8 +57,7 @@ class DeepfakeVideoProcessorKwargs(VideosKwargs, total=False):  # type: ignore[c
         `False`.
     channel_order (`str`, *optional*, defaults to `"rgb"`):
         `"bgr"` for checkpoints that were trained on OpenCV frames in their original channel order. `image_mean` and
-        `image_std` apply in
-        this order.
+        `image_std` apply in this order.
     frame_sampling (`str`, *optional*, defaults to `"even"`):
         `"even"` spreads the frames over the whole video, `"first"` takes the first ones, `"bursts"` takes evenly
         placed runs of `burst_length` consecutive frames.

@@ -148,7 +148,8 @@ class RegionMode(ClipMode):
         return Inputs(to_pixel_values(clips[..., :3], self.processor), labels, clips[..., 3])
 
     def loss(self, module: nn.Module, inputs: Inputs) -> torch.Tensor:
-        assert inputs.regions is not None
+        if inputs.regions is None:
+            raise ValueError("the loss needs the altered regions, which `RegionMode.inputs` takes from a batch.")
         logits, maps = module(inputs.values)
         loss = self._classification_loss(logits, inputs.labels)
         return loss + self.recipe.region_weight * region_loss(maps, inputs.regions)

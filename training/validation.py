@@ -94,8 +94,7 @@ def score_videos(
         if features is None:
             features = encode_clips(network, validation_clip(video, recipe, num_frames, copy)[None], processor)
             known[video.crops.path] = features
-        logits = network.classify_features(features.to(device)).logits
-        assert logits is not None
+        logits: torch.Tensor = network.classify_features(features.to(device))["logits"]
         probabilities.append(float(logits.float().softmax(-1)[0, 1]))
     return np.array(probabilities), np.array([video.sample.is_fake for video in videos])
 
