@@ -184,9 +184,10 @@ def run(arguments: argparse.Namespace) -> int:
 def _make_plan(arguments: argparse.Namespace) -> "ConversionPlan":
     from .conversion.plan import ConversionPlan
 
-    values: dict[str, Any] = {field.name: getattr(arguments, field.name) for field in fields(ConversionPlan)}
+    given = ((field.name, getattr(arguments, field.name)) for field in fields(ConversionPlan))
     # argparse makes lists.
-    return ConversionPlan(**{name: tuple(v) if isinstance(v, list) else v for name, v in values.items()})
+    values: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
+    return ConversionPlan(**values)
 
 
 def _inspect(plan: "ConversionPlan", *, as_json: bool) -> None:

@@ -16,6 +16,3 @@ class WorkError(ValueError):
 
     A command ends with exit code 1.
     """
-
-
-__all__ = ["UsageError", "WorkError"]

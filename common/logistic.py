@@ -33,6 +33,3 @@ def logit(probabilities: ArrayLike, epsilon: float = 0.0) -> np.ndarray:
     """
     kept = np.clip(np.asarray(probabilities, np.float64), epsilon, 1 - epsilon)
     return np.asarray(np.log(kept) - np.log1p(-kept))
-
-
-__all__ = ["logit", "sigmoid"]

@@ -34,6 +34,3 @@ def require_packages(feature: str, *names: str, extra: str) -> None:
     """
     if missing := missing_packages(*names):
         raise MissingPackageError(f"{feature} needs {', '.join(missing)}: pip install 'deepfake-video[{extra}]'.")
-
-
-__all__ = ["MissingPackageError", "missing_packages", "require_packages"]

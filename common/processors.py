@@ -54,6 +54,3 @@ def _read_quota_v1() -> float | None:
         return quota / period if quota > 0 else None
     except (OSError, ValueError, ZeroDivisionError):
         return None
-
-
-__all__ = ["cores_per_process", "helper_processes", "usable_cores"]

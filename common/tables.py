@@ -55,6 +55,3 @@ def escape_formula(cell: object) -> object:
 def unescape_formula(cell: str) -> str:
     """Return the text of a cell that [`escape_formula`] wrote."""
     return cell[1:] if cell.startswith("'") and cell.lstrip("'").startswith(_FORMULA_STARTS) else cell
-
-
-__all__ = ["escape_formula", "format_table", "unescape_formula"]

@@ -51,6 +51,3 @@ def one_line(error: object) -> str:
     """
     text = " ".join(str(error).split())
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
-
-
-__all__ = ["one_line", "printable", "quoted"]

@@ -81,6 +81,3 @@ def limit_threads(asked: int | None = None) -> None:
         os.environ.setdefault(variable, value)
     if (torch := sys.modules.get("torch")) is not None:
         torch.set_num_threads(count)
-
-
-__all__ = ["THREADS_VARIABLE", "frame_threads", "limit_threads", "wanted_threads"]

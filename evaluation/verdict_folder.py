@@ -75,6 +75,3 @@ def check_verdict_folder(folder: Path, bands: VerdictBands) -> None:
     )
     if problem is not None:
         raise EvaluationError(f"{folder}: {problem}; evaluate this folder first.")
-
-
-__all__ = ["check_model_folder", "check_verdict_folder", "check_weights"]

@@ -328,6 +328,3 @@ def _logit(score: Score) -> float:
 
 def _corrected(score: Score) -> float:
     return _logit(score) - math.log(score.num_faces or 1)
-
-
-__all__ = ["conformal_bound", "measure_verdicts", "reduce_to_people", "write_verdicts"]

@@ -55,6 +55,3 @@ def write_card(folder: Path, sections: Sequence[str], **metadata: Any) -> None:
     )
     # A card created from a string keeps its text; only the metadata block is generated.
     ModelCard("---\n" + data.to_yaml() + "\n---\n\n" + "\n\n".join(sections) + "\n").save(folder / CARD_NAME)
-
-
-__all__ = ["LIMITS", "snippet", "write_card"]

@@ -100,14 +100,3 @@ def _describe(parser: argparse.ArgumentParser, description: str, examples: str) 
     parser.description = description
     parser.epilog = examples
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-
-
-__all__ = [
-    "add_checkpoint_arguments",
-    "add_export_arguments",
-    "add_push_arguments",
-    "add_push_options",
-    "run_checkpoint",
-    "run_export",
-    "run_push",
-]

@@ -28,6 +28,3 @@ def relative_difference(values: torch.Tensor, expected: torch.Tensor, *, floor: 
         return float("inf")
     scale = expected.abs().max().clamp_min(floor)
     return float(((values.double() - expected.double()).abs().max() / scale.double()).item())
-
-
-__all__ = ["relative_difference"]

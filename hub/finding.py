@@ -51,6 +51,3 @@ def find_model_folder(name: str) -> tuple[Path, str | None]:
             f"{name}: no such folder, and the Hub repository could not be downloaded: {one_line(error)}"
         ) from error
     return Path(snapshot), Path(snapshot).name
-
-
-__all__ = ["LEGACY_EXTENSIONS", "ModelLoadError", "find_model_folder"]

@@ -33,6 +33,3 @@ def save_hub_folder(
     # video processor, which is then created from this one.
     DeepfakeImageProcessor(**video_processor.choices()).save_pretrained(folder)
     return folder
-
-
-__all__ = ["save_hub_folder"]

@@ -70,6 +70,3 @@ def _fresh_recurrent_kernels() -> Iterator[None]:
         yield
     finally:
         clear()
-
-
-__all__ = ["trace_graph"]

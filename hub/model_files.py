@@ -174,18 +174,3 @@ def _auto_modules(file: Path) -> set[str]:
     references = entries.values() if isinstance(entries, dict) else ()
     modules = {reference.rpartition(".")[0] for reference in references if isinstance(reference, str)}
     return {module for module in modules if module.isidentifier()}
-
-
-__all__ = [
-    "CONFIG_NAME",
-    "INDEX_NAME",
-    "PROCESSOR_NAMES",
-    "VERDICT_NAME",
-    "VIDEO_PROCESSOR_NAME",
-    "WEIGHTS_NAME",
-    "ModelFolderError",
-    "foreign_entries",
-    "is_weight_name",
-    "model_files",
-    "weight_files",
-]

@@ -214,6 +214,3 @@ def _compare(
             "nothing was written. Please report this."
         )
     return differences
-
-
-__all__ = ["ExportError", "ExportPlan", "ExportResult", "export"]

@@ -70,6 +70,3 @@ def write_default_checkpoint(folder: str | Path) -> Path:
     except OSError as error:
         raise OutputError(folder, error) from error
     return folder
-
-
-__all__ = ["DEFAULT_CHECKPOINT", "default_checkpoint", "write_default_checkpoint"]

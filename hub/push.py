@@ -183,6 +183,3 @@ def _check_loads(folder: Path) -> None:
 def _first_line(error: BaseException) -> str:
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return printable(lines[0] if lines else type(error).__name__, 300)
-
-
-__all__ = ["PushError", "PushPlan", "PushResult", "check_repo_id", "push"]

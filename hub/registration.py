@@ -28,6 +28,3 @@ def register() -> None:
     AutoModelForImageClassification.register(DeepfakeConfig, DeepfakeForImageClassification, exist_ok=True)
     AutoImageProcessor.register(DeepfakeConfig, slow_image_processor_class=DeepfakeImageProcessor, exist_ok=True)
     AutoVideoProcessor.register(DeepfakeConfig, DeepfakeVideoProcessor, exist_ok=True)
-
-
-__all__ = ["register"]

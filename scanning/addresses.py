@@ -113,6 +113,3 @@ def _within_limit(function: Callable[..., _Answer], *arguments: object) -> _Answ
     except TimeoutError:
         hint = "the store did not answer in time; raise DEEPFAKE_VIDEO_MAX_DOWNLOAD_S"
         raise TimeoutError(errno.ETIMEDOUT, hint) from None
-
-
-__all__ = ["AddressError", "StoreTarget", "as_target", "check_target"]

@@ -94,6 +94,3 @@ def _face_clip(
         track_id=None if track is None else track.track_id,
         coverage=None if track is None else coverages[track.track_id],
     )
-
-
-__all__ = ["FaceClip", "face_clips"]

@@ -159,6 +159,3 @@ class _Worker:
 
     def _start(self) -> ProcessPoolExecutor:
         return self._stack.enter_context(spawned_pool(1, begin_worker, self._arguments))
-
-
-__all__ = ["ClusterError", "examine_on_cluster", "require_ray"]

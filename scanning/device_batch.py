@@ -132,6 +132,3 @@ def read_in_worker(path: str) -> _Read:
             return _Read(path=path, video=video, known=known)
     except VIDEO_FAILURES as error:
         return _Read(path=path, error=as_video_error(path, error))
-
-
-__all__ = ["examine_on_device"]

@@ -129,6 +129,3 @@ def may_have_gpu() -> bool:
     except OSError:
         return False
     return True
-
-
-__all__ = ["check_num_frames", "load_models", "may_have_gpu", "resolve_device"]

@@ -88,6 +88,3 @@ def check_files(paths: Sequence[str | Path], sha256: str | None, stamp: str | No
     if today is not None and today == stamp:
         return True, today
     return hash_files(paths) == sha256, today
-
-
-__all__ = ["check_files", "hash_files", "stamp_files"]

@@ -69,6 +69,3 @@ def list_frames(
         )
         for index, probability, weight in zip(indices.tolist(), probabilities.tolist(), weights.tolist(), strict=True)
     ]
-
-
-__all__ = ["average_by_frame", "fake_margin", "list_frames"]

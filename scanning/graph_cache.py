@@ -77,6 +77,3 @@ def load_with_cached_graphs(checkpoint: Path, identity: ModelIdentity, *, thread
             graphs = Path(folder, "onnx")
             write_graphs(checkpoint, graphs)
         return load_onnx_model(checkpoint, identity, graphs=graphs, threads=threads)
-
-
-__all__ = ["find_cached_graphs", "load_with_cached_graphs"]

@@ -183,6 +183,3 @@ def _placeholder(name: str, tensor: "onnx.TensorProto") -> "onnx.TensorProto":
     for key, value in (("location", "weights"), ("offset", "0"), ("length", str(size * math.prod(tensor.dims)))):
         empty.external_data.add(key=key, value=value)
     return empty
-
-
-__all__ = ["write_graphs"]

@@ -157,6 +157,3 @@ def read_sources(checkpoint: Path, graphs: Path, manifest: Manifest) -> dict[str
             if hashlib.sha256(contents[name]).hexdigest() != manifest.sha256.get(name):
                 raise GraphsError(f"{folder}: {name} has changed since {graphs / MANIFEST_NAME} was written.")
     return contents
-
-
-__all__ = ["GraphsError", "Manifest", "ScoringDescription", "read_manifest", "read_sources"]

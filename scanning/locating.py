@@ -36,6 +36,3 @@ def locate_model(name: str | None) -> tuple[Path, ModelIdentity] | None:
         # A local folder that happens to have the name of the packaged checkpoint.
         name = f"./{name}"
     return folder, ModelIdentity(id=name, revision=commit)
-
-
-__all__ = ["UNTRAINED_ID", "locate_model"]

@@ -140,6 +140,3 @@ def _note_on_name(source: str | Path, kind: str | None) -> str | None:
     if kind is None and is_of_photo and extension not in may_move:
         return f"the file is a video, although its name ends in {extension}"
     return None
-
-
-__all__ = ["known_of", "open_media", "open_recognised", "photo_error"]

@@ -245,14 +245,3 @@ def _untrained_model() -> LoadedModel:
         network = DeepfakeForVideoClassification(config)
     processor = DeepfakeVideoProcessor.from_config(config)
     return LoadedModel(network.eval(), processor, ModelIdentity(id=UNTRAINED_ID))
-
-
-__all__ = [
-    "LoadedModel",
-    "describe",
-    "load_model",
-    "load_processor",
-    "load_stored_model",
-    "load_with_torch",
-    "pixel_values",
-]

@@ -58,6 +58,3 @@ def face_name(track_id: int | None) -> str:
         track_id: Number of the face, from 0; `None` for whole frames.
     """
     return "Whole frame" if track_id is None else f"Face {track_id + 1}"
-
-
-__all__ = ["face_name", "short_name", "short_names"]

@@ -130,6 +130,3 @@ def describe_shortly(result: VideoResult) -> str | None:
 def _length_s(entry: NotJudged, result: VideoResult) -> float:
     end_s = entry.end_s if entry.end_s is not None else max(result.duration_s or 0.0, entry.start_s + 1.0)
     return end_s - entry.start_s
-
-
-__all__ = ["REASONS", "describe_range", "describe_shortly", "find_not_judged", "range_text", "reason_text"]

@@ -209,6 +209,3 @@ def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:
         ]
         options.add_external_initializers(list(weights), values)
     return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-
-
-__all__ = ["OnnxModel", "load_onnx_model", "open_session"]

@@ -157,14 +157,3 @@ def _skip_colours(file: IO[bytes], flags: bytes) -> None:
     """Skip a colour table of GIF, if the flags say that there is one."""
     if flags and flags[0] & 0x80:
         file.seek(3 << (flags[0] & 7) + 1, 1)
-
-
-__all__ = [
-    "EXTENSIONS_OF",
-    "PHOTO_EXTENSIONS",
-    "is_animated_gif",
-    "is_other_picture",
-    "photo_format",
-    "webp_durations_ms",
-    "webp_size",
-]

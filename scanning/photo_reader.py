@@ -237,6 +237,3 @@ def _is_damaged_jpeg(content: bytes, *, max_pixels: int) -> bool:
         return True
     except av.FFmpegError:  # a kind of JPEG that FFmpeg does not decode
         return False
-
-
-__all__ = ["MAX_ANIMATION_FRAMES", "MAX_JPEG_SCANS", "MAX_PHOTO_BYTES", "PhotoReader"]

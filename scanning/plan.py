@@ -209,6 +209,3 @@ class ScanObserver:
         Args:
             result: All results so far, in the order of the sources.
         """
-
-
-__all__ = ["ScanObserver", "ScanPlan", "ScanResult"]

@@ -124,6 +124,3 @@ class Preprocessing(ClipSampler):
             np.subtract(resized[..., channel], mean[channel], out=pixels[0, :, channel], dtype=np.float32)
             pixels[0, :, channel] /= std[channel]
         return pixels
-
-
-__all__ = ["Preprocessing", "UnsupportedChoiceError"]

@@ -130,6 +130,3 @@ def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination],
     finally:
         observer.finished(result)
     return result
-
-
-__all__ = ["scan"]

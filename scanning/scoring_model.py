@@ -148,6 +148,3 @@ def warn_of_models(models: Sequence[ScoringModel], settings: ScanSettings) -> li
     if settings.num_frames is None and any(description.num_frames_differ for description in descriptions):
         warnings.append(FRAMES_WARNING)
     return warnings
-
-
-__all__ = ["ClipLogits", "ScoringModel", "logits_in_pieces", "warn_of_models"]

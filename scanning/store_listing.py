@@ -102,6 +102,3 @@ def _listed(address: str, function: Callable[..., Any], *arguments: object, **op
 
 def _address(address: str, key: str) -> str:
     return f"{address.partition('://')[0]}://{key.lstrip('/')}"
-
-
-__all__ = ["list_addresses"]

@@ -94,6 +94,3 @@ class Supervisor(Generic[T]):
                     "a worker process ended abruptly, possibly out of memory; try again with fewer --workers."
                 ) from error
             return self.failed(path, error)
-
-
-__all__ = ["Supervisor", "WorkerError"]

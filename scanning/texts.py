@@ -89,6 +89,3 @@ def meaning_key(result: VideoResult) -> str:
         result: The result of a video or photo.
     """
     return f"{'photo' if result.media == 'image' else 'band'}.{verdict_key(result)}"
-
-
-__all__ = ["Texts", "meaning_key", "verdict_key"]

@@ -362,6 +362,3 @@ def top_windows(windows: Sequence[Window], count: int) -> list[Window]:
 
 def _overlap(a: TimelineEntry, b: TimelineEntry) -> bool:
     return a.start_s < b.end_s and b.start_s < a.end_s and a.track_id == b.track_id
-
-
-__all__ = ["Window", "dense_indices", "make_timeline", "number_tracks", "top_windows", "window_bounds"]

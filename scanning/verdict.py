@@ -256,6 +256,3 @@ def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
     below = "likely real is never reported" if low is None else f"likely real below {low:.3g}"
     above = "likely fake is never reported" if high is None else f"likely fake above {high:.3g}{of_faces}"
     return f"{below}, {above}"
-
-
-__all__ = ["Verdict", "VerdictRule", "describe_mismatch", "find_rule", "verdict_text"]

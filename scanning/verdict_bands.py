@@ -292,6 +292,3 @@ def _is_count(value: Any) -> bool:
 
 def _is_share(value: Any) -> bool:
     return _is_number(value) and 0 <= value <= 1
-
-
-__all__ = ["VERDICT_NAME", "FaceCountRate", "Rate", "VerdictBands", "VerdictFileError", "read_bands", "write_bands"]

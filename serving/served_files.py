@@ -69,6 +69,3 @@ class ServedFiles:
                     own = [file, *self._cache.glob(f"*/{file.name}")]
                 for path in own:
                     path.unlink(missing_ok=True)
-
-
-__all__ = ["ServedFiles"]

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias, get_args
 from ..common.json_files import read_json
 from ..common.text import one_line, printable
 from ..configuration_deepfake import DeepfakeConfig
-from ..image_processing_deepfake import PRESET_CHOICES, DeepfakeVideoProcessor
+from ..image_processing_deepfake import DeepfakeVideoProcessor
+from ..model_presets import PRESET_CHOICES
 from .crops import CropSettings, check_settings
 from .errors import TrainingError
 from .fakes import MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
