@@ -34,7 +34,7 @@ from .video_errors import (
     VideoUnreadableError,
 )
 from .video_formats import describe_other_streams, explain_no_frames, frame_rate
-from .video_opening import hash_open_file, open_video_file
+from .video_opening import hash_open_file, open_video_file, stamp_open_file
 from .video_packets import PacketIndex, PlanError, Run, read_packets, read_run
 from .video_pictures import PictureConverter
 from .video_ranges import index_packets
@@ -125,6 +125,7 @@ class VideoReader:
         self._pictures = PictureConverter(source, max_pixels=self._limits.max_frame_pixels, warnings=self.warnings)
         self._opened: tuple[InputContainer, VideoStream] | None = None
         self._file = open_video_file(source, limits=self._limits) if file is None else file
+        self._stamp = stamp_open_file(self._file)
         self.fetched: Fetched | None = getattr(self._file, "fetched", None)
         try:
             with self._watch:
@@ -157,8 +158,15 @@ class VideoReader:
         self._cache.clear()
 
     def sha256(self) -> str | None:
-        """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole."""
-        return hash_open_file(self._file)
+        """Return the SHA-256 of the file in hexadecimal; `None` if it is in a store and was not fetched whole.
+
+        Raises:
+            VideoUnreadableError: If the file has changed since it was opened: frames and hash may not belong together.
+        """
+        digest = hash_open_file(self._file)
+        if stamp_open_file(self._file) != self._stamp:
+            raise VideoUnreadableError(self._source, "the file changed while it was read; score it again")
+        return digest
 
     @property
     def width(self) -> int:

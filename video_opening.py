@@ -16,7 +16,14 @@ from .video_fetching import fetch_video
 from .video_stores import StoreFile, open_store_file
 
 
-__all__ = ["hash_open_file", "is_animated_png", "open_source_file", "open_video_file", "refuse_lookalikes"]
+__all__ = [
+    "hash_open_file",
+    "is_animated_png",
+    "open_source_file",
+    "open_video_file",
+    "refuse_lookalikes",
+    "stamp_open_file",
+]
 
 HEAD_BYTES = 1024
 _NO_SUCH_NAME = (errno.ENAMETOOLONG, errno.ELOOP, errno.EINVAL)
@@ -77,6 +84,17 @@ def hash_open_file(file: IO[bytes]) -> str | None:
         digest.update(block)
     file.seek(position)
     return digest.hexdigest()
+
+
+def stamp_open_file(file: IO[bytes]) -> tuple[int, int] | None:
+    """Return size in bytes and time of change in nanoseconds of an open file; `None` for a file in a store.
+
+    If they stay the same, the file did not change in between, for instance because it was still being copied.
+    """
+    if isinstance(file, StoreFile):
+        return None
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:

@@ -87,6 +87,11 @@ class ReadVideo:
                 first.setdefault(face.track.track_id, face)
         return [first[track_id] for track_id in sorted(first)]
 
+    @property
+    def num_different(self) -> int:
+        """Number of different frames in the clip with the most; 1 for a still picture in the form of a video."""
+        return max(len({hash(frame.tobytes()) for frame in clip.frames}) for clips in self.clips for clip in clips)
+
 
 def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
     """

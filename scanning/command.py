@@ -357,6 +357,15 @@ class _Printer(ScanObserver):
             from .display import print_table
 
             print_table(result, kept=result.kept)
+        if written := [target for target in (self._arguments.csv, self._arguments.report) if target]:
+            self._say_partial(result, written)
+
+    def _say_partial(self, result: ScanResult, targets: Sequence[str | Path]) -> None:
+        if len(result) < result.num_videos:
+            from .outputs import name_partial
+
+            names = " and ".join(printable(str(name_partial(target))) for target in targets)
+            print(f"the scan ended early; what was done until then is in {names}", file=sys.stderr)
 
     def close(self) -> None:
         """Remove the progress bars."""

@@ -26,7 +26,7 @@ from .provenance import reading_provenance
 from .results import FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces, warn_of_models
 from .settings import MIN_FACE_COVERAGE, ScanSettings
-from .verdict import find_rule
+from .verdict import Verdict, find_rule
 
 
 # The calibration of a model is part of its logits, so its own threshold always is one half.
@@ -280,11 +280,7 @@ class Detector:
             for clips, prediction in zip(video.clips, predictions, strict=True)
             for i in prediction.counted
         ]
-        verdict = (
-            self.rule.decide_photo()
-            if video.is_photo
-            else self.rule.decide(probability, self.counted_faces(faces), bits_per_pixel=video.bits_per_pixel)
-        )
+        verdict = self.rule.decide_photo() if video.is_photo else self._decide(video, probability, faces)
         return VideoResult(
             path=video.path,
             media="image" if video.is_photo else "video",
@@ -305,6 +301,16 @@ class Detector:
             frame_rules=[model.description.frame_rule for model in self.models],
             sha256=video.sha256,
             **self._common(warnings),
+        )
+
+    def _decide(self, video: ReadVideo, probability: float, faces: list[FaceResult]) -> Verdict:
+        counted = self.counted_faces(faces)
+        return self.rule.decide(
+            probability,
+            counted,
+            seldom=[face for face in faces if face not in counted],
+            num_different=video.num_different,
+            bits_per_pixel=video.bits_per_pixel,
         )
 
     def average(self, said: Sequence[tuple[ModelPrediction, int | None]]) -> float:

@@ -3,6 +3,7 @@
 
 import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
 from ..video_addresses import is_store_address
@@ -48,6 +49,22 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
             check_target(folder, is_folder=True)
             if os.path.realpath(folder) in used:
                 raise UsageError(f"{folder}: one output cannot be both a file and a folder; choose another name.")
+
+
+def name_partial(target: str | Path) -> str:
+    """
+    Return where the results of a scan that ended early are written, so that they do not replace a complete file.
+
+    Args:
+        target: Path or address that the complete file would have.
+
+    Example:
+        >>> from deepfake_video.scanning.outputs import name_partial
+        >>> name_partial("results.csv")
+        'results.partial.csv'
+    """
+    stem, extension = os.path.splitext(str(target))
+    return f"{stem}.partial{extension}"
 
 
 def write_outputs(plan: ScanPlan, examinations: Sequence[Examination]) -> None:

@@ -10,7 +10,7 @@ from ..common.processes import ProcessGroup
 from .batch import examine_all
 from .evidence import Examination
 from .inputs import Inputs, collect_inputs
-from .outputs import check_targets, write_outputs
+from .outputs import check_targets, name_partial, write_outputs
 from .plan import ScanObserver, ScanPlan, ScanResult
 from .results import VideoResult
 from .settings import ScanSettings
@@ -107,7 +107,8 @@ def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
     except (KeyboardInterrupt, ValueError, OSError):
         # What was scored until then is written and reported nevertheless.
         if examinations and group.is_first:
-            _finish(plan, inputs, examinations, observer)
+            partial = {name: name_partial(target) for name in ("csv", "report") if (target := getattr(plan, name))}
+            _finish(replace(plan, **partial), inputs, examinations, observer)
         raise
     examinations = group.gather(examinations)
     if not group.is_first:

@@ -61,12 +61,19 @@ class VerdictRule:
     absence: str = NO_BANDS
 
     def decide(
-        self, fake_probability: float, faces: Sequence[FaceResult] = (), *, bits_per_pixel: float | None = None
+        self,
+        fake_probability: float,
+        faces: Sequence[FaceResult] = (),
+        *,
+        seldom: Sequence[FaceResult] = (),
+        num_different: int | None = None,
+        bits_per_pixel: float | None = None,
     ) -> Verdict:
         """
         Decide the verdict for one video.
 
-        It depends on the probability, the faces and the bit rate, but not on the label or its threshold.
+        It depends on the probability, the faces, the number of different frames and the bit rate, but not on the label
+        or its threshold.
 
         The score of a video is the highest of its faces, and the highest of k real faces exceeds a bound more often
         than one does. Hence the odds are divided by k before they are compared with the upper band. The odds of a
@@ -81,29 +88,34 @@ class VerdictRule:
         Args:
             fake_probability: Score of the video.
             faces: Faces that count for the score; empty for whole frames.
+            seldom: Faces that were found too seldom to count for it.
+            num_different: Number of different frames that were scored, if known.
             bits_per_pixel: Bits of the video stream per pixel, if known.
         """
         bands = self.bands
         if bands is None:
             return Verdict(verdict="undecided", reason=self.absence)
-        shown = f"the fake probability {fake_probability:.3g}"
         number = max(1, len(faces))
         high = None
         if bands.high is not None:
             high = float(sigmoid(logit(bands.high) + bands.face_exponent * math.log(number)))
         known: dict[str, Any] = {"rates": bands.sentence, "limits": VerdictLimits(low=bands.low, high=high)}
         of_faces = f" for {number} faces" if number > 1 else ""
+        shown, low_text, high_text = _tell_apart(fake_probability, bands.low, high)
+        shown = f"the fake probability {shown}"
         verdict: VerdictName = "undecided"
         if high is not None and fake_probability > high:
-            verdict, reason = "likely fake", f"{shown} is above {high:.3g}{of_faces}"
+            verdict, reason = "likely fake", f"{shown} is above {high_text}{of_faces}"
             seen = [max(faces, key=lambda face: face.fake_probability)] if faces else []
         elif bands.low is not None and fake_probability < bands.low:
-            verdict, reason = "likely real", f"{shown} is below {bands.low:.3g}"
+            verdict, reason = "likely real", f"{shown} is below {low_text}"
             seen = list(faces)
         else:
-            reason = f"{shown} is in the undecided range: {_bounds(bands.low, high, of_faces)}"
+            reason = f"{shown} is in the undecided range: {_bounds(low_text, high_text, of_faces)}"
             return Verdict(verdict="undecided", reason=reason, **known)
-        if problem := _out_of_range(seen, bits_per_pixel, bands):
+        if problem := _out_of_range(seen, num_different, bits_per_pixel, bands):
+            return Verdict(verdict="undecided", reason=problem, **known)
+        if verdict == "likely real" and (problem := self._suspicious(seldom)):
             return Verdict(verdict="undecided", reason=problem, **known)
         return Verdict(verdict=verdict, reason=reason, **known)
 
@@ -122,11 +134,25 @@ class VerdictRule:
             reason: Its reason.
             highest: Highest fake probability of a window.
         """
-        bound = 0.5 if self.bands is None or self.bands.high is None else self.bands.high
-        if verdict != "likely real" or highest <= bound:
+        if verdict != "likely real" or highest <= self._suspicion:
             return verdict, reason
         reason = f"the video as a whole has a low fake probability, but a part of it has one of {highest:.3g}"
         return "undecided", reason
+
+    @property
+    def _suspicion(self) -> float:
+        """Fake probability of a part or face above which a video is not called likely real."""
+        return 0.5 if self.bands is None or self.bands.high is None else self.bands.high
+
+    def _suspicious(self, faces: Sequence[FaceResult]) -> str | None:
+        """Why faces that do not count for the score forbid to call the video likely real, if they do."""
+        worst = max(faces, key=lambda face: face.fake_probability, default=None)
+        if worst is None or worst.fake_probability <= self._suspicion:
+            return None
+        return (
+            f"the score of the video is low, but a face that was found in only {worst.coverage:.0%} of the sampled "
+            f"frames, too seldom to count for it, has a fake probability of {worst.fake_probability:.3g}"
+        )
 
     def describe(self) -> dict[str, Any] | None:
         """Return the bands as plain values for the description of a run; `None` without bands."""
@@ -232,8 +258,15 @@ def verdict_text(result: VideoResult) -> str:
     return " ".join(part for part in (f"{reason[0].upper()}{reason[1:]}.", result.verdict_rates) if part)
 
 
-def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, bands: VerdictBands) -> str | None:
+def _out_of_range(
+    faces: Sequence[FaceResult], num_different: int | None, bits_per_pixel: float | None, bands: VerdictBands
+) -> str | None:
     """Why the rates do not hold for this video, if they do not."""
+    wanted = bands.settings["num_frames"]
+    # As few as a face may be found in. Fewer frames are nearly a photo, or one in the form of a video.
+    if num_different is not None and num_different < MIN_FACE_COVERAGE * wanted:
+        frames = "1 frame was" if num_different == 1 else f"{num_different} different frames were"
+        return f"only {frames} scored; the error rates were measured with {wanted} frames"
     coverage = min((face.coverage for face in faces), default=1.0)
     if coverage < MIN_FACE_COVERAGE:
         return f"the face was found in {f'only {coverage:.0%}' if coverage else 'none'} of the sampled frames"
@@ -252,7 +285,16 @@ def _out_of_range(faces: Sequence[FaceResult], bits_per_pixel: float | None, ban
     return None
 
 
-def _bounds(low: float | None, high: float | None, of_faces: str) -> str:
-    below = "likely real is never reported" if low is None else f"likely real below {low:.3g}"
-    above = "likely fake is never reported" if high is None else f"likely fake above {high:.3g}{of_faces}"
+def _bounds(low: str, high: str, of_faces: str) -> str:
+    below = f"likely real below {low}" if low else "likely real is never reported"
+    above = f"likely fake above {high}{of_faces}" if high else "likely fake is never reported"
     return f"{below}, {above}"
+
+
+def _tell_apart(*numbers: float | None) -> list[str]:
+    """The numbers with three digits, or with as many as tell different numbers apart; "" for none."""
+    for digits in range(3, 18):
+        texts = ["" if number is None else f"{number:.{digits}g}" for number in numbers]
+        if len(set(texts)) == len(set(numbers)):
+            break
+    return texts

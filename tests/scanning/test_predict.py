@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,11 @@ def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
     assert after["fake_probability"] == probability
     _, (other,) = predict_json(capsys, folder / "b.mp4", "--model", str(model), "--num-frames", "3")
     assert other["verdict"] == "undecided"
+    still = write_sample_video(tmp_path / "still.mp4", num_frames=1)
+    write_bands(replace(bands, settings={**bands.settings, "num_frames": 8}, high=1e-9), model)
+    _, (alone,) = predict_json(capsys, still, "--model", str(model), "--num-frames", "8")
+    assert alone["verdict"] == "undecided"
+    assert alone["verdict_reason"] == "only 1 frame was scored; the error rates were measured with 8 frames"
 
 
 def test_the_same_file_scores_the_same_twice(capsys, folder, models):

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public function `scan` with a plan: results, files, observer, and what ends it early."""
 
+import csv
 import errno
 import gc
 import os
@@ -126,11 +127,14 @@ def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, m
     monkeypatch.setattr(Detector, "examine", interrupted)
     recorder = Recorder()
     plan = ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv")
+    (tmp_path / "results.csv").write_text("of a complete scan")
     with pytest.raises(KeyboardInterrupt):
         scan(plan, observer=recorder)
     assert [Path(result.path).name for result in recorder.result] == ["a.mp4"]
     assert recorder.result.num_videos == 2
-    assert (tmp_path / "results.csv").exists()
+    assert (tmp_path / "results.csv").read_text() == "of a complete scan"
+    rows = list(csv.DictReader((tmp_path / "results.partial.csv").open(encoding="utf-8-sig")))
+    assert [Path(row["path"]).name for row in rows] == ["a.mp4"]
 
 
 def test_the_windows_of_earlier_videos_do_not_stay_in_memory(tmp_path, monkeypatch):

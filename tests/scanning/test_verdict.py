@@ -103,6 +103,37 @@ def test_outside_of_what_was_measured_every_video_is_undecided(probability, face
     assert reason in verdict.reason
 
 
+def test_a_suspicious_face_that_is_seen_too_seldom_to_count_forbids_likely_real():
+    rule, seldom = VerdictRule(bands=BANDS), face(0.93, coverage=0.2)
+    verdict = rule.decide(0.1, [face(0.1)], seldom=[face(0.3, coverage=0.1), seldom])
+    assert verdict.verdict == "undecided"
+    assert "a face that was found in only 20% of the sampled frames" in verdict.reason
+    assert "has a fake probability of 0.93" in verdict.reason
+    assert rule.decide(0.1, [face(0.1)], seldom=[face(0.79, coverage=0.2)]).verdict == "likely real"
+    assert rule.decide(0.9, [face(0.9)], seldom=[seldom]).verdict == "likely fake"
+
+
+@pytest.mark.parametrize(("num_different", "verdict"), [(1, "undecided"), (4, "undecided"), (5, "likely real")])
+def test_a_video_of_few_different_frames_is_nearly_a_photo(num_different, verdict):
+    decided = VerdictRule(bands=BANDS).decide(0.1, [face(0.1)], num_different=num_different)
+    assert decided.verdict == verdict
+    if verdict == "undecided":
+        assert "were measured with 20 frames" in decided.reason
+
+
+@pytest.mark.parametrize(
+    ("probability", "said"),
+    [
+        (0.19996, "0.19996 is below 0.2"),
+        (0.80004, "0.80004 is above 0.8"),
+        (0.1, "0.1 is below 0.2"),
+        (0.20004, "0.20004 is in the undecided range: likely real below 0.2, likely fake above 0.8"),
+    ],
+)
+def test_a_probability_next_to_a_limit_has_enough_digits(probability, said):
+    assert said in VerdictRule(bands=BANDS).decide(probability, [face(probability)]).reason
+
+
 def test_a_small_face_beside_a_large_fake_one_does_not_matter():
     assert VerdictRule(bands=BANDS).decide(0.99, [face(0.99), face(0.1, size_px=10.0)]).verdict == "likely fake"
 

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import os
 import pickle
 import re
@@ -664,3 +665,13 @@ def test_frames_that_were_read_are_freed_without_the_garbage_collector(tmp_path:
     finally:
         gc.enable()
     assert growth < 40 << 20  # 100 decoded frames are 132 MiB
+
+
+def test_a_file_that_changes_while_it_is_read_has_no_hash(tmp_path):
+    path = write_clip(tmp_path / "growing.mp4")
+    with VideoReader(path) as reader:
+        assert reader.sha256() == hashlib.sha256(path.read_bytes()).hexdigest()
+        with path.open("ab") as file:
+            file.write(b"the rest")
+        with pytest.raises(VideoUnreadableError, match="the file changed while it was read; score it again"):
+            reader.sha256()
