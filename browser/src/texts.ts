@@ -19,7 +19,14 @@ const interval = (rate: RateLike): string =>
 const people = (count: number): string => (count === 1 ? "1 real person" : `${count} real people`);
 const were = (count: number): string => (count === 1 ? "was" : "were");
 const share = (rate: RateLike): string => `${((100 * rate.count) / rate.number).toFixed(0)} %`;
-const shown = (probability: number): string => `the fake probability ${general(probability, 3)}`;
+
+/** Numbers with three digits, or with as many as tell different numbers apart. */
+const tellApart = (...numbers: number[]): string[] => {
+  const write = (digits: number): string[] => numbers.map((number) => general(number, digits));
+  let digits = 3;
+  while (digits < 17 && new Set(write(digits)).size < new Set(numbers).size) digits++;
+  return write(digits);
+};
 const ofFaces = (count: number): string => (count > 1 ? ` for ${count} faces` : "");
 const command = "the command line tool `deepfake-video predict`";
 
@@ -88,15 +95,23 @@ export const texts = {
     otherWeights: "the verdict bands belong to different weights or a different calibration",
     otherSettings: (name: string, then: unknown, now: unknown): string =>
       `the bands were measured with ${name.replaceAll("_", " ")} ${then}, not with ${now}`,
-    above: (probability: number, high: number, faces: number): string =>
-      `${shown(probability)} is above ${general(high, 3)}${ofFaces(faces)}`,
-    below: (probability: number, low: number): string => `${shown(probability)} is below ${general(low, 3)}`,
-    between: (probability: number, low: number | null, high: number | null, faces: number): string => {
-      const below = low === null ? "likely real is never reported" : `likely real below ${general(low, 3)}`;
-      const above =
-        high === null ? "likely fake is never reported" : `likely fake above ${general(high, 3)}${ofFaces(faces)}`;
-      return `${shown(probability)} is in the undecided range: ${below}, ${above}`;
+    ofScore: (probability: number, low: number | null, high: number | null, faces: number): string => {
+      const [score, ...bounds] = tellApart(probability, ...[low, high].filter((bound) => bound !== null));
+      const lowText = low === null ? null : bounds[0];
+      const highText = high === null ? null : `${bounds[bounds.length - 1]}${ofFaces(faces)}`;
+      const shown = `the fake probability ${score}`;
+      if (high !== null && probability > high) return `${shown} is above ${highText}`;
+      if (low !== null && probability < low) return `${shown} is below ${lowText}`;
+      const below = low === null ? "likely real is never reported" : `likely real below ${lowText}`;
+      const above = high === null ? "likely fake is never reported" : `likely fake above ${highText}`;
+      return `${shown} is in the undecided range: ${below}, ${above}`;
     },
+    suspiciousFace: (coverage: number, probability: number): string =>
+      `the score of the video is low, but a face that was found in only ${percent(coverage)} of the sampled frames, ` +
+      `too seldom to count for it, has a fake probability of ${general(probability, 3)}`,
+    fewDifferent: (count: number, wanted: number): string =>
+      `only ${count === 1 ? "1 frame was" : `${count} different frames were`} scored; ` +
+      `the error rates were measured with ${wanted} frames`,
     suspiciousPart: (highest: number): string =>
       `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,
     seldomSeen: (coverage: number): string =>

@@ -83,7 +83,15 @@ export class Detector {
     const probability = decisive?.fake_probability ?? sigmoid(scored.margins[0]);
     const [width, height] = source.size;
     const bitsPerPixel = source.isPhoto ? null : (8 * source.numBytes) / (source.numFrames * width * height);
-    const verdict = source.isPhoto ? decidePhoto(this.rule) : decide(this.rule, probability, counted, bitsPerPixel);
+    const verdict = source.isPhoto
+      ? decidePhoto(this.rule)
+      : decide(this.rule, {
+          fakeProbability: probability,
+          faces: counted,
+          seldom: faces.filter((face) => !counted.includes(face)),
+          numDifferent: Math.max(...clips.map((clip) => countDifferent(clip.pictures))),
+          bitsPerPixel,
+        });
     const coverage = tracks && coverageOf(tracks, searched);
     const result: VideoResult = {
       ...this.emptyResult(path),
@@ -241,6 +249,15 @@ export class Detector {
     }
     return scored;
   }
+}
+
+/** Number of pictures with different pixels: 1 for a still picture in the form of a video. */
+function countDifferent(pictures: readonly Picture[]): number {
+  const kept: Picture[] = [];
+  for (const picture of new Set(pictures)) {
+    if (!kept.some((other) => other.data.every((value, i) => value === picture.data[i]))) kept.push(picture);
+  }
+  return kept.length;
 }
 
 /** A clip of `length` frames, spread over all of them; fewer are repeated as evenly as possible. */

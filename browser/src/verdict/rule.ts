@@ -57,32 +57,42 @@ function isSame(one: unknown, other: unknown): boolean {
   );
 }
 
-/** Decide about one video, by its score and the faces that count for it. */
-export function decide(
-  rule: VerdictRule,
-  fakeProbability: number,
-  faces: readonly FaceResult[],
-  bitsPerPixel: number | null,
-): Verdict {
+/** What a verdict is decided by. */
+export interface Evidence {
+  fakeProbability: number;
+  /** The faces that count for the score; none for whole frames. */
+  faces: readonly FaceResult[];
+  /** Faces that were found too seldom to count for it. */
+  seldom: readonly FaceResult[];
+  /** Number of different frames that were scored. */
+  numDifferent: number;
+  bitsPerPixel: number | null;
+}
+
+/** Decide about one video. */
+export function decide(rule: VerdictRule, evidence: Evidence): Verdict {
   if (rule.bands === null) return { verdict: "undecided", reason: rule.absence, rates: null, limits: null };
   const { bands } = rule;
   const { reasons } = texts;
+  const { fakeProbability, faces } = evidence;
   const number = Math.max(1, faces.length);
   const high = bands.high === null ? null : sigmoid(logit(bands.high) + bands.face_exponent * Math.log(number));
   const known = { rates: describeRates(bands), limits: { low: bands.low, high } };
-  let decided: { verdict: VerdictName; reason: string };
+  const reason = reasons.ofScore(fakeProbability, bands.low, high, number);
+  let verdict: VerdictName;
   let seen: readonly FaceResult[];
   if (high !== null && fakeProbability > high) {
-    decided = { verdict: "likely fake", reason: reasons.above(fakeProbability, high, number) };
+    verdict = "likely fake";
     seen = [...faces].sort((a, b) => b.fake_probability - a.fake_probability).slice(0, 1);
   } else if (bands.low !== null && fakeProbability < bands.low) {
-    decided = { verdict: "likely real", reason: reasons.below(fakeProbability, bands.low) };
+    verdict = "likely real";
     seen = faces;
   } else {
-    return { verdict: "undecided", reason: reasons.between(fakeProbability, bands.low, high, number), ...known };
+    return { verdict: "undecided", reason, ...known };
   }
-  const problem = findProblem(seen, bitsPerPixel, bands);
-  return problem === null ? { ...decided, ...known } : { verdict: "undecided", reason: problem, ...known };
+  let problem = findProblem(seen, evidence, bands);
+  if (verdict === "likely real") problem ??= findSuspicious(evidence.seldom, rule);
+  return problem === null ? { verdict, reason, ...known } : { verdict: "undecided", reason: problem, ...known };
 }
 
 /** Leave a photo undecided: the bands and their rates were measured on videos. */
@@ -97,15 +107,32 @@ export function decideAfterTimeline(
   decided: { verdict: VerdictName | null; verdict_reason: string | null },
   highest: number,
 ): { verdict: VerdictName | null; verdict_reason: string | null } {
-  const bound = rule.bands?.high ?? 0.5;
   const { verdict, verdict_reason } = decided;
-  if (verdict !== "likely real" || highest <= bound) return { verdict, verdict_reason };
+  if (verdict !== "likely real" || highest <= suspicionOf(rule)) return { verdict, verdict_reason };
   return { verdict: "undecided", verdict_reason: texts.reasons.suspiciousPart(highest) };
 }
 
+/** Fake probability of a part or face above which a video is not called likely real. */
+function suspicionOf(rule: VerdictRule): number {
+  return rule.bands?.high ?? 0.5;
+}
+
+/** Why faces that do not count for the score forbid to call the video likely real, if they do. */
+function findSuspicious(faces: readonly FaceResult[], rule: VerdictRule): string | null {
+  const [worst] = [...faces].sort((a, b) => b.fake_probability - a.fake_probability);
+  if (worst === undefined || worst.fake_probability <= suspicionOf(rule)) return null;
+  return texts.reasons.suspiciousFace(worst.coverage, worst.fake_probability);
+}
+
 /** Why the rates do not hold for this video, if they do not. */
-function findProblem(faces: readonly FaceResult[], bitsPerPixel: number | null, bands: VerdictBands): string | null {
+function findProblem(
+  faces: readonly FaceResult[],
+  { numDifferent, bitsPerPixel }: Evidence,
+  bands: VerdictBands,
+): string | null {
   const { reasons } = texts;
+  const wanted = Number(bands.settings.num_frames);
+  if (numDifferent < constants.minFaceCoverage * wanted) return reasons.fewDifferent(numDifferent, wanted);
   const coverage = Math.min(1, ...faces.map((face) => face.coverage));
   if (coverage < constants.minFaceCoverage) return reasons.seldomSeen(coverage);
   const smallest = Math.min(...faces.map((face) => face.size_px));
