@@ -165,13 +165,13 @@ def _csv_sample(root: Path, table: Table, row: Row, photos: bool) -> Sample:
             f"{root}, line {row.line}: the split must be train, val or test, got {cells['split']!r}."
         )
     path = Path(find_on_disk(root.parent / row.cells["path"]))
-    group = cells.get("group")
+    group, is_fake = cells.get("group"), table.is_fake(row)
     return Sample(
         key=row.cells["path"],
         path=path,
-        is_fake=table.is_fake(row),
+        is_fake=is_fake,
         dataset=cells.get("dataset") or root.stem,
-        method=cells.get("method"),
+        method=cells.get("method") if is_fake else None,
         compression=cells.get("compression"),
         split=split,
         identities=(group,) if group else (),

@@ -123,14 +123,13 @@ def group_scores(scores: Sequence[Score]) -> Iterable[tuple[str, str, list[Score
         for dataset in datasets:
             yield "dataset", dataset, [score for score in scores if score.dataset == dataset]
     for dataset in datasets:
-        for method in _distinct(score.method for score in scores if score.dataset == dataset):
-            fakes = [score for score in scores if (score.dataset, score.method) == (dataset, method)]
+        all_fakes = [score for score in scores if score.dataset == dataset and score.is_fake]
+        all_reals = [score for score in scores if score.dataset == dataset and not score.is_fake]
+        # Tables of other tools fill the column of the method for real videos too.
+        for method in _distinct(score.method for score in all_fakes):
+            fakes = [score for score in all_fakes if score.method == method]
             compressions = {score.compression for score in fakes}
-            reals = [
-                score
-                for score in scores
-                if not score.is_fake and score.dataset == dataset and score.compression in compressions
-            ]
+            reals = [score for score in all_reals if score.compression in compressions]
             yield "method", method if len(datasets) == 1 else f"{dataset}, {method}", fakes + reals
     for compression in _distinct(score.compression for score in scores):
         yield "compression", compression, [score for score in scores if score.compression == compression]

@@ -357,6 +357,11 @@ def test_a_listed_video_that_does_not_exist_is_missing(tmp_path):
     assert open_benchmark(tmp_path / "list.csv").missing == ["gone.mp4"]
 
 
+def test_a_list_gives_no_method_to_real_videos(tmp_path):
+    (tmp_path / "list.csv").write_text("path,label,method\na.mp4,real,swap\nb.mp4,fake,swap\n")
+    assert [sample.method for sample in open_benchmark(tmp_path / "list.csv").samples] == [None, "swap"]
+
+
 # --- what all share ---
 
 

@@ -78,6 +78,13 @@ def test_a_method_stands_against_the_reals_of_its_own_data_set():
     assert rows["Set, Swap"].num_real == 2
 
 
+@pytest.mark.parametrize("named", ["Swap", "original"])
+def test_the_method_of_a_real_video_makes_no_row_and_counts_it_once(named):
+    rows = rows_by_name([replace(s, method=s.method or named) for s in SCORES])
+    assert list(rows) == list(rows_by_name(SCORES))
+    assert (rows["Swap"].num_real, rows["Swap"].num_fake) == (2, 2)
+
+
 def test_what_could_not_be_scored_lowers_the_coverage_and_nothing_else():
     with_failure, without = rows_by_name(SCORES)["all videos"], rows_by_name(SCORES[:-1])["all videos"]
     assert with_failure.coverage == pytest.approx(5 / 6)
