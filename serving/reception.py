@@ -21,7 +21,7 @@ from starlette.types import Message
 
 # Seconds for which the body of a refused request is read.
 LINGER_S = 10.0
-ONE_OF_BOTH = "send either a file or an address: the form has one field, file or url"
+ONE_OF_BOTH = "send either a file or an address: the form has one field, file or url, and no other"
 
 
 @dataclass(frozen=True)
@@ -148,13 +148,13 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
 
 async def _take(form: FormData, saved: Path) -> Upload:
     """Take the address out of a form, or save its file."""
-    file, address = form.get("file"), form.get("url")
-    if isinstance(address, str) and file is None:
-        return Upload(address.strip(), None)
-    if not isinstance(file, UploadFile) or address is not None:
-        raise refusal(400, "invalid", ONE_OF_BOTH)
-    await run_in_threadpool(_copy, file.file, saved)
-    return Upload(saved, file.filename or "")
+    match form.multi_items():
+        case [("url", str(address))]:
+            return Upload(address.strip(), None)
+        case [("file", UploadFile() as file)]:
+            await run_in_threadpool(_copy, file.file, saved)
+            return Upload(saved, file.filename or "")
+    raise refusal(400, "invalid", ONE_OF_BOTH)
 
 
 def _limited(request: Request, max_bytes: int) -> Callable[[], Awaitable[Message]]:

@@ -140,6 +140,8 @@ def test_a_long_video_is_413(tmp_path, clip):
         {"data": {"file": "text"}},
         {"files": {"file": ("a", b"x")}, "data": {"url": "https://example.com"}},
         {"files": [("file", ("a", b"x")), ("file", ("b", b"x"))]},
+        {"files": {"file": ("a", b"x")}, "data": {"threshold": "0.9"}},
+        {"data": {"url": "https://example.com", "threshold": "0.9"}},
         {"content": b"no form", "headers": {"Content-Type": "multipart/form-data"}},
         {"content": b"a=1&b=2&\xff", "headers": {"Content-Type": "application/x-www-form-urlencoded"}},
         {"files": {"file": ("a", b"x")}, "params": {"threshold": "5"}},
