@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 # Scores of the second model of a comparison, within the folder of a run.
 COMPARED = "compared"
+# Options that choose the videos or change their scores, which saved scores can no longer follow.
+_OF_VIDEOS = (
+    *("model", "ensemble", "frames", "faces", "face_aggregation", "dtype", "engine"),
+    *("layout", "photos", "limit", "robustness", "kind", "calibrate", "calibration_split"),
+)
 DESCRIPTION = (
     "Evaluate a model on a data set in its original folder layout: AUC and other metrics per video, with "
     "95 % confidence intervals. Several data sets are reported in one table."
@@ -116,7 +121,6 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--frames",
         "--num-frames",
-        dest="num_frames",
         type=int,
         metavar="N",
         help="number of frames per video (default: the number the model was trained with)",
@@ -224,10 +228,12 @@ def _check(arguments: argparse.Namespace) -> None:
     if sum(sources) != 1:
         raise UsageError("give either DATA, or saved scores with --scores or --average.")
     if not arguments.roots:
-        named = ("calibrate", "calibration_split", "robustness", "kind", "model", "limit")
-        given = [name.replace("_", "-") for name in named if getattr(arguments, name)]
+        parser = argparse.ArgumentParser()
+        add_arguments(parser)
+        given = [name for name in _OF_VIDEOS if getattr(arguments, name) != parser.get_default(name)]
         if given:
-            raise UsageError(f"--{given[0]} needs the videos: give DATA instead of saved scores.")
+            option = given[0].replace("_", "-")
+            raise UsageError(f"--{option} needs the videos: give DATA instead of saved scores.")
     if arguments.average is not None and (arguments.output or arguments.compare or arguments.verdict):
         raise UsageError("--average prints one table; omit --output, --compare and --verdict.")
     if arguments.verdict is not None:
@@ -255,7 +261,7 @@ def _check_verdict(arguments: argparse.Namespace) -> None:
 def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> EvaluationPlan:
     if arguments.calibrate is not None and arguments.compare is not None:
         raise UsageError("--calibrate and --compare cannot be combined; run evaluate twice.")
-    settings = settings_from(arguments, limits, num_frames=arguments.num_frames, threshold=arguments.threshold)
+    settings = settings_from(arguments, limits, num_frames=arguments.frames, threshold=arguments.threshold)
     return EvaluationPlan(
         layout=arguments.layout,
         photos=arguments.photos,
