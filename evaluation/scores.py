@@ -300,7 +300,8 @@ def read_csv_scores(file: Path) -> list[Score]:
         file: The file.
 
     Raises:
-        EvaluationError: If a row is invalid, a video is listed twice, or `predict` wrote the table.
+        EvaluationError: If a column is missing, a row is invalid, a video is listed twice, or `predict` wrote the
+            table.
     """
     try:
         text, delimiter = find_delimiter(read_text(file, errors="surrogateescape"))
@@ -311,6 +312,7 @@ def read_csv_scores(file: Path) -> list[Score]:
                 f"{file}: contains results of predict, whose labels are predictions; write the true labels into the "
                 "column label, and remove the column verdict."
             )
+        _check_header(file, header)
         scores: list[Score] = []
         lines: dict[tuple[str, str | None], int] = {}
         for row in filter(any, rows):
@@ -327,6 +329,18 @@ def read_csv_scores(file: Path) -> list[Score]:
     except InputError as error:
         raise EvaluationError(str(error)) from error
     return scores
+
+
+def _check_header(file: Path, header: Sequence[str]) -> None:
+    """Name the columns that a table lacks; an empty table has no rows that need them."""
+    columns = {"key" if name == "path" else name for name in header}
+    absent = [name for name in ("key", "label", "fake_probability") if name not in columns]
+    if header and absent:
+        shown = ", ".join(map(repr, header[:8]))
+        raise EvaluationError(
+            f"{file}: the header ({shown}) has no column {' and no column '.join(absent)}; saved scores have the "
+            "columns key (or path), label and fake_probability."
+        )
 
 
 def _read_row(header: Sequence[str], row: Sequence[str], *, dataset: str) -> Score:

@@ -205,6 +205,45 @@ def test_a_wrong_line_of_saved_scores_is_named(capsys, tmp_path, line):
     assert "line 2" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("path,label,score", "no column fake_probability;"),
+        ("file,label,fake_probability", "no column key;"),
+        ("key,fake_probability", "no column label;"),
+    ],
+)
+def test_a_column_that_saved_scores_lack_is_named(capsys, tmp_path, header, said):
+    (tmp_path / "scores.csv").write_text(f"{header}\na.mp4,real,0.5\n")
+    assert main(["evaluate", "--scores", str(tmp_path / "scores.csv")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert said in line
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--frames", "4"],
+        ["--num-frames", "4"],
+        ["--faces", "none"],
+        ["--face-aggregation", "mean"],
+        ["--ensemble", "logits"],
+        ["--layout", "dfdc"],
+        ["--photos"],
+        ["--dtype", "bfloat16"],
+        ["--engine", "torch"],
+        ["--limit", "3"],
+        ["--model", "m"],
+    ],
+    ids=" ".join,
+)
+@pytest.mark.parametrize("source", ["--scores", "--average"])
+def test_options_that_change_the_scores_need_the_videos(capsys, source, options):
+    assert main(["evaluate", source, "run1", *options]) == 2
+    name = options[0].replace("num-", "")
+    assert f"{name} needs the videos: give DATA instead of saved scores." in capsys.readouterr().err
+
+
 def with_corruption(name: str, **probabilities: float | None) -> list[Score]:
     return [score(key.replace("_", "/"), value, corruption=name) for key, value in probabilities.items()]
 
