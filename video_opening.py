@@ -105,7 +105,7 @@ def _open_regular_file(source: str | os.PathLike[str]) -> IO[bytes]:
     try:
         descriptor = os.open(source, flags)
     except (OSError, ValueError) as error:
-        if os.path.isdir(source):  # what Windows calls a permission error
+        if os.name == "nt" and os.path.isdir(source):  # there, opening any folder is a permission error
             raise UnsupportedVideoError(source, "this is a directory; give the path of a video file") from None
         if isinstance(error, (FileNotFoundError, NotADirectoryError, ValueError)) or error.errno in _NO_SUCH_NAME:
             hint = f"; addresses must begin with {_SCHEMES}" if "://" in str(source) else ""

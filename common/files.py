@@ -5,7 +5,8 @@ import contextlib
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -213,6 +214,44 @@ def _move_content(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for entry in [*source.iterdir()]:
         entry.rename(target / entry.name)
+
+
+def walk_folder(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+    """
+    Find the files in a folder and its subfolders, also those that are symbolic links to folders.
+
+    Each folder is entered once, whatever links lead to it, so that a loop of links ends and no file is found twice.
+    Links are followed last: a folder that lies inside is found under its own path.
+
+    Args:
+        folder: The folder.
+        on_error: Called if a folder cannot be read; `filename` of the error is its path.
+
+    Yields:
+        The path of each folder, and the names of its files in order.
+
+    Example:
+
+        >>> import os, tempfile
+        >>> from deepfake_video.common.files import walk_folder
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     os.symlink(folder, os.path.join(folder, "loop"))
+        ...     len(list(walk_folder(folder, print)))
+        1
+    """
+    entered: set[str] = set()
+    waiting = deque([os.fspath(folder)])
+    while waiting:
+        for parent, folders, names in os.walk(waiting.popleft(), onerror=on_error):
+            real = os.path.realpath(parent)
+            if real in entered:
+                folders.clear()
+                continue
+            entered.add(real)
+            folders.sort()
+            inner = (os.path.join(parent, name) for name in folders)
+            waiting.extend(path for path in inner if os.path.islink(path))
+            yield parent, sorted(names)
 
 
 def read_complete_lines(path: Path) -> bytes:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..scanning.inputs import VIDEO_EXTENSIONS
 from ..scanning.listing import InputError, is_clutter, read_text
-from .samples import Benchmark, EvaluationError, Sample, listed_path, relative_key, skipped_note
+from .samples import Benchmark, EvaluationError, Sample, find_files, listed_path, relative_key, skipped_note
 
 
 TEST_LIST = "List_of_testing_videos.txt"
@@ -71,7 +71,7 @@ def _top_folders(root: Path) -> dict[str, Path]:
 
 
 def _find(folder: Path) -> Iterator[Path]:
-    for path in sorted(folder.rglob("*")):
+    for path in find_files(folder):
         if path.suffix.lower() in VIDEO_EXTENSIONS and path.is_file():
             yield path
 

@@ -14,6 +14,7 @@ from .samples import (
     Benchmark,
     EvaluationError,
     Sample,
+    find_files,
     natural_key,
     parse_split,
     relative_key,
@@ -62,10 +63,8 @@ def read_labelled_folder(root: Path, *, photos: bool = False) -> Benchmark:
 
 def _find(folder: Path, root: Path, skipped: list[Path], *, is_fake: bool, photos: bool) -> Iterator[Sample]:
     images: dict[Path, list[Path]] = {}
-    for path in sorted(folder.rglob("*")):
+    for path in find_files(folder):
         extension = path.suffix.lower()
-        if path.is_dir():
-            continue
         if is_clutter(path.relative_to(folder)):
             skipped.append(path)
         elif extension in VIDEO_EXTENSIONS or (photos and extension in _PICTURE_EXTENSIONS):

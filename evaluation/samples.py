@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..common.errors import UsageError
+from ..common.files import walk_folder
 from ..common.text import quoted
 
 
@@ -157,6 +158,20 @@ def parse_split(name: str) -> str | None:
 def natural_key(path: Path) -> list[str | int]:
     """Sort key that puts `frame_2` before `frame_10`: text and numbers alternate."""
     return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"([0-9]+)", str(path)))]
+
+
+def find_files(folder: Path) -> list[Path]:
+    """
+    Find the files of a folder and its subfolders in the order of their paths; see [`walk_folder`] for links.
+
+    Raises:
+        EvaluationError: If a folder cannot be read.
+    """
+
+    def refuse(error: OSError) -> None:
+        raise EvaluationError(f"{error.filename}: the folder cannot be read ({error.strerror or error}).") from error
+
+    return sorted(Path(parent, name) for parent, names in walk_folder(folder, refuse) for name in names)
 
 
 def relative_key(path: Path, root: Path) -> str:

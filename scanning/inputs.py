@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from ..common.files import walk_folder
 from ..video_addresses import is_store_address, printable_name
 from .listing import InputError, find_on_disk, is_clutter, read_paths
 from .photo_formats import PHOTO_EXTENSIONS
@@ -29,11 +30,11 @@ class Inputs:
     The videos found in the sources.
 
     Attributes:
-        paths: Paths and addresses in the order of the sources, each once.
+        paths: Paths and addresses in the order of the sources, each once. A folder that cannot be read is one of them.
         others: Skipped files: those without a video extension, and system files such as `.DS_Store`. The values tell
             whether they are photos by their extension.
         extensions: Extensions of the files that are taken from folders.
-        warnings: One line for each folder that contains no video or cannot be read.
+        warnings: One line for each folder that contains no video.
     """
 
     paths: list[str] = field(default_factory=list)
@@ -124,21 +125,21 @@ def _search_store(address: str, inputs: Inputs) -> list[str]:
 
 
 def _search_folder(folder: str, inputs: Inputs) -> list[str]:
-    videos = []
+    videos: list[str] = []
 
-    def warn(error: OSError) -> None:
-        inputs.warnings.append(f"{error.filename}: the folder cannot be read ({error.strerror or error}).")
+    def keep(error: OSError) -> None:
+        # Nothing in it can be scored, which its result says as that of an unreadable file does.
+        videos.append(error.filename)
 
-    for parent, folders, names in os.walk(folder, onerror=warn):
-        folders.sort()
-        for name in sorted(names):
+    for parent, names in walk_folder(folder, keep):
+        for name in names:
             path = os.path.join(parent, name)
             inside = os.path.relpath(path, folder)
             if os.path.splitext(name)[1].lower() in inputs.extensions and not is_clutter(inside):
                 videos.append(path)
             else:
                 inputs.skip(path, inside)
-    if not videos and not any(warning.startswith(f"{folder}: ") for warning in inputs.warnings):
+    if not videos:
         inputs.warnings.append(f"{folder}: the folder contains no video.")
     return videos
 

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 
 from deepfake_video.evaluation.datasets import open_benchmark
-from deepfake_video.evaluation.samples import EvaluationError
-from deepfake_video.scanning import inputs as inputs_module
+from deepfake_video.evaluation.samples import EvaluationError, find_files
 from deepfake_video.scanning.csv_table import COLUMNS
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.listing import InputError, find_on_disk, is_clutter, read_paths, read_table
+from deepfake_video.video_errors import VideoLimits, VideoUnreadableError
+from deepfake_video.video_opening import open_source_file
 
 
 BOTH = ("path", "label")
@@ -258,10 +259,45 @@ def test_a_folder_that_cannot_be_read_is_named(tmp_path, monkeypatch):
             raise PermissionError(13, "Permission denied", str(path))
         return scandir(path)
 
-    monkeypatch.setattr(inputs_module.os, "scandir", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
     found = collect_inputs([str(tmp_path)])
-    assert found.paths == [str(tmp_path / "a.mp4")]
-    assert found.warnings == [f"{tmp_path / 'locked'}: the folder cannot be read (Permission denied)."]
+    assert found.paths == [str(tmp_path / "a.mp4"), str(tmp_path / "locked")]
+    with pytest.raises(EvaluationError, match="locked: the folder cannot be read \\(Permission denied\\)"):
+        find_files(tmp_path)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, no folder can be opened")
+def test_a_folder_without_permission_is_unreadable(tmp_path, monkeypatch):
+    def refuse(path: str, flags: int) -> int:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(VideoUnreadableError, match="it cannot be opened \\(Permission denied\\)"):
+        open_source_file(tmp_path, limits=VideoLimits())
+
+
+def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
+    for name in ("data/a.mp4", "elsewhere/inner/b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    for name, target in (("0", "data"), ("linked", "elsewhere"), ("again", "elsewhere")):
+        (tmp_path / "data" / name).symlink_to(tmp_path / target)
+    (tmp_path / "elsewhere/inner/up").symlink_to(tmp_path / "data")
+    found = collect_inputs([str(tmp_path / "data")])
+    assert found.paths == [str(tmp_path / name) for name in ("data/a.mp4", "data/again/inner/b.mp4")]
+    assert find_files(tmp_path / "data") == [Path(path) for path in found.paths]
+    # Named itself, a link is a folder as any other.
+    assert collect_inputs([str(tmp_path / "data/linked/inner")]).paths[0] == str(tmp_path / "data/linked/inner/b.mp4")
+
+
+def test_linked_folders_of_a_labelled_folder_are_methods(tmp_path):
+    for name in ("root/real/a.mp4", "elsewhere/b.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "root/fake").mkdir()
+    (tmp_path / "root/fake/swap").symlink_to(tmp_path / "elsewhere")
+    samples = open_benchmark(tmp_path / "root").samples
+    assert [(sample.key, sample.method) for sample in samples] == [("real/a.mp4", None), ("fake/swap/b.mp4", "swap")]
 
 
 @pytest.mark.skipif(os.sep != "/", reason="there, this is the ordinary separator")
