@@ -47,6 +47,7 @@ SCORE_DOCUMENTATION: dict[str, Any] = {
             **_said("Too many requests are waiting.", "Refusal"),
             "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
         },
+        503: _said("The service is stopping.", "Refusal"),
     },
 }
 

@@ -5,8 +5,8 @@ import math
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -65,6 +65,9 @@ class WaitingRoom:
         self._num_inside = 0
         self._turn = anyio.Semaphore(1)
         self._latest_s = 1.0
+        # When requests are refused because the service stops, by what they are doing, and those that do it.
+        self._ends_s = {"waiting": math.inf, "accepted": math.inf}
+        self._scopes: dict[anyio.CancelScope, str] = {}
 
     @property
     def num_waiting(self) -> int:
@@ -80,8 +83,8 @@ class WaitingRoom:
             request: The request; its body was not read yet.
 
         Raises:
-            HTTPException: If there is none (429). `Retry-After` is the time that the queue needs if every video takes
-                as long as the latest one.
+            HTTPException: If there is none (429), or the service stops before the block ends (503). `Retry-After` is
+                the time that the queue needs if every video takes as long as the latest one.
         """
         if self._num_inside > self._max_waiting:
             wait_s = max(1, math.ceil(self._latest_s * self._num_inside))
@@ -90,17 +93,50 @@ class WaitingRoom:
             raise refusal(429, "busy", message, {"Retry-After": str(wait_s)})
         self._num_inside += 1
         try:
-            yield
+            with self._until_stopped("accepted"):
+                yield
         finally:
             self._num_inside -= 1
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[None]:
-        """Wait until no other request is scored."""
-        async with self._turn:
+        """
+        Wait until no other request is scored.
+
+        Raises:
+            HTTPException: If the service stops before (503).
+        """
+        with self._until_stopped("waiting"):
+            await self._turn.acquire()
+        try:
             started_s = time.monotonic()
             yield
             self._latest_s = time.monotonic() - started_s
+        finally:
+            self._turn.release()
+
+    def stop(self, patience_s: float) -> None:
+        """
+        Refuse the requests that wait for their turn, and later those that are not finished.
+
+        Args:
+            patience_s: Seconds in which the other requests, which arrive or are scored, may finish.
+        """
+        now_s = anyio.current_time()
+        self._ends_s = {"waiting": now_s, "accepted": now_s + patience_s}
+        for scope, activity in self._scopes.items():
+            scope.deadline = self._ends_s[activity]
+
+    @contextmanager
+    def _until_stopped(self, activity: str) -> Iterator[None]:
+        with anyio.CancelScope(deadline=self._ends_s[activity]) as scope:
+            self._scopes[scope] = activity
+            try:
+                yield
+            finally:
+                del self._scopes[scope]
+        if scope.cancelled_caught:
+            raise refusal(503, "stopping", "the service is stopping; send the request again later")
 
 
 @asynccontextmanager

@@ -9,14 +9,15 @@ import socket
 import tempfile
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
-from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
 
 from ..common.errors import WorkError
@@ -51,12 +52,25 @@ def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address
     detector = load_detector(plan)
     with tempfile.TemporaryDirectory(prefix="deepfake-video-serve-") as folder, _listen(plan) as listener:
         app = build_service(detector, plan, Path(folder))
+        # A client that does not read its answer is cut off.
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=STOP_S
+            app, log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=STOP_S + 5
         )
         host = f"[{plan.host}]" if ":" in plan.host else plan.host
         on_start(f"http://{host}:{listener.getsockname()[1]}")
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, app.state.room).run(sockets=[listener])
+
+
+class _Server(uvicorn.Server):
+    """Tells the queue of the service when it stops, so that every accepted request receives an answer."""
+
+    def __init__(self, config: uvicorn.Config, room: WaitingRoom) -> None:
+        super().__init__(config)
+        self._room = room
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._room.stop(STOP_S)
+        await super().shutdown(sockets)
 
 
 def load_detector(plan: ServicePlan) -> Detector:
@@ -84,7 +98,8 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
         folder: Existing folder for uploads. Each is removed when its request ends.
 
     Returns:
-        The application, for any ASGI server. It may run in one process only, because its queue is in memory.
+        The application, for any ASGI server. It may run in one process only, because its queue, `state.room`, is in
+        memory.
     """
     app = FastAPIOffline(
         title="deepfake-video",
@@ -94,7 +109,7 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
         # Swagger UI would otherwise send the description to a server of its makers for validation.
         swagger_ui_parameters={"validatorUrl": None},
     )
-    room = WaitingRoom(plan.max_waiting)
+    app.state.room = room = WaitingRoom(plan.max_waiting)
     # What applies to a download applies to an upload.
     max_s = limits_for_uploads(detector.settings.limits).max_download_s
     _add_descriptions(app, detector, room)
@@ -113,7 +128,8 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
             async with room.turn():
                 if await request.is_disconnected():
                     return Response(status_code=400)
-                examination = await run_in_threadpool(judge, detector, upload.source, name=upload.name)
+                work = partial(judge, detector, upload.source, name=upload.name)
+                examination = await anyio.to_thread.run_sync(work, abandon_on_cancel=True)
         result = examination.result
         return Response(result.to_json(), _CODES.get(result.status, 422), media_type="application/json")
 

@@ -241,6 +241,29 @@ def test_requests_wait_in_a_bounded_queue(detector, tmp_path):
         assert client.get("/health").json() == {"status": "ok", "waiting": 0}
 
 
+def test_a_service_that_stops_answers_waiting_requests_at_once_and_the_others_in_time(detector, tmp_path):
+    slow = SlowDetector(detector)
+    with client_of(slow, tmp_path, max_waiting=1) as client, ThreadPoolExecutor(2) as threads:
+
+        def send() -> Any:
+            return client.post("/score", files={"file": ("a.mp4", b"a letter")})
+
+        scored = threads.submit(send)
+        assert slow.started.acquire(timeout=30)
+        waiting = threads.submit(send)
+        until = time.monotonic() + 30
+        while client.get("/health").json()["waiting"] < 1 and time.monotonic() < until:
+            time.sleep(0.01)
+        began_s = time.monotonic()
+        client.portal.call(client.app.state.room.stop, 1.0)
+        refused = [(request.result(30), time.monotonic() - began_s) for request in (waiting, scored)]
+        slow.release.set()
+        assert [reply.status_code for reply, _ in refused] == [503, 503]
+        assert all(reply.json()["status"] == "stopping" and reply.json()["message"] for reply, _ in refused)
+        assert refused[0][1] < 1 <= refused[1][1]
+    assert files_in(tmp_path) == []
+
+
 def test_an_error_of_the_service_is_500_and_keeps_no_place(detector, tmp_path):
     broken = SlowDetector(detector)
     broken.examine = lambda *_, **__: 1 // 0  # type: ignore[method-assign]
@@ -265,7 +288,8 @@ def test_the_description_has_every_schema_that_it_refers_to(client):
     names = set(re.findall(r'"#/components/schemas/(\w+)"', json.dumps(document)))
     assert {"Result", "Refusal", "face", "provenance"} <= names <= set(document["components"]["schemas"])
     assert "#/$defs" not in json.dumps(document)
-    assert {"200", "400", "403", "408", "413", "422", "429"} <= set(document["paths"]["/score"]["post"]["responses"])
+    codes = document["paths"]["/score"]["post"]["responses"]
+    assert {"200", "400", "403", "408", "413", "422", "429", "503"} <= set(codes)
 
 
 def test_uploads_have_a_limit_on_their_length_that_the_environment_may_tighten():
