@@ -44,6 +44,9 @@ _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# A byte of a file name that is not UTF-8: as Python stores it, and as `predict` writes it into tables.
+_ESCAPED_BYTE = re.compile("[\udc80-\udcff]")
+_WRITTEN_BYTE = re.compile(r"\\u(dc[89a-f][0-9a-f])")
 _CLUTTER_NAMES = frozenset({".ds_store", "thumbs.db", "desktop.ini"})
 _CLUTTER_FOLDER = "__MACOSX"
 
@@ -123,8 +126,8 @@ def find_on_disk(path: str | Path) -> str:
     """
     Find the path under which a file exists, whether its name is stored composed (NFC) or decomposed (NFD).
 
-    macOS stores "é" as two characters, most other programs as one; both look the same. Backslashes are taken as
-    separators if no file with a backslash in its name exists.
+    macOS stores "é" as two characters, most other programs as one; both look the same. If no file with a backslash in
+    its name exists, backslashes are taken as separators, and `\\udcff` as the byte 0xff, as `predict` writes it.
 
     Args:
         path: A path as it was given or listed.
@@ -141,6 +144,8 @@ def find_on_disk(path: str | Path) -> str:
     if os.sep == "/" and "\\" in path and os.path.lexists(slashed := path.replace("\\", "/")):
         # Written on Windows.
         return slashed
+    if os.path.lexists(unescaped := _with_bytes(path)):
+        return unescaped
     if path.isascii():
         return path
     parts = Path(path).parts
@@ -178,21 +183,36 @@ def read_paths(file: str | Path) -> list[str]:
         InputError: If the list cannot be read.
     """
     file = Path(file)
-    text = read_text(file)
+    text = read_text(file, errors="surrogateescape")
     if file.suffix.lower() in TABLE_EXTENSIONS or _has_header(text):
         table = parse_table(file, text, required=("path",))
-        return [_locate(row.cells["path"], table) for row in table.rows]
-    lines = (line.strip() for line in re.split(r"\r\n|\r|\n", text))
-    return [_unquoted(line) for line in lines if line]
+        paths = [(row.line, _locate(row.cells["path"], table)) for row in table.rows]
+    else:
+        lines = enumerate(re.split(r"\r\n|\r|\n", text), 1)
+        paths = [(number, _as_typed(line)) for number, line in lines if line.strip()]
+    for number, path in paths:
+        # The name of a file may be any bytes, but a list in another encoding consists of names that do not exist.
+        if _ESCAPED_BYTE.search(path) and not os.path.lexists(path):
+            raise InputError(f"{file}: line {number} is not UTF-8 text; save the file as UTF-8.")
+    return [path for _, path in paths]
 
 
 def _locate(path: str, table: Table) -> str:
     """The path of a row of a table of paths."""
     if "://" in path:
         return path
+    spellings = {path, _with_bytes(path)}
+    for folder in (table.file.parent, Path()):
+        if table.is_predicted and len(spellings) > 1 and all(os.path.lexists(folder / name) for name in spellings):
+            raise InputError(f"{table.file}: two files may have the name {path}, which contains a byte; rename one.")
     beside = os.path.join(table.file.parent, path)
     is_elsewhere = table.is_predicted and not _exists(beside) and _exists(path)
     return path if is_elsewhere else beside
+
+
+def _with_bytes(path: str) -> str:
+    """The path that `predict` wrote into a table, with the bytes that are not UTF-8."""
+    return _WRITTEN_BYTE.sub(lambda match: chr(int(match[1], 16)), path)
 
 
 def _exists(path: str) -> bool:
@@ -329,11 +349,12 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
     while True:
         line = reader.line_num + 1
         try:
-            cells = [cell.strip() for cell in next(reader)]
+            written = next(reader)
         except StopIteration:
             return rows
         except csv.Error as error:
             raise InputError(f"{file}, line {line}: the row that starts here is invalid ({error}).") from error
+        cells = [cell.strip() for cell in written]
         while cells and not cells[-1]:
             cells.pop()
         if not cells:
@@ -347,13 +368,15 @@ def _rows(file: Path, text: str, delimiter: str, roles: list[str], required: Col
         if absent := [role for role in required if not content.get(role)]:
             raise InputError(f"{file}, line {line}: the {absent[0]} is missing.")
         content.pop("", None)
-        content["path"] = _as_listed(file, content["path"])
+        content["path"] = _as_listed(file, written[roles.index("path")])
         rows.append(Row(line, content))
 
 
-def _as_listed(file: Path, path: str) -> str:
-    """The path of a cell, without the apostrophe that protects it from being interpreted as a formula."""
-    return path if os.path.lexists(file.parent / path) else unescape_formula(path)
+def _as_listed(file: Path, cell: str) -> str:
+    """The path of a cell, without spaces around it and the apostrophe before a formula if no file has them."""
+    spellings = (cell, cell.strip(), unescape_formula(cell))
+    found = (path for folder in (file.parent, Path()) for path in spellings if os.path.lexists(folder / path))
+    return next(found, unescape_formula(cell.strip()))
 
 
 def _first_row(text: str, delimiter: str) -> list[str]:
@@ -396,10 +419,11 @@ def _plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "", name.lower())
 
 
-def _unquoted(line: str) -> str:
-    """A path without the quotes that Windows adds when a path is copied."""
-    is_quoted = len(line) > 2 and line[0] == line[-1] == '"'
-    return line[1:-1] if is_quoted and not os.path.lexists(line) else line
+def _as_typed(line: str) -> str:
+    """A path without spaces around it and the quotes that Windows adds to a copied path, if no file has them."""
+    bare = line.strip()
+    is_quoted = len(bare) > 2 and bare[0] == bare[-1] == '"'
+    return next(filter(os.path.lexists, (line, bare)), bare[1:-1] if is_quoted else bare)
 
 
 def _composed(name: str) -> str:

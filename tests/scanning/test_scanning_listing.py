@@ -2,6 +2,7 @@
 """Lists and tables as Notepad, Excel and pandas write them, and what an operating system leaves beside videos."""
 
 import os
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -9,9 +10,10 @@ import pytest
 
 from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.samples import EvaluationError, find_files
-from deepfake_video.scanning.csv_table import COLUMNS
+from deepfake_video.scanning.csv_table import COLUMNS, write_csv
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.listing import InputError, find_on_disk, is_clutter, read_paths, read_table
+from deepfake_video.scanning.results import ModelIdentity, VideoResult
 from deepfake_video.video_errors import VideoLimits, VideoUnreadableError
 from deepfake_video.video_opening import open_source_file
 
@@ -25,6 +27,10 @@ def write(folder: Path, content: bytes | str, name: str = "videos.csv") -> Path:
     file = folder / name
     file.write_bytes(content.encode() if isinstance(content, str) else content)
     return file
+
+
+def refused(path: str) -> VideoResult:
+    return VideoResult(path=path, status="not_found", threshold=0.5, settings={}, model=ModelIdentity(id="m"))
 
 
 def labelled(file: Path) -> list[tuple[str, bool]]:
@@ -58,6 +64,42 @@ def test_a_list_in_an_encoding_that_is_not_certain_is_refused_by_its_cause(tmp_p
     with pytest.raises(InputError, match=said) as error:
         read_paths(file)
     assert str(error.value).startswith(f"{file}: ")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_names_that_are_not_utf8_are_found(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"Zo\xeb \xff.mp4")
+    Path(name).touch()
+    assert read_paths(write(tmp_path, b"ok.mp4\r\nZo\xeb \xff.mp4\r\n", "list.txt")) == ["ok.mp4", name]
+    assert read_paths(write(tmp_path, b"path;label\nZo\xeb \xff.mp4;real\n", "raw.csv")) == [str(tmp_path / name)]
+    (tmp_path / "out").mkdir()
+    write_csv(tmp_path / "out/table.csv", [refused(name)])
+    (tmp_path / "out/table.csv").read_text("utf-8")
+    assert collect_inputs([], ["out/table.csv"]).paths == [name]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have no such names")
+def test_a_name_that_looks_like_an_escaped_byte_is_not_confused_with_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain, with_byte = "a\\udcff.mp4", os.fsdecode(b"a\xff.mp4")
+    Path(plain).touch()
+    write_csv(tmp_path / "table.csv", [refused(plain)])
+    assert [Path(path).name for path in collect_inputs([], ["table.csv"]).paths] == [plain]
+    Path(with_byte).touch()
+    with pytest.raises(InputError, match=r"table\.csv: two files may have the name"):
+        collect_inputs([], ["table.csv"])
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, no name ends in a space")
+def test_a_name_may_begin_and_end_with_spaces(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path(" a.mp4 ").touch()
+    Path("b.mp4").touch()
+    listed = write(tmp_path, " a.mp4 \n  b.mp4 \n", "list.txt")
+    assert read_paths(listed) == [" a.mp4 ", "b.mp4"]
+    table = write(tmp_path, "path,label\n a.mp4 ,real\n b.mp4 ,fake\n")
+    assert labelled(table) == [(" a.mp4 ", False), ("b.mp4", True)]
 
 
 def test_a_path_that_windows_copied_in_quotes_is_the_path(tmp_path):
