@@ -1,11 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
 """Read JSON of unknown origin: whatever is wrong with it is a `ValueError` whose message is a clause."""
 
+import functools
 import json
+from collections.abc import Callable, Sequence
+from dataclasses import MISSING, fields, is_dataclass
+from math import isfinite
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .text import quoted
+
+
+T = TypeVar("T")
+# What the types of JSON values are called, in messages.
+_NAMES = {
+    int: "an integer",
+    float: "a number",
+    str: "text",
+    bool: "true or false",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+    NoneType: "null",
+}
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -62,3 +81,120 @@ def as_list(value: Any, name: str) -> list[Any]:
     if not isinstance(value, list):
         raise ValueError(f"{quoted(name)} is not a list")
     return value
+
+
+def as_dataclass(value: Any, kind: type[T]) -> T:
+    """
+    Make a dataclass of a JSON object, with values of exactly the annotated types.
+
+    Args:
+        value: Part of the content of a file. A field with a default may be absent.
+        kind: The dataclass. Fields may be text, numbers, truth values, `None`, `Any`, literals, other dataclasses, and
+            lists, tuples, dictionaries and unions of these; a number is finite.
+
+    Raises:
+        ValueError: If the value is not such an object; the message names the field.
+
+    Example:
+
+        >>> from dataclasses import dataclass
+        >>> from deepfake_video.common.json_files import as_dataclass
+        >>> @dataclass
+        ... class Range:
+        ...     start_s: float
+        ...     end_s: float | None = None
+        >>> as_dataclass({"start_s": 1}, Range)
+        Range(start_s=1, end_s=None)
+        >>> as_dataclass({"start_s": "1"}, Range)
+        Traceback (most recent call last):
+        ...
+        ValueError: start_s: a number is expected, got '1'
+    """
+    return cast(T, _reader_of(cast(Any, kind))(value))
+
+
+@functools.cache
+def _reader_of(annotation: Any) -> Callable[[Any], Any]:
+    """A function that returns a JSON value as the annotation says, and raises `ValueError` if it is anything else."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if annotation is Any:
+        return lambda value: value
+    if is_dataclass(annotation):
+        return _reader_of_fields(annotation)
+    if types := _scalars(annotation):
+        return lambda value: _checked(value, *types)
+    if origin is Literal:
+        return lambda value: _chosen(value, arguments)
+    if origin in (list, tuple):
+        read = _reader_of(arguments[0])
+        return lambda value: origin(map(read, _checked(value, list, tuple)))
+    if origin is dict:
+        return lambda value: _checked(value, dict)
+    if origin in (Union, UnionType):
+        if all(get_origin(argument) is Literal for argument in arguments):
+            return _reader_of(Literal[tuple(choice for argument in arguments for choice in get_args(argument))])
+        readers = [_reader_of(argument) for argument in arguments]
+        return lambda value: _first_of(value, readers)
+    raise TypeError(f"{annotation} is not a type of JSON values.")
+
+
+def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
+    hints = get_type_hints(kind)
+    required = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
+    readers = {name: _reader_of(hint) for name, hint in hints.items()}
+    # Most fields are compared with these types, which takes a fraction of the time of a call.
+    scalars = {name: _scalars(hint) for name, hint in hints.items()}
+
+    def read(value: Any) -> Any:
+        content: dict[str, Any] = _checked(value, dict)
+        if len(content) < len(hints) and (absent := required - content.keys()):
+            raise ValueError(f"{min(absent)} is missing")
+        changed = {}
+        if unknown := content.keys() - hints.keys():
+            raise ValueError(f"the field {quoted(min(unknown))} is not known")
+        for name, entry in content.items():
+            found = type(entry)
+            if found in scalars[name] and (found is not float or isfinite(entry)):
+                continue
+            try:
+                changed[name] = readers[name](entry)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
+        return kind(**(content | changed if changed else content))
+
+    return read
+
+
+def _scalars(annotation: Any) -> frozenset[type]:
+    """The types of JSON values of an annotation; none if it is not a scalar or a union of scalars."""
+    types = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    if not set(types) <= {str, int, float, bool, NoneType}:
+        return frozenset()
+    return frozenset(types) | ({int} if float in types else set())
+
+
+def _checked(value: Any, *types: type) -> Any:
+    """The value, if it has one of these types; a truth value is not a number."""
+    is_right = type(value) in types if isinstance(value, bool) else isinstance(value, types)
+    if not is_right or (isinstance(value, float) and not isfinite(value)):
+        # Every integer is a number.
+        names = [name for kind, name in _NAMES.items() if kind in types and not (kind is int and float in types)]
+        raise ValueError(f"{' or '.join(dict.fromkeys(names))} is expected, got {quoted(value)}")
+    return value
+
+
+def _chosen(value: Any, choices: tuple[Any, ...]) -> Any:
+    if value not in choices:
+        raise ValueError(f"one of {', '.join(map(repr, choices))} is expected, got {quoted(value)}")
+    return value
+
+
+def _first_of(value: Any, readers: Sequence[Callable[[Any], Any]]) -> Any:
+    """What the first reader that accepts the value makes of it."""
+    reasons = []
+    for read in readers:
+        try:
+            return read(value)
+        except ValueError as error:
+            reasons.append(str(error))
+    raise ValueError(reasons[0])

@@ -123,7 +123,7 @@ def _aggregation(result: VideoResult) -> str:
     if len(result.faces) == 1:
         return "the score of this face"
     rule = result.settings.get("face_aggregation", "max")
-    return _AGGREGATIONS.get(rule, rule) + (f", that of face {decisive.track_id + 1}" if decisive else "")
+    return _AGGREGATIONS[rule] + (f", that of face {decisive.track_id + 1}" if decisive else "")
 
 
 def _is_ensemble(result: VideoResult) -> bool:

@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
+from ..common.json_files import as_dataclass
 from ..common.text import printable
 from ..video_addresses import is_address
 from . import provenance_process
@@ -96,13 +97,9 @@ class Provenance:
         Create a result from the output of [`to_dict`].
 
         Raises:
-            TypeError: If a key is missing or unknown.
-            ValueError: If a value is invalid.
+            ValueError: If a key is missing or unknown, or a value is invalid.
         """
-        values: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
-        }
-        return cls(**values)
+        return as_dataclass(content, cls)
 
 
 def read_provenance(

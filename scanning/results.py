@@ -6,10 +6,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, Literal, get_args
 
+from ..common.json_files import as_dataclass
 from ..version import __version__
 from ..video_errors import FailureReason
 from ..video_stores import Fetched
 from .provenance import Provenance
+from .settings import FaceAggregation
 
 
 SCHEMA_VERSION = 4
@@ -35,6 +37,7 @@ Status = Literal["ok"] | FailureReason
 Media = Literal["video", "image"]
 NotJudgedReason = Literal["no_face", "no_new_picture", "undecodable", "no_picture", "cut_off", "other_stream"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
+_AGGREGATIONS = get_args(FaceAggregation)
 _STATUSES, _VERDICTS = ("ok", *get_args(FailureReason)), (None, *get_args(VerdictName))
 
 
@@ -262,7 +265,11 @@ class VideoResult:
             raise ValueError(
                 f"A result must have a fake probability if and only if its status is ok, got {self.status!r}."
             )
-        for name, value, allowed in (("status", self.status, _STATUSES), ("verdict", self.verdict, _VERDICTS)):
+        for name, value, allowed in (
+            ("status", self.status, _STATUSES),
+            ("verdict", self.verdict, _VERDICTS),
+            ("face aggregation", self.settings.get("face_aggregation", "max"), _AGGREGATIONS),
+        ):
             if value not in allowed:
                 raise ValueError(f"An unknown {name}, {value!r}.")
         if self.status != "ok" and self.verdict is not None:
@@ -295,22 +302,11 @@ class VideoResult:
         Raises:
             ValueError: If it is not a result of this version of the schema.
         """
+        if not isinstance(content, dict) or "schema_version" not in content:
+            raise ValueError("not the result of a video ('schema_version' is missing).")
+        if content["schema_version"] != SCHEMA_VERSION:
+            raise ValueError(f"results of schema version {content['schema_version']} are not supported.")
         try:
-            if content["schema_version"] != SCHEMA_VERSION:
-                raise ValueError(f"results of schema version {content['schema_version']} are not supported.")
-            parts = {
-                "faces": [FaceResult(**face) for face in content["faces"]],
-                "frames": [FrameScore(**frame) for frame in content["frames"]],
-                "frame_rules": [FrameRule(**rule) for rule in content["frame_rules"]],
-                "timeline": [TimelineEntry(**entry) for entry in content["timeline"]],
-                "not_judged": [NotJudged(**entry) for entry in content["not_judged"]],
-                "model": ModelIdentity(**content["model"]),
-                "verdict_limits": content.get("verdict_limits") and VerdictLimits(**content["verdict_limits"]),
-                "provenance": content.get("provenance") and Provenance.from_dict(content["provenance"]),
-                "fetched": content.get("fetched") and Fetched(**content["fetched"]),
-            }
-            return cls(**{**content, **parts})
-        except KeyError as error:
-            raise ValueError(f"not the result of a video ({error} is missing).") from error
-        except (TypeError, AttributeError) as error:
-            raise ValueError("not the result of a video (a field is missing or has the wrong type).") from error
+            return as_dataclass(content, cls)
+        except ValueError as error:
+            raise ValueError(f"not the result of a video ({str(error).removesuffix('.')}).") from error

@@ -2,11 +2,15 @@
 """JSON of unknown origin: what is wrong with it is one ValueError."""
 
 import doctest
+import math
+import re
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pytest
 
 from deepfake_video.common import json_files
-from deepfake_video.common.json_files import as_list, as_object, parse_json, read_json
+from deepfake_video.common.json_files import as_dataclass, as_list, as_object, parse_json, read_json
 
 
 def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path):
@@ -38,4 +42,47 @@ def test_parts_of_another_type_are_named():
 
 def test_the_examples_run():
     failed, attempted = doctest.testmod(json_files)
-    assert (failed, attempted) == (0, 2)
+    assert (failed, attempted) == (0, 7)
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    name: str | None = None
+
+
+@dataclass(frozen=True)
+class Shape:
+    points: list[Point]
+    kind: Literal["line"] | Literal["area"]
+    tags: tuple[str, ...] = ()
+    first: Point | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+    count: int = 0
+
+
+def test_a_dataclass_is_made_of_an_object():
+    read = as_dataclass({"points": [{"x": 1}, {"x": 0.5, "name": "b"}], "kind": "area", "tags": ["t"]}, Shape)
+    assert read == Shape(points=[Point(1), Point(0.5, "b")], kind="area", tags=("t",))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"points": None}, "points: a list is expected, got 'None'"),
+        ({"points": [{"x": "1"}]}, "points: x: a number is expected, got '1'"),
+        ({"points": [{"x": True}]}, "points: x: a number is expected, got 'True'"),
+        ({"points": [{"x": math.inf}]}, "points: x: a number is expected, got 'inf'"),
+        ({"points": [{"x": 1, "name": 2}]}, "points: name: text or null is expected, got '2'"),
+        ({"points": [{}]}, "points: x is missing"),
+        ({"kind": "dot"}, "kind: one of 'line', 'area' is expected, got 'dot'"),
+        ({"tags": [1]}, "tags: text is expected, got '1'"),
+        ({"first": []}, "first: an object is expected, got '[]'"),
+        ({"settings": 1}, "settings: an object is expected, got '1'"),
+        ({"count": 1.5}, "count: an integer is expected, got '1.5'"),
+        ({"other": 1}, "the field 'other' is not known"),
+    ],
+)
+def test_the_field_of_a_wrong_value_is_named(change, said):
+    with pytest.raises(ValueError, match=f"^{re.escape(said)}$"):
+        as_dataclass({"points": [], "kind": "line", **change}, Shape)

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """`explain`: the sentences about a result, and the files it reads."""
 
+import functools
 import json
 import math
+import operator
 from dataclasses import replace
 
 import pytest
@@ -208,6 +210,27 @@ def test_a_result_with_an_unknown_value_is_refused_in_one_sentence(change, tmp_p
     (tmp_path / "r.json").write_text(json.dumps({**RESULT.to_dict(), **change}))
     assert main(["explain", str(tmp_path / "r.json")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("value", [None, "x", -1, math.inf, [], [[]], {}, 5, True, 2**70], ids=repr)
+def test_an_edited_value_is_explained_or_refused_in_one_sentence(value, tmp_path, capsys):
+    file, written = tmp_path / "r.json", RESULT.to_json()
+    for *inner, last in _places(json.loads(written)):
+        edited = json.loads(written)
+        functools.reduce(operator.getitem, inner, edited)[last] = value
+        file.write_text(json.dumps(edited))
+        code, error = main(["explain", str(file)]), capsys.readouterr().err
+        assert (code, len(error.splitlines())) in ((0, 0), (2, 1))
+        if inner == ["frames", 0] and last == "time_s":
+            assert code == (0 if type(value) is int else 2)
+
+
+def _places(value, keys=()):
+    """The keys that lead to each value, the first one of every list."""
+    inner = value.items() if isinstance(value, dict) else enumerate(value[:1]) if isinstance(value, list) else ()
+    for key, entry in inner:
+        yield (*keys, key)
+        yield from _places(entry, (*keys, key))
 
 
 def test_the_folder_of_a_run_stands_for_its_results(tmp_path, capsys):
