@@ -348,6 +348,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     ) -> BatchFeature:
         clips = []
         for video in videos:  # (num_frames, channels, height, width)
+            if do_rescale:
+                _check_range(video, rescale_factor)
             if do_resize:
                 video = self._resize_or_fit(video, size, resample, antialias, do_pad)
             if do_center_crop:
@@ -387,6 +389,14 @@ def _metadata_of(source: FrameSource) -> VideoMetadata:
     )
 
 
+def _check_range(clip: torch.Tensor, rescale_factor: float | Sequence[float]) -> None:
+    """Raise `ValueError` if a clip of floats was rescaled before; black is 0 in either range."""
+    if clip.is_floating_point() and np.all(np.abs(rescale_factor) < 1) and clip.amax() <= 1 and clip.any():
+        raise ValueError(
+            "The clip is to be rescaled, but its values already lie between 0 and 1: give uint8, or do_rescale=False."
+        )
+
+
 def _to_frames(video: np.ndarray | torch.Tensor) -> np.ndarray:
     """Convert a clip in either channel layout to `(T, H, W, 3)` uint8 RGB."""
     frames = video.cpu().numpy() if isinstance(video, torch.Tensor) else np.asarray(video)
@@ -395,7 +405,8 @@ def _to_frames(video: np.ndarray | torch.Tensor) -> np.ndarray:
     if frames.dtype != np.uint8 or frames.shape[-1] != 3:
         raise ValueError(
             f"Face detection requires RGB frames of dtype uint8, got {frames.dtype} with {frames.shape[-1]} channels: "
-            "convert the clip, or pass face crops with do_crop_faces=False."
+            "give uint8, or pass face crops with do_crop_faces=False, and with do_rescale=False if their values "
+            "already lie between 0 and 1."
         )
     return frames
 

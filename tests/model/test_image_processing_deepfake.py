@@ -102,6 +102,34 @@ def test_normalisation_follows_its_definition():
     np.testing.assert_allclose(values[0].permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
 
 
+@pytest.mark.parametrize("convert", [np.asarray, torch.from_numpy], ids=["numpy", "torch"])
+@pytest.mark.parametrize("processor_class", [DeepfakeVideoProcessor, DeepfakeImageProcessor])
+def test_floats_between_0_and_1_are_not_rescaled_again(processor_class, convert):
+    frames = noise(2, 32, 32, 3)
+    processor = processor_class(**make_processor().choices())
+    rescaled = convert(np.float32(frames / 255))
+    with pytest.raises(ValueError, match=r"values already lie between 0 and 1: give uint8, or do_rescale=False"):
+        processor(rescaled)
+    expected = processor(frames, return_tensors="pt").pixel_values_videos
+    for clip, choices in ((rescaled, {"do_rescale": False}), (convert(np.float32(frames)), {})):
+        values = processor(clip, **choices, return_tensors="pt").pixel_values_videos
+        torch.testing.assert_close(values, expected)
+
+
+def test_a_black_clip_of_floats_is_as_black_as_one_of_integers():
+    values = [
+        make_processor()(np.zeros((2, 32, 32, 3), dtype), return_tensors="pt").pixel_values_videos
+        for dtype in (np.uint8, np.float32)
+    ]
+    assert torch.equal(*values)
+
+
+def test_a_rescale_factor_for_floats_is_followed():
+    processor = make_processor(rescale_factor=2.0, image_mean=[1.0] * 3, image_std=[1.0] * 3)
+    values = processor(np.full((1, 32, 32, 3), 0.75, np.float32), return_tensors="pt").pixel_values_videos
+    assert (values == 0.5).all()
+
+
 def test_bgr_swaps_channels_before_normalisation():
     frames = noise(2, 32, 32, 3)
     values = make_processor(channel_order="bgr")(frames, return_tensors="pt").pixel_values_videos
@@ -185,7 +213,7 @@ def test_faces_are_found_in_arrays_too():
 
 
 def test_faces_are_not_searched_in_floats():
-    with pytest.raises(ValueError, match="uint8"):
+    with pytest.raises(ValueError, match=r"uint8, or .* do_rescale=False if their values already lie between 0 and 1"):
         make_processor(do_crop_faces=True)(np.zeros((2, 64, 64, 3), dtype=np.float32))
 
 
