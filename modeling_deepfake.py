@@ -225,6 +225,9 @@ class DeepfakePreTrainedModel(PreTrainedModel):
     input_modalities = ("video",)
     # Recomputing a batch norm under checkpointing would update its running statistics twice.
     supports_gradient_checkpointing = False
+    # The loss is the mean over a batch. Otherwise Trainer assumes from the **kwargs of `forward` that it is divided by
+    # `num_items_in_batch`, and adds up the losses of accumulated steps and of processes instead of averaging them.
+    accepts_loss_kwargs = False
     _no_split_modules = ["DeepfakeFrameEncoder", "DeepfakeTemporalEncoder"]
 
     @torch.no_grad()

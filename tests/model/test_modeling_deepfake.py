@@ -16,6 +16,7 @@ from transformers import Trainer, TrainingArguments
 from deepfake_video.configuration_deepfake import DeepfakeConfig
 from deepfake_video.model_presets import BACKBONE_FEATURES
 from deepfake_video.modeling_deepfake import (
+    DeepfakeForImageClassification,
     DeepfakeForVideoClassification,
     DeepfakeFrameEncoder,
     DeepfakeModel,
@@ -453,6 +454,35 @@ def test_the_trainer_learns_and_its_checkpoint_reloads(tmp_path):
     again = DeepfakeForVideoClassification.from_pretrained(tmp_path / "saved").eval()
     with torch.no_grad():
         assert torch.equal(again(clips).logits, model.eval()(clips).logits)
+
+
+@pytest.mark.parametrize("model_class", [DeepfakeForVideoClassification, DeepfakeForImageClassification])
+def test_accumulated_steps_have_the_loss_and_the_gradient_of_one_batch(model_class, tmp_path):
+    torch.manual_seed(0)
+    model = model_class(DeepfakeConfig.from_preset("tiny", **FRAMES_ONLY)).eval()
+    clips, labels = make_clips(8, 1), torch.tensor([0, 1] * 4)
+    loss = model(clips, labels=labels).loss
+    (gradient,) = torch.autograd.grad(loss, model.classifier.out_proj.weight)
+    # Normalisation over a batch would depend on its size.
+    model.train = lambda mode=True: model
+    arguments = TrainingArguments(
+        tmp_path,
+        max_steps=1,
+        per_device_train_batch_size=2,
+        gradient_accumulation_steps=4,
+        save_strategy="no",
+        max_grad_norm=1e9,
+        report_to=[],
+        use_cpu=True,
+    )
+    data = [{"pixel_values_videos": clip, "labels": label} for clip, label in zip(clips, labels, strict=True)]
+    optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
+    trainer = Trainer(model, arguments, train_dataset=data, optimizers=(optimizer, None))
+    before = model.classifier.out_proj.weight.detach().clone()
+    logged = trainer.train()
+    assert logged.training_loss == pytest.approx(loss.item(), rel=1e-5)
+    step = before - model.classifier.out_proj.weight.detach()
+    torch.testing.assert_close(step, gradient, rtol=1e-4, atol=1e-6)
 
 
 def gather_on_every_process(folder: str) -> None:
