@@ -470,6 +470,12 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             weights = self.config.class_weights
             weight = None if weights is None else video_logits.new_tensor(weights, dtype=torch.float32)
             loss = nn.functional.cross_entropy(video_logits.float(), labels.view(-1).to(video_logits.device), weight)
+            calibration = (self.config.temperature, self.config.fake_bias)
+            if calibration != (1, 0) and loss.requires_grad and not torch.compiler.is_compiling():
+                logger.warning_once(
+                    "A calibrated model is trained: temperature {:.4g} and fake_bias {:.4g} fit its former weights "
+                    "and shift every score; call model.reset_calibration() first.".format(*calibration)
+                )
         return DeepfakeVideoClassifierOutput(
             loss=loss,
             logits=self.calibrate(video_logits),
@@ -505,6 +511,20 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         (True, True)
         """
         return grad_cam(self, pixel_values_videos, self.config.label2id[label])
+
+    def reset_calibration(self) -> None:
+        """
+        Set the temperature of the configuration to 1 and its fake bias to 0. Call it before fine-tuning: a calibration
+        fits the weights that it was measured with, and the loss does not contain it.
+
+        Example:
+
+        >>> model = DeepfakeForVideoClassification.from_pretrained("my-model")
+        >>> model.reset_calibration()
+        >>> model.config.temperature, model.config.fake_bias
+        (1.0, 0.0)
+        """
+        self.config.temperature, self.config.fake_bias = 1.0, 0.0
 
     def calibrate(self, logits: torch.Tensor) -> torch.Tensor:
         """Apply the temperature and the fake bias of the configuration to logits `(..., num_labels)`."""

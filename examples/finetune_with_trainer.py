@@ -41,6 +41,8 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
         model = DeepfakeForVideoClassification(config)
     else:
         model = DeepfakeForVideoClassification.from_backbone_pretrained(config)
+    # The presets are not calibrated. A model of a folder may be, and its calibration does not fit new weights.
+    model.reset_calibration()
     processor = DeepfakeVideoProcessor.from_config(config)
     train_data, validation_data = FaceClipDataset.open_divided(
         arguments.data, processor, cache=arguments.output / "crops", on_skip=print

@@ -4,6 +4,7 @@ import itertools
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from accelerate import Accelerator
 from torch import nn
 from transformers import Trainer, TrainingArguments
 
+from deepfake_video import modeling_deepfake
 from deepfake_video.configuration_deepfake import DeepfakeConfig
 from deepfake_video.model_presets import BACKBONE_FEATURES
 from deepfake_video.modeling_deepfake import (
@@ -326,11 +328,32 @@ def test_a_stored_threshold_keeps_every_label():
     assert torch.equal(old >= threshold, new >= 0.5)
 
 
+@pytest.mark.parametrize("calibration", [{"temperature": 1.7}, {"fake_bias": -0.4}], ids=str)
+def test_training_a_calibrated_model_warns_until_the_calibration_is_reset(calibration):
+    model = make_model(**FRAMES_ONLY, frame_aggregation="mean-logit", **calibration)
+    clips, labels = make_clips(2, 1), torch.tensor([0, 1])
+    with mock.patch.object(modeling_deepfake.logger, "warning_once") as warn:
+        with torch.no_grad():
+            model(clips, labels=labels)
+        model(clips)
+        warn.assert_not_called()
+        model(clips, labels=labels)
+        warn.assert_called_once()
+        model.reset_calibration()
+        output = model(clips, labels=labels)
+        warn.assert_called_once()
+    assert "model.reset_calibration()" in warn.call_args.args[0]
+    expected = nn.functional.cross_entropy(output.logits, labels)
+    torch.testing.assert_close(output.loss, expected)
+
+
 def test_calibration_compiles_without_a_graph_break():
     model = make_model(**FRAMES_ONLY, frame_aggregation="mean-logit", fake_bias=0.3)
     features = torch.randn(2, 3, 1024)
     compiled = torch.compile(model.classify_features, fullgraph=True, backend="eager")
     assert_same_scores(compiled(features).logits, model.classify_features(features).logits)
+    labels = torch.tensor([0, 1])
+    assert compiled(features, labels=labels).loss == model.classify_features(features, labels=labels).loss
 
 
 def test_hidden_states_come_on_request():
