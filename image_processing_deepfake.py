@@ -15,6 +15,7 @@
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from transformers.video_utils import (
     VideoInput,
     VideoMetadata,
     infer_channel_dimension_format,
+    make_batched_metadata,
     make_batched_videos,
 )
 
@@ -249,28 +251,35 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         )
         from_files = isinstance(videos[0], str)
         if from_files or self._choice(kwargs, "do_crop_faces"):
-            clips, metadata = [], []
-            for video in videos:
-                clip, clip_metadata = self._read_main_clip(video, kwargs)
-                clips.append(clip.frames)
-                metadata.append(clip_metadata)
-            videos = clips
+            stated = make_batched_metadata(videos, kwargs.pop("video_metadata", None))
+            read = [self._read_main_clip(*pair, kwargs) for pair in zip(videos, stated, strict=True)]
+            videos, metadata = [clip.frames for clip, _ in read], [metadata for _, metadata in read]
             kwargs.update(do_sample_frames=False, video_metadata=metadata, input_data_format="channels_last")
         return super().preprocess(videos, **kwargs)
 
     def _read_main_clip(
-        self, video: str | np.ndarray | torch.Tensor, kwargs: dict[str, Any]
+        self, video: str | np.ndarray | torch.Tensor, metadata: VideoMetadata, kwargs: dict[str, Any]
     ) -> tuple[Clip, VideoMetadata]:
-        is_file = isinstance(video, str)
-        with VideoReader(video) if isinstance(video, str) else nullcontext(FrameArray(_to_frames(video))) as source:
-            # A file is sampled unless the caller disables it, because decoding all frames of a film is never intended.
+        # A file is sampled unless the caller disables it, because decoding all frames of a film is never intended.
+        sampled = kwargs.get("do_sample_frames", isinstance(video, str) or self.do_sample_frames)
+        opened: Any = (
+            VideoReader(video)
+            if isinstance(video, str)
+            else nullcontext(FrameArray(_to_frames(video), fps=metadata.fps))
+        )
+        with opened as source:
+            if isinstance(video, str):
+                metadata = _metadata_of(source)
             indices = np.arange(source.num_frames)
-            if kwargs.get("do_sample_frames", is_file or self.do_sample_frames):
-                indices = self.frame_indices(source.num_frames, source.fps, **kwargs)
+            if sampled:
+                # Without metadata, the rate of an array is not known; that of the source is an assumption.
+                indices = self.frame_indices(source.num_frames, metadata.fps, **kwargs)
             clip = self.read_clips(source, indices, max_faces=1, **kwargs)[0]
-            metadata = _metadata_of(source)
-        metadata.frames_indices = clip.frame_indices.tolist()
-        return clip, metadata
+        # An array may itself consist of frames that were taken from a longer video.
+        numbers = metadata.frames_indices
+        if numbers is None or len(numbers) != source.num_frames:
+            numbers = range(source.num_frames)
+        return clip, replace(metadata, frames_indices=[int(numbers[index]) for index in clip.frame_indices])
 
     def resize_frame(self, frame: np.ndarray, **kwargs: Any) -> np.ndarray:
         """Resize one frame to the input size of the network, so that large frames do not accumulate in memory."""

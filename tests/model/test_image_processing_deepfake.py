@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers.video_utils import VideoMetadata
 
 from clips import decode_everything, frame_number, write_clip
 from deepfake_video import DeepfakeConfig, DeepfakeImageProcessor, DeepfakeVideoProcessor, NoFaceFoundError
@@ -210,6 +211,37 @@ def test_faces_are_found_in_arrays_too():
     frames = np.stack([draw_face(0.0), draw_face(0.5)])
     values = make_processor(do_crop_faces=True)(frames, return_tensors="pt").pixel_values_videos
     assert values.shape == (1, 2, 3, 32, 32)
+
+
+@pytest.mark.parametrize("do_crop_faces", [False, True])
+@pytest.mark.parametrize("make_metadata", [VideoMetadata, dict], ids=["object", "dictionary"])
+def test_the_rate_of_an_array_is_the_stated_one(make_metadata, do_crop_faces):
+    frames = np.stack([draw_face(0.3)] * 12)
+    stated = make_metadata(total_num_frames=12, fps=6.0, duration=2.0)
+    made = make_processor(do_crop_faces=do_crop_faces)(
+        frames, video_metadata=[stated], do_sample_frames=True, fps=3, return_tensors="pt", return_metadata=True
+    )
+    assert made["pixel_values_videos"].shape[1] == 6
+    (metadata,) = made["video_metadata"]
+    assert (metadata.fps, metadata.duration) == (6.0, 2.0)
+    assert list(metadata.frames_indices) == [0, 2, 4, 6, 8, 11]
+
+
+@pytest.mark.parametrize("do_crop_faces", [False, True])
+def test_no_rate_is_assumed_for_an_array(do_crop_faces):
+    frames, processor = np.stack([draw_face(0.3)] * 6), make_processor(do_crop_faces=do_crop_faces)
+    made = processor(frames, return_metadata=True)
+    assert (made["video_metadata"][0].fps, list(made["video_metadata"][0].frames_indices)) == (None, list(range(6)))
+    with pytest.raises(ValueError, match="needs the clip's own rate: give `video_metadata`"):
+        processor(frames, do_sample_frames=True, fps=3)
+
+
+@pytest.mark.parametrize("do_crop_faces", [False, True])
+def test_frames_of_an_array_keep_their_stated_numbers(do_crop_faces):
+    stated = VideoMetadata(total_num_frames=100, fps=25.0, frames_indices=[0, 30, 60, 90])
+    frames = np.stack([draw_face(0.3)] * 4)
+    made = make_processor(do_crop_faces=do_crop_faces)(frames, video_metadata=[stated], return_metadata=True)
+    assert made["video_metadata"][0].timestamps == [0.0, 1.2, 2.4, 3.6]
 
 
 def test_faces_are_not_searched_in_floats():
