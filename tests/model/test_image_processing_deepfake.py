@@ -316,6 +316,7 @@ def test_security_limits_are_not_read_from_a_checkpoint(tmp_path, clip_file):
         ({"channel_order": "rbg"}, "channel_order"),
         ({"frame_sampling": "random"}, "frame_sampling"),
         ({"burst_length": 10**9}, "burst_length"),
+        ({"fps": 5}, "Give each call fps=5 instead"),
         ({"face_margin": -1.0}, "margin"),
         ({"face_min_score": 2.0}, "min_score"),
         ({"do_pad": True, "size": {"shortest_edge": 20}}, "do_pad"),
