@@ -427,7 +427,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
             True for valid frames. Masked frames never influence the output.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            Class of each clip: 0 is real, 1 is fake.
+            Class of each clip, an id of `config.id2label`; by default, 0 is real and 1 is fake.
         """
         frame_features = self.get_frame_features(pixel_values_videos, frame_mask)
         return self.classify_features(frame_features, frame_mask, labels=labels, **kwargs)
@@ -448,7 +448,7 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             frame_mask (`torch.BoolTensor` of shape `(batch_size, num_frames)`, *optional*):
                 True for valid frames.
             labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-                Class of each clip, for the loss.
+                Class of each clip, an id of `config.id2label`, for the loss.
 
         Raises:
             ValueError: If the shapes do not fit, or a clip has no valid frame.
@@ -557,7 +557,7 @@ class DeepfakeForImageClassification(DeepfakeForVideoClassification):
         pixel_values_videos (`torch.FloatTensor` of shape `(batch_size, 1, num_channels, height, width)`):
             The pictures, each as a clip of one frame.
         labels (`torch.LongTensor` of shape `(batch_size,)`, *optional*):
-            Class of each picture: 0 is real, 1 is fake.
+            Class of each picture, an id of `config.id2label`; by default, 0 is real and 1 is fake.
         """
         # CODEPATH: a recurrent network that is reset at each frame judges single frames too.
         if self.config.rnn_type != "none" and self.config.recurrence == "sequence":

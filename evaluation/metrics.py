@@ -81,7 +81,7 @@ def video_metrics(prediction: "EvalPrediction", *, threshold: float = 0.5, fake_
     Args:
         prediction: Logits of shape (N, num_labels), alone or first in a tuple of outputs, and label ids of shape (N,).
         threshold: Fake probability at or above which a video is called fake.
-        fake_index: Label id of "fake".
+        fake_index: Label id of "fake", `model.config.label2id["fake"]` of the model.
 
     Returns:
         The metrics in `VIDEO_METRICS` that are defined for these labels, by name.

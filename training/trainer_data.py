@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Data for `transformers.Trainer`: a data set of face clips, and its collator."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +17,8 @@ from .data import load_videos, open_data, refuse_shared
 from .errors import TrainingError
 
 
+# Label ids of [`DeepfakeConfig`] unless it names others.
+_LABEL_IDS: Mapping[str, int] = {"real": 0, "fake": 1}
 # Settings of a processor that determine frames and crops, and that the crops of a training cannot follow.
 _FIXED = (
     "antialias",
@@ -38,19 +41,21 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
 
     Each video is decoded and searched for faces once, when the data set is created, and its face crops are cached. An
     item is a dictionary of `pixel_values_videos` (T, C, H, W) float32, the input of the network for the frames that
-    the processor samples, and `labels`, 0 for real and 1 for fake. A short video has fewer frames than others:
+    the processor samples, and `labels`, the id of "real" or "fake". A short video has fewer frames than others:
     [`DeepfakeCollator`] pads it.
 
     Args:
         samples: Labelled videos or face images.
         processor: Processor of the network, which determines frames, crops and normalisation.
         cache: Folder of the face crops; several data sets may share it.
+        label2id: Ids of the labels "real" and "fake", `model.config.label2id` of the model that is trained.
         workers: Processes that decode videos and detect faces; 0 does both in this process.
         transform: Augmentation of a clip: frames (T, S, S, 3) uint8 to frames of the same shape.
         on_skip: Called with the reason for each video that is left out.
 
     Raises:
-        TrainingError: If the processor samples or crops frames in a way that the crops of a training do not follow.
+        TrainingError: If the processor samples or crops frames in a way that the crops of a training do not follow, or
+            if `label2id` lacks "real" or "fake".
         TrainingFailedError: If more than a tenth of the videos have no face crops.
         OSError: If the cache cannot be written.
 
@@ -70,11 +75,17 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         processor: DeepfakeVideoProcessor,
         *,
         cache: Path,
+        label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
     ) -> None:
         self.processor, self.transform = processor, transform
+        if missing := sorted(_LABEL_IDS.keys() - label2id.keys()):
+            raise TrainingError(
+                f"label2id must name real and fake; {', '.join(missing)} is missing in {dict(label2id)}."
+            )
+        self.label2id = {label: label2id[label] for label in _LABEL_IDS}
         sides = dict(processor.size)
         if not (sides.get("height") and sides.get("width")):
             raise TrainingError(f"processor: size must have height and width, got {sides}.")
@@ -95,6 +106,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         *,
         cache: Path,
         split: str = "all",
+        label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
@@ -107,6 +119,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             processor: Processor of the network.
             cache: Folder of the face crops.
             split: "train", "val", "test" or "all".
+            label2id: Ids of the labels "real" and "fake".
             workers: Processes that decode videos and detect faces.
             transform: Augmentation of a clip.
             on_skip: Called with the reason for each video that is left out.
@@ -115,7 +128,15 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             EvaluationError: If the data set cannot be read or has no such split.
         """
         samples = open_benchmark(root).select(split).present
-        return cls(samples, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip)
+        return cls(
+            samples,
+            processor,
+            cache=cache,
+            label2id=label2id,
+            workers=workers,
+            transform=transform,
+            on_skip=on_skip,
+        )
 
     @classmethod
     def open_divided(
@@ -126,6 +147,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         cache: Path,
         validation_share: float = 0.3,
         seed: int = 0,
+        label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
@@ -139,6 +161,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             cache: Folder of the face crops.
             validation_share: Share of the identity groups that is held out.
             seed: Seed of the choice of these groups.
+            label2id: Ids of the labels "real" and "fake".
             workers: Processes that decode videos and detect faces.
             transform: Augmentation of a training clip.
             on_skip: Called with the reason for each video that is left out.
@@ -149,8 +172,9 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
                 in both parts.
         """
         train, validation = open_data([root], [], share=validation_share, seed=seed)
-        training_data = cls(train, processor, cache=cache, workers=workers, transform=transform, on_skip=on_skip)
-        validation_data = cls(validation, processor, cache=cache, workers=workers, on_skip=on_skip)
+        options: Any = {"cache": cache, "label2id": label2id, "workers": workers, "on_skip": on_skip}
+        training_data = cls(train, processor, transform=transform, **options)
+        validation_data = cls(validation, processor, **options)
         refuse_shared(training_data.videos, validation_data.videos)
         return training_data, validation_data
 
@@ -164,7 +188,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             frames = self.transform(frames)
         clip = torch.from_numpy(frames).permute(0, 3, 1, 2)  # (T, C, S, S)
         inputs = self.processor([clip], do_crop_faces=False, do_sample_frames=False, return_tensors="pt")
-        label = torch.tensor(int(video.sample.is_fake))
+        label = torch.tensor(self.label2id["fake" if video.sample.is_fake else "real"])
         return {"pixel_values_videos": inputs["pixel_values_videos"][0], "labels": label}
 
 

@@ -41,7 +41,7 @@ NOT_RUN = {
     "docs/quickstart.md": 3,
     "docs/scaling.md": 3,
     "docs/serving.md": 5,
-    "docs/training.md": 14,
+    "docs/training.md": 15,
 }
 SHOWN = ("text", "json", "mermaid")
 _MARK = re.compile(r"<!-- not run: (.+?) -->")

@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import pipeline
 
-from deepfake_video import DeepfakeCollator, DeepfakeVideoProcessor, FaceClipDataset
+from deepfake_video import DeepfakeCollator, DeepfakeConfig, DeepfakeVideoProcessor, FaceClipDataset
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.training.errors import TrainingError
@@ -66,6 +66,23 @@ def test_bursts_of_the_processor_are_followed(tmp_path):
     sample = Sample(key="person", path=path, is_fake=False, dataset="videos")
     (video,) = FaceClipDataset([sample], processor, cache=tmp_path / "crops").videos
     assert video.crops.frame_indices == (0, 1, 10, 11)
+
+
+@pytest.mark.parametrize("id2label", [{0: "real", 1: "fake"}, {0: "fake", 1: "real"}, {0: "x", 1: "real", 2: "fake"}])
+def test_labels_are_the_ids_of_the_model(data, tmp_path, id2label):
+    processor = DeepfakeVideoProcessor.from_preset("tiny", num_frames=2)
+    config = DeepfakeConfig.from_preset("tiny", id2label=id2label)
+    options = {"cache": tmp_path, "label2id": config.label2id}
+    parts = FaceClipDataset.open_divided(data, processor, **options)
+    for part in (*parts, FaceClipDataset.open(data, processor, **options)):
+        for item, video in zip(part, part.videos, strict=True):
+            assert config.id2label[int(item["labels"])] == ("fake" if video.sample.is_fake else "real")
+
+
+def test_label_ids_without_real_or_fake_are_refused(tmp_path):
+    processor = DeepfakeVideoProcessor.from_preset("tiny")
+    with pytest.raises(TrainingError, match=r"label2id must name real and fake; fake is missing in \{'real': 0, 'FA"):
+        FaceClipDataset([], processor, cache=tmp_path, label2id={"real": 0, "FAKE": 1})
 
 
 def test_a_transform_changes_the_clip(tmp_path):
