@@ -202,13 +202,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         """Load the stored settings, and find the detector's graph in the same folder if it is not beside this code."""
-        wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
         choices, unused = super().get_video_processor_dict(pretrained_model_name_or_path, **kwargs)
-        if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_own_graph():
-            quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
-            graph = cached_file(pretrained_model_name_or_path, GRAPH_NAME, **wanted, **quietly)
-            if graph is not None:
-                register_graph_folder(Path(graph).parent)
+        _find_graph(choices, pretrained_model_name_or_path, kwargs)
         return choices, unused
 
     @classmethod
@@ -379,6 +374,15 @@ class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
         super().__init__(**kwargs)
         self.check_choices()
 
+    @classmethod
+    def get_image_processor_dict(
+        cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """As `get_video_processor_dict` of [`DeepfakeVideoProcessor`]."""
+        choices, unused = super().get_image_processor_dict(pretrained_model_name_or_path, **kwargs)
+        _find_graph(choices, pretrained_model_name_or_path, kwargs)
+        return choices, unused
+
     @auto_docstring
     def preprocess(self, images: Any, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:
         r"""
@@ -387,6 +391,16 @@ class DeepfakeImageProcessor(DeepfakeProcessorDefaults, TorchvisionBackend):
             them: upright, and in sRGB.
         """
         return DeepfakeVideoProcessor(**self.choices()).preprocess(to_displayed_frames(images), **kwargs)
+
+
+def _find_graph(choices: dict[str, Any], folder: str | PathLike[str], kwargs: dict[str, Any]) -> None:
+    """Register the folder of stored settings that crop faces by CenterFace, if its graph is there and not here."""
+    if choices.get("do_crop_faces") and choices.get("face_detector") == "centerface" and not has_own_graph():
+        wanted = {name: kwargs[name] for name in _DOWNLOAD_OPTIONS if name in kwargs}
+        quietly = {f"_raise_exceptions_for_{case}": False for case in ("missing_entries", "connection_errors")}
+        graph = cached_file(folder, GRAPH_NAME, **wanted, **quietly)
+        if graph is not None:
+            register_graph_folder(Path(graph).parent)
 
 
 def _metadata_of(source: FrameSource) -> VideoMetadata:

@@ -54,6 +54,17 @@ except ValueError as error:
 print(json.dumps(answers))
 """
 
+FACES = """
+import json, sys
+import numpy as np
+from PIL import Image
+from transformers import AutoImageProcessor, AutoVideoProcessor
+auto = {"image": AutoImageProcessor, "video": AutoVideoProcessor}[sys.argv[1]]
+processor = auto.from_pretrained(sys.argv[2], trust_remote_code=True)
+frames = np.asarray(Image.open(sys.argv[3]))[None]
+print(json.dumps({"shape": processor(frames, return_tensors="pt")["pixel_values_videos"].shape}))
+"""
+
 REGISTERED = """
 import json, sys
 import deepfake_video
@@ -122,6 +133,13 @@ def test_a_folder_answers_for_photos_as_predict_does(folder, tmp_path):
     scores = [{entry["label"]: entry["score"] for entry in answer}["fake"] for answer in said["list"] + said["batch"]]
     assert scores == pytest.approx([scan(photos[0], model=frames).fake_probability] * 4, abs=1e-6)
     assert "judges a sequence of frames" in said["refused"]
+
+
+@pytest.mark.parametrize("kind", ["image", "video"])
+def test_a_processor_alone_finds_the_face_detector_of_its_folder(kind, folder, tmp_path):
+    Image.fromarray(draw_face(0.3)).save(tmp_path / "face.png")
+    said = run_python(HIDE_PACKAGE + FACES, kind, folder, tmp_path / "face.png", cache=tmp_path)
+    assert said["shape"] == [1, 1, 3, 32, 32]
 
 
 def test_registered_classes_win_over_the_code_in_a_folder(folder, videos, tmp_path):
