@@ -139,13 +139,29 @@ class DeepfakeProcessorDefaults:
         values = {name: getattr(self, name, None) for name in self.valid_kwargs.__annotations__}
         return {name: dict(value) if isinstance(value, SizeDict) else value for name, value in values.items()}
 
-    def save_pretrained(self, save_directory: str | PathLike[str], **kwargs: Any) -> list[str]:
-        """Write the settings and, for CenterFace, its graph, so that the folder works without this package."""
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any
+    ) -> list[str]:
+        """
+        Write the settings and, for CenterFace, its graph, so that the folder works without this package.
+
+        Args:
+            save_directory (`str` or `os.PathLike`):
+                Folder, which is created if necessary.
+            push_to_hub (`bool`, *optional*, defaults to `False`):
+                Whether to upload the same files to the Hub.
+            kwargs:
+                `repo_id`, by default the name of the folder, and the arguments of `push_to_hub`.
+        """
         # The folder refers to the code that is saved with it, never to that of the repository it was loaded from.
         self.auto_map: dict[str, str] = {}
-        written: list[str] = super().save_pretrained(save_directory, **kwargs)  # type: ignore[misc]
+        written: list[str] = super().save_pretrained(save_directory)  # type: ignore[misc]
         if self.do_crop_faces and self.face_detector == "centerface" and has_graph():
             copy_graph(Path(save_directory))
+        if push_to_hub:
+            # The parent would upload before the graph is there; this saves into a temporary folder and uploads that.
+            repo_id = kwargs.pop("repo_id", None) or Path(save_directory).name
+            self.push_to_hub(repo_id, **kwargs)  # type: ignore[attr-defined]
         return written
 
     def check_choices(self) -> None:

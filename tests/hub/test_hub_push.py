@@ -28,6 +28,12 @@ import sys
 from deepfake_video.cli import main
 sys.exit(main(["push", *sys.argv[1:]]))
 """
+PUSH_PROCESSOR = """
+import sys
+import deepfake_video
+processor = getattr(deepfake_video, sys.argv[1])(do_crop_faces=True)
+processor.save_pretrained(sys.argv[2], push_to_hub=True, private=True)
+"""
 LOAD = """
 import sys, torch
 from safetensors.torch import load_file
@@ -119,6 +125,17 @@ class TestPush:
         assert sum("/commit/" in request for request in hub.requests) == 1
         loaded = run(LOAD, "me/model", "main", str(folder / "model.safetensors"), hub=hub, home=tmp_path)
         assert loaded.returncode == 0, loaded.stderr
+
+    @pytest.mark.parametrize("name", ["DeepfakeVideoProcessor", "DeepfakeImageProcessor"])
+    def test_a_processor_is_pushed_with_its_face_detector(self, name: str, hub: Hub, tmp_path: Path) -> None:
+        output = tmp_path / "my-processor"
+        done = run(PUSH_PROCESSOR, name, str(output), hub=hub, home=tmp_path)
+        assert done.returncode == 0, done.stderr
+        (repository,) = hub.repositories.values()
+        assert repository.private
+        files = repository.files()
+        assert "centerface.onnx" in files
+        assert files.items() >= {entry.name: entry.read_bytes() for entry in output.iterdir()}.items()
 
     def test_convert_pushes_what_it_wrote(self, hub: Hub, tmp_path: Path) -> None:
         case = CASES["C efficientnet-b0-frames"]
