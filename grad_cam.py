@@ -58,11 +58,14 @@ def grad_cam(network: Any, pixel_values_videos: torch.Tensor, label_index: int) 
         label_index: Index of the logit to explain.
 
     Raises:
-        ValueError: If `pixel_values_videos` is not one clip, or if the backbone does not end in feature maps.
+        ValueError: If `pixel_values_videos` is not one clip, if a part of the network is in training mode, or if the
+            backbone does not end in feature maps.
     """
     if pixel_values_videos.ndim != 5 or len(pixel_values_videos) != 1:
         shape = tuple(pixel_values_videos.shape)
         raise ValueError(f"Grad-CAM takes one clip of shape (1, T, C, H, W), got the shape {shape}.")
+    if any(module.training for module in network.modules()):
+        raise ValueError("Grad-CAM takes a network in evaluation mode, and not in training mode: call network.eval().")
     captured: list[torch.Tensor] = []
 
     def begin_graph(module: nn.Module, inputs: Any, output: torch.Tensor) -> torch.Tensor:

@@ -499,8 +499,8 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
             `GradCam`, its `maps` an array of shape `(num_frames, h, w)` in the resolution of the last feature map.
 
         Raises:
-            ValueError: If the input is not one clip, or if the backbone does not end in feature maps, as in vision
-                transformers.
+            ValueError: If the input is not one clip, the label is unknown, the model is in training mode, or the
+                backbone does not end in feature maps, as in vision transformers.
 
         Example:
 
@@ -510,6 +510,8 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         >>> len(cam.maps) == clip.pixel_values_videos.shape[1], bool(cam.maps.min() >= 0)
         (True, True)
         """
+        if label not in self.config.label2id:
+            raise ValueError(f"label must be one of {', '.join(self.config.label2id)}, got {label!r}.")
         return grad_cam(self, pixel_values_videos, self.config.label2id[label])
 
     def reset_calibration(self) -> None:

@@ -101,6 +101,21 @@ def test_another_label_has_its_own_map(clip):
     assert not np.allclose(fake.maps, real.maps)
 
 
+def test_an_unknown_label_is_refused(clip):
+    with pytest.raises(ValueError, match=r"label must be one of real, fake, got 'FAKE'"):
+        tiny_network().grad_cam(clip, label="FAKE")
+
+
+@pytest.mark.parametrize("part", ["", "deepfake.frame_encoder"])
+def test_a_network_in_training_mode_is_refused_and_left_as_it_was(clip, part):
+    network = tiny_network()
+    network.get_submodule(part).train()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(ValueError, match=r"not in training mode: call network\.eval\(\)"):
+        network.grad_cam(clip)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+
+
 def test_only_one_clip_is_explained_at_a_time(clip):
     with pytest.raises(ValueError, match=r"one clip of shape \(1, T, C, H, W\), got the shape \(2, 3, 3, 64, 64\)"):
         tiny_network().grad_cam(torch.cat([clip, clip]))
