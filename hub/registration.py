@@ -26,5 +26,6 @@ def register() -> None:
     AutoModel.register(DeepfakeConfig, DeepfakeModel, exist_ok=True)
     AutoModelForVideoClassification.register(DeepfakeConfig, DeepfakeForVideoClassification, exist_ok=True)
     AutoModelForImageClassification.register(DeepfakeConfig, DeepfakeForImageClassification, exist_ok=True)
-    AutoImageProcessor.register(DeepfakeConfig, slow_image_processor_class=DeepfakeImageProcessor, exist_ok=True)
+    processors = {"torchvision": DeepfakeImageProcessor}
+    AutoImageProcessor.register(DeepfakeConfig, image_processor_classes=processors, exist_ok=True)
     AutoVideoProcessor.register(DeepfakeConfig, DeepfakeVideoProcessor, exist_ok=True)

@@ -5,14 +5,22 @@ import json
 import logging
 import shutil
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, AutoModelForVideoClassification, pipeline
+from transformers import AutoImageProcessor, AutoModel, AutoModelForVideoClassification, pipeline
+from transformers.models.auto import image_processing_auto
 
-from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor, scan
+from deepfake_video import (
+    DeepfakeConfig,
+    DeepfakeForVideoClassification,
+    DeepfakeImageProcessor,
+    DeepfakeVideoProcessor,
+    scan,
+)
 from deepfake_video.hub.checkpoint import read_checkpoint
 from deepfake_video.hub.finding import ModelLoadError
 from deepfake_video.hub.folder import save_hub_folder
@@ -146,6 +154,14 @@ def test_registered_classes_win_over_the_code_in_a_folder(folder, videos, tmp_pa
     said = run_python(REGISTERED, folder, videos[0], cache=tmp_path)
     assert said["module"] == "deepfake_video.modeling_deepfake"
     assert len(said["answer"]) == 2
+
+
+def test_registered_processors_load_without_a_warning(folder):
+    register()
+    with mock.patch.object(image_processing_auto.logger, "warning_once") as warn:
+        processor = AutoImageProcessor.from_pretrained(folder)
+    assert type(processor) is DeepfakeImageProcessor
+    warn.assert_not_called()
 
 
 @pytest.mark.parametrize("is_trained", [False, True])
