@@ -124,6 +124,11 @@ def _add_preprocessing_options(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--num-frames", type=int, metavar="N", help="frames per video")
     group.add_argument("--frame-sampling", choices=get_args(plan.FrameSampling), help="how the frames are selected")
     group.add_argument("--channel-order", choices=get_args(plan.ChannelOrder), help="order of the colour channels")
+    group.add_argument(
+        "--antialias",
+        action=argparse.BooleanOptionalAction,
+        help="resize frames with antialiasing, as Pillow does, or without it, as OpenCV's cv2.resize does",
+    )
     for name, statistic in (("mean", "mean"), ("std", "standard deviation")):
         group.add_argument(
             f"--image-{name}",

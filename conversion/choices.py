@@ -29,6 +29,7 @@ _IMAGENET = {"image_mean": (0.485, 0.456, 0.406), "image_std": (0.229, 0.224, 0.
 _DEFAULTS: dict[str, Any] = {
     **_IMAGENET,
     "channel_order": "rgb",
+    "antialias": True,
     "frame_sampling": "even",
     "faces": "auto",
     "face_margin": 1.3,

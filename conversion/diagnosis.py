@@ -111,6 +111,8 @@ def _preprocessing(choices: Choices) -> list[str]:
         )
     if (tuple(choices["image_mean"]), tuple(choices["image_std"])) == ((0.0,) * 3, (1.0,) * 3):
         notes.append("Frames are not normalised; pixel values are only divided by 255.")
+    if not choices["antialias"]:
+        notes.append("Frames are resized bilinearly without antialiasing, as by OpenCV's cv2.resize.")
     if choices["faces"] == "auto" and not choices["face_square"] and not choices["do_pad"]:
         size = choices["image_size"]
         notes.append(
@@ -128,6 +130,11 @@ def _family(layout: Layout) -> list[str]:
         notes.append(f"Unused weights are not converted: {', '.join(layout.unused)}.")
     if layout.family == "efficientnet-b0-bilstm-attention":
         notes.append("The legacy program pads short videos with black frames; the converted model repeats frames.")
+    if layout.family == "efficientnet-b0-frames":
+        notes.append(
+            "The published program was trained on images resized with antialiasing (Pillow) but scores face crops "
+            "resized without it (OpenCV); use --antialias to prepare frames as in the training."
+        )
     if layout.family == "selimsef-dfdc":
         notes.append(
             "The legacy program clips face boxes at the border of the frame and averages its most confident frames; "

@@ -52,6 +52,7 @@ def processor_fields(choices: Choices) -> dict[str, Any]:
     return {
         "size": {"height": size, "width": size},
         "resample": 2,
+        "antialias": choices["antialias"],
         "do_pad": choices["do_pad"],
         "do_rescale": True,
         "rescale_factor": 1 / 255,

@@ -154,7 +154,8 @@ def _describe_head(head: Head, prefix: str) -> str:
 def _choice_lines(choices: Choices) -> Iterator[str]:
     for name, choice in choices.settled.items():
         is_open = choice.source in ("layout", "default") and name in ConversionPlan.__dataclass_fields__
-        hint = f"; override it with {option(name)} if it is wrong" if is_open else ""
+        other = option(f"no_{name}" if choice.value is True else name)
+        hint = f"; override it with {other} if it is wrong" if is_open else ""
         yield f"setting     {name.replace('_', '-')} = {choice.value} ({SOURCES[choice.source]}{hint})"
     for name in choices.ignored:
         yield f"ignored     {name} has no meaning for this layout"

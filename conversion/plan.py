@@ -32,6 +32,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "frame_aggregation": get_args(FrameAggregation),
     "frame_sampling": get_args(FrameSampling),
     "channel_order": get_args(ChannelOrder),
+    "antialias": (True, False),
     "faces": get_args(Faces),
 }
 # Lowest and highest value.
@@ -74,6 +75,7 @@ class ConversionPlan:
         num_frames: Frames per video.
         frame_sampling: How these frames are selected.
         channel_order: Order of the colour channels.
+        antialias: Whether frames are resized with antialiasing, as by Pillow; OpenCV's `cv2.resize` does without.
         image_mean: Mean per channel, in this order, of pixel values from 0 to 1.
         image_std: Standard deviation per channel, likewise.
         faces: `"auto"` crops each frame to the face, `"none"` uses whole frames.
@@ -115,6 +117,7 @@ class ConversionPlan:
     num_frames: int | None = None
     frame_sampling: FrameSampling | None = None
     channel_order: ChannelOrder | None = None
+    antialias: bool | None = None
     image_mean: Triple | None = None
     image_std: Triple | None = None
     faces: Faces | None = None

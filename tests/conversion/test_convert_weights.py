@@ -201,6 +201,22 @@ class TestFolder:
         pixels = processor(list(frames), return_tensors="pt")["pixel_values_videos"]
         assert torch.allclose(pixels[0, 0, :, 0, 0], torch.tensor([1.0, 0.2, 0.0]))
 
+    @pytest.mark.parametrize(("options", "antialias"), [([], False), (["--antialias"], True)])
+    def test_frames_are_resized_as_by_opencv_or_with_antialiasing(
+        self, files: dict[str, Path], tmp_path: Path, options: list[str], antialias: bool
+    ) -> None:
+        output = tmp_path / "out"
+        assert convert_weights.main([str(files[C]), "--output", str(output), "--fake-index", "1", *options]) == 0
+        for name in ("video_preprocessor_config.json", "preprocessor_config.json"):
+            assert json.loads((output / name).read_text())["antialias"] is antialias
+        source = "set by an option" if options else "assumed from the published programs with these keys"
+        assert f"| antialias | {antialias} | {source} |" in (output / "README.md").read_text()
+        # At a quarter of the size, cv2.resize takes the mean of the second and third of four pixels.
+        stripes = np.tile(np.array([0, 255, 255, 0], np.uint8)[None, :, None], (896, 224, 3))
+        processor = AutoVideoProcessor.from_pretrained(output)
+        pixels = processor([stripes], num_frames=1, do_crop_faces=False, do_normalize=False, return_tensors="pt")
+        assert bool((pixels["pixel_values_videos"][..., 1:-1] == 1).all()) is not antialias
+
     def test_selimsef_fits_the_box_and_fills_with_black(self, files: dict[str, Path], tmp_path: Path) -> None:
         convert_file(files["D selimsef"], tmp_path / "out", CASES["D selimsef"].flags)
         fields = json.loads((tmp_path / "out" / "video_preprocessor_config.json").read_text())
@@ -408,6 +424,7 @@ class TestCommand:
             "selimsef-dfdc",
             "image-size = 380 (assumed from the published programs with these keys",
             "missing     --padding torch|same",
+            "antialias = True (assumed by default; override it with --no-antialias if it is wrong)",
         ):
             assert words in text
         assert "assumed by default" in text
