@@ -79,6 +79,11 @@ def _add_function_options(group: argparse._ArgumentGroup) -> None:
 
     group.add_argument("--pooling", choices=get_args(plan.Pooling), help="pooling over the frames after an RNN")
     group.add_argument(
+        "--attention-activation",
+        choices=get_args(plan.Activation),
+        help="activation between the two layers of an attention pooling; only tanh can be converted",
+    )
+    group.add_argument(
         "--recurrence",
         choices=get_args(plan.Recurrence),
         help="the RNN runs over the frames, or is reset at each frame (code without batch_first)",

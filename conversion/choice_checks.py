@@ -118,3 +118,9 @@ def _check_pooling(layout: Layout, given: Mapping[str, Any], file: str) -> None:
         raise ConversionOptionError(
             f"--pooling attention requires weights that {quoted(file)} does not contain; choose last, mean or max."
         )
+    activation = given.get("attention_activation")
+    if layout.attention and activation not in (None, "tanh"):
+        raise ConversionOptionError(
+            f"--attention-activation {activation} cannot be converted: the attention pooling of a model folder "
+            f"always applies tanh between its two layers, so {quoted(file)} would become a different function."
+        )

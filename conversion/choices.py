@@ -41,12 +41,22 @@ _DEFAULTS: dict[str, Any] = {
 _REQUIRED = {
     "recurrence": "--recurrence sequence|per-frame",
     "pooling": "--pooling last|mean|max",
+    "attention_activation": "--attention-activation tanh (between the layers of the attention pooling; a file with "
+    "another activation cannot be converted)",
     "fake_index": "--fake-index 0|1",
     "activation": "--activation relu|gelu|silu|tanh|none",
     "padding": "--padding torch|same",
 }
 # Choices that only some layouts have.
-_OPTIONAL = {"recurrence", "pooling", "frame_aggregation", "activation", "padding", "padding_image_size"}
+_OPTIONAL = {
+    "recurrence",
+    "pooling",
+    "attention_activation",
+    "frame_aggregation",
+    "activation",
+    "padding",
+    "padding_image_size",
+}
 
 
 @dataclass(frozen=True)
@@ -175,6 +185,8 @@ def _with_published(name: str, layout: Layout) -> str:
 def _names(layout: Layout, given: Mapping[str, Any]) -> list[str]:
     """Return the choices that this layout has."""
     names = ["recurrence", "pooling"] if layout.rnn else ["frame_aggregation"]
+    if layout.attention:
+        names.append("attention_activation")
     names.append("fake_index")
     if len(layout.head.modules) > 1:
         names.append("activation")

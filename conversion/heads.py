@@ -40,9 +40,10 @@ class Head:
 
 def find_attention(rest: Shapes, width: int, file: str, key_prefix: str) -> tuple[tuple[str, str] | None, int]:
     """
-    Detect an attention pooling: a softmax over time of tanh scores.
+    Detect an attention pooling: a softmax over time of the scores of two linear layers.
 
-    It consists of two matrices, (h, width) and (1, h), in modules whose name starts with "att".
+    It consists of two matrices, (h, width) and (1, h), in modules whose name starts with "att". The activation between
+    them has no weights, so it has to be chosen.
 
     Args:
         rest: Shapes of the keys that belong neither to backbone nor RNN.

@@ -245,7 +245,8 @@ class LegacyNetwork:
         if pooling == "max":
             return hidden.amax(1)
         first, second = self.layout.attention or ("", "")
-        weights = self._linear(second, torch.tanh(self._linear(first, hidden))).softmax(1)
+        activation = _ACTIVATIONS[self.choices["attention_activation"]]
+        weights = self._linear(second, activation(self._linear(first, hidden))).softmax(1)
         return (weights * hidden).sum(1)
 
     def _linear(self, module: str, inputs: torch.Tensor) -> torch.Tensor:

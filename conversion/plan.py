@@ -26,6 +26,7 @@ _ALLOWED: dict[str, tuple[Any, ...]] = {
     "preset": PRESET_NAMES,
     "recurrence": get_args(Recurrence),
     "pooling": get_args(Pooling),
+    "attention_activation": get_args(Activation),
     "fake_index": (0, 1),
     "activation": get_args(Activation),
     "padding": get_args(Padding),
@@ -66,6 +67,7 @@ class ConversionPlan:
             does if the program forgot `batch_first`.
         as_sequence: Run a per-frame RNN over the frames: a different function than the published one.
         pooling: Pooling over the frames after an RNN.
+        attention_activation: Activation between the two layers of an attention pooling; only tanh can be converted.
         fake_index: Logit that means fake; for a single sigmoid, 1 if it is the probability of fake and 0 if of real.
         activation: Activation between the linear layers of the head.
         padding: Convolution padding of an EfficientNet: that of torch, or TensorFlow's "same".
@@ -108,6 +110,7 @@ class ConversionPlan:
     recurrence: Recurrence | None = None
     as_sequence: bool = False
     pooling: Pooling | None = None
+    attention_activation: Activation | None = None
     fake_index: Literal[0, 1] | None = None
     activation: Activation | None = None
     padding: Padding | None = None

@@ -29,7 +29,7 @@ FACTS: dict[str, dict[str, Any]] = {
         **_TIGHT_BOX,
     },
     "efficientnet-b0-bilstm": _BILSTM,
-    "efficientnet-b0-bilstm-attention": {**_BILSTM, **_FROM_0_TO_1},
+    "efficientnet-b0-bilstm-attention": {**_BILSTM, **_FROM_0_TO_1, "attention_activation": "tanh"},
     # Scored on crops resized by OpenCV, without antialiasing; trained on images resized by Pillow, with it.
     "efficientnet-b0-frames": {**_facts_of_preset("efficientnet-b0-frames"), **_TIGHT_BOX, "antialias": False},
     "icpr2020dfdc": {"image_size": 224, "num_frames": 32, "frame_aggregation": "mean-logit"},

@@ -56,6 +56,12 @@ def recognise(
     refuse_unsupported(rest, file, key_prefix)
     width = features if rnn is None else rnn.output_size
     attention, attention_size = find_attention(rest, width, file, key_prefix)
+    if attention and rnn is None:
+        raise ConversionError(
+            f"{quoted(file)} contains an attention pooling ({listed(list(attention))}) over frames without an RNN, "
+            "which is not supported.",
+            reason="layout",
+        )
     rest = {key: shape for key, shape in rest.items() if key.rpartition(".")[0] not in (attention or ())}
     head, unused = find_head(rest, width, file, key_prefix, has_order=has_order, given=head_order)
     if is_timm(backbone):

@@ -10,7 +10,7 @@ from legacy_layouts import CASES, FULL_SIZE, PyTorchEfficientNet, TimmEfficientN
 from torch import nn
 
 from deepfake_video.conversion.backbones import EFFICIENTNETS
-from deepfake_video.conversion.choices import settle
+from deepfake_video.conversion.choices import Choice, settle
 from deepfake_video.conversion.diagnosis import diagnose
 from deepfake_video.conversion.errors import ConversionError, ConversionOptionError
 from deepfake_video.conversion.layout import Layout
@@ -242,6 +242,7 @@ class TestRefusals:
             ({"lstm.weight_hh_l0": (8, 2), "lstm.weight_ih_l0": (8, 512)}, "takes 512 features"),
             ({"norm.weight": (5,), "norm.running_mean": (5,)}, "normalisation"),
             ({"x.0.weight": (4, 3, 7, 7, 7)}, "three-dimensional"),
+            ({"attention.0.weight": (8, 1280), "attention.2.weight": (1, 8)}, "over frames without an RNN"),
         ],
     )
     def test_unsupported_parts_are_refused_by_name(self, extra: Shapes, word: str) -> None:
@@ -333,6 +334,20 @@ class TestChoices:
         with pytest.raises(ConversionOptionError, match="would drop"):
             self.missing("B with attention", pooling="last")
 
+    def test_the_activation_of_an_attention_pooling_is_asked_for(self) -> None:
+        asked = self.missing("D gru, attention", recurrence="sequence", fake_index=1)
+        assert [flag.split()[:2] for flag in asked] == [["--attention-activation", "tanh"]]
+        confirmed = {"recurrence": "sequence", "fake_index": 1, "attention_activation": "tanh"}
+        assert self.missing("D gru, attention", **confirmed) == ()
+        with pytest.raises(ConversionOptionError, match="always applies tanh"):
+            self.missing("D gru, attention", **{**confirmed, "attention_activation": "relu"})
+
+    def test_the_deployed_layout_b_is_known_to_apply_tanh(self) -> None:
+        choices = settle(read(shapes("B with attention")), {}, file="x.pt")
+        assert choices.settled["attention_activation"] == Choice("tanh", "layout")
+        with pytest.raises(ConversionOptionError, match="always applies tanh"):
+            self.missing("B with attention", attention_activation="none")
+
     def test_the_static_padding_of_efficientnet_pytorch_follows_the_variant(self) -> None:
         choices = settle(read(shapes("D icpr2020dfdc, b4")), {}, file="x.pt")
         assert (choices["padding"], choices["padding_image_size"], choices["image_size"]) == ("same", 380, 224)
@@ -350,6 +365,8 @@ class TestChoices:
     def test_flags_without_meaning_are_reported(self) -> None:
         choices = settle(read(shapes("D torchvision frames")), {"pooling": "last"}, file="x.pt")
         assert choices.ignored == ("--pooling",)
+        choices = settle(read(shapes("D bilstm, mean")), {"attention_activation": "relu"}, file="x.pt")
+        assert choices.ignored == ("--attention-activation",)
 
 
 class TestDiagnosis:

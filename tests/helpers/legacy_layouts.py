@@ -285,6 +285,12 @@ def _bilstm_attention() -> nn.Module:
     return SequenceModel(names, _vision_features(), rnn, nn.Linear(512, 1), "attention", attention)
 
 
+def _gru_attention() -> nn.Module:
+    attention = nn.Sequential(nn.Linear(16, 8), nn.Tanh(), nn.Linear(8, 1))
+    rnn = nn.GRU(1280, 16, batch_first=True)
+    return SequenceModel(("features", "gru", "fc"), _vision_features(), rnn, nn.Linear(16, 1), "attention", attention)
+
+
 def _bilstm_mean() -> nn.Module:
     class Features(nn.Module):
         def __init__(self) -> None:
@@ -376,6 +382,7 @@ CASES: dict[str, Case] = {
     "D selimsef": Case(_selimsef, {"fake_index": 1, "padding": "same"}, "selimsef-dfdc"),
     "D torchvision frames": Case(_torchvision, {"fake_index": 1}, "torchvision-frames"),
     "D timm, torch padding": Case(_timm_torch, {"fake_index": 1, "padding": "torch"}, "assorted"),
+    "D gru, attention": Case(_gru_attention, {**_RNN, "attention_activation": "tanh"}, "assorted"),
     "D bilstm, mean": Case(_bilstm_mean, {**_RNN, "pooling": "mean"}, "assorted"),
     "D b0-lstm clone": Case(_clone, {**_RNN, "pooling": "last"}, "assorted"),
     "D resnext, children": Case(_resnext_generic, {**_RNN, "pooling": "mean"}, "assorted"),
