@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.numpy
+import safetensors
 
 from ..hub.model_files import WEIGHTS_NAME
 from .graphs import (
@@ -33,6 +33,17 @@ if TYPE_CHECKING:
 
 # Frames that pass the network at once. More take more memory and are no faster; one at a time is slower for some.
 FRAMES_PER_PASS = 2
+# Types of safetensors that weights may have.
+_DTYPES = {
+    "F64": "<f8",
+    "F32": "<f4",
+    "F16": "<f2",
+    "BF16": "<u2",
+    "I64": "<i8",
+    "I32": "<i4",
+    "U8": "u1",
+    "BOOL": "?",
+}
 
 
 class OnnxModel:
@@ -164,7 +175,7 @@ def load_onnx_model(
 
     Raises:
         GraphsError: If onnxruntime is missing, there are no graphs, or a file has changed since the graphs were
-            written.
+            written, or the weights have a type that numpy cannot hold.
         UnsupportedChoiceError: If the preprocessing needs torch.
     """
     if importlib.util.find_spec("onnxruntime") is None:
@@ -172,7 +183,7 @@ def load_onnx_model(
     graphs = checkpoint / GRAPHS_FOLDER if graphs is None else graphs
     manifest = read_manifest(graphs)
     contents = read_sources(checkpoint, graphs, manifest)
-    stored = safetensors.numpy.load(contents[WEIGHTS_NAME])
+    stored = _read_weights(contents[WEIGHTS_NAME], checkpoint / WEIGHTS_NAME)
     try:
         encoder, head = (
             open_session(contents[graph], {key: stored[key] for key in manifest.weights[graph]})
@@ -182,6 +193,21 @@ def load_onnx_model(
         raise GraphsError(f"{graphs}: onnxruntime cannot load the graphs ({str(error)[:200]}).") from error
     identity = replace(identity, weights_sha256=manifest.sha256[WEIGHTS_NAME])
     return OnnxModel(manifest.description, encoder, head, identity, checkpoint, threads)
+
+
+def _read_weights(content: bytes, path: Path) -> dict[str, np.ndarray]:
+    """Return the tensors of a safetensors file; bfloat16, which numpy lacks, as float32, which is exact."""
+    weights = {}
+    for name, tensor in safetensors.deserialize(content):
+        kind = tensor["dtype"]
+        if kind not in _DTYPES:
+            raise GraphsError(f"{path}: the onnx engine does not read {kind} ({name}); use --engine torch.")
+        values = np.frombuffer(tensor["data"], _DTYPES[kind])
+        if kind == "BF16":
+            # The upper half of the bits of a float32.
+            values = (values.astype("<u4") << 16).view("<f4")
+        weights[name] = values.reshape(tensor["shape"])
+    return weights
 
 
 def open_session(graph: bytes, weights: Mapping[str, np.ndarray]) -> Any:

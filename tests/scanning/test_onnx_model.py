@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
@@ -22,7 +23,7 @@ from deepfake_video.model_presets import PRESETS
 from deepfake_video.scanning.graph_export import write_graphs
 from deepfake_video.scanning.graphs import GraphsError, read_manifest
 from deepfake_video.scanning.models import describe, load_model
-from deepfake_video.scanning.onnx_model import OnnxModel, load_onnx_model
+from deepfake_video.scanning.onnx_model import OnnxModel, _read_weights, load_onnx_model
 from deepfake_video.scanning.results import FrameRule, ModelIdentity
 from drawn_faces import save_tiny_model
 
@@ -102,6 +103,28 @@ def test_the_logits_are_those_of_torch_with_and_without_masked_frames(name, expo
         found = model.classify_features(features, hidden)
         np.testing.assert_allclose(found.logits, expected.logits, atol=1e-5)
         np.testing.assert_allclose(found.frame_logits, expected.frame_logits, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_weights_of_half_precision_are_those_of_torch(dtype, checkpoint, tmp_path):
+    stored = read_checkpoint(checkpoint)
+    save_hub_folder(stored.network.to(dtype), stored.processor, tmp_path / "model")
+    write_graphs(tmp_path / "model", tmp_path / "model/onnx")
+    model, network = load_onnx_model(tmp_path / "model", IDENTITY), read_checkpoint(tmp_path / "model").network
+    pixels = np.random.default_rng(0).standard_normal((2, 3, 3, 32, 32), dtype=np.float32)
+    with torch.inference_mode():
+        expected = network(torch.from_numpy(pixels)).logits
+    np.testing.assert_allclose(model.compute_logits(pixels).logits, expected, atol=1e-5)
+
+
+def test_every_bfloat16_is_read_exactly_and_other_types_are_refused(tmp_path):
+    values = torch.arange(2**16, dtype=torch.int32).to(torch.int16).view(torch.bfloat16)
+    values = values[~values.isnan()].unflatten(0, (2, -1))
+    read = _read_weights(safetensors.torch.save({"weight": values}), tmp_path / "model.safetensors")
+    assert read["weight"].dtype == np.float32
+    np.testing.assert_array_equal(read["weight"], values.float())
+    with pytest.raises(GraphsError, match=r"does not read F8_E4M3 \(weight\); use --engine torch"):
+        _read_weights(safetensors.torch.save({"weight": torch.ones(2).to(torch.float8_e4m3fn)}), tmp_path / "x")
 
 
 def test_a_clip_without_a_real_frame_is_refused(checkpoint):
