@@ -35,7 +35,8 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     Args:
         content: Content of the file.
         path: The file, for messages.
-        key: Dictionary to read, given by its nested names joined by dots, or the prefix of the keys to keep.
+        key: Dictionary to read, given by its nested names joined by dots or, if no dictionary has that name, by one of
+            them; or the prefix of the keys to keep.
 
     Returns:
         The state dict, and the names that lead to it.
@@ -52,7 +53,10 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
     if any(_has_convolutions(state_dict) for _, state_dict in found):
         found = [entry for entry in found if _has_convolutions(entry[1])]
     wanted = (key or "").strip(".")
-    named = [entry for entry in found if wanted in (".".join(entry[0]), *entry[0])] if wanted else found
+    named = found
+    if wanted:
+        exact = [entry for entry in found if wanted == ".".join(entry[0])]
+        named = exact or [entry for entry in found if wanted in entry[0]]
     if len(named or found) > 1:
         names = listed([".".join(wrappers) for wrappers, _ in named or found], limit=8)
         raise ConversionOptionError(

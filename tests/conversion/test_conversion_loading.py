@@ -126,6 +126,16 @@ class TestWrappers:
         torch.save({**STATE, **state}, tmp_path / "both.pt")
         assert "twice, as part of a compiled or wrapped module" in refusal(tmp_path / "both.pt")
 
+    def test_a_whole_name_goes_before_names_that_contain_it(self, tmp_path: Path) -> None:
+        path = tmp_path / "x.pt"
+        average = {key: value + 1 for key, value in STATE.items()}
+        torch.save({"model": STATE, "ema": {"model": average, "decay": 0.99}}, path)
+        for key, expected in {"model": STATE, "ema": average, "ema.model": average}.items():
+            assert torch.equal(read_checkpoint(path, key).tensors["head.bias"], expected["head.bias"])
+        torch.save({"ema": {"model": average}, "swa": {"model": STATE}}, path)
+        with pytest.raises(ConversionOptionError, match=r"several sets of weights: 'ema\.model', 'swa\.model'"):
+            read_checkpoint(path, "model")
+
     def test_one_of_several_sets_of_weights_is_named_by_a_flag(self, tmp_path: Path) -> None:
         average = {key: value + 1 for key, value in STATE.items()}
         path = tmp_path / "two.pt"
