@@ -12,6 +12,7 @@ import numpy as np
 
 from ..common.files import new_folder
 from ..common.logistic import logit, sigmoid
+from ..common.text import quoted
 from ..configuration_deepfake import TEMPERATURE_RANGE
 from ..hub.folder import save_hub_folder
 from ..hub.terms import CARD_NAME, copy_terms, find_terms, read_card
@@ -207,9 +208,10 @@ def write_calibration(
         folder: Folder of the new checkpoint; must not exist.
 
     Raises:
-        EvaluationError: If a class has no score, or the folder exists.
+        EvaluationError: If a class has no score, the folder exists, or the model has more than two labels.
         OSError: If the folder cannot be written.
     """
+    check_labels(model)
     probabilities, is_fake = _arrays(held_out)
     if not len(is_fake) or is_fake.all() or not is_fake.any():
         raise EvaluationError(f"{dataset}: calibration needs scores of real and of fake videos; one class has none.")
@@ -255,6 +257,22 @@ def check_new_folder(folder: Path) -> None:
     """
     if folder.exists():
         raise EvaluationError(f"{folder}: the folder already exists; give a new folder for the calibrated checkpoint.")
+
+
+def check_labels(model: ScoringModel) -> None:
+    """
+    Check that the fake probability of a model alone determines what a temperature makes of it.
+
+    Raises:
+        EvaluationError: If the model has more than two labels; the temperature also divides the logits of the others.
+    """
+    labels = model.description.labels
+    if len(labels) > 2:
+        raise EvaluationError(
+            f"{model.identity.id}: a model with {len(labels)} labels ({', '.join(map(quoted, labels[:5]))}) cannot be "
+            "calibrated on fake probabilities, because its temperature also divides the logits of the other labels; "
+            "use a model with the labels real and fake."
+        )
 
 
 def check_source(folder: Path | None) -> None:

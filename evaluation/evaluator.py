@@ -17,7 +17,7 @@ from ..hub.model_files import WEIGHTS_NAME
 from ..hub.packaged import DEFAULT_CHECKPOINT
 from ..scanning.file_stamps import hash_files
 from ..scanning.fingerprint import with_engine_of
-from .calibration import check_new_folder, check_source, write_calibration
+from .calibration import check_labels, check_new_folder, check_source, write_calibration
 from .corruptions import Corruption, grid
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
@@ -302,6 +302,7 @@ def _load(
     settings = with_engine_of(plan.settings, folders, device)
     scorer = FrameScorer(models, device=device, settings=settings, ensemble=plan.ensemble)
     if plan.calibrated_folder is not None:
+        check_labels(scorer.models[0])
         check_source(scorer.models[0].folder)
     return scorer
 

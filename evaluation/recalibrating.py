@@ -30,8 +30,8 @@ def calibrate(
         What was fitted.
 
     Raises:
-        EvaluationError: If a class has no score, if the scores are those of an ensemble, of a mean over faces or of
-            another checkpoint, or if `output` exists.
+        EvaluationError: If a class has no score, if the scores are those of an ensemble, of a mean over faces, of
+            another checkpoint or of one with more than two labels, or if `output` exists.
         ModelLoadError: If the checkpoint cannot be loaded.
         OSError: If `output` cannot be written.
 

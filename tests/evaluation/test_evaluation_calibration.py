@@ -19,11 +19,15 @@ from deepfake_video.evaluation.calibration import (
     fit_temperature,
     fit_threshold,
     hold_out,
+    write_calibration,
 )
 from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.metrics import measure
 from deepfake_video.evaluation.samples import EvaluationError, people_in_common
 from deepfake_video.scanning.models import load_model
+
+
+THREE_LABELS = ("real", "fake", "synthetic")
 
 
 def sigmoid(values: np.ndarray) -> np.ndarray:
@@ -209,6 +213,23 @@ def test_the_card_of_a_calibrated_copy_has_no_verdicts(tmp_path, has_verdicts):
     assert ("The section about verdicts was left out" in card) is has_verdicts
     assert not (new / "verdict.json").exists()
     assert "the bands" not in card
+
+
+def test_a_model_with_three_labels_is_refused_before_anything_is_scored(tmp_path, capsys):
+    root = trees.make_folder(tmp_path / "data")
+    model, output = trees.save_model(tmp_path / "model", 1, id2label=dict(enumerate(THREE_LABELS))), tmp_path / "run"
+    command = ["evaluate", str(root), "--model", model, "--workers", "0", "--output", str(output)]
+    assert main([*command, "--calibrate", str(tmp_path / "new")]) == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert "a model with 3 labels ('real', 'fake', 'synthetic') cannot be calibrated" in error
+    assert not list(output.glob("scores-*"))
+    assert not (tmp_path / "new").exists()
+
+
+def test_scores_of_a_model_with_three_labels_do_not_calibrate(tmp_path):
+    model = load_model(trees.save_model(tmp_path / "model", 1, id2label=dict(enumerate(THREE_LABELS))))
+    with pytest.raises(EvaluationError, match="with 3 labels"):
+        write_calibration([], {}, model=model, dataset="d", split="val", folder=tmp_path / "new")
 
 
 def test_a_card_that_is_not_utf8_is_refused_before_anything_is_scored(tmp_path, capsys):
