@@ -193,8 +193,9 @@ class DeepfakeProcessorDefaults:
             value = getattr(self, name)
             if value is None or not 1 <= value <= 10_000:
                 raise ValueError(f"{name} must lie between 1 and 10000, got {value}.")
-        if getattr(self, "fps", None) is not None:
-            raise ValueError(f"fps cannot be a setting: num_frames is one. Give each call fps={self.fps!r} instead.")
+        fps = getattr(self, "fps", None)
+        if fps is not None:
+            raise ValueError(f"fps cannot be a setting: num_frames is one. Give each call fps={fps!r} instead.")
         # This raises an error that describes the inconsistency.
         select_frames(self.num_frames, self.num_frames, sampling=self.frame_sampling, burst_length=self.burst_length)
         for name in ("image_mean", "image_std", "rescale_factor"):

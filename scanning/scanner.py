@@ -107,8 +107,8 @@ def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
     except (KeyboardInterrupt, ValueError, OSError):
         # What was scored until then is written and reported nevertheless.
         if examinations and group.is_first:
-            partial = {name: name_partial(target) for name in ("csv", "report") if (target := getattr(plan, name))}
-            _finish(replace(plan, **partial), inputs, examinations, observer)
+            page, table = (target and name_partial(target) for target in (plan.report, plan.csv))
+            _finish(replace(plan, report=page, csv=table), inputs, examinations, observer)
         raise
     examinations = group.gather(examinations)
     if not group.is_first:
