@@ -328,7 +328,7 @@ def test_without_fastapi_the_command_says_how_to_get_it():
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert 'pip install "deepfake-video[serve]"' in done.stderr
+    assert "The service needs fastapi: pip install 'deepfake-video[serve]'" in done.stderr
 
 
 @pytest.fixture(scope="module")
