@@ -39,6 +39,8 @@ def prepare_for_inference(network: DeepfakeForVideoClassification, *, dtype: Dty
             module.to(memory_format=torch.channels_last)
     if dtype != "float32":
         setattr(network.deepfake, "frame_encoder", _CastFrameEncoder(backbone, getattr(torch, dtype)))  # noqa: B010
+    # New modules, such as those in place of the batch norms, are in training mode.
+    network.eval()
 
 
 @torch.no_grad()
