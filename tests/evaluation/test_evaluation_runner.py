@@ -527,7 +527,7 @@ def test_a_table_of_scores_is_read_as_spreadsheets_write_it(tmp_path, name, cont
         # One row per frame: the score of the video would be that of its first frame.
         ("path,label,fake_probability\na.mp4,fake,0.9\na.mp4,fake,0.1\n", "line 3: .*is in line 2 already"),
         ("path,label,fake_probability\na.mp4,2,0.9\n", "line 2: .*must be real or fake, got '2'\\)\\.$"),
-        ("path,fake_probability\n\na.mp4,0.9\n", "line 3: .*must be real or fake, got ''"),
+        ("path,label,fake_probability\n\na.mp4,,0.9\n", "line 3: .*must be real or fake, got ''"),
         # The labels are predictions, with which every score agrees.
         (f"{','.join(COLUMNS)}\na.mp4\n", "results of predict, whose labels are predictions"),
     ],
