@@ -280,4 +280,4 @@ def test_without_gradio_the_command_says_how_to_get_it():
     script = "import sys; sys.modules['gradio'] = None; from deepfake_video.cli import main; sys.exit(main(['demo']))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
-    assert 'pip install "deepfake-video[demo]"' in done.stderr
+    assert "The demo needs gradio: pip install 'deepfake-video[demo]'" in done.stderr
