@@ -228,9 +228,7 @@ def _check(arguments: argparse.Namespace) -> None:
     if sum(sources) != 1:
         raise UsageError("give either DATA, or saved scores with --scores or --average.")
     if not arguments.roots:
-        parser = argparse.ArgumentParser()
-        add_arguments(parser)
-        given = [name for name in _OF_VIDEOS if getattr(arguments, name) != parser.get_default(name)]
+        given = [name for name in _OF_VIDEOS if getattr(arguments, name) != arguments.parser.get_default(name)]
         if given:
             option = given[0].replace("_", "-")
             raise UsageError(f"--{option} needs the videos: give DATA instead of saved scores.")

@@ -357,11 +357,11 @@ class _Printer(ScanObserver):
             from .display import print_table
 
             print_table(result, kept=result.kept)
-        if written := [target for target in (self._arguments.csv, self._arguments.report) if target]:
-            self._say_partial(result, written)
+        self._say_partial(result)
 
-    def _say_partial(self, result: ScanResult, targets: Sequence[str | Path]) -> None:
-        if len(result) < result.num_videos:
+    def _say_partial(self, result: ScanResult) -> None:
+        targets = [target for target in (self._arguments.csv, self._arguments.report) if target]
+        if targets and len(result) < result.num_videos:
             from .outputs import name_partial
 
             names = " and ".join(printable(str(name_partial(target))) for target in targets)

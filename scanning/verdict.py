@@ -115,7 +115,7 @@ class VerdictRule:
             return Verdict(verdict="undecided", reason=reason, **known)
         if problem := _out_of_range(seen, num_different, bits_per_pixel, bands):
             return Verdict(verdict="undecided", reason=problem, **known)
-        if verdict == "likely real" and (problem := self._suspicious(seldom)):
+        if verdict == "likely real" and (problem := self._suspicious_face(seldom)):
             return Verdict(verdict="undecided", reason=problem, **known)
         return Verdict(verdict=verdict, reason=reason, **known)
 
@@ -134,20 +134,20 @@ class VerdictRule:
             reason: Its reason.
             highest: Highest fake probability of a window.
         """
-        if verdict != "likely real" or highest <= self._suspicion:
+        if verdict != "likely real" or highest <= self._suspicion_bound:
             return verdict, reason
         reason = f"the video as a whole has a low fake probability, but a part of it has one of {highest:.3g}"
         return "undecided", reason
 
     @property
-    def _suspicion(self) -> float:
+    def _suspicion_bound(self) -> float:
         """Fake probability of a part or face above which a video is not called likely real."""
         return 0.5 if self.bands is None or self.bands.high is None else self.bands.high
 
-    def _suspicious(self, faces: Sequence[FaceResult]) -> str | None:
+    def _suspicious_face(self, faces: Sequence[FaceResult]) -> str | None:
         """Why faces that do not count for the score forbid to call the video likely real, if they do."""
         worst = max(faces, key=lambda face: face.fake_probability, default=None)
-        if worst is None or worst.fake_probability <= self._suspicion:
+        if worst is None or worst.fake_probability <= self._suspicion_bound:
             return None
         return (
             f"the score of the video is low, but a face that was found in only {worst.coverage:.0%} of the sampled "
