@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -19,7 +18,15 @@ from ..hub.terms import CARD_NAME, copy_terms, find_terms, read_card
 from ..scanning.models import load_stored_model
 from ..scanning.scoring_model import ScoringModel
 from .frame_scorer import PROBABILITY_EPSILON
-from .known_videos import CALIBRATION_NAME, TRAINING_NAME, list_videos, merge_lists, read_lists, write_lists
+from .known_videos import (
+    CALIBRATION_NAME,
+    TRAINING_NAME,
+    VideoList,
+    list_videos,
+    merge_lists,
+    read_lists,
+    write_lists,
+)
 from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
@@ -287,7 +294,7 @@ def check_source(folder: Path | None) -> None:
         read_card(folder)
 
 
-def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: dict[str, Any], folder: Path) -> None:
+def _write_checkpoint(model: ScoringModel, calibration: Calibration, videos: VideoList, folder: Path) -> None:
     check_new_folder(folder)
     # The loaded network has been rearranged for speed; the stored one is saved.
     stored = load_stored_model(model)

@@ -3,19 +3,19 @@
 Videos that a checkpoint was trained, validated or calibrated on, as `known_videos.json` in its folder lists them.
 
 The file contains hashes only and is published with the model, unlike the records of training and calibration, which
-contain names of videos. Earlier versions stored the same lists in those records.
+contain names of videos.
 """
 
 import base64
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..common.errors import UsageError
-from ..common.json_files import as_list, as_object, read_json
+from ..common.json_files import as_dataclass, as_object, read_json
 from ..common.text import one_line
 from ..hub.model_files import KNOWN_VIDEOS_NAME
 from .samples import Sample
@@ -47,31 +47,54 @@ class NamedVideo(Protocol):
         """Name of the video in the data set."""
 
 
-def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class VideoList:
     """
-    Make a compact list of videos for a record, by name and by content.
+    A compact list of videos.
+
+    Attributes:
+        count: Number of videos.
+        keys: First 6 bytes of the SHA-256 of each `dataset: key` that identifies a video.
+        contents: First 6 bytes of the SHA-256 of each content.
+    """
+
+    count: int
+    keys: frozenset[bytes]
+    contents: frozenset[bytes]
+
+
+@dataclass(frozen=True)
+class _StoredList:
+    """A [`VideoList`] in JSON: its hashes are sorted, joined and encoded in base64."""
+
+    count: int
+    keys: str
+    contents: str
+
+
+def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> VideoList:
+    """
+    Make a compact list of videos, by name and by content.
 
     Args:
         videos: Samples or scores, each with the SHA-256 of its files in hexadecimal if it is known.
-
-    Returns:
-        The number of videos (`count`) and, of each content (`contents`) and of each `dataset: key` that identifies a
-        video (`keys`), the first 6 bytes of the SHA-256, sorted, joined and encoded in base64.
     """
     listed = list(videos)
-    keys = {_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256}
-    contents = {_short(bytes.fromhex(sha256)) for _, sha256 in listed if sha256}
-    return {"count": len(listed), "keys": _join(keys), "contents": _join(contents)}
+    return VideoList(
+        count=len(listed),
+        keys=frozenset(_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256),
+        contents=frozenset(_short(bytes.fromhex(sha256)) for _, sha256 in listed if sha256),
+    )
 
 
-def merge_lists(lists: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def merge_lists(lists: Sequence[VideoList]) -> VideoList:
     """Merge lists, such as those of earlier training runs; a video may be in several lists."""
-    keys = set().union(*(_split(part.get("keys")) for part in lists))
-    contents = set().union(*(_split(part.get("contents")) for part in lists))
-    return {"count": max(len(keys), len(contents)), "keys": _join(keys), "contents": _join(contents)}
+    keys = frozenset[bytes]().union(*(part.keys for part in lists))
+    contents = frozenset[bytes]().union(*(part.contents for part in lists))
+    return VideoList(max(len(keys), len(contents)), keys, contents)
 
 
-def write_lists(folder: Path, lists: Mapping[str, dict[str, Any]]) -> None:
+def write_lists(folder: Path, lists: Mapping[str, VideoList]) -> None:
     """
     Write the lists of a checkpoint into its folder.
 
@@ -79,11 +102,14 @@ def write_lists(folder: Path, lists: Mapping[str, dict[str, Any]]) -> None:
         folder: Folder of the checkpoint.
         lists: List of each part, see [`list_videos`].
     """
-    text = json.dumps({"videos": lists}, indent=2) + "\n"
-    (folder / KNOWN_VIDEOS_NAME).write_text(text, encoding="utf-8")
+    stored = {
+        part: asdict(_StoredList(videos.count, _join(videos.keys), _join(videos.contents)))
+        for part, videos in lists.items()
+    }
+    (folder / KNOWN_VIDEOS_NAME).write_text(json.dumps({"videos": stored}, indent=2) + "\n", encoding="utf-8")
 
 
-def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
+def read_lists(folder: Path | None) -> dict[str, VideoList]:
     """
     Read the lists of a checkpoint's folder by part.
 
@@ -91,35 +117,25 @@ def read_lists(folder: Path | None) -> dict[str, dict[str, Any]]:
         folder: Folder of the checkpoint. Without a folder, or without lists in it, no video is known.
 
     Raises:
-        KnownVideosError: If a file is damaged; otherwise an evaluation would hide that it uses videos of the training.
+        KnownVideosError: If the file is damaged; otherwise an evaluation would hide that it uses videos of the
+            training.
     """
-    lists: dict[str, dict[str, Any]] = {}
-    for file in [folder / name for name in (TRAINING_NAME, CALIBRATION_NAME, KNOWN_VIDEOS_NAME)] if folder else []:
-        try:
-            record = as_object(read_json(file), file.name)
-            videos = as_object(record.get("videos", {}), "videos")
-            lists |= {part: _check_list(videos[part], part) for part in PARTS if part in videos}
-            # Older records list only the names of the validation videos.
-            names = as_list(record.get("validation_videos", []), "validation_videos")
-            if not all(isinstance(entry, str) for entry in names):
-                raise ValueError("a name is not a string")
-            if "validation" not in lists and names:
-                hashed = {_short(hashlib.sha256(entry.encode("utf-8", "surrogateescape")).digest()) for entry in names}
-                lists["validation"] = {"count": len(names), "keys": _join(hashed), "contents": ""}
-        except (FileNotFoundError, NotADirectoryError):
-            continue
-        except (OSError, ValueError) as error:
-            raise KnownVideosError(
-                f"{file}: the videos that the model knows cannot be read ({one_line(error).rstrip('.')}); get the "
-                "model again, or remove the file to do without them."
-            ) from error
-    return lists
-
-
-def _check_list(videos: Any, part: str) -> dict[str, Any]:
-    for name in ("keys", "contents"):
-        _split(as_object(videos, part).get(name))
-    return dict(videos)
+    if folder is None:
+        return {}
+    file = folder / KNOWN_VIDEOS_NAME
+    try:
+        videos = as_object(as_object(read_json(file), file.name).get("videos"), "videos")
+        stored = {part: as_dataclass(videos[part], _StoredList) for part in PARTS if part in videos}
+        return {
+            part: VideoList(found.count, _split(found.keys), _split(found.contents)) for part, found in stored.items()
+        }
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except (OSError, ValueError) as error:
+        raise KnownVideosError(
+            f"{file}: the videos that the model knows cannot be read ({one_line(error).rstrip('.')}); get the "
+            "model again, or remove the file to do without them."
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -141,8 +157,8 @@ class KnownVideos:
     def __post_init__(self) -> None:
         for folder in self.folders:
             for part, videos in read_lists(folder).items():
-                self._keys.setdefault(part, set()).update(_split(videos.get("keys")))
-                self._contents.setdefault(part, set()).update(_split(videos.get("contents")))
+                self._keys.setdefault(part, set()).update(videos.keys)
+                self._contents.setdefault(part, set()).update(videos.contents)
 
     def seen(self, sample: Sample, sha256: str | None) -> str | None:
         """
@@ -176,10 +192,8 @@ def _join(digests: Iterable[bytes]) -> str:
     return base64.b64encode(b"".join(sorted(digests))).decode("ascii")
 
 
-def _split(text: Any) -> set[bytes]:
-    if not isinstance(text, str | None):
-        raise ValueError(f"hashes must be a string, got {type(text).__name__}")
-    content = base64.b64decode(text or "", validate=True)
+def _split(text: str) -> frozenset[bytes]:
+    content = base64.b64decode(text, validate=True)
     if len(content) % _KEPT:
         raise ValueError(f"the length of the hashes is not a multiple of {_KEPT} bytes")
-    return {content[start : start + _KEPT] for start in range(0, len(content), _KEPT)}
+    return frozenset(content[start : start + _KEPT] for start in range(0, len(content), _KEPT))

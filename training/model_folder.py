@@ -17,7 +17,7 @@ import transformers
 from ..common.files import replace_folder, temporary_folder
 from ..common.json_files import read_json
 from ..evaluation.calibration import apply_calibration, fit_calibration
-from ..evaluation.known_videos import TRAINING_NAME, list_videos, merge_lists, read_lists, write_lists
+from ..evaluation.known_videos import TRAINING_NAME, VideoList, list_videos, merge_lists, read_lists, write_lists
 from ..evaluation.metrics import Estimate, estimate
 from ..hub.folder import save_hub_folder
 from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
@@ -163,10 +163,10 @@ def _make_record(
     }
 
 
-def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict[str, Any]:
+def _list_videos(sides: Sequence[Sequence[Video]], initial: Path | None) -> dict[str, VideoList]:
     """The training and validation videos, including those of the initial weights."""
     earlier = read_lists(initial)
-    videos: dict[str, Any] = {}
+    videos = {}
     for part, side in zip(("training", "validation"), sides, strict=True):
         own = list_videos((video.sample, video.crops.sha256) for video in side)
         videos[part] = merge_lists([earlier[part], own]) if part in earlier else own

@@ -12,7 +12,14 @@ import pytest
 from deepfake_video.cli import main
 from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import runner
-from deepfake_video.evaluation.known_videos import KnownVideos, KnownVideosError, list_videos, merge_lists
+from deepfake_video.evaluation.known_videos import (
+    KnownVideos,
+    KnownVideosError,
+    list_videos,
+    merge_lists,
+    read_lists,
+    write_lists,
+)
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.evaluation.scores import read_scores
 from deepfake_video.scanning import file_stamps, fingerprint
@@ -233,22 +240,19 @@ def test_scores_without_their_run_say_that_the_threshold_is_assumed(data, tmp_pa
 # --- what a checkpoint has seen ---
 
 
-def record(model: str, name: str = "known_videos.json", **videos: object) -> None:
-    (Path(model) / name).write_text(json.dumps({"videos": videos}))
+FILE = "known_videos.json"
 
 
 def sample_of(path: Path, root: Path, dataset: str) -> Sample:
     return Sample(key=path.relative_to(root).as_posix(), path=path, is_fake=True, dataset=dataset)
 
 
-# Earlier versions stored the lists in the record of the training.
-@pytest.mark.parametrize("name", ["known_videos.json", "training.json"])
-def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsys, name):
+def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsys):
     model = trees.save_model(tmp_path / "model", 1)
     # The same content under another name in another data set.
     file = data / "fake/0.mp4"
     trained = list_videos([(sample_of(file, data / "fake", "elsewhere"), hash_files([file]))])
-    record(model, name, training=trained)
+    write_lists(Path(model), {"training": trained})
     assert evaluate(data, model, tmp_path / "run") == 0
     table = (tmp_path / "run/table.txt").read_text()
     assert "1 of 3 videos were seen in training, so their numbers are optimistic: fake/0.mp4" in table
@@ -276,16 +280,8 @@ def test_a_published_name_counts_in_any_compression_of_its_place_and_a_private_o
         known = list_videos([(sample_of(file, tmp_path, dataset), "00" * 32)])
         folder = tmp_path / dataset
         folder.mkdir()
-        record(str(folder), training=known)
+        write_lists(folder, {"training": known})
         assert KnownVideos([folder]).seen(sample_of(file, tmp_path, dataset), hash_files([file])) == expected
-
-
-def test_records_of_before_list_the_validation_videos_by_name(tmp_path):
-    file = trees.put_clip(tmp_path / "real/0.mp4")
-    (tmp_path / "training.json").write_text(json.dumps({"validation_videos": ["mine: real/0.mp4"]}))
-    known = KnownVideos([tmp_path])
-    assert known.seen(sample_of(file, tmp_path, "mine"), None) == "validation"
-    assert known.seen(sample_of(file, tmp_path, "others"), None) is None
 
 
 def test_without_a_record_nothing_is_known(tmp_path):
@@ -294,37 +290,35 @@ def test_without_a_record_nothing_is_known(tmp_path):
     assert known.seen(sample_of(tmp_path / "a", tmp_path, "d"), "ab" * 32) is None
 
 
-@pytest.mark.parametrize("name", ["known_videos.json", "training.json", "calibration.json"])
 @pytest.mark.parametrize(
     "content",
     [
         "",
         "[]",
+        "{}",
         "[" * 100_000,
         '{"videos": 3}',
         '{"videos": {"training": 3}}',
-        '{"videos": {"training": {"keys": 3}}}',
-        '{"videos": {"training": {"keys": "abc"}}}',
-        '{"videos": {"training": {"keys": "AAAA"}}}',
-        '{"videos": {"training": {"contents": "é"}}}',
-        '{"videos": {"training": {"contents": "&"}}}',
-        '{"validation_videos": 5}',
-        '{"validation_videos": [5]}',
-        '{"validation_videos": ["\\ud800"]}',
+        '{"videos": {"training": {}}}',
+        '{"videos": {"training": {"count": 1, "keys": 3, "contents": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "abc", "contents": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "AAAA", "contents": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "", "contents": "é"}}}',
+        '{"videos": {"training": {"count": 1, "keys": "", "contents": "&"}}}',
         "\ud800",
     ],
 )
-def test_a_damaged_record_is_named_because_it_would_hide_what_was_seen(tmp_path, content, name):
-    (tmp_path / name).write_text(content, errors="surrogatepass")
+def test_a_damaged_record_is_named_because_it_would_hide_what_was_seen(tmp_path, content):
+    (tmp_path / FILE).write_text(content, errors="surrogatepass")
     with pytest.raises(KnownVideosError, match="cannot be read") as error:
         KnownVideos([tmp_path])
-    assert str(error.value).startswith(f"{tmp_path / name}: ")
+    assert str(error.value).startswith(f"{tmp_path / FILE}: ")
     assert "\n" not in str(error.value)
 
 
 def test_an_evaluation_ends_with_one_line_where_the_record_is_damaged(data, tmp_path, capsys):
     model = trees.save_model(tmp_path / "model", 1)
-    record(model, training={"keys": "abc"})
+    (Path(model) / FILE).write_text('{"videos": {"training": {"keys": "abc"}}}')
     assert evaluate(data, model, tmp_path / "run") == 2
     assert "known_videos.json" in capsys.readouterr().err
 
@@ -332,8 +326,11 @@ def test_an_evaluation_ends_with_one_line_where_the_record_is_damaged(data, tmp_
 def test_lists_are_short_and_join(tmp_path):
     many = [(Sample(key=str(i), path=tmp_path, is_fake=False, dataset="d"), f"{i:064x}"[::-1]) for i in range(1000)]
     first, second = list_videos(many[:700]), list_videos(many[300:])
-    assert (first["count"], len(first["contents"])) == (700, 700 * 8)
+    assert (first.count, len(first.contents)) == (700, 700)
     assert merge_lists([first, second]) == list_videos(many)
+    write_lists(tmp_path, {"training": first})
+    assert read_lists(tmp_path) == {"training": first}
+    assert len(json.loads((tmp_path / FILE).read_text())["videos"]["training"]["contents"]) == 700 * 8
 
 
 def test_the_same_again_changes_nothing_that_was_found(data, tmp_path):

@@ -202,8 +202,8 @@ def test_the_record_lists_what_was_trained_and_validated_on(derived):
     for folder in derived:
         lists = read_lists(folder)
         # Two people, each real and fake; the second training saw the same videos again.
-        assert {part: videos["count"] for part, videos in lists.items()} == {"training": 4, "validation": 4}
-        assert all(len(videos["contents"]) == 4 * 8 for videos in lists.values())
+        assert {part: videos.count for part, videos in lists.items()} == {"training": 4, "validation": 4}
+        assert all(len(videos.contents) == 4 for videos in lists.values())
 
 
 def test_an_evaluation_names_what_the_training_saw(derived, tmp_path, capsys):

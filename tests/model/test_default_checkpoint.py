@@ -53,8 +53,8 @@ def test_it_says_that_it_is_trained_and_how():
 def test_it_lists_what_it_was_trained_on():
     record = json.loads((DEFAULT_CHECKPOINT / "training.json").read_text(encoding="utf-8"))
     lists = read_lists(DEFAULT_CHECKPOINT)
-    assert lists["training"]["count"] == sum(record["training_data"].values()) == 6_119
-    assert lists["calibration"]["count"] == len(record["calibration_videos"]) == 64
+    assert lists["training"].count == sum(record["training_data"].values()) == 6_119
+    assert lists["calibration"].count == len(record["calibration_videos"]) == 64
     known = KnownVideos([DEFAULT_CHECKPOINT])
     published = [name for name in record["calibration_videos"] if name.startswith("FaceForensics++: ")]
     # The others are copies of these that were encoded again; they are recognised by their content.
