@@ -159,7 +159,7 @@ class DeepfakeConfig(PreTrainedConfig):
         Calibrated temperature that divides the logits (Guo et al., 2017); ignored by the loss.
     fake_bias (`float`, *optional*, defaults to 0.0):
         Calibrated bias that is added to the fake logit after the temperature, so that a video is called fake at a
-        probability of 0.5 or above; ignored by the loss. A `threshold` of older configurations is converted into it.
+        probability of 0.5 or above; ignored by the loss.
     is_trained (`bool`, *optional*, defaults to `True`):
         `False` marks weights that were never trained; every tool then warns that scores are meaningless.
     initializer_range (`float`, *optional*, defaults to 0.02):
@@ -205,8 +205,6 @@ class DeepfakeConfig(PreTrainedConfig):
     initializer_range: float | int = 0.02
 
     def __post_init__(self, **kwargs: Any) -> None:
-        if (threshold := kwargs.pop("threshold", None)) is not None:
-            self.fake_bias += _bias_of_threshold(threshold)
         self._warn_about_unknown_keys(kwargs)
         for dtype in (self.dtype, kwargs.get("torch_dtype")):  # type: ignore[has-type]
             # Transformers takes whatever attribute of torch has this name.
@@ -228,11 +226,8 @@ class DeepfakeConfig(PreTrainedConfig):
             # If this were unset, the loss function of Transformers would guess it from the first batch and store the
             # guess.
             self.problem_type = "single_label_classification"
-        # Folders that were saved before a class existed get its entry when they are saved again.
         stored = kwargs.pop("auto_map", None)
-        super().__post_init__(
-            auto_map={**AUTO_MAP, **stored} if isinstance(stored, dict) else AUTO_MAP.copy(), **kwargs
-        )
+        super().__post_init__(auto_map=stored if isinstance(stored, dict) else AUTO_MAP.copy(), **kwargs)
 
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":
@@ -373,16 +368,6 @@ class DeepfakeConfig(PreTrainedConfig):
         if unknown:
             hints = "; ".join(f"{_shorten(key)}{_nearest(key, known)}" for key in unknown[:5])
             logger.warning(f"DeepfakeConfig ignores unknown fields: {hints}.")
-
-
-def _bias_of_threshold(threshold: Any) -> float:
-    """Convert a stored threshold to the bias that moves it to 0.5; 0 and 1 give the ends of the range of the bias."""
-    if isinstance(threshold, bool) or not isinstance(threshold, float | int) or not 0 <= threshold <= 1:
-        raise ValueError(f"threshold must be a number between 0 and 1, got {_shorten(threshold)}.")
-    lowest, highest = _FLOAT_RANGES["fake_bias"]
-    if threshold in (0, 1):
-        return lowest if threshold else highest
-    return min(math.log1p(-threshold) - math.log(threshold), highest)
 
 
 def _nearest(name: Any, names: Any) -> str:

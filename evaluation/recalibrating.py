@@ -47,10 +47,7 @@ def calibrate(
     check_new_folder(folder)
     described = result.run
     if not {"models", "weights_sha256", "temperatures", "fake_biases", "face_aggregation"} <= described.keys():
-        raise EvaluationError(
-            f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing or was "
-            "written by an earlier version."
-        )
+        raise EvaluationError(f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing.")
     if len(described["temperatures"]) > 1:
         raise EvaluationError("an ensemble cannot be calibrated: it has no single checkpoint; evaluate one model.")
     if described["face_aggregation"] == "mean":

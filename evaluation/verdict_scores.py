@@ -2,18 +2,15 @@
 """Select the scores on which verdict bands are measured: videos of people that one checkpoint has not seen."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from ..scanning.fingerprint import RUN_NAME, function_of
-from ..scanning.inputs import VIDEO_EXTENSIONS
-from ..scanning.photo_formats import PHOTO_EXTENSIONS
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import BOUND_SETTINGS
 from .evaluation_result import EvaluationResult
-from .samples import IMAGE_EXTENSIONS, EvaluationError
+from .samples import EvaluationError
 from .scores import Score
 
 
@@ -36,13 +33,9 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
     Raises:
         EvaluationError: If there are only pictures.
     """
-    found = [
-        (score, _is_video(score, part.run))
-        for part, scores in zip(parts, _with_distinct_names(parts), strict=True)
-        for score in scores
-        if score.fake_probability is not None
-    ]
-    videos = [score for score, is_video in found if is_video]
+    found = [s for scores in _with_distinct_names(parts) for s in scores if s.fake_probability is not None]
+    # Of scores that another program made, it is not known.
+    videos = [score for score in found if score.media in ("video", None)]
     if found and not videos:
         raise EvaluationError(
             "verdict bands are for videos, but all scores are those of photos or of pictures of cropped faces; "
@@ -75,17 +68,6 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
     return kept, notes
 
 
-def _is_video(score: Score, run: Mapping[str, Any]) -> bool:
-    """Whether a score is that of a video; in runs of earlier versions, layout and file name tell."""
-    if score.media is not None:
-        return score.media == "video"
-    layout, extension = str(run.get("layout")), Path(score.key).suffix.lower()
-    if layout == "deepfakebench" or extension in PHOTO_EXTENSIONS | IMAGE_EXTENSIONS:
-        return False
-    # In this layout, a folder of pictures is one sample.
-    return not layout.startswith("folder") or extension in VIDEO_EXTENSIONS
-
-
 def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]:
     """
     The scores of each part, with different names for data sets that took the same name from different places.
@@ -100,7 +82,7 @@ def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]
     names: dict[tuple[str, str], str] = {}
     renamed = []
     for part in parts:
-        name, scores = _derived_name(part.run), part.clean_scores
+        name, scores = part.run.get("derived_name"), part.clean_scores
         if name is not None and len(places[name]) > 1:
             key = (name, _place(part))
             if key not in names:
@@ -114,15 +96,6 @@ def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]
 def _place(part: EvaluationResult) -> str:
     """Folder or file of the data set."""
     return str(part.run.get("dataset"))
-
-
-def _derived_name(run: Mapping[str, Any]) -> str | None:
-    """The name of a data set that is only that of its folder or file."""
-    if "derived_name" in run:
-        return None if run["derived_name"] is None else str(run["derived_name"])
-    # A run of an earlier version does not say whether its CSV file has a column with this name.
-    root = Path(str(run.get("dataset")))
-    return {"folder": root.name, "csv": root.stem}.get(str(run.get("layout")).partition(",")[0])
 
 
 def _free_name(name: str, taken: set[str]) -> str:
@@ -154,13 +127,13 @@ def common_run(results: Sequence[EvaluationResult]) -> dict[str, Any]:
     Raises:
         EvaluationError: If there are several, or the weights are random.
     """
-    needed = ("weights_sha256", "temperatures", "fake_biases", *BOUND_SETTINGS)
+    needed = ("weights_sha256", "temperatures", "fake_biases", "function", *BOUND_SETTINGS)
     found = []
     for result in results:
         if not set(needed) <= result.run.keys():
             raise EvaluationError(f"the run does not name the checkpoint of its scores: {RUN_NAME} is missing.")
         found.append({name: result.run[name] for name in needed})
-        found[-1]["function"] = function_of(result.run["function"]) if "function" in result.run else None
+        found[-1]["function"] = function_of(result.run["function"])
         if len(found[-1]["temperatures"]) > 1:
             raise EvaluationError(
                 "verdict bands cannot be stored for an ensemble, which has no single model folder; evaluate one model."

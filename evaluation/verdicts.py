@@ -115,6 +115,7 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
         ...           for i in range(90) for label, span in (("real", (0.0, 0.6)), ("fake", (0.4, 1.0)))]
         >>> settings = {"num_frames": [20], "faces": "auto", "face_aggregation": "max", "dtype": "float32"}
         >>> run = {"weights_sha256": "0" * 64, "temperatures": [1.0], "fake_biases": [0.0], **settings}
+        >>> run["function"] = {"models": [{"configuration": {}, "preprocessing": {}}]}
         >>> plan = EvaluationPlan(resamples=0)
         >>> bands = measure_verdicts(make_result(scores, plan, split="all", threshold=0.5, run=run))
         >>> bands.people, bands.false_alarms.number, 0.5 < bands.high < 0.65

@@ -171,7 +171,7 @@ def find_rule(
     temperature: float,
     fake_bias: float,
     settings: Mapping[str, Any],
-    function: Mapping[str, Mapping[str, Any]] | None = None,
+    function: Mapping[str, Mapping[str, Any]],
     is_trained: bool = True,
     num_models: int = 1,
 ) -> VerdictRule:
@@ -220,7 +220,7 @@ def describe_mismatch(
     temperature: float,
     fake_bias: float,
     settings: Mapping[str, Any],
-    function: Mapping[str, Mapping[str, Any]] | None = None,
+    function: Mapping[str, Mapping[str, Any]],
 ) -> str | None:
     """
     Describe why bands do not apply to the scores of a model; `None` if they do.
@@ -231,16 +231,15 @@ def describe_mismatch(
         temperature: See [`find_rule`].
         fake_bias: See [`find_rule`].
         settings: See [`find_rule`].
-        function: See [`find_rule`]; not compared if it is `None`, or if the bands do not record it.
+        function: See [`find_rule`].
     """
     calibration = (float(temperature), float(fake_bias))
     if bands.weights_sha256 != weights_sha256 or calibration != (float(bands.temperature), float(bands.fake_bias)):
         return "the verdict bands belong to different weights or a different calibration"
     pairs = [(name, bands.settings[name], settings.get(name)) for name in BOUND_SETTINGS]
-    if bands.function is not None and function is not None:
-        for part, recorded in bands.function.items():
-            # A setting that did not exist when the bands were measured is not compared: later versions may add some.
-            pairs += [(name, value, function[part].get(name, "no value")) for name, value in recorded.items()]
+    for part, recorded in bands.function.items():
+        # A setting that did not exist when the bands were measured is not compared: later versions may add some.
+        pairs += [(name, value, function[part].get(name, "no value")) for name, value in recorded.items()]
     for name, before, after in pairs:
         if before != after:
             return f"the bands were measured with {name.replace('_', ' ')} {before}, not with {after}"

@@ -108,8 +108,7 @@ class VerdictBands:
         min_face_px: Smallest face that was measured: side of its box in pixels of the video.
         min_bits_per_pixel: Strongest compression that was measured: bits of the video stream per pixel.
         notes: Remarks on how to interpret the rates.
-        function: Configuration and preprocessing that the scores were made with; `None` in files from before it was
-            recorded.
+        function: Configuration and preprocessing that the scores were made with.
 
     Raises:
         ValueError: If a value is invalid.
@@ -133,7 +132,7 @@ class VerdictBands:
     min_face_px: float | None = None
     min_bits_per_pixel: float | None = None
     notes: Sequence[str] = ()
-    function: Mapping[str, Mapping[str, Any]] | None = None
+    function: Mapping[str, Mapping[str, Any]]
 
     def __post_init__(self) -> None:
         digits = set(self.weights_sha256) if isinstance(self.weights_sha256, str) else {"?"}
@@ -145,7 +144,7 @@ class VerdictBands:
             raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
         if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
             raise ValueError(f"settings must hold {', '.join(BOUND_SETTINGS)}")
-        if self.function is not None and not (
+        if not (
             isinstance(self.function, Mapping)
             and set(self.function) == {"configuration", "preprocessing"}
             and all(isinstance(part, Mapping) for part in self.function.values())

@@ -109,27 +109,25 @@ class Checkpoints:
         if not (state / PROGRESS_NAME).is_file():
             return Progress()
         record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
-        # A state of an earlier version lacks the fields that were added since then: they have their defaults.
-        stored, wanted = Recipe(**record["recipe"]).to_dict(), self._recipe.to_dict()
-        changed = [name for name in wanted if stored[name] != wanted[name] and name not in CHANGEABLE]
+        stored, wanted = record["recipe"], self._recipe.to_dict()
+        changed = [name for name in wanted if stored.get(name) != wanted[name] and name not in CHANGEABLE]
         if changed:
             raise TrainingError(
                 f"{self.folder}: contains a training run with a different recipe ({', '.join(changed)} differ); "
-                "choose "
-                "another folder."
+                "choose another folder."
             )
-        if record.get("data", self._data) != self._data:
+        if record["data"] != self._data:
             raise TrainingError(
                 f"{self.folder}: contains a training run on different videos, a different split, or crops made by a "
                 "different version of this package; choose another folder."
             )
-        if record.get("initial", self._initial) != self._initial:
+        if record["initial"] != self._initial:
             source = self._recipe.initial or "the seed"
             raise TrainingError(
                 f"{self.folder}: contains a training run with different initial weights; {source} has changed since "
                 "it was started; choose another folder."
             )
-        if (pairs_on := record.get("pairs_on", "cpu")) != self._pairs_on:
+        if (pairs_on := record["pairs_on"]) != self._pairs_on:
             raise TrainingError(
                 f"{self.folder}: contains a training run whose pairs are computed on the {pairs_on}; resume it with "
                 f"--pairs-on {pairs_on}, or choose another folder."

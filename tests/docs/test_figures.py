@@ -39,6 +39,7 @@ def test_a_newsroom_reads_its_false_alarms(figures, monkeypatch):
         people=100,
         fakes=100,
         sources=["a", "b"],
+        function={"configuration": {}, "preprocessing": {}},
     )
     monkeypatch.setattr(figures, "_bands", lambda: bands)
     said = figures.verdicts_section()

@@ -42,6 +42,7 @@ RUN = {
     "face_aggregation": "max",
     "dtype": "float32",
     "threshold": 0.5,
+    "function": {"models": [{"configuration": {}, "preprocessing": {}}]},
 }
 
 
@@ -349,64 +350,45 @@ def part_of(place: str, name: str, scores, **changes):
 
 
 def test_data_sets_with_the_name_of_their_folder_are_as_many_sources_as_places():
-    plan, scores = EvaluationPlan(resamples=0), draw(60, sources=["videos"], media="video")
+    plan, scores = EvaluationPlan(resamples=0), draw(60, sources=["videos"])
     places = {"ff": "/a/videos", "celeb": "/b/videos"}
-    runs = {name: part_of(place, "", scores, layout="folder") for name, place in places.items()}
-    runs["x"] = part_of("/c/third.csv", "", draw(60, sources=["third"]), layout="csv")
+    runs = {name: part_of(place, "", scores, derived_name="videos") for name, place in places.items()}
+    runs["x"] = part_of("/c/third.csv", "", draw(60, sources=["third"]), derived_name="third")
     bands = measure_verdicts(join_results(runs, plan))
     assert (bands.people, bands.sources) == (180, ("celeb", "ff", "third"))
     # Without names of their own they are numbered, and the same place is the same data set.
-    again = [part_of(place, "", scores, layout="folder") for place in (*places.values(), "/a/videos")]
+    again = [part_of(place, "", scores, derived_name="videos") for place in (*places.values(), "/a/videos")]
     assert measure_verdicts(again).sources == ("videos (1)", "videos (2)")
     assert measure_verdicts(again).people == 120
 
 
-@pytest.mark.parametrize("derived_name", [{"derived_name": None}, {}])
-def test_a_data_set_that_is_named_in_several_lists_is_one(derived_name):
+def test_a_data_set_that_is_named_in_several_lists_is_one():
     scores = draw(60, sources=["FaceForensics++", "Celeb-DF-v2"])
-    runs = [
-        part_of(f"/lists/{name}.csv", name, scores, layout="csv", **derived_name) for name in ("ff-c23", "ff-crf40")
-    ]
+    runs = [part_of(f"/lists/{name}.csv", name, scores, derived_name=None) for name in ("ff-c23", "ff-crf40")]
     bands = measure_verdicts(runs)
     assert (bands.people, bands.sources) == (60, ("Celeb-DF-v2", "FaceForensics++"))
 
 
 def test_a_list_whose_column_repeats_its_file_name_names_its_data_set():
     runs = [
-        part_of(f"/{copy}/celeb.csv", copy, draw(60, sources=["celeb", "ff"]), layout="csv", derived_name=None)
+        part_of(f"/{copy}/celeb.csv", copy, draw(60, sources=["celeb", "ff"]), derived_name=None)
         for copy in ("c23", "c40")
     ]
     assert measure_verdicts(runs).people == 60
 
 
-PICTURES = [
-    ({"media": "image"}, {}, ""),
-    ({"media": "faces"}, {}, ""),
-    ({}, {"layout": "folder, photos"}, ".jpg"),
-    ({}, {"layout": "csv"}, ".png"),
-    ({}, {"layout": "deepfakebench"}, ""),
-    ({}, {"layout": "folder"}, ""),
-]
-
-
-@pytest.mark.parametrize(("fields", "run", "extension"), PICTURES)
-def test_photos_and_cropped_faces_do_not_count(fields, run, extension):
-    pictures = [replace(one, key=f"{one.key}{extension}", **fields) for one in draw(60)]
+@pytest.mark.parametrize("media", ["image", "faces"])
+def test_photos_and_cropped_faces_do_not_count(media):
+    pictures = [replace(one, key=f"{one.key}.png", media=media) for one in draw(60)]
     videos = [replace(one, key=f"{one.key}.mp4", dataset=f"{one.dataset}, videos", media="video") for one in draw(60)]
     with pytest.raises(EvaluationError, match="verdict bands are for videos"):
-        measure_verdicts(result_of(pictures, **run))
+        measure_verdicts(result_of(pictures))
     bands, alone = (
-        measure_verdicts([result_of(pictures, **run), result_of(videos)]),
+        measure_verdicts([result_of(pictures), result_of(videos)]),
         measure_verdicts(result_of(videos)),
     )
     assert (bands.people, bands.low, bands.high) == (60, alone.low, alone.high)
     assert "120 photos or pictures of cropped faces left out, because verdicts are for videos" in bands.notes
-
-
-@pytest.mark.parametrize("layout", ["folder", "folder, photos", "csv", "faceforensics"])
-def test_videos_of_runs_of_earlier_versions_count(layout):
-    videos = [replace(one, key=f"{one.key}.MP4") for one in draw(60)]
-    assert measure_verdicts(result_of(videos, layout=layout)).people == 60
 
 
 def test_verdicts_of_saved_scores_follow_the_split(tmp_path):

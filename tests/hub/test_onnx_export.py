@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 import doctest
-import math
 from pathlib import Path
 
 import pytest
@@ -54,18 +53,18 @@ class TestExport:
             assert max(result.differences.values()) < 1e-5
 
     def test_the_graph_holds_the_calibration(self, tmp_path: Path) -> None:
-        """A score between one half and the stored threshold is real in the graph too."""
+        """Temperature and bias are part of the graph."""
         import onnxruntime
 
         margins = {}
-        for name, fields in (("plain", {}), ("calibrated", {"temperature": 2.0, "threshold": 0.9})):
+        for name, fields in (("plain", {}), ("calibrated", {"temperature": 2.0, "fake_bias": -1.5})):
             fields = {**FRAMES_ONLY, "frame_aggregation": "mean-logit", **fields}
             export(ExportPlan(folder=save(tmp_path / name, **fields), output=tmp_path / f"{name}.onnx"))
             session = onnxruntime.InferenceSession(tmp_path / f"{name}.onnx", providers=["CPUExecutionProvider"])
             pixels = torch.randn(3, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0)).numpy()
             (logits,) = session.run(None, {"pixel_values_videos": pixels})
             margins[name] = torch.from_numpy(logits).diff(dim=-1)
-        expected = margins["plain"] / 2.0 - math.log(0.9 / 0.1)
+        expected = margins["plain"] / 2.0 - 1.5
         torch.testing.assert_close(margins["calibrated"], expected, atol=1e-5, rtol=0)
 
     def test_fake_is_the_last_logit_whatever_its_place_in_the_folder(self, tmp_path: Path) -> None:

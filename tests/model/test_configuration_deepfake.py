@@ -70,8 +70,6 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"recurrence": "batch"},
         {"temperature": math.nan},
         {"temperature": 0.0},
-        {"threshold": 1.5},
-        {"threshold": "0.5"},
         {"fake_bias": math.inf},
         {"fake_bias": 1.0, "id2label": {0: "a", 1: "b"}},
         {"classifier_dropout": -0.1},
@@ -102,25 +100,6 @@ def test_a_wrong_value_is_one_clear_sentence(fields):
         DeepfakeConfig(**fields)
     text = one_sentence(error)
     assert any(name in text or name.replace("2", "") in text for name in [*fields, "label2id", "hidden_size"])
-
-
-@pytest.mark.parametrize("threshold", [0.1, 0.5, 0.5221729711027192, 0.9])
-def test_a_threshold_of_an_older_configuration_becomes_a_bias(tmp_path, threshold):
-    DeepfakeConfig.from_preset("tiny", temperature=1.5).save_pretrained(tmp_path)
-    content = json.loads((tmp_path / "config.json").read_text())
-    del content["fake_bias"]
-    (tmp_path / "config.json").write_text(json.dumps({**content, "threshold": threshold}))
-
-    config = DeepfakeConfig.from_pretrained(tmp_path)
-
-    # What was called fake from this probability on is now called fake from one half on.
-    assert 1 / (1 + math.exp(-config.fake_bias)) == pytest.approx(1 - threshold)
-    assert config.temperature == 1.5
-    assert "threshold" not in config.to_dict()
-
-
-def test_thresholds_at_the_ends_keep_their_meaning():
-    assert (DeepfakeConfig(threshold=0).fake_bias, DeepfakeConfig(threshold=1.0).fake_bias) == (1e4, -1e4)
 
 
 def test_a_field_that_is_assigned_later_is_checked_for_its_type():

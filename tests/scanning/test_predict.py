@@ -128,6 +128,7 @@ def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
         people=60,
         fakes=5,
         sources=("a", "b"),
+        function={"configuration": {}, "preprocessing": {}},
     )
     write_bands(bands, model)
     _, (after,) = predict_json(capsys, folder / "b.mp4", "--model", str(model), "--threshold", "1")
@@ -215,23 +216,19 @@ def test_the_threshold_decides_the_label(capsys, folder, models, threshold, labe
     assert result["label"] == label
 
 
-@pytest.mark.parametrize(("threshold", "label"), [(0.6, "real"), (0.53, "fake")])
-def test_pipeline_and_predict_agree_where_a_score_lies_near_a_stored_threshold(
-    capsys, folder, tmp_path, threshold, label
+@pytest.mark.parametrize(("probability", "label"), [(0.45, "real"), (0.52, "fake")])
+def test_pipeline_and_predict_agree_where_a_calibrated_score_lies_near_one_half(
+    capsys, folder, tmp_path, probability, label
 ):
-    """The video's probability is 0.55 before the threshold counts: between one half and 0.6, above 0.53."""
     clip = str(folder / "a.mp4")
     plain = Detector([save_model(tmp_path / "plain", 1)]).score(clip).fake_probability
-    bias = math.log(0.55 / 0.45) - math.log(plain / (1 - plain))
-    model = Path(save_model(tmp_path / "model", 1, fake_bias=bias))
-    config = json.loads((model / "config.json").read_text())
-    (model / "config.json").write_text(json.dumps({**config, "threshold": threshold}))
+    bias = math.log(probability / (1 - probability)) - math.log(plain / (1 - plain))
+    model = save_model(tmp_path / "model", 1, fake_bias=bias)
 
-    _, (result,) = predict_json(capsys, clip, "--model", str(model))
-    best, _ = pipeline("video-classification", str(model), trust_remote_code=True)(clip)
+    _, (result,) = predict_json(capsys, clip, "--model", model)
+    best, _ = pipeline("video-classification", model, trust_remote_code=True)(clip)
 
-    odds = 0.55 / 0.45 * (1 - threshold) / threshold
-    assert result["fake_probability"] == pytest.approx(odds / (1 + odds), abs=1e-5)
+    assert result["fake_probability"] == pytest.approx(probability, abs=1e-5)
     assert (result["label"], best["label"]) == (label, label)
     fake = best["score"] if label == "fake" else 1 - best["score"]
     assert fake == pytest.approx(result["fake_probability"], abs=1e-5)
@@ -247,8 +244,8 @@ def test_other_weights_in_the_folder_change_no_score(folder, tmp_path):
     assert (after.fake_probability, after.model) == (before.fake_probability, before.model)
 
 
-def test_a_checkpoints_own_threshold_is_part_of_its_score(capsys, folder, tmp_path):
-    model = save_model(tmp_path / "strict", 1, threshold=1.0)
+def test_the_bias_of_a_checkpoint_is_part_of_its_score(capsys, folder, tmp_path):
+    model = save_model(tmp_path / "strict", 1, fake_bias=-1e4)
     _, (result,) = predict_json(capsys, folder / "a.mp4", "--model", model)
     assert (result["threshold"], result["label"]) == (0.5, "real")
 
@@ -428,8 +425,8 @@ VIT = '{"model_type": "vit", "architectures": ["ViTForImageClassification"]}'
         ("[]", "type"),
         ('{"model_type": "bert"}', "bert"),
         ('{"model_type": "deepfake_video", "num_frames": -1}', "num_frames"),
-        ('{"model_type": "deepfake_video", "threshold": NaN}', "threshold"),
-        ('{"model_type": "deepfake_video", "threshold": 1.01}', "threshold"),
+        ('{"model_type": "deepfake_video", "fake_bias": NaN}', "fake_bias"),
+        ('{"model_type": "deepfake_video", "temperature": 0}', "temperature"),
         ('{"model_type": "deepfake_video", "id2label": {"0": "a", "1": "b"}, "label2id": {"a": 0, "b": 1}}', "fake"),
     ],
 )

@@ -14,6 +14,7 @@ from deepfake_video.scanning.verdict_bands import Rate, VerdictBands, VerdictFil
 
 WEIGHTS = "a" * 64
 SETTINGS = {"num_frames": 20, "faces": "auto", "face_aggregation": "max", "dtype": "float32"}
+FUNCTION = {"configuration": {"pooling": "last"}, "preprocessing": {"image_mean": [0.5, 0.5, 0.5], "num_frames": 20}}
 BANDS = VerdictBands(
     weights_sha256=WEIGHTS,
     temperature=1.5,
@@ -30,12 +31,14 @@ BANDS = VerdictBands(
     sources=("first", "second"),
     min_face_px=40.0,
     min_bits_per_pixel=0.02,
+    function=FUNCTION,
 )
 OF_SCAN = {
     "weights_sha256": WEIGHTS,
     "temperature": 1.5,
     "fake_bias": -0.25,
     "settings": {**SETTINGS, "engine": "onnx"},
+    "function": FUNCTION,
 }
 
 
@@ -185,9 +188,6 @@ def test_bands_of_another_function_are_not_used(tmp_path, change, reason):
     assert reason in rule.decide(0.999).reason
 
 
-FUNCTION = {"configuration": {"pooling": "last"}, "preprocessing": {"image_mean": [0.5, 0.5, 0.5], "num_frames": 20}}
-
-
 @pytest.mark.parametrize(
     ("part", "changed", "reason"),
     [
@@ -197,17 +197,17 @@ FUNCTION = {"configuration": {"pooling": "last"}, "preprocessing": {"image_mean"
     ],
 )
 def test_bands_of_the_same_weights_in_another_network_or_on_other_pixels_are_not_used(tmp_path, part, changed, reason):
-    write_bands(replace(BANDS, function=FUNCTION), tmp_path)
-    rule = find_rule(tmp_path, **OF_SCAN, function={**FUNCTION, part: changed})
+    write_bands(BANDS, tmp_path)
+    rule = find_rule(tmp_path, **{**OF_SCAN, "function": {**FUNCTION, part: changed}})
     assert rule.bands is None
     assert reason in rule.decide(0.999).reason
 
 
 @pytest.mark.parametrize("part", ["configuration", "preprocessing"])
 def test_a_setting_that_is_newer_than_the_bands_is_not_compared(tmp_path, part):
-    write_bands(replace(BANDS, function=FUNCTION), tmp_path)
+    write_bands(BANDS, tmp_path)
     newer = {**FUNCTION, part: {**FUNCTION[part], "sharpness": 1.0}}
-    assert find_rule(tmp_path, **OF_SCAN, function=newer).bands is not None
+    assert find_rule(tmp_path, **{**OF_SCAN, "function": newer}).bands is not None
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,6 @@ from deepfake_video.training.augmentation import degrade_clip, draw_degradation,
 from deepfake_video.training.batch_sources import DeviceBatches, LoaderBatches
 from deepfake_video.training.batches import TrainingPairs
 from deepfake_video.training.blending import blend_clip, draw_blend
-from deepfake_video.training.checkpointing import PROGRESS_NAME, STATE_NAME
 from deepfake_video.training.device_pairs import DevicePairs, pack_pairs
 from deepfake_video.training.errors import TrainingError
 from deepfake_video.training.fakes import SELF_BLENDED, fake_kinds
@@ -178,15 +177,6 @@ def test_a_run_is_not_resumed_with_pairs_computed_elsewhere(sides, tmp_path, fir
     assert run(tiny_recipe(), sides, tmp_path, stop_after=1, pairs_on=first) is None
     with pytest.raises(TrainingError, match=f"computed on the {first}; resume it with --pairs-on {first}, or"):
         run(tiny_recipe(), sides, tmp_path, pairs_on=second)
-
-
-def test_a_state_of_before_there_was_a_choice_is_one_of_the_cpu(sides, tmp_path):
-    assert run(tiny_recipe(), sides, tmp_path, stop_after=1, pairs_on="cpu") is None
-    path = tmp_path / STATE_NAME / PROGRESS_NAME
-    record = json.loads(path.read_text())
-    assert record.pop("pairs_on") == "cpu"
-    path.write_text(json.dumps(record))
-    assert run(tiny_recipe(), sides, tmp_path, stop_after=1, pairs_on="cpu") is None
 
 
 @pytest.fixture

@@ -176,15 +176,6 @@ def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
         run(tiny_recipe(learning_rate=0.1), videos, tmp_path)
 
 
-def test_a_state_of_before_a_field_was_added_goes_on(videos, tmp_path):
-    run(tiny_recipe(), videos, tmp_path, stop_after=1)
-    path = tmp_path / STATE_NAME / PROGRESS_NAME
-    record = json.loads(path.read_text())
-    del record["recipe"]["label_smoothing"]
-    path.write_text(json.dumps(record))
-    assert run(tiny_recipe(), videos, tmp_path) is not None
-
-
 def test_a_state_that_was_being_replaced_is_found(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=2)
     (tmp_path / STATE_NAME).rename(tmp_path / f".{STATE_NAME}.old")

@@ -39,7 +39,7 @@ export function findRule(
   for (const part of ["configuration", "preprocessing"] as const) {
     const now = description[part] as Record<string, unknown>;
     // A setting that did not exist when the bands were measured is not compared.
-    for (const [name, then] of Object.entries(bands.function?.[part] ?? {})) {
+    for (const [name, then] of Object.entries(bands.function[part])) {
       pairs.push([name, then, name in now ? now[name] : "no value"]);
     }
   }
