@@ -24,7 +24,7 @@ from .frame_scorer import FrameScorer
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
 from .parts import HELD_OUT, Data, Part, announce, check_classes, check_sources, named_roots, open_part
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
-from .progress import Listener
+from .progress import EvaluationListener
 from .run_folder import describe
 from .runner import Work, score_samples
 from .samples import EvaluationError
@@ -41,7 +41,7 @@ def evaluate(
     output: str | Path | None = None,
     plan: EvaluationPlan | None = None,
     processes: ProcessGroup | None = None,
-    listener: Listener | None = None,
+    listener: EvaluationListener | None = None,
 ) -> EvaluationResult:
     """
     Score a data set with a model and compute the standard metrics with 95 % confidence intervals.
@@ -86,7 +86,7 @@ def evaluate(
     _check_targets(folder, models, roots, plan)
     parts = [open_part(name, root, plan) for name, root in roots.items()]
     processes = processes or ProcessGroup(plan.device)
-    heard = (listener or Listener()) if processes.is_first else Listener()
+    heard = (listener or EvaluationListener()) if processes.is_first else EvaluationListener()
     return _evaluate_parts(parts, models, folder, plan, processes, heard)
 
 
@@ -134,7 +134,7 @@ def _evaluate_parts(
     folder: Path | None,
     plan: EvaluationPlan,
     processes: ProcessGroup,
-    listener: Listener,
+    listener: EvaluationListener,
 ) -> EvaluationResult:
     for part in parts:
         announce(part, folder if len(parts) == 1 or folder is None else folder / part.name, listener, processes)
@@ -308,7 +308,12 @@ def _load(
 
 
 def _evaluate_part(
-    part: Part, scorer: FrameScorer, folder: Path, plan: EvaluationPlan, processes: ProcessGroup, listener: Listener
+    part: Part,
+    scorer: FrameScorer,
+    folder: Path,
+    plan: EvaluationPlan,
+    processes: ProcessGroup,
+    listener: EvaluationListener,
 ) -> EvaluationResult:
     run = describe(scorer, part.whole, seed=plan.seed)
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}

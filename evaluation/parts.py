@@ -10,7 +10,7 @@ from ..common.processes import ProcessGroup
 from .calibration import HALF, hold_out
 from .datasets import open_benchmark
 from .plan import EvaluationPlan
-from .progress import Listener
+from .progress import EvaluationListener
 from .samples import Benchmark, EvaluationError, Sample, limit_classes
 
 
@@ -117,7 +117,7 @@ def open_part(name: str, root: Path, plan: EvaluationPlan) -> Part:
     )
 
 
-def announce(part: Part, folder: Path | None, listener: Listener, processes: ProcessGroup) -> None:
+def announce(part: Part, folder: Path | None, listener: EvaluationListener, processes: ProcessGroup) -> None:
     """
     Report what will be evaluated, and name what is missing, before anything is computed.
 

@@ -23,7 +23,7 @@ from ..common.text import printable
 LINE_EVERY_S = 30.0
 
 
-class Listener:
+class EvaluationListener:
     """Receives what an evaluation reports while it runs; this one ignores it. Override the methods to use it."""
 
     def announce(self, lines: Sequence[str]) -> None:
@@ -58,7 +58,7 @@ class _Rate(ProgressColumn):
         return Text("–/s" if speed is None else f"{speed:.2g}/s")
 
 
-class TerminalListener(Listener):
+class TerminalListener(EvaluationListener):
     """
     Shows progress on standard error: a bar in a terminal, a line every half minute in a log.
 

@@ -27,7 +27,7 @@ from ..scanning.settings import ScanSettings
 from ..video_errors import VideoError
 from .corruptions import Corruption
 from .frame_scorer import FrameScorer
-from .progress import Listener
+from .progress import EvaluationListener
 from .run_folder import load_valid_scores
 from .sample_reading import read_corrupted, read_sample
 from .samples import Sample
@@ -148,7 +148,7 @@ def score_samples(
     folder: Path,
     description: dict[str, Any],
     workers: int | None = None,
-    listener: Listener | None = None,
+    listener: EvaluationListener | None = None,
 ) -> list[Score]:
     """
     Score the videos that have no score yet, and return all scores, the same on every process.
@@ -168,7 +168,7 @@ def score_samples(
         EvaluationError: If its scores are damaged.
         OSError: If it cannot be written.
     """
-    listener = listener or Listener()
+    listener = listener or EvaluationListener()
     folder.mkdir(parents=True, exist_ok=True)
     wanted = {task for sample in work.samples for task in work.tasks_of(sample)}
     whole = work.whole or work.samples

@@ -18,7 +18,7 @@ from ..common.text import printable
 from ..common.threads import THREADS_VARIABLE, limit_threads
 from ..video_errors import VideoLimits
 from .inputs import Inputs
-from .plan import ScanObserver, ScanPlan, ScanResult
+from .plan import ScanListener, ScanPlan, ScanResult
 from .results import VideoResult
 from .settings import Dtype, Engine, FaceAggregation, Faces, ScanSettings
 
@@ -260,7 +260,7 @@ def run(arguments: argparse.Namespace) -> int:
             paths = [stack.enter_context(_sample_video())]
         printer = stack.enter_context(contextlib.closing(_Printer(arguments)))
         try:
-            result = scan(_plan(arguments, paths, limits), observer=printer)
+            result = scan(_plan(arguments, paths, limits), listener=printer)
         except KeyboardInterrupt:
             if printer.result is None:
                 raise
@@ -300,7 +300,7 @@ def _plan(arguments: argparse.Namespace, paths: Sequence[str], limits: VideoLimi
     )
 
 
-class _Printer(ScanObserver):
+class _Printer(ScanListener):
     """Prints results on standard output, and notes and progress on standard error."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:

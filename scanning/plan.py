@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public interface of a scan: its plan, its observer and its result."""
+"""The public interface of a scan: its plan, its listener and its result."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -154,16 +154,16 @@ class ScanResult(Sequence[VideoResult]):
         return self.results[index]
 
 
-class ScanObserver:
+class ScanListener:
     """
     Follows a scan while it runs. Subclass it and override what is of interest; every method does nothing by default.
 
-    If several processes scan together, only the observer of the first one is called.
+    If several processes scan together, only the listener of the first one is called.
 
     Example:
 
-        >>> from deepfake_video.scanning.plan import ScanObserver
-        >>> class Printer(ScanObserver):
+        >>> from deepfake_video.scanning.plan import ScanListener
+        >>> class Printer(ScanListener):
         ...     def video_done(self, result):
         ...         print(result.path, result.label)
     """

@@ -11,7 +11,7 @@ from .batch import examine_all
 from .evidence import Examination
 from .inputs import Inputs, collect_inputs
 from .outputs import check_targets, name_partial, write_outputs
-from .plan import ScanObserver, ScanPlan, ScanResult
+from .plan import ScanListener, ScanPlan, ScanResult
 from .results import VideoResult
 from .settings import ScanSettings
 
@@ -28,7 +28,7 @@ def scan(
 
 
 @overload
-def scan(source: ScanPlan, *, observer: ScanObserver | None = ...) -> ScanResult: ...
+def scan(source: ScanPlan, *, listener: ScanListener | None = ...) -> ScanResult: ...
 
 
 def scan(
@@ -38,7 +38,7 @@ def scan(
     device: str = "auto",
     settings: ScanSettings | None = None,
     timeline: bool = False,
-    observer: ScanObserver | None = None,
+    listener: ScanListener | None = None,
 ) -> VideoResult | ScanResult:
     """
     Score one video, or all videos of a plan.
@@ -47,14 +47,14 @@ def scan(
     call with a path loads the model again; use a plan for several videos.
 
     Args:
-        source: Path or address of one video, or a [`ScanPlan`]. All other arguments except `observer` apply to a
+        source: Path or address of one video, or a [`ScanPlan`]. All other arguments except `listener` apply to a
             single video; a plan contains its own settings.
         model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How the video is scored.
         timeline: Whether to also score short windows of the video, which shows where it looks manipulated. It takes
             longer and does not change the score of the video.
-        observer: Follows the scan of a plan.
+        listener: Follows the scan of a plan.
 
     Returns:
         A [`VideoResult`] for a path, a [`ScanResult`] for a plan. `to_dict()` and `to_json()` of a video's result have
@@ -79,7 +79,7 @@ def scan(
         1
     """
     if isinstance(source, ScanPlan):
-        return _run(source, observer or ScanObserver())
+        return _run(source, listener or ScanListener())
     from .detector import Detector
 
     models = [model] if isinstance(model, str | Path) else model
@@ -89,34 +89,34 @@ def scan(
     return Detector([str(name) for name in models], device=device, settings=settings).score(source)
 
 
-def _run(plan: ScanPlan, observer: ScanObserver) -> ScanResult:
+def _run(plan: ScanPlan, listener: ScanListener) -> ScanResult:
     inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
     group = ProcessGroup(plan.device)
     if not group.is_first:
-        observer = ScanObserver()
-    observer.started(inputs, len(group.share(inputs.paths)))
+        listener = ScanListener()
+    listener.started(inputs, len(group.share(inputs.paths)))
     examinations: list[Examination] = []
     try:
-        for examination in examine_all(plan, inputs.paths, group=group, on_progress=observer.timeline_at):
+        for examination in examine_all(plan, inputs.paths, group=group, on_progress=listener.timeline_at):
             # The windows of many long videos would fill the memory; only a copy of a single one draws them.
             keeps_windows = plan.annotate is not None
             examinations.append(examination if keeps_windows else replace(examination, windows=()))
-            report = observer.video_kept if examination.is_kept else observer.video_done
+            report = listener.video_kept if examination.is_kept else listener.video_done
             report(examination.result)
     except (KeyboardInterrupt, ValueError, OSError):
         # What was scored until then is written and reported nevertheless.
         if examinations and group.is_first:
             page, table = (target and name_partial(target) for target in (plan.report, plan.csv))
-            _finish(replace(plan, report=page, csv=table), inputs, examinations, observer)
+            _finish(replace(plan, report=page, csv=table), inputs, examinations, listener)
         raise
     examinations = group.gather(examinations)
     if not group.is_first:
         return ScanResult(results=(), num_videos=len(inputs.paths), num_skipped=inputs.num_others)
-    return _finish(plan, inputs, examinations, observer)
+    return _finish(plan, inputs, examinations, listener)
 
 
-def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], observer: ScanObserver) -> ScanResult:
+def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination], listener: ScanListener) -> ScanResult:
     """Write the files of the plan, and report the results even if that fails."""
     position = {path: number for number, path in enumerate(inputs.paths)}
     ordered = sorted(examinations, key=lambda examination: position[examination.result.path])
@@ -129,5 +129,5 @@ def _finish(plan: ScanPlan, inputs: Inputs, examinations: Sequence[Examination],
     try:
         write_outputs(plan, ordered)
     finally:
-        observer.finished(result)
+        listener.finished(result)
     return result

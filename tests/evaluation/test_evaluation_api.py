@@ -21,7 +21,7 @@ from deepfake_video.common.errors import UsageError
 from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import corruptions, datasets, plan
 from deepfake_video.evaluation.calibration import apply_calibration
-from deepfake_video.evaluation.progress import Listener
+from deepfake_video.evaluation.progress import EvaluationListener
 from deepfake_video.evaluation.samples import EvaluationError, limit_classes
 from deepfake_video.scanning.models import load_model
 from deepfake_video.scanning.settings import ScanSettings
@@ -240,7 +240,7 @@ def test_the_names_of_a_plan_are_those_of_the_layouts_and_corruptions():
 def test_a_listener_hears_what_is_evaluated_and_how_far_it_is(model, tmp_path):
     heard: list[object] = []
 
-    class Recorder(Listener):
+    class Recorder(EvaluationListener):
         def announce(self, lines):
             heard.append(lines[0])
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The public function `scan` with a plan: results, files, observer, and what ends it early."""
+"""The public function `scan` with a plan: results, files, listener, and what ends it early."""
 
 import csv
 import errno
@@ -19,7 +19,7 @@ from deepfake_video.common.files import OutputError
 from deepfake_video.scanning import detector
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.evidence import Examination
-from deepfake_video.scanning.plan import ScanObserver
+from deepfake_video.scanning.plan import ScanListener
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.timeline import Window
 from drawn_faces import save_tiny_model, write_people
@@ -70,7 +70,7 @@ def test_an_error_of_reading_after_the_score_leaves_out_the_timeline_only(folder
     assert any("timeline could not be computed: it cannot be read" in warning for warning in result.warnings)
 
 
-class Recorder(ScanObserver):
+class Recorder(ScanListener):
     """Keeps every event."""
 
     def __init__(self) -> None:
@@ -97,7 +97,7 @@ def test_a_plan_gives_one_result_per_video_and_its_files(folder, model, tmp_path
     plan = ScanPlan(
         sources=[folder], models=[model], settings=ScanSettings(timeline=True), csv=tmp_path / "results.csv"
     )
-    results = scan(plan, observer=recorder)
+    results = scan(plan, listener=recorder)
     found = [(Path(result.path).name, result.status) for result in results]
     assert found == [
         ("a.mp4", "ok"),
@@ -129,7 +129,7 @@ def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, m
     plan = ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv")
     (tmp_path / "results.csv").write_text("of a complete scan")
     with pytest.raises(KeyboardInterrupt):
-        scan(plan, observer=recorder)
+        scan(plan, listener=recorder)
     assert [Path(result.path).name for result in recorder.result] == ["a.mp4"]
     assert recorder.result.num_videos == 2
     assert (tmp_path / "results.csv").read_text() == "of a complete scan"
@@ -171,7 +171,7 @@ def test_results_are_reported_even_if_a_file_cannot_be_written(folder, model, tm
     monkeypatch.setattr("deepfake_video.scanning.csv_table.write_csv", fail)
     recorder = Recorder()
     with pytest.raises(OutputError, match="No space left"):
-        scan(ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv"), observer=recorder)
+        scan(ScanPlan(sources=[folder], models=[model], csv=tmp_path / "results.csv"), listener=recorder)
     assert len(recorder.result) == 2
 
 
