@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Text from untrusted sources (file names, keys, configurations, servers) as one safe, readable line."""
+"""Text from untrusted sources (file names, keys, configurations, servers) as one safe, readable line; numbers."""
+
+from typing import Literal
+
 
 # Characters of a name in quotation marks, and of the message of an error; what is longer ends in an ellipsis.
 _MAX_NAME, _MAX_MESSAGE = 120, 300
@@ -51,3 +54,25 @@ def one_line(error: object) -> str:
     """
     text = " ".join(str(error).split())
     return text if len(text) <= _MAX_MESSAGE else f"{text[:_MAX_MESSAGE]}…"
+
+
+def tell_apart(*numbers: float | None, digits: int = 3, style: Literal["f", "g"] = "g") -> list[str]:
+    """
+    Return numbers with so many digits, or with as many more as tell different ones apart; "" for `None`.
+
+    Args:
+        numbers: The numbers.
+        digits: Fewest digits: behind the point in the style "f", significant ones in the style "g".
+        style: Style of Python's format language.
+
+    Example:
+
+        >>> from deepfake_video.common.text import tell_apart
+        >>> tell_apart(0.12341, 0.12344, None)
+        ['0.12341', '0.12344', '']
+    """
+    for places in range(digits, 18):
+        texts = ["" if number is None else f"{number:.{places}{style}}" for number in numbers]
+        if len(set(texts)) == len(set(numbers)):
+            break
+    return texts

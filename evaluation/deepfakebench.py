@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import as_list, as_object, read_json
-from .samples import SPLITS, Benchmark, EvaluationError, Sample, natural_key
+from ..common.json_files import as_list, as_object
+from .samples import SPLITS, Benchmark, EvaluationError, Sample, natural_key, read_json_list
 
 
 # DeepfakeBench keeps its lists and its images in folders beside each other.
@@ -20,7 +20,7 @@ _PICTURE_FOLDERS = (".", "rgb", "datasets/rgb")
 def is_deepfakebench(root: Path) -> bool:
     """Return whether this is such a JSON file, or a folder of such files."""
     files = _json_files(root)
-    return bool(files) and all(_looks_right(_read(file)) for file in files)
+    return bool(files) and all(_looks_right(read_json_list(file)) for file in files)
 
 
 def read_deepfakebench(root: Path) -> Benchmark:
@@ -36,7 +36,7 @@ def read_deepfakebench(root: Path) -> Benchmark:
     samples: list[Sample] = []
     missing: list[str] = []
     for file in _json_files(root):
-        content = _read(file)
+        content = read_json_list(file)
         if not _looks_right(content):
             raise EvaluationError(f"{file}: expected the structure {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
         pictures = _Pictures(file)
@@ -57,13 +57,6 @@ def _json_files(root: Path) -> list[Path]:
     if root.is_dir():
         return sorted(root.glob("*.json"))
     return [root] if root.suffix.lower() == ".json" and root.is_file() else []
-
-
-def _read(file: Path) -> Any:
-    try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
 
 
 def _looks_right(content: Any) -> bool:

@@ -9,9 +9,8 @@ Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, or
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import read_json
 from ..scanning.listing import InputError, parse_label, read_table
-from .samples import Benchmark, EvaluationError, Sample, listed_path, parse_split, relative_key
+from .samples import Benchmark, EvaluationError, Sample, listed_path, parse_split, read_json_list, relative_key
 
 
 DFDC, PREVIEW = "DFDC", "DFDC-preview"
@@ -56,7 +55,7 @@ def read_dfdc_preview(root: Path) -> Benchmark:
     """
     file = root / "dataset.json"
     samples = []
-    for name, entry in _read_json(file).items():
+    for name, entry in _read_entries(file).items():
         is_fake = _label(file, name, entry)
         people = [str(entry[key]) for key in ("target_id", "swapped_id") if entry.get(key) is not None]
         samples.append(
@@ -96,7 +95,7 @@ def _label_files(root: Path) -> list[Path]:
 
 def _read_metadata(file: Path, root: Path) -> list[Sample]:
     samples = []
-    for name, entry in _read_json(file).items():
+    for name, entry in _read_entries(file).items():
         original = entry.get("original")
         if not isinstance(original, str | None):
             raise EvaluationError(f"{file}: the original of {name} is not a file name; download it again.")
@@ -143,11 +142,8 @@ def _find_beside(file: Path, name: str) -> Path:
     return next((place / name for place in places if (place / name).is_file()), expected)
 
 
-def _read_json(file: Path) -> dict[str, dict[str, Any]]:
-    try:
-        content = read_json(file)
-    except (OSError, ValueError) as error:
-        raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
+def _read_entries(file: Path) -> dict[str, dict[str, Any]]:
+    content = read_json_list(file)
     if not isinstance(content, dict) or not all(isinstance(entry, dict) for entry in content.values()):
         raise EvaluationError(f"{file}: not a list of videos with labels; download it again.")
     return content

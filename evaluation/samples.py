@@ -5,11 +5,13 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..common.errors import UsageError
 from ..common.files import walk_folder
+from ..common.json_files import read_json
 from ..common.text import quoted
 
 
@@ -128,6 +130,22 @@ class Benchmark:
             )
         keys = {sample.key for sample in chosen}
         return replace(self, samples=chosen, missing=[key for key in self.missing if key in keys])
+
+
+def read_json_list(file: Path) -> Any:
+    """
+    Read a list of videos in JSON.
+
+    Args:
+        file: The file.
+
+    Raises:
+        EvaluationError: If it cannot be read.
+    """
+    try:
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise EvaluationError(f"{file}: cannot be read as JSON; download it again.") from error
 
 
 def limit_classes(samples: Sequence[Sample], limit: int, *, seed: int) -> list[Sample]:

@@ -309,7 +309,8 @@ class Detector:
             probability,
             counted,
             seldom=[face for face in faces if face not in counted],
-            num_different=video.num_different,
+            # Counting takes time, and without bands the verdict is known.
+            num_different=None if self.rule.bands is None else video.num_different,
             bits_per_pixel=video.bits_per_pixel,
         )
 

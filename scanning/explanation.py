@@ -7,7 +7,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal
 import numpy as np
 
 from ..common.logistic import logit, sigmoid
-from ..common.text import printable
+from ..common.text import printable, tell_apart
 from .naming import face_name, media_noun
 from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
@@ -89,10 +89,10 @@ def _label(result: VideoResult) -> list[str]:
     if UNTRAINED_WARNING in result.warnings:
         return [f"The model has random weights, so its score of {probability:.2f} is meaningless."]
     side = "at or above" if probability >= threshold else "below"
+    shown, _ = tell_apart(probability, threshold, digits=2, style="f")
     return [
-        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of "
-        f"{_number(probability, threshold)} is {side} the threshold of {threshold:g}. The label is for programs; it "
-        "does not change the verdict.",
+        f"The {media_noun(result)} is labelled {result.label}, because its fake probability of {shown} is {side} the "
+        f"threshold of {threshold:g}. The label is for programs; it does not change the verdict.",
     ]
 
 
@@ -278,15 +278,6 @@ def _counts(face: FaceResult, result: VideoResult) -> bool:
 
 def _numbers(result: VideoResult) -> tuple[float, float]:
     return result.fake_probability or 0.0, 0.5 if result.threshold is None else result.threshold
-
-
-def _number(probability: float, threshold: float) -> str:
-    """Two digits, or as many as tell the number from the threshold."""
-    for digits in range(2, 9):
-        text = f"{probability:.{digits}f}"
-        if (float(text) >= threshold) == (probability >= threshold) and float(text) != threshold:
-            return text
-    return f"{probability:.2f}"
 
 
 def _safe_side(probability: float, *, is_up: bool) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..common.logistic import logit, sigmoid
+from ..common.text import tell_apart
 from .results import FaceResult, VerdictLimits, VerdictName, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
@@ -101,7 +102,7 @@ class VerdictRule:
             high = float(sigmoid(logit(bands.high) + bands.face_exponent * math.log(number)))
         known: dict[str, Any] = {"rates": bands.sentence, "limits": VerdictLimits(low=bands.low, high=high)}
         of_faces = f" for {number} faces" if number > 1 else ""
-        shown, low_text, high_text = _tell_apart(fake_probability, bands.low, high)
+        shown, low_text, high_text = tell_apart(fake_probability, bands.low, high)
         shown = f"the fake probability {shown}"
         verdict: VerdictName = "undecided"
         if high is not None and fake_probability > high:
@@ -288,12 +289,3 @@ def _bounds(low: str, high: str, of_faces: str) -> str:
     below = f"likely real below {low}" if low else "likely real is never reported"
     above = f"likely fake above {high}{of_faces}" if high else "likely fake is never reported"
     return f"{below}, {above}"
-
-
-def _tell_apart(*numbers: float | None) -> list[str]:
-    """The numbers with three digits, or with as many as tell different numbers apart; "" for none."""
-    for digits in range(3, 18):
-        texts = ["" if number is None else f"{number:.{digits}g}" for number in numbers]
-        if len(set(texts)) == len(set(numbers)):
-            break
-    return texts
