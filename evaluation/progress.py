@@ -5,7 +5,6 @@ import sys
 import time
 from collections.abc import Sequence
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +16,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from ..common.progress import make_progress
 from ..common.text import printable
 
 
@@ -79,11 +79,11 @@ class TerminalListener(EvaluationListener):
     def start(self, total: int, label: str) -> None:
         self._label, self._total, self._done = label, total, 0
         self._started = self._said = time.monotonic()
-        console = Console(stderr=True)
-        if self._quiet or not console.is_terminal:
-            return
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), _Rate(), TimeRemainingColumn())
-        self._bar = Progress(*columns, console=console, transient=True)
+        bar = make_progress(*columns, is_hidden=self._quiet)
+        if bar.disable:
+            return
+        self._bar = bar
         self._bar.add_task(label, total=total)
         self._bar.start()
 

@@ -7,10 +7,11 @@ from collections.abc import Collection, Sequence
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.measure import Measurement
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
+from ..common.progress import make_progress
 from ..common.text import printable as printable
 from .naming import face_name, short_names
 from .not_judged import describe_shortly
@@ -252,17 +253,14 @@ class ScanProgress:
     """
 
     def __init__(self, total: int, *, is_quiet: bool = False) -> None:
-        console = Console(stderr=True)
-        columns = (
+        self._progress = make_progress(
             TextColumn("{task.description}"),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
             TextColumn("left"),
-        )
-        hidden = is_quiet or not console.is_terminal
-        self._progress = Progress(
-            *columns, console=console, disable=hidden, transient=True, speed_estimate_period=_SPEED_PERIOD_S
+            is_hidden=is_quiet,
+            speed_period_s=_SPEED_PERIOD_S,
         )
         self._total = total
         self._videos = self._progress.add_task("videos", total=total, visible=total > 1)
