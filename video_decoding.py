@@ -44,7 +44,6 @@ from .video_sources import (
     FrameSource,
     distinct_indices,
     select_frames,
-    select_timestamps,
 )
 from .video_stores import Fetched
 from .video_timestamps import NOMINAL_FPS, FrameTimes, are_orderly, container_clock, read_times
@@ -64,7 +63,6 @@ __all__ = [
     "VideoTooLargeError",
     "VideoUnreadableError",
     "select_frames",
-    "select_timestamps",
 ]
 
 CACHE_BYTES = 128 << 20

@@ -23,7 +23,6 @@ __all__ = [
     "frame_ends_s",
     "read_ahead",
     "select_frames",
-    "select_timestamps",
 ]
 
 _Item = TypeVar("_Item")
@@ -260,31 +259,3 @@ def select_frames(
         return np.linspace(0, total - 1, num_frames).astype(np.int64)
     starts = np.linspace(0, total - burst_length, num_frames // burst_length).astype(np.int64)
     return (starts[:, None] + np.arange(burst_length)).reshape(-1)
-
-
-def select_timestamps(timestamps_s: np.ndarray, wanted_s: Iterable[float]) -> np.ndarray:
-    """Choose the frame that is displayed at each wanted time; before the first frame, the first.
-
-    Args:
-        timestamps_s: Time of each frame in seconds, of shape (num_frames,), increasing.
-        wanted_s: Times in seconds.
-
-    Returns:
-        Indices, int64, one per wanted time.
-
-    Raises:
-        ValueError: If there are no timestamps.
-
-    Example:
-
-        >>> import numpy as np
-        >>> from deepfake_video.video_sources import select_timestamps
-        >>> select_timestamps(np.array([0.0, 0.5]), [0.4, 2.0]).tolist()
-        [0, 1]
-    """
-    if not len(timestamps_s):
-        raise ValueError("a clip must have at least one frame")
-    wanted = np.fromiter(wanted_s, dtype=np.float64)
-    # Times are sums of ticks: a wanted time a rounding error before its frame still means that frame.
-    shown = np.searchsorted(timestamps_s, wanted + 1e-6, side="right") - 1
-    return np.clip(shown, 0, len(timestamps_s) - 1).astype(np.int64)

@@ -181,22 +181,17 @@ def _lines(result: EvaluationResult, whole: Row) -> list[str]:
             "of the real videos are called real"
         )
     if result.comparison:
-        lines.append(comparison_line(result.comparison))
+        lines.append(_comparison_line(result.comparison))
     if result.calibration:
-        lines += calibration_lines(result.calibration)
+        lines += _calibration_lines(result.calibration)
     lines += result.warnings
     lines += unscored_lines(result.unscored)
     lines.append(_run_line(result.run))
     return lines
 
 
-def comparison_line(comparison: dict[str, Any]) -> str:
-    """
-    Format the comparison of two models as a line of text.
-
-    Args:
-        comparison: A [`Comparison`] as a dictionary.
-    """
+def _comparison_line(comparison: dict[str, Any]) -> str:
+    """A [`Comparison`], as a dictionary, in one line."""
     interval = ""
     if comparison["low"] is not None:
         interval = (
@@ -210,13 +205,8 @@ def comparison_line(comparison: dict[str, Any]) -> str:
     )
 
 
-def calibration_lines(calibration: dict[str, Any]) -> list[str]:
-    """
-    Format a calibration as lines of text: the fitted values, the data and the effect.
-
-    Args:
-        calibration: A [`Calibration`] as a dictionary.
-    """
+def _calibration_lines(calibration: dict[str, Any]) -> list[str]:
+    """A [`Calibration`], as a dictionary: the fitted values, the data and the effect."""
     return [
         f"calibrated on {calibration['dataset']} ({calibration['split']}, {calibration['num_videos']} videos): "
         f"temperature {calibration['temperature']:.4g}, bias {calibration['fake_bias']:.4g}",

@@ -280,7 +280,7 @@ def estimate(
     for name, value in values.items():
         interval = None
         if value is not None:
-            closed_form = partial(closed_interval, name, values, bootstrap)
+            closed_form = partial(_closed_interval, name, values, bootstrap)
             interval = bootstrap_interval(drawn[name], _num_clusters(name, bootstrap), closed_form)
         estimates[name] = Estimate(value) if interval is None else Estimate(value, interval.low, interval.high)
     return estimates
@@ -294,15 +294,8 @@ def _num_clusters(name: str, bootstrap: ClusterBootstrap) -> int:
     return sizes.get(name, min(bootstrap.num_real, bootstrap.num_fake))
 
 
-def closed_interval(name: str, values: dict[str, Any], bootstrap: ClusterBootstrap) -> Interval | None:
-    """
-    Return the interval of a metric that is the same in every draw, see [`estimate`]; `None` if there is none.
-
-    Args:
-        name: One of `VIDEO_METRICS`.
-        values: Values of all metrics.
-        bootstrap: Source of the numbers of clusters.
-    """
+def _closed_interval(name: str, values: dict[str, Any], bootstrap: ClusterBootstrap) -> Interval | None:
+    """The interval of a metric that is the same in every draw, see [`estimate`]; `None` if there is none."""
     num_real, num_fake = bootstrap.num_real, bootstrap.num_fake
     if name == "auc":
         return newcombe_interval(values["auc"], num_real, num_fake)

@@ -87,7 +87,7 @@ def load_valid_scores(
     claim_folder(folder, description, compared=_DECISIVE, has_results=bool(own), wait=processes.wait)
     known = {sample.key: sample for sample in samples}
     earlier = [
-        update_metadata(score, known[score.key], scorer)
+        _update_metadata(score, known[score.key], scorer)
         for score in unique(processes.gather(own))
         if score.key in known
     ]
@@ -101,15 +101,8 @@ def load_valid_scores(
     return [score for score in holding if score.task in wanted]
 
 
-def update_metadata(score: Score, sample: Sample, scorer: FrameScorer) -> Score:
-    """
-    Update a score with the current labels of the data set and the current training records of the models.
-
-    Args:
-        score: The score.
-        sample: The video.
-        scorer: The loaded models, which know the videos they were trained on.
-    """
+def _update_metadata(score: Score, sample: Sample, scorer: FrameScorer) -> Score:
+    """The score with the present labels of the data set and training records of the models."""
     found = {field.name: getattr(score, field.name) for field in fields(Score) if field.name not in OF_SAMPLE}
     return Score.of(sample, **{**found, "seen": scorer.known_videos.seen(sample, score.sha256)})
 

@@ -245,7 +245,7 @@ def read_scores(path: str | Path) -> list[Score]:
 
 
 def _reader_of(file: Path) -> Callable[[Path], list[Score]]:
-    return read_csv_scores if file.suffix.lower() in TABLE_EXTENSIONS else read_lines
+    return _read_csv_scores if file.suffix.lower() in TABLE_EXTENSIONS else read_lines
 
 
 def unique(scores: Iterable[Score]) -> list[Score]:
@@ -289,7 +289,7 @@ def _read_identities(cell: str | None) -> tuple[str, ...]:
     return tuple(names)
 
 
-def read_csv_scores(file: Path) -> list[Score]:
+def _read_csv_scores(file: Path) -> list[Score]:
     """
     Read a table as [`write_csv_scores`] or a spreadsheet writes it.
 

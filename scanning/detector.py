@@ -72,7 +72,7 @@ class Detector:
         # Results hold the engine that ran, and workers use it too.
         self.settings = replace(settings, engine="onnx" if self.models[0].engine == "onnx" else "torch")
         self.threshold = DECISION_THRESHOLD if self.settings.threshold is None else float(self.settings.threshold)
-        self.identity = join_identities([model.identity for model in self.models])
+        self.identity = _join_identities([model.identity for model in self.models])
         first = self.models[0].description
         is_trained = all(model.description.is_trained for model in self.models)
         self.warnings = warn_of_models(self.models, self.settings)
@@ -388,7 +388,7 @@ def _frames(video: ReadVideo, predictions: Sequence[ModelPrediction]) -> list[Fr
     return frames
 
 
-def join_identities(identities: Sequence[ModelIdentity]) -> ModelIdentity:
+def _join_identities(identities: Sequence[ModelIdentity]) -> ModelIdentity:
     """The identity of an ensemble, each part joined by " + ". That of a single model is unchanged."""
     if len(identities) == 1:
         return identities[0]

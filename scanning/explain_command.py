@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video explain` and return its exit code."""
-    results = read_results(arguments.file)
+    results = _read_results(arguments.file)
     if arguments.video is not None:
         results = [result for result in results if result.path.endswith(arguments.video)]
         if not results:
@@ -53,17 +53,8 @@ def run(arguments: argparse.Namespace) -> int:
     return OK
 
 
-def read_results(path: str) -> list[VideoResult]:
-    """
-    Read the results in a file.
-
-    Args:
-        path: A JSON file with one result or an array of them, a JSONL file, the folder of a run, or "-" for standard
-            input.
-
-    Raises:
-        UsageError: If it cannot be read, or holds anything else.
-    """
+def _read_results(path: str) -> list[VideoResult]:
+    """The results in a JSON or JSONL file, in the folder of a run, or in standard input ("-")."""
     try:
         file = Path(path)
         text = sys.stdin.read() if path == "-" else _read(file / RESULTS_NAME if file.is_dir() else file)

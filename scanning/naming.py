@@ -9,13 +9,8 @@ from ..common.text import printable
 from .results import VideoResult
 
 
-def short_name(path: str) -> str:
-    """
-    The file name of a path or URL, without control characters.
-
-    Args:
-        path: Path or URL of a video.
-    """
+def _short_name(path: str) -> str:
+    """The file name of a path or URL, without control characters."""
     return printable(os.path.basename(path.rstrip("/\\")) or path)
 
 
@@ -32,7 +27,7 @@ def short_names(paths: Sequence[str]) -> list[str]:
         >>> short_names(["one/a.mp4", "two/a.mp4", "two/b.mp4"])
         ['one/a.mp4', 'two/a.mp4', 'b.mp4']
     """
-    names = [short_name(path) for path in paths]
+    names = [_short_name(path) for path in paths]
     counts = Counter(names)
     return [name if counts[name] == 1 else printable(path) for name, path in zip(names, paths, strict=True)]
 

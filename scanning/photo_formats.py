@@ -45,7 +45,7 @@ def photo_format(file: IO[bytes]) -> str | None:
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     found = _format_of(head)
-    if (found == "PNG" and is_animated_png(file)) or (found == "GIF" and is_animated_gif(file)):
+    if (found == "PNG" and is_animated_png(file)) or (found == "GIF" and _is_animated_gif(file)):
         found = None
     file.seek(0)
     return found
@@ -64,13 +64,8 @@ def is_other_picture(file: IO[bytes]) -> bool:
     return head.startswith((*OTHER_PICTURES, *_NEWER_PICTURES))
 
 
-def is_animated_gif(file: IO[bytes]) -> bool:
-    """
-    Tell whether a GIF file holds a second picture; a damaged file counts as animated.
-
-    Args:
-        file: An open GIF file.
-    """
+def _is_animated_gif(file: IO[bytes]) -> bool:
+    """Whether a GIF file holds a second picture; a damaged file counts as animated."""
     file.seek(0)
     header = file.read(13)
     _skip_colours(file, header[10:11])

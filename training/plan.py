@@ -124,8 +124,3 @@ class TrainingResult:
     steps: int
     best_step: int
     metrics: Mapping[str, Estimate] = field(default_factory=dict)
-
-    @property
-    def is_finished(self) -> bool:
-        """Whether the training is finished."""
-        return self.model is not None

@@ -46,7 +46,6 @@ from deepfake_video.video_decoding import (
     VideoTooLargeError,
     VideoUnreadableError,
     select_frames,
-    select_timestamps,
 )
 
 
@@ -637,16 +636,6 @@ class TestSelectFrames:
     def test_bad_arguments_are_refused(self, arguments: dict[str, object]) -> None:
         with pytest.raises(ValueError, match=r"frame|sampling|burst"):
             select_frames(**arguments)  # type: ignore[arg-type]
-
-
-class TestSelectTimestamps:
-    def test_the_frame_on_the_screen_is_chosen(self) -> None:
-        times = np.array([0.0, 0.04, 0.08, 0.5])
-        assert select_timestamps(times, [-1.0, 0.0, 0.039, 0.04, 0.3, 0.5, 9.0]).tolist() == [0, 0, 0, 1, 2, 3, 3]
-
-    def test_no_timestamps_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="at least one frame"):
-            select_timestamps(np.array([]), [1.0])
 
 
 def test_frames_that_were_read_are_freed_without_the_garbage_collector(tmp_path: Path) -> None:
