@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The result of an evaluation: scores, rows of metrics, warnings, calibration and comparison."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -118,19 +117,6 @@ class EvaluationResult:
         }
         added = {"verdicts": self.verdicts, "comparison": self.comparison}
         return {**values, **{name: value for name, value in added.items() if value is not None}}
-
-    def write_json(self, file: Path) -> None:
-        """
-        Write [`to_dict`] as strict JSON, without NaN.
-
-        Args:
-            file: The file to write.
-
-        Raises:
-            OSError: If it cannot be written.
-        """
-        text = json.dumps(self.to_dict(), indent=2, ensure_ascii=True, allow_nan=False)
-        file.write_text(text + "\n", encoding="utf-8")
 
     def save(self, folder: str | Path, *, plots: str | None = None) -> SavedFiles:
         """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from ..common.json_files import as_list, read_json
 from ..scanning.listing import is_clutter
-from .samples import Benchmark, EvaluationError, Sample, relative_key, skipped_note
+from .samples import SPLITS, Benchmark, EvaluationError, Sample, relative_key, skipped_note
 
 
 COMPRESSIONS = ("raw", "c0", "c23", "c40")
@@ -20,7 +20,6 @@ FACEFORENSICS, DFD = "FaceForensics++", "DFD"
 FF_METHODS = ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures")
 _DFD_FOLDERS = {"actors", "DeepFakeDetection"}
 _REAL, _FAKE = "original_sequences", "manipulated_sequences"
-_SPLIT_NAMES = ("train", "val", "test")
 
 
 def is_faceforensics(root: Path) -> bool:
@@ -95,7 +94,7 @@ def _sample(path: Path, root: Path) -> Sample:
 
 def _read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:
     splits = {}
-    for name in _SPLIT_NAMES:
+    for name in SPLITS:
         files = [file for folder in (root, root / "splits") if (file := folder / f"{name}.json").is_file()]
         if files:
             splits[name] = _read_pairs(files[0])
@@ -141,7 +140,7 @@ def _notes(samples: list[Sample], splits: dict[str, list[tuple[str, str]]]) -> l
     if any(sample.dataset == FACEFORENSICS for sample in samples):
         if absent := [method for method in FF_METHODS if method not in methods]:
             notes.append(f"not in this copy: {', '.join(absent)}")
-        if absent := [name for name in _SPLIT_NAMES if name not in splits]:
+        if absent := [name for name in SPLITS if name not in splits]:
             notes.append(f"no official split file: {', '.join(f'{name}.json' for name in absent)}")
     if DFD in {sample.dataset for sample in samples}:
         notes.append("DFD has no official split: all of its videos are evaluated as the test split")

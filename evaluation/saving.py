@@ -2,6 +2,7 @@
 """The result of an evaluation as files."""
 
 import importlib.util
+import json
 import tempfile
 from pathlib import Path
 
@@ -34,7 +35,8 @@ def save_result(result: EvaluationResult, folder: Path, *, plots: str | None = N
     output.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=output, prefix=".unfinished-") as name:
         unfinished = Path(name)
-        result.write_json(unfinished / "metrics.json")
+        metrics = json.dumps(result.to_dict(), indent=2, allow_nan=False)
+        (unfinished / "metrics.json").write_text(metrics + "\n", encoding="utf-8")
         (unfinished / "table.txt").write_text(result_text(result), encoding="utf-8")
         write_csv_scores(result.scores, unfinished / CSV_NAME)
         if result.run.get("is_trained", True):

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..common.progress import make_progress
-from ..common.text import printable as printable
+from ..common.text import printable
 from .naming import face_name, short_names
 from .not_judged import describe_shortly
 from .results import FRAMES_WARNING, PHOTO_WARNING, UNTRAINED_WARNING, TimelineEntry, VideoResult

@@ -23,6 +23,7 @@ const BANDS: VerdictBands = {
   fakes: 50,
   min_face_px: 40,
   min_bits_per_pixel: 0.02,
+  function: { configuration: {}, preprocessing: {} },
 };
 
 function face(fake_probability: number, coverage = 1): FaceResult {

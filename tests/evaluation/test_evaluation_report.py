@@ -140,7 +140,7 @@ def test_few_reals_are_said_to_make_one_percent_no_false_alarm():
 
 
 def test_json_holds_every_row_and_no_nan(tmp_path):
-    make_report(SCORES[:2]).write_json(tmp_path / "metrics.json")
+    make_report(SCORES[:2]).save(tmp_path, plots="none")
     content = json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
     assert content["rows"][0]["estimates"]["auc"] == {"value": None, "low": None, "high": None}
     assert content["rows"][0]["estimates"]["specificity"]["value"] == 0.5

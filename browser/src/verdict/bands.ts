@@ -28,8 +28,8 @@ export interface VerdictBands {
   fakes: number;
   min_face_px: number | null;
   min_bits_per_pixel: number | null;
-  /** What the model computed apart from its weights; absent in old files. */
-  function?: Record<"configuration" | "preprocessing", Record<string, unknown>> | null;
+  /** What the model computed apart from its weights. */
+  function: Record<"configuration" | "preprocessing", Record<string, unknown>>;
 }
 
 /** The measured error rates in words, and what "likely real" does not cover. */
