@@ -15,7 +15,7 @@ from ..video_sources import MediaReader, read_ahead
 from .clip_reading import VIDEO_FAILURES, ReadVideo, SeenFace, as_video_error, read_open_video
 from .engines import check_num_frames, load_models, resolve_device
 from .ensemble import ModelPrediction, ensemble_timeline
-from .evidence import Examination
+from .evidence import Evidence, Examination
 from .fingerprint import describe_setup, function_of
 from .framewise import fake_margin, list_frames
 from .illustrating import gather_evidence, photo_windows
@@ -166,7 +166,8 @@ class Detector:
         except (VideoError, OSError, MemoryError) as error:
             # The score of the video is complete without its timeline.
             missing = f"the timeline could not be computed: {as_video_error(video.path, error).message}"
-            return Examination(result=replace(result, warnings=[*result.warnings, missing]))
+            result = replace(result, warnings=[*result.warnings, missing])
+            return Examination(result=result, evidence=Evidence() if with_evidence else None)
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
         verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)

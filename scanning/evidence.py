@@ -102,7 +102,8 @@ class Examination:
 
     Attributes:
         result: The result.
-        evidence: The pictures, if they were requested and the video could be scored.
+        evidence: The pictures, if they were requested, of a photo or of a video with a timeline that could be scored;
+            without any picture if the timeline failed.
         windows: The windows of the timeline.
         is_kept: Whether an earlier run stored this result.
     """

@@ -56,7 +56,8 @@ class ResultStore:
     Args:
         folder: The folder or address; a folder is created if it does not exist.
         function: Description of the scoring setup, see [`describe_setup`].
-        needs_pictures: Whether a result without its pictures counts as unfinished.
+        needs_pictures: Whether a result without its pictures counts as unfinished, unless it is that of a video
+            without a timeline, which has none.
         rank: Index of this process; process 0 merges the results in [`finish`].
 
     Raises:
@@ -193,7 +194,7 @@ class ResultStore:
         """Whether a result is still valid. If its file had to be read, the new stamp is added to `stamps`."""
         if result.status in PASSING_FAILURES:
             return False
-        if self._needs_pictures and result.status == "ok" and self.pictures(result) is None:
+        if self._needs_pictures and _has_pictures(result) and self.pictures(result) is None:
             return False
         if is_url(result.path):
             return True
@@ -321,6 +322,11 @@ def _read_versions(paths: Sequence[str]) -> dict[str, str | None]:
 
 def _digest(result: VideoResult) -> str:
     return hashlib.sha256(replace(result, warnings=[]).to_json().encode()).hexdigest()
+
+
+def _has_pictures(result: VideoResult) -> bool:
+    """Whether pictures are made for a result if they are requested; those of a video need the timeline."""
+    return result.status == "ok" and (result.media == "image" or bool(result.settings.get("timeline")))
 
 
 def _as_kept(result: VideoResult) -> VideoResult:

@@ -6,10 +6,12 @@ import errno
 import gc
 import os
 import weakref
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clips import write_clip
 from deepfake_video import ScanPlan, ScanSettings, VideoReader, scan
@@ -22,7 +24,8 @@ from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.plan import ScanListener
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.timeline import Window
-from drawn_faces import save_tiny_model, write_people
+from deepfake_video.video_errors import VideoError
+from drawn_faces import draw_face, save_tiny_model, write_people
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,44 @@ def test_an_error_of_reading_after_the_score_leaves_out_the_timeline_only(folder
     result = scan(folder / "a.mp4", model=model, device="cpu", timeline=True)
     assert (result.status, result.timeline) == ("ok", [])
     assert any("timeline could not be computed: it cannot be read" in warning for warning in result.warnings)
+
+
+@pytest.mark.parametrize("was_wanted", [True, False], ids=["report before", "no report before"])
+@pytest.mark.parametrize("timeline", ["none", "failing", "whole"])
+def test_a_resumed_scan_scores_again_only_what_lacks_the_pictures_of_a_report(
+    timeline, was_wanted, folder, tmp_path, monkeypatch
+):
+    def fail(*_):
+        raise VideoError("a.mp4", "it cannot be read any further")
+
+    if timeline == "failing":
+        monkeypatch.setattr(detector, "ensemble_timeline", fail)
+    Image.fromarray(draw_face(0.0)).save(tmp_path / "photo.png")
+    page = tmp_path / "report.html"
+    plan = ScanPlan(
+        sources=[folder / "a.mp4", folder / "nobody.mp4", tmp_path / "photo.png"],
+        models=[save_tiny_model(tmp_path / "model", rnn_type="none", num_hidden_layers=0, hidden_size=1024)],
+        settings=ScanSettings(timeline=timeline != "none"),
+        output=tmp_path / "run",
+    )
+    with_report = replace(plan, report=page)
+    first = scan(with_report if was_wanted else plan)
+    assert [result.status for result in first] == ["ok", "no_face", "ok"]
+
+    def scored_by(plan: ScanPlan) -> set[str]:
+        result = scan(plan)
+        return {Path(video.path).name for video in result if video.path not in result.kept}
+
+    # Without a timeline, only a photo has pictures. Whether a failed timeline fails again is known by trying.
+    missing = {"photo.png"} if timeline == "none" else {"photo.png", "a.mp4"}
+    assert scored_by(with_report) == (set() if was_wanted else missing)
+    made = page.read_text(encoding="utf-8").count("data:image/jpeg")
+    assert scored_by(with_report) == set()
+    # A still, one thumbnail and a heat map of two pictures for the photo.
+    of_photo = 4
+    assert (made > of_photo) if timeline == "whole" else (made == of_photo)
+    assert page.read_text(encoding="utf-8").count("data:image/jpeg") == made
+    assert scored_by(plan) == set()
 
 
 class Recorder(ScanListener):

@@ -33,6 +33,8 @@ from deepfake_video.scanning.store import ResultStore
 
 
 FUNCTION = {"models": [{"id": "m", "preprocessing": {"face_margin": 1.3}}]}
+# Pictures of a video are made along with its timeline.
+WITH_TIMELINE = {"settings": {"num_frames": 4, "timeline": True}}
 SHA256_OF_EMPTY = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
 
@@ -145,8 +147,8 @@ def test_a_result_without_its_pictures_is_unfinished(tmp_path, videos):
     pictures = Evidence(thumbnails=[Thumbnail(time_s=0.5, track_id=0, jpeg="AA==")])
     with open_store(tmp_path / "run", needs_pictures=True) as store:
         store.begin(videos)
-        store.add(result(videos[0]), pictures)
-        store.add(result(videos[1]))
+        store.add(result(videos[0], **WITH_TIMELINE), pictures)
+        store.add(result(videos[1], **WITH_TIMELINE))
     with open_store(tmp_path / "run", needs_pictures=True) as store:
         assert list(store.begin(videos)) == [videos[0]]
         assert store.pictures(store.begin(videos)[videos[0]]) == pictures
@@ -156,11 +158,11 @@ def test_pictures_of_an_earlier_result_are_not_shown_with_a_later_one(tmp_path, 
     old = Evidence(thumbnails=[Thumbnail(time_s=0.5, track_id=0, jpeg="AA==")])
     with open_store(tmp_path / "run", needs_pictures=True) as store:
         store.begin(videos)
-        store.add(result(videos[0], fake_probability=0.9), old)
+        store.add(result(videos[0], **WITH_TIMELINE, fake_probability=0.9), old)
     Path(videos[0]).write_bytes(b"another video")
     with open_store(tmp_path / "run") as store:
         assert store.begin(videos) == {}
-        store.add(result(videos[0], sha256=hash_of(b"another video")))
+        store.add(result(videos[0], **WITH_TIMELINE, sha256=hash_of(b"another video")))
     with open_store(tmp_path / "run", needs_pictures=True) as store:
         assert store.begin(videos) == {}
 
