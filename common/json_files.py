@@ -3,12 +3,12 @@
 
 import functools
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import MISSING, fields, is_dataclass
-from math import isfinite
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 from .text import quoted
 
@@ -25,6 +25,22 @@ _NAMES = {
     dict: "an object",
     NoneType: "null",
 }
+
+
+class Between(NamedTuple):
+    """
+    The range of a number, as in `Annotated[float, Between(0, 1)]`. Without one, a number fits a float.
+
+    Attributes:
+        low: The smallest number.
+        high: The largest number.
+    """
+
+    low: float = -sys.float_info.max
+    high: float = sys.float_info.max
+
+
+_ANY_NUMBER = Between()
 
 
 def parse_json(text: str | bytes) -> Any:
@@ -90,7 +106,8 @@ def as_dataclass(value: Any, kind: type[T]) -> T:
     Args:
         value: Part of the content of a file. A field with a default may be absent.
         kind: The dataclass. Fields may be text, numbers, truth values, `None`, `Any`, literals, other dataclasses, and
-            lists, tuples, dictionaries and unions of these; a number is finite.
+            lists, tuples, dictionaries and unions of these. A number is finite, and in a field annotated with
+            [`Between`] it lies in that range.
 
     Raises:
         ValueError: If the value is not such an object; the message names the field.
@@ -121,8 +138,9 @@ def _reader_of(annotation: Any) -> Callable[[Any], Any]:
         return lambda value: value
     if is_dataclass(annotation):
         return _reader_of_fields(annotation)
-    if types := _scalars(annotation):
-        return lambda value: _checked(value, *types)
+    types, bounds = _scalars(annotation)
+    if types:
+        return lambda value: _checked(value, *types, bounds=bounds)
     if origin is Literal:
         return lambda value: _chosen(value, arguments)
     if origin in (list, tuple):
@@ -139,7 +157,7 @@ def _reader_of(annotation: Any) -> Callable[[Any], Any]:
 
 
 def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
-    hints = get_type_hints(kind)
+    hints = get_type_hints(kind, include_extras=True)
     required = {field.name for field in fields(kind) if field.default is MISSING and field.default_factory is MISSING}
     readers = {name: _reader_of(hint) for name, hint in hints.items()}
     # Most fields are compared with these types, which takes a fraction of the time of a call.
@@ -153,8 +171,10 @@ def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
         if unknown := content.keys() - hints.keys():
             raise ValueError(f"the field {quoted(min(unknown))} is not known")
         for name, entry in content.items():
+            types, (low, high) = scalars[name]
             found = type(entry)
-            if found in scalars[name] and (found is not float or isfinite(entry)):
+            # A number that is not finite, or an integer that fits no float, lies in no range.
+            if found in types and (found is str or found is NoneType or low <= entry <= high):
                 continue
             try:
                 changed[name] = readers[name](entry)
@@ -165,22 +185,32 @@ def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
     return read
 
 
-def _scalars(annotation: Any) -> frozenset[type]:
-    """The types of JSON values of an annotation; none if it is not a scalar or a union of scalars."""
-    types = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
-    if not set(types) <= {str, int, float, bool, NoneType}:
-        return frozenset()
-    return frozenset(types) | ({int} if float in types else set())
+def _scalars(annotation: Any) -> tuple[frozenset[type], Between]:
+    """The types of JSON values of an annotation, and its range; no types if it is not a scalar or a union of these."""
+    types: set[Any] = set()
+    bounds = _ANY_NUMBER
+    for part in get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,):
+        if get_origin(part) is Annotated:
+            part, bounds = get_args(part)
+        types.add(part)
+    if not types <= {str, int, float, bool, NoneType}:
+        return frozenset(), bounds
+    return frozenset(types) | ({int} if float in types else set()), bounds
 
 
-def _checked(value: Any, *types: type) -> Any:
-    """The value, if it has one of these types; a truth value is not a number."""
+def _checked(value: Any, *types: type, bounds: Between = _ANY_NUMBER) -> Any:
+    """The value, if it has one of these types and a number lies in its range; a truth value is not a number."""
     is_right = type(value) in types if isinstance(value, bool) else isinstance(value, types)
-    if not is_right or (isinstance(value, float) and not isfinite(value)):
-        # Every integer is a number.
-        names = [name for kind, name in _NAMES.items() if kind in types and not (kind is int and float in types)]
-        raise ValueError(f"{' or '.join(dict.fromkeys(names))} is expected, got {quoted(value)}")
-    return value
+    if is_right and (not isinstance(value, int | float) or bounds.low <= value <= bounds.high):
+        return value
+    # Every integer is a number.
+    names = [name for kind, name in _NAMES.items() if kind in types and not (kind is int and float in types)]
+    expected = " or ".join(dict.fromkeys(names))
+    if bounds.high != _ANY_NUMBER.high:
+        expected += f" from {bounds.low:.16g} to {bounds.high:.16g}"
+    elif bounds.low != _ANY_NUMBER.low:
+        expected += f" of at least {bounds.low:.16g}"
+    raise ValueError(f"{expected} is expected, got {quoted(value)}")
 
 
 def _chosen(value: Any, choices: tuple[Any, ...]) -> Any:

@@ -245,7 +245,8 @@ def _other_aggregations(result: VideoResult, *, is_fake: bool) -> list[str]:
 def _frames_to_remove(result: VideoResult) -> int | None:
     """How many of its highest frames the decisive face must lose to fall below the threshold; `None` if unknown."""
     _, threshold = _numbers(result)
-    own = sorted(_decisive_frames(result), key=lambda frame: frame.fake_probability)
+    counted = (frame for frame in _decisive_frames(result) if frame.weight > 0)
+    own = sorted(counted, key=lambda frame: frame.fake_probability)
     if len(result.frame_rules) != 1 or result.frame_rules[0].aggregation is None:
         return None
     for removed in range(1, len(own)):

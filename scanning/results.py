@@ -4,9 +4,9 @@
 import json
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from ..common.json_files import as_dataclass
+from ..common.json_files import Between, as_dataclass
 from ..version import __version__
 from ..video_errors import FailureReason
 from ..video_stores import Fetched
@@ -37,6 +37,13 @@ Status = Literal["ok"] | FailureReason
 Media = Literal["video", "image"]
 NotJudgedReason = Literal["no_face", "no_new_picture", "undecodable", "no_picture", "cut_off", "other_stream"]
 VerdictName = Literal["likely fake", "undecided", "likely real"]
+Label = Literal["real", "fake"]
+# Ranges of the numbers in stored results; result.schema.json states the same ones.
+Probability = Annotated[float, Between(0, 1)]
+# No container has later times: at most 2**63 ticks, each of at most 2**31 seconds.
+Seconds = Annotated[float, Between(0, 1e30)]
+# JSON has larger integers, but not every program reads them exactly.
+Count = Annotated[int, Between(0, 2**53 - 1)]
 _AGGREGATIONS = get_args(FaceAggregation)
 _STATUSES, _VERDICTS = ("ok", *get_args(FailureReason)), (None, *get_args(VerdictName))
 
@@ -66,8 +73,8 @@ class VerdictLimits:
             likely fake.
     """
 
-    low: float | None
-    high: float | None
+    low: Probability | None
+    high: Probability | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,12 +91,12 @@ class FaceResult:
         size_px: Typical side of its box in pixels of the displayed picture; `None` if unknown.
     """
 
-    track_id: int
-    fake_probability: float
-    coverage: float
-    first_s: float
-    last_s: float
-    size_px: float | None = None
+    track_id: Count
+    fake_probability: Probability
+    coverage: Probability
+    first_s: Seconds
+    last_s: Seconds
+    size_px: Annotated[float, Between(low=0)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,12 +114,12 @@ class FrameScore:
             face was detected in fewer frames than a clip has; some frames are then repeated.
     """
 
-    model: int
-    track_id: int | None
-    index: int
-    time_s: float
-    fake_probability: float
-    weight: float
+    model: Count
+    track_id: Count | None
+    index: Count
+    time_s: Seconds
+    fake_probability: Probability
+    weight: Probability
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,8 +137,9 @@ class FrameRule:
     """
 
     aggregation: Literal["mean-logit", "mean-probability"] | None
-    temperature: float
-    fake_bias: float = 0.0
+    # As in the configuration of a model.
+    temperature: Annotated[float, Between(1e-3, 1e3)]
+    fake_bias: Annotated[float, Between(-1e4, 1e4)] = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,10 +155,10 @@ class TimelineEntry:
             the denser sampling of the timeline found.
     """
 
-    start_s: float
-    end_s: float
-    fake_probability: float
-    track_id: int | None
+    start_s: Seconds
+    end_s: Seconds
+    fake_probability: Probability
+    track_id: Count | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,10 +176,10 @@ class NotJudged:
         stream: Number of the stream that was not scored.
     """
 
-    start_s: float
-    end_s: float | None
+    start_s: Seconds
+    end_s: Seconds | None
     reason: NotJudgedReason
-    stream: int | None = None
+    stream: Count | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,17 +244,17 @@ class VideoResult:
     verdict_reason: str | None = None
     verdict_rates: str | None = None
     verdict_limits: VerdictLimits | None = None
-    label: str | None = None
-    fake_probability: float | None = None
-    threshold: float | None
+    label: Label | None = None
+    fake_probability: Probability | None = None
+    threshold: Probability | None
     message: str | None = None
     warnings: list[str] = field(default_factory=list)
-    duration_s: float | None = None
-    frames_analyzed: int = 0
-    face_coverage: float | None = None
-    bits_per_pixel: float | None = None
+    duration_s: Seconds | None = None
+    frames_analyzed: Count = 0
+    face_coverage: Probability | None = None
+    bits_per_pixel: Annotated[float, Between(low=0)] | None = None
     faces: list[FaceResult] = field(default_factory=list)
-    decisive_track_id: int | None = None
+    decisive_track_id: Count | None = None
     frames: list[FrameScore] = field(default_factory=list)
     frame_rules: list[FrameRule] = field(default_factory=list)
     timeline: list[TimelineEntry] = field(default_factory=list)

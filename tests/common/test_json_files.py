@@ -5,12 +5,12 @@ import doctest
 import math
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 
 from deepfake_video.common import json_files
-from deepfake_video.common.json_files import as_dataclass, as_list, as_object, parse_json, read_json
+from deepfake_video.common.json_files import Between, as_dataclass, as_list, as_object, parse_json, read_json
 
 
 def test_a_file_is_read_with_or_without_a_byte_order_mark(tmp_path):
@@ -59,6 +59,8 @@ class Shape:
     first: Point | None = None
     settings: dict[str, Any] = field(default_factory=dict)
     count: int = 0
+    share: Annotated[float, Between(0, 1)] | None = None
+    sizes: list[Annotated[int, Between(low=1)]] = field(default_factory=list)
 
 
 def test_a_dataclass_is_made_of_an_object():
@@ -80,6 +82,11 @@ def test_a_dataclass_is_made_of_an_object():
         ({"first": []}, "first: an object is expected, got '[]'"),
         ({"settings": 1}, "settings: an object is expected, got '1'"),
         ({"count": 1.5}, "count: an integer is expected, got '1.5'"),
+        ({"share": 7.5}, "share: a number or null from 0 to 1 is expected, got '7.5'"),
+        ({"share": -1}, "share: a number or null from 0 to 1 is expected, got '-1'"),
+        ({"share": math.nan}, "share: a number or null from 0 to 1 is expected, got 'nan'"),
+        ({"sizes": [0]}, "sizes: an integer of at least 1 is expected, got '0'"),
+        ({"points": [{"x": 2**1024}]}, f"points: x: a number is expected, got '{str(2**1024)[:120]}…'"),
         ({"other": 1}, "the field 'other' is not known"),
     ],
 )

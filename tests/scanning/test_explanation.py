@@ -6,10 +6,15 @@ import json
 import math
 import operator
 from dataclasses import replace
+from pathlib import Path
 
+import jsonschema
 import pytest
 
+from deepfake_video import DeepfakeConfig
 from deepfake_video.cli import main
+from deepfake_video.configuration_deepfake import TEMPERATURE_RANGE
+from deepfake_video.scanning import results
 from deepfake_video.scanning.explanation import explain
 from deepfake_video.scanning.results import (
     UNTRAINED_WARNING,
@@ -17,9 +22,14 @@ from deepfake_video.scanning.results import (
     FrameRule,
     FrameScore,
     ModelIdentity,
+    NotJudged,
     TimelineEntry,
+    VerdictLimits,
     VideoResult,
 )
+
+
+SCHEMA = json.loads((Path(results.__file__).parent / "result.schema.json").read_text(encoding="utf-8"))
 
 
 def frames(track_id: int | None, *probabilities: float) -> list[FrameScore]:
@@ -212,9 +222,24 @@ def test_a_result_with_an_unknown_value_is_refused_in_one_sentence(change, tmp_p
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
 
 
-@pytest.mark.parametrize("value", [None, "x", -1, math.inf, [], [[]], {}, 5, True, 2**70], ids=repr)
+# The same result with a value in every field and entry that it may have.
+FULL = replace(
+    RESULT,
+    media="video",
+    verdict="undecided",
+    verdict_reason="no verdict bands were calibrated for this checkpoint",
+    verdict_limits=VerdictLimits(low=0.2, high=0.9),
+    bits_per_pixel=0.1,
+    faces=[replace(face, size_px=120.0) for face in RESULT.faces],
+    not_judged=[NotJudged(start_s=3.0, end_s=4.0, reason="other_stream", stream=1)],
+)
+ODD_VALUES = [None, "x", "\ud800", True, [], [[]], {}]
+ODD_NUMBERS = [-1, 5, 7.5, 1e29, 1e308, math.inf, 2**53, 2**70, 10**400, 10**4299]
+
+
+@pytest.mark.parametrize("value", [*ODD_VALUES, *ODD_NUMBERS], ids=lambda value: repr(value)[:12])
 def test_an_edited_value_is_explained_or_refused_in_one_sentence(value, tmp_path, capsys):
-    file, written = tmp_path / "r.json", RESULT.to_json()
+    file, written = tmp_path / "r.json", FULL.to_json()
     for *inner, last in _places(json.loads(written)):
         edited = json.loads(written)
         functools.reduce(operator.getitem, inner, edited)[last] = value
@@ -222,7 +247,37 @@ def test_an_edited_value_is_explained_or_refused_in_one_sentence(value, tmp_path
         code, error = main(["explain", str(file)]), capsys.readouterr().err
         assert (code, len(error.splitlines())) in ((0, 0), (2, 1))
         if inner == ["frames", 0] and last == "time_s":
-            assert code == (0 if type(value) is int else 2)
+            assert code == (0 if type(value) in (int, float) and 0 <= value <= 1e30 else 2)
+
+
+@pytest.mark.parametrize("value", [-1, 1, 7.5, 1e29, 1e308, 2**53], ids=repr)
+def test_the_schema_states_the_same_ranges_of_numbers(value):
+    for *inner, last in _places(json.loads(FULL.to_json())):
+        edited = json.loads(FULL.to_json())
+        parent = functools.reduce(operator.getitem, inner, edited)
+        if type(parent[last]) not in (int, float):
+            continue
+        parent[last] = value
+        try:
+            VideoResult.from_dict(edited)
+        except ValueError:
+            is_read = False
+        else:
+            is_read = True
+        assert is_read == jsonschema.Draft202012Validator(SCHEMA).is_valid(edited), (*inner, last)
+
+
+def test_the_calibration_of_every_model_can_be_read():
+    for bound in TEMPERATURE_RANGE:
+        rule = FrameRule(aggregation="mean-logit", temperature=bound, fake_bias=-1e4)
+        result = replace(FULL, frame_rules=[rule])
+        assert VideoResult.from_dict(result.to_dict()) == result
+        DeepfakeConfig(temperature=bound, fake_bias=-1e4)
+
+
+def test_frames_without_weight_change_nothing():
+    result = replace(RESULT, frames=[replace(frame, weight=0.0) for frame in RESULT.frames])
+    assert "Without its" not in section(result, "What would change the result")
 
 
 def _places(value, keys=()):

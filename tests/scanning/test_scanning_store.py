@@ -365,6 +365,7 @@ def test_a_scan_killed_at_random_moments_loses_nothing_and_lists_nothing_twice(t
 
 probabilities = st.floats(0, 1)
 seconds = st.floats(0, 1e6)
+counts = st.integers(0, 2**53 - 1)
 
 
 @given(
@@ -379,16 +380,37 @@ seconds = st.floats(0, 1e6)
         face_coverage=st.none() | probabilities,
         faces=st.lists(
             st.builds(
-                FaceResult, fake_probability=probabilities, coverage=probabilities, first_s=seconds, last_s=seconds
+                FaceResult,
+                track_id=counts,
+                fake_probability=probabilities,
+                coverage=probabilities,
+                first_s=seconds,
+                last_s=seconds,
             ),
             max_size=2,
         ),
         frames=st.lists(
-            st.builds(FrameScore, time_s=seconds, fake_probability=probabilities, weight=probabilities), max_size=2
+            st.builds(
+                FrameScore,
+                model=counts,
+                track_id=st.none() | counts,
+                index=counts,
+                time_s=seconds,
+                fake_probability=probabilities,
+                weight=probabilities,
+            ),
+            max_size=2,
         ),
         frame_rules=st.lists(st.builds(FrameRule, temperature=st.floats(1e-3, 1e3)), max_size=2),
         timeline=st.lists(
-            st.builds(TimelineEntry, start_s=seconds, end_s=seconds, fake_probability=probabilities), max_size=2
+            st.builds(
+                TimelineEntry,
+                start_s=seconds,
+                end_s=seconds,
+                fake_probability=probabilities,
+                track_id=st.none() | counts,
+            ),
+            max_size=2,
         ),
     )
 )
