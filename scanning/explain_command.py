@@ -11,6 +11,7 @@ from typing import Any
 
 from ..common.errors import UsageError
 from ..common.exit_codes import OK
+from ..common.files import read_complete_lines
 from ..common.text import printable
 from .explanation import explain
 from .listing import encoding_of
@@ -54,16 +55,17 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_results(path: str) -> list[VideoResult]:
-    """The results in a JSON or JSONL file, in the folder of a run, or in standard input ("-")."""
+    """The results in a file, in the folder of a run without an incomplete last line, or in standard input ("-")."""
     try:
-        file = Path(path)
-        text = sys.stdin.read() if path == "-" else _read(file / RESULTS_NAME if file.is_dir() else file)
+        content = _read(path)
+        # `>` of Windows PowerShell writes UTF-16.
+        text = content.decode(encoding_of(content))
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror or error}.") from error
     except UnicodeDecodeError as error:
         raise UsageError(f"{path}: not a text file; give the output of predict --json or --jsonl.") from error
     try:
-        results = [VideoResult.from_dict(content) for content in _objects(text)]
+        results = [VideoResult.from_dict(entry) for entry in _objects(text)]
     except (ValueError, RecursionError) as error:
         raise UsageError(
             f"{path}: not the output of predict --json or --jsonl ({printable(error).rstrip('.')})."
@@ -73,10 +75,17 @@ def _read_results(path: str) -> list[VideoResult]:
     return results
 
 
-def _read(file: Path) -> str:
-    """The text of a file; `>` of Windows PowerShell writes UTF-16."""
-    content = file.read_bytes()
-    return content.decode(encoding_of(content))
+def _read(path: str) -> bytes:
+    """The content of standard input or of a file; of the folder of a run, the complete lines of its results."""
+    if path == "-":
+        return sys.stdin.buffer.read()
+    if not Path(path).is_dir():
+        return Path(path).read_bytes()
+    file = Path(path) / RESULTS_NAME
+    content = read_complete_lines(file)
+    if len(content) < file.stat().st_size:
+        print(f"{printable(file)}: the last line is incomplete; 1 line was left out", file=sys.stderr)
+    return content
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

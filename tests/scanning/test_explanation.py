@@ -2,9 +2,11 @@
 """`explain`: the sentences about a result, and the files it reads."""
 
 import functools
+import io
 import json
 import math
 import operator
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -292,6 +294,30 @@ def test_the_folder_of_a_run_stands_for_its_results(tmp_path, capsys):
     (tmp_path / "results.jsonl").write_text(f"{RESULT.to_json()}\n", encoding="utf-8")
     assert main(["explain", str(tmp_path)]) == 0
     assert capsys.readouterr().out.count("  Verdict\n") == 1
+
+
+@pytest.mark.parametrize("torn", [1, 40, -1])
+def test_an_incomplete_last_line_of_a_run_is_left_out_and_said(torn, tmp_path, capsys):
+    line = RESULT.to_json()
+    (tmp_path / "results.jsonl").write_text(f"{line}\n{line[:torn]}", encoding="utf-8")
+    assert main(["explain", str(tmp_path)]) == 0
+    out, error = capsys.readouterr()
+    assert out.count("  Verdict\n") == 1
+    assert error == f"{tmp_path / 'results.jsonl'}: the last line is incomplete; 1 line was left out\n"
+
+
+def test_a_run_without_a_complete_line_has_no_results(tmp_path, capsys):
+    (tmp_path / "results.jsonl").write_text(RESULT.to_json()[:40], encoding="utf-8")
+    assert main(["explain", str(tmp_path)]) == 2
+    assert "contains no results" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_standard_input_is_read_like_a_file(encoding, monkeypatch, capsys):
+    written = replace(RESULT, path="é.mp4").to_json().encode(encoding)
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(written), encoding="cp1252"))
+    assert main(["explain", "-"]) == 0
+    assert capsys.readouterr().out.startswith("é.mp4\n  Verdict\n")
 
 
 def test_a_file_name_with_a_line_separator_does_not_end_a_line(tmp_path, capsys):
