@@ -268,8 +268,11 @@ class DeepfakeConfig(PreTrainedConfig):
     def save_pretrained(self, save_directory: str | PathLike[str], push_to_hub: bool = False, **kwargs: Any) -> None:
         r"""[`PreTrainedConfig.save_pretrained`]; the folder refers to the code that is saved with it, to no other."""
         # A folder from elsewhere can name the code of another repository, which its copies would then run.
-        stored: dict[str, Any] = getattr(self, "auto_map", None) or {}
-        self.auto_map = {**AUTO_MAP, **{name: place for name, place in stored.items() if "--" not in str(place)}}
+        for name in ("auto_map", "custom_pipelines"):
+            stored: Any = getattr(self, name, None)
+            if isinstance(stored, dict):
+                setattr(self, name, {key: place for key, place in stored.items() if "--" not in str(place)})
+        self.auto_map = {**AUTO_MAP, **(getattr(self, "auto_map", None) or {})}
         super().save_pretrained(save_directory, push_to_hub, **kwargs)
 
     def validate_numbers(self) -> None:
@@ -295,6 +298,14 @@ class DeepfakeConfig(PreTrainedConfig):
                 )
             if not all(math.isfinite(weight) and weight >= 0 for weight in self.class_weights):
                 raise ValueError(f"class_weights must be finite and not negative, got {_shorten(self.class_weights)}.")
+
+    def validate_attention(self) -> None:
+        """Check that no attention kernel is named, which Transformers would download and import."""
+        if self._attn_implementation not in (None, "eager"):
+            raise ValueError(
+                'attn_implementation must be "eager", because the networks have no attention; got '
+                f"{_shorten(self._attn_implementation)}."
+            )
 
     def validate_backbone(self) -> None:
         """Check that the backbone exists and supports its padding options."""

@@ -104,7 +104,10 @@ def _read_network(name: str, folder: Path, config: DeepfakeConfig) -> tuple[Deep
     try:
         with init.no_init_weights(), torch.device("meta"):
             network = DeepfakeForVideoClassification(config).eval()
-        expected = network.state_dict()
+    except (*_WRONG_VALUES, ImportError, RuntimeError) as error:
+        raise ModelLoadError(f"{name}: no network can be built from config.json: {one_line(error)}") from error
+    expected = network.state_dict()
+    try:
         weights, digest = read_weights(files, lambda stored: _check_keys(name, stored, expected))
     except ModelLoadError:
         raise

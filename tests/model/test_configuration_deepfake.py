@@ -92,6 +92,8 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"problem_type": "regression"},
         {"dtype": "nn"},
         {"dtype": 0.02},
+        {"attn_implementation": "sdpa"},
+        {"attn_implementation": "someone/kernel"},
     ],
     ids=str,
 )
@@ -129,6 +131,16 @@ def test_a_saved_configuration_names_the_code_of_every_auto_class(tmp_path):
     auto_map = json.loads((tmp_path / "config.json").read_text())["auto_map"]
     kinds = {"AutoModel", "AutoModelForImageClassification", "AutoModelForVideoClassification"}
     assert set(auto_map) == {"AutoConfig", *kinds}
+
+
+def test_a_saved_configuration_names_no_code_of_another_repository(tmp_path):
+    pipelines = {name: {"impl": f"{place}pipeline.Detector"} for name, place in [("own", ""), ("other", "some/one--")]}
+    auto_map = {"AutoConfig": "some/one--configuration.Config", "AutoTokenizer": "own.Tokenizer"}
+    DeepfakeConfig(custom_pipelines=pipelines, auto_map=auto_map).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "config.json").read_text())
+    assert saved["custom_pipelines"] == {"own": {"impl": "pipeline.Detector"}}
+    assert saved["auto_map"]["AutoConfig"] == "configuration_deepfake.DeepfakeConfig"
+    assert saved["auto_map"]["AutoTokenizer"] == "own.Tokenizer"
 
 
 @given(

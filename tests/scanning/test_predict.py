@@ -485,6 +485,67 @@ def test_code_in_a_model_folder_is_never_run(tmp_path, folder):
     assert not trace.exists()
 
 
+KERNEL = "kernels-community/sage-attention"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attn_implementation": KERNEL},
+        {"_attn_implementation": KERNEL},
+        {"attn_implementation": {"": KERNEL}},
+        {"attn_implementation": KERNEL, "validate_attention": None},
+        {"attn_implementation": "flash_attention_2"},
+        {"attn_implementation": 3},
+        {"experts_implementation": KERNEL},
+        {"validate": None},
+        {"base_model_tp_plan": 3},
+    ],
+    ids=str,
+)
+def test_a_configuration_that_names_code_is_refused_in_one_sentence(change, tmp_path, monkeypatch):
+    loaded = []
+    monkeypatch.setattr(
+        "transformers.modeling_utils.lazy_import_flash_attention", lambda *names, **_: loaded.append(names)
+    )
+    model = Path(save_model(tmp_path / "model", 1))
+    file = model / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+    with pytest.raises(ModelLoadError, match=r"config\.json") as error:
+        load_model(str(model))
+    assert "\n" not in str(error.value)
+    assert not loaded
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"attn_implementation": "eager"},
+        {"use_kernels": True, "kernel_config": {"kernel_mapping": {}}},
+        {"quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": True}},
+        {"transformers_weights": "../other.safetensors"},
+        {"fusion_config": {"patch_embeddings": True}},
+        {"base_model_tp_plan": {"*": "colwise"}},
+        {"auto_map": {"AutoConfig": "someone/else--configuration.Config"}},
+        {"custom_pipelines": {"video-classification": {"impl": "someone/else--pipeline.Pipeline"}}},
+        {"_commit_hash": "0" * 40, "name_or_path": "someone/else"},
+    ],
+    ids=str,
+)
+def test_other_keys_on_which_transformers_acts_change_nothing(change, tmp_path, folder, monkeypatch):
+    model = Path(save_model(tmp_path / "model", 1))
+    expected = Detector([str(model)]).score(folder / "a.mp4").fake_probability
+    file = model / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | change))
+
+    def refuse(*arguments, **_):
+        raise AssertionError(f"a connection: {arguments}")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    assert Detector([str(model)]).score(folder / "a.mp4").fake_probability == expected
+
+
 def test_pickled_weights_are_never_loaded(tmp_path):
     model = Path(save_model(tmp_path / "model", 1))
     (model / "model.safetensors").unlink()
