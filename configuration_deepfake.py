@@ -61,6 +61,8 @@ _FLOAT_RANGES = {
     "batch_norm_eps": (1e-12, 1.0),
     "initializer_range": (0.0, 10.0),
 }
+# Fields that fit the labels of a checkpoint, with their defaults.
+_OF_LABELS: dict[str, Any] = {"temperature": 1.0, "fake_bias": 0.0, "class_weights": None}
 _DTYPES = ("float32", "float16", "bfloat16", "float64")
 # Keys that Transformers itself writes into, or reads from, a configuration.
 _TRANSFORMERS_KEYS = {
@@ -249,6 +251,33 @@ class DeepfakeConfig(PreTrainedConfig):
                 f"There is no preset {name!r}{_nearest(name, PRESETS)}; choose from {', '.join(PRESETS)}."
             )
         return cls(**{**PRESETS[name], "is_trained": False, **kwargs})
+
+    @classmethod
+    def from_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        r"""
+        [`PreTrainedConfig.from_dict`]. The calibration and the class weights of `config_dict` fit its labels: if
+        `num_labels`, `id2label` or `label2id` change the number of labels or the id of "fake", they are left out with
+        a warning.
+        """
+        if kwargs.keys().isdisjoint(("num_labels", "id2label", "label2id")):
+            return super().from_dict(config_dict, **kwargs)
+        stored = super().from_dict(config_dict.copy())
+        made = super().from_dict({**config_dict, **_OF_LABELS}, **kwargs)
+        config = made[0] if isinstance(made, tuple) else made
+        fitted = {name: getattr(stored, name) for name in _OF_LABELS if name not in kwargs}
+        if cls._places_of_fake(config) == cls._places_of_fake(stored):
+            for name, value in fitted.items():
+                setattr(config, name, value)
+        elif left_out := [name for name, value in fitted.items() if value != _OF_LABELS[name]]:
+            logger.warning(
+                f"{', '.join(left_out)} of the checkpoint fit its labels {_shorten(stored.id2label)} and are left out "
+                f"for the labels {_shorten(config.id2label)}."
+            )
+        return made
+
+    @staticmethod
+    def _places_of_fake(config: "DeepfakeConfig") -> list[bool]:
+        return [label == "fake" for label in (config.id2label or {}).values()]
 
     @property
     def num_features(self) -> int:

@@ -143,6 +143,59 @@ def test_a_saved_configuration_names_no_code_of_another_repository(tmp_path):
     assert saved["auto_map"]["AutoTokenizer"] == "own.Tokenizer"
 
 
+CALIBRATED = {"temperature": 2.0, "fake_bias": 0.5}
+LABELS = {
+    "three": {0: "real", 1: "fake", 2: "edited"},
+    "reversed": {0: "fake", 1: "real"},
+    "without fake": {0: "authentic", 1: "manipulated"},
+    "renamed": {0: "authentic", 1: "fake"},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "kept"),
+    [
+        ({"num_labels": 3}, False),
+        ({"num_labels": 2}, True),
+        *(
+            ({"id2label": labels, "label2id": {label: i for i, label in labels.items()}}, name == "renamed")
+            for name, labels in LABELS.items()
+        ),
+    ],
+    ids=["number", "same number", *LABELS],
+)
+def test_a_calibration_is_left_out_if_overridden_labels_do_not_fit_it(changes, kept, tmp_path, caplog):
+    DeepfakeConfig(**CALIBRATED, class_weights=[1.0, 3.0]).save_pretrained(tmp_path)
+    logging.getLogger("deepfake_video.configuration_deepfake").propagate = True
+    with caplog.at_level(logging.WARNING, "deepfake_video.configuration_deepfake"):
+        config, unused = DeepfakeConfig.from_pretrained(tmp_path, **changes, return_unused_kwargs=True)
+    config.validate()
+    assert not unused
+    assert (config.temperature, config.fake_bias) == ((2.0, 0.5) if kept else (1.0, 0.0))
+    assert config.class_weights == ([1.0, 3.0] if kept else None)
+    assert config.num_labels == len(changes.get("id2label", range(changes.get("num_labels", 2))))
+    said = [record.getMessage() for record in caplog.records if "temperature, fake_bias, class_weights" in record.msg]
+    assert len(said) == (not kept)
+
+
+def test_an_overridden_calibration_is_kept_whatever_the_labels(tmp_path):
+    DeepfakeConfig(**CALIBRATED).save_pretrained(tmp_path)
+    config = DeepfakeConfig.from_pretrained(tmp_path, num_labels=3, temperature=1.5, class_weights=[1.0, 2.0, 3.0])
+    assert (config.temperature, config.fake_bias, config.class_weights) == (1.5, 0.0, [1.0, 2.0, 3.0])
+
+
+def test_overridden_labels_do_not_hide_an_inconsistent_configuration(tmp_path):
+    stored = {
+        **DeepfakeConfig().to_dict(),
+        "fake_bias": 1.0,
+        "id2label": {0: "a", 1: "b"},
+        "label2id": {"a": 0, "b": 1},
+    }
+    (tmp_path / "config.json").write_text(json.dumps(stored))
+    with pytest.raises(ValueError, match="fake_bias needs a label named"):
+        DeepfakeConfig.from_pretrained(tmp_path, num_labels=3)
+
+
 @given(
     preset=st.sampled_from(sorted(PRESETS)),
     changes=st.fixed_dictionaries(
