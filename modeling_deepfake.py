@@ -262,14 +262,25 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         r"""
         [`PreTrainedModel.from_pretrained`], which refuses weights that give no score.
 
+        If weights are missing or have another shape, they are random, and a warning says so; `config.is_trained` is
+        then `False` and the calibration is left out, because both describe the stored weights.
+
         Raises:
             ValueError: If a weight is NaN or infinite, or a variance is negative.
         """
-        loaded = super().from_pretrained(*args, **kwargs)
-        model = loaded[0] if isinstance(loaded, tuple) else loaded
+        wants_info = kwargs.pop("output_loading_info", False)
+        model, info = super().from_pretrained(*args, output_loading_info=True, **kwargs)
+        config = model.config
         if problem := describe_invalid_weights(model.state_dict()):
-            raise ValueError(f"{model.config.name_or_path}: {problem}; the file is damaged, or its training diverged.")
-        return loaded
+            raise ValueError(f"{config.name_or_path}: {problem}; the file is damaged, or its training diverged.")
+        random = sorted([*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])])
+        if random:
+            config.is_trained, config.temperature, config.fake_bias = False, 1.0, 0.0
+            logger.warning(
+                f"{config.name_or_path}: {len(random)} weights are random, because they are missing or have another "
+                f"shape, such as {random[0]}. is_trained was set to false and the calibration was reset."
+            )
+        return (model, info) if wants_info else model
 
     @classmethod
     def from_backbone_pretrained(cls, config: DeepfakeConfig, weights: str = "DEFAULT") -> "DeepfakePreTrainedModel":

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 import copy
 import itertools
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -318,12 +319,13 @@ def test_the_mean_of_calibrated_frame_logits_is_the_calibrated_logit():
 
 
 @torch.no_grad()
-def test_a_stored_threshold_keeps_every_label():
+def test_a_bias_that_moves_a_threshold_to_one_half_keeps_every_label():
     clips = make_clips(16, 2)
     old = make_model(temperature=1.3)(clips).logits.double().softmax(-1)[:, 1]
     # Between two scores, so that both labels occur.
     threshold = old.sort().values[7:9].mean().item()
-    new = make_model(temperature=1.3, threshold=threshold)(clips).logits.double().softmax(-1)[:, 1]
+    bias = -math.log(threshold / (1 - threshold))
+    new = make_model(temperature=1.3, fake_bias=bias)(clips).logits.double().softmax(-1)[:, 1]
     assert (old >= threshold).sum() == 8
     assert torch.equal(old >= threshold, new >= 0.5)
 
@@ -386,6 +388,46 @@ def test_a_reloaded_model_is_bit_equal(backbone, tmp_path):
         # A copy lies where torch puts its own tensors.
         assert torch.equal(copy.deepcopy(again)(clip).logits, model(clip).logits)
         again.save_pretrained(tmp_path)
+
+
+THREE = {0: "real", 1: "fake", 2: "edited"}
+
+
+@pytest.mark.parametrize(
+    ("first", "overridden"),
+    [
+        (DeepfakeModel, {}),
+        (DeepfakeForVideoClassification, {"num_labels": 3, "ignore_mismatched_sizes": True}),
+        (
+            DeepfakeForVideoClassification,
+            {"id2label": THREE, "label2id": {label: i for i, label in THREE.items()}, "ignore_mismatched_sizes": True},
+        ),
+    ],
+    ids=["missing", "number of labels", "labels"],
+)
+def test_a_classifier_with_random_weights_is_neither_trained_nor_calibrated(first, overridden, tmp_path):
+    config = DeepfakeConfig.from_preset("tiny", is_trained=True, temperature=2.0, fake_bias=0.5)
+    first(config).save_pretrained(tmp_path)
+    with mock.patch.object(modeling_deepfake.logger, "warning") as warn:
+        model, info = DeepfakeForVideoClassification.from_pretrained(tmp_path, output_loading_info=True, **overridden)
+    assert not model.config.is_trained
+    assert (model.config.temperature, model.config.fake_bias) == (1.0, 0.0)
+    assert "classifier.out_proj.bias" in {*info["missing_keys"], *(key for key, *_ in info["mismatched_keys"])}
+    said = " ".join(call.args[0] for call in warn.call_args_list)
+    assert "2 weights are random" in said
+    assert "scores are meaningless" in said
+    model.save_pretrained(tmp_path / "again")
+    with mock.patch.object(modeling_deepfake.logger, "warning") as warn:
+        assert not DeepfakeForVideoClassification.from_pretrained(tmp_path / "again").config.is_trained
+    assert "weights are random" not in " ".join(call.args[0] for call in warn.call_args_list)
+
+
+def test_a_model_whose_weights_are_all_stored_keeps_its_calibration(tmp_path):
+    config = DeepfakeConfig.from_preset("tiny", is_trained=True, temperature=2.0, fake_bias=0.5)
+    DeepfakeForVideoClassification(config).save_pretrained(tmp_path)
+    for kind in (DeepfakeForVideoClassification, DeepfakeForImageClassification, DeepfakeModel):
+        loaded = kind.from_pretrained(tmp_path).config
+        assert (loaded.is_trained, loaded.temperature, loaded.fake_bias) == (True, 2.0, 0.5)
 
 
 @torch.no_grad()
