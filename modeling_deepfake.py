@@ -480,17 +480,19 @@ class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
         if frame_mask is not None:
             frame_logits = frame_logits.masked_fill(~frame_mask.unsqueeze(-1), 0.0)
 
+        # A loss of other code, such as that of Trainer with label smoothing, is computed from the calibrated logits.
+        is_trained_further = video_logits.requires_grad and (self.training or labels is not None)
+        calibration = (self.config.temperature, self.config.fake_bias)
+        if is_trained_further and calibration != (1, 0) and not torch.compiler.is_compiling():
+            logger.warning_once(
+                "A calibrated model is trained: temperature {:.4g} and fake_bias {:.4g} fit its former weights "
+                "and shift every score; call model.reset_calibration() first.".format(*calibration)
+            )
         loss = None
         if labels is not None:
             weights = self.config.class_weights
             weight = None if weights is None else video_logits.new_tensor(weights, dtype=torch.float32)
             loss = nn.functional.cross_entropy(video_logits.float(), labels.view(-1).to(video_logits.device), weight)
-            calibration = (self.config.temperature, self.config.fake_bias)
-            if calibration != (1, 0) and loss.requires_grad and not torch.compiler.is_compiling():
-                logger.warning_once(
-                    "A calibrated model is trained: temperature {:.4g} and fake_bias {:.4g} fit its former weights "
-                    "and shift every score; call model.reset_calibration() first.".format(*calibration)
-                )
         return DeepfakeVideoClassifierOutput(
             loss=loss,
             logits=self.calibrate(video_logits),

@@ -349,6 +349,25 @@ def test_training_a_calibrated_model_warns_until_the_calibration_is_reset(calibr
     torch.testing.assert_close(output.loss, expected)
 
 
+def test_label_smoothing_over_a_calibrated_model_warns(tmp_path):
+    """Trainer keeps the labels from the model then, and computes the loss from its logits."""
+    model = make_model(**FRAMES_ONLY, frame_aggregation="mean-logit", fake_bias=2.0)
+    arguments = TrainingArguments(tmp_path, label_smoothing_factor=0.1, report_to=[], use_cpu=True)
+    batch = {"pixel_values_videos": make_clips(2, 1), "labels": torch.tensor([0, 1])}
+    with mock.patch.object(modeling_deepfake.logger, "warning_once") as warn:
+        trainer = Trainer(model, arguments)
+        with torch.no_grad():
+            trainer.compute_loss(model.train(), dict(batch))
+        warn.assert_not_called()
+        trainer.compute_loss(model, dict(batch))
+        warn.assert_called_once()
+        model.reset_calibration()
+        loss = trainer.compute_loss(model, dict(batch))
+        warn.assert_called_once()
+    expected = nn.functional.cross_entropy(model(**batch).logits, batch["labels"], label_smoothing=0.1)
+    torch.testing.assert_close(loss, expected)
+
+
 def test_calibration_compiles_without_a_graph_break():
     model = make_model(**FRAMES_ONLY, frame_aggregation="mean-logit", fake_bias=0.3)
     features = torch.randn(2, 3, 1024)
