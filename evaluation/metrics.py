@@ -3,7 +3,8 @@
 
 torchmetrics applies a sigmoid to values outside [0, 1], counts a score equal to the threshold as real, and returns an
 AUC of 0 for a single class. Here values outside [0, 1] are an error, a score equal to the threshold is fake as in
-`predict`, and the AUC of a single class is undefined.
+`predict`, and the AUC of a single class is undefined. The calibration error is computed without torchmetrics, which
+puts scores of exactly 1 into a bin of their own.
 """
 
 import warnings
@@ -18,7 +19,6 @@ from torchmetrics.functional import mean_squared_error
 from torchmetrics.functional.classification import (
     binary_auroc,
     binary_average_precision,
-    binary_calibration_error,
     binary_f1_score,
     binary_recall,
     binary_roc,
@@ -153,7 +153,9 @@ def measure(
         # torchmetrics warns about a missing class, which is handled here.
         warnings.simplefilter("ignore", UserWarning)
         values["brier"] = float(mean_squared_error(scores, labels.double()))
-        values["ece"] = float(binary_calibration_error(scores, labels, n_bins=ECE_BINS, validate_args=False))
+        # Guo et al. (2017): in each bin, the mean probability minus the share of fakes, weighted by the bin's share.
+        gaps = np.bincount(calibration_bins(probabilities), weights=probabilities - is_fake)
+        values["ece"] = float(np.abs(gaps).sum() / len(is_fake))
         if has_fake:
             values["sensitivity"] = float(binary_recall(decisions, labels, validate_args=False))
         if has_real:
@@ -175,6 +177,11 @@ def _two_class(
         "f1": float(binary_f1_score(decisions, labels, validate_args=False)),
         "tpr_at_1_fpr": float(true_positive[false_positive <= MAX_FPR].max()),
     }
+
+
+def calibration_bins(probabilities: np.ndarray) -> np.ndarray:
+    """Index (N,) of the bin of each probability (N,) in the calibration error; the last bin contains 1."""
+    return np.digitize(probabilities, np.linspace(0, 1, ECE_BINS + 1)[1:-1])
 
 
 def roc_curve(probabilities: np.ndarray, is_fake: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

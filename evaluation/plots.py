@@ -9,7 +9,7 @@ import numpy as np
 
 from .evaluation_result import EvaluationResult
 from .metric_rows import EVERYTHING, group_scores
-from .metrics import ECE_BINS, measure, roc_curve
+from .metrics import calibration_bins, measure, roc_curve
 from .samples import EvaluationError
 from .scores import Score
 
@@ -119,8 +119,7 @@ def _draw_histograms(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarra
 
 
 def _draw_reliability(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarray) -> None:
-    edges = np.linspace(0, 1, ECE_BINS + 1)
-    bins = np.clip(np.digitize(probabilities, edges[1:-1]), 0, ECE_BINS - 1)
+    bins = calibration_bins(probabilities)
     filled = np.unique(bins)
     means = [float(probabilities[bins == number].mean()) for number in filled]
     shares = [float(is_fake[bins == number].mean()) for number in filled]

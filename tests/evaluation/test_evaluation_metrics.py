@@ -75,6 +75,13 @@ def test_the_calibration_error_computed_by_hand():
     assert values["ece"] == pytest.approx(4 / 6 * 0.05 + 2 / 6 * 0.2, abs=1e-6)
 
 
+def test_scores_of_exactly_one_are_in_the_last_bin():
+    """Guo et al. (2017): 100 scores of .975 on average, 92 of them fake, and 100 of .02, all real."""
+    probabilities = np.repeat([1.0, 0.95, 0.02], [50, 50, 100])
+    is_fake = np.repeat([True, False, True, False], [42, 8, 50, 100])
+    assert measure(probabilities, is_fake, 0.5)["ece"] == pytest.approx(0.5 * (0.975 - 0.92) + 0.5 * 0.02, abs=1e-12)
+
+
 @pytest.mark.parametrize("certain", [0.0, 1.0])
 def test_certain_and_right_scores_have_no_calibration_error(certain):
     values = measure(np.array([certain] * 4), np.array([bool(certain)] * 4), 0.5)
