@@ -2,12 +2,16 @@
 """Temperature and bias: fitted on held-out people, stored in a new folder, never on what is evaluated."""
 
 import base64
+import itertools
 import json
+import tracemalloc
 from pathlib import Path
 
 import benchmark_trees as trees
 import numpy as np
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
 
 from deepfake_video import DeepfakeConfig
 from deepfake_video.cli import main
@@ -83,6 +87,34 @@ def test_perfect_scores_stay_finite():
 def test_the_threshold_stands_between_the_classes_and_nearest_to_one_half():
     assert fit_threshold(np.array([0.1, 0.2, 0.8, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.5)
     assert fit_threshold(np.array([0.1, 0.6, 0.7, 0.9]), np.array([0, 0, 1, 1], bool)) == pytest.approx(0.65)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from([0.0, 1e-300, 0.1, 0.3, 0.5, np.nextafter(0.5, 1), 0.9, 1.0]), st.booleans()))
+)
+def test_the_threshold_is_that_of_every_cut_tried_on_every_score(scores):
+    probabilities, is_fake = np.array([p for p, _ in scores]), np.array([fake for _, fake in scores], bool)
+    assume(0 < is_fake.sum() < len(is_fake))
+    distinct = sorted(set(probabilities))
+    middles = [(low + high) / 2 for low, high in itertools.pairwise(distinct)]
+    gains = {
+        cut: (probabilities[is_fake] >= cut).mean() - (probabilities[~is_fake] >= cut).mean()
+        for cut in [distinct[0] / 2, *middles, (1 + distinct[-1]) / 2]
+    }
+    best = [cut for cut, gain in gains.items() if gain >= max(gains.values()) - 1e-12]
+    assert fit_threshold(probabilities, is_fake) == min(best, key=lambda cut: abs(cut - 0.5))
+
+
+def test_the_threshold_of_many_scores_needs_little_memory():
+    """A decision of each score at each cut would take 400 MB."""
+    random = np.random.default_rng(0)
+    probabilities, is_fake = random.random(20_000), random.random(20_000) < 0.5
+    tracemalloc.start()
+    try:
+        fit_threshold(probabilities, is_fake)
+        assert tracemalloc.get_traced_memory()[1] < 20e6
+    finally:
+        tracemalloc.stop()
 
 
 def test_calibration_is_platt_scaling_with_the_best_decision_at_one_half():
