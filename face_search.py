@@ -19,6 +19,8 @@ from .video_sources import read_ahead
 
 # Interval in frames at which the whole frame is searched; in between, only the surroundings of known faces are.
 WHOLE_SEARCH_EVERY = 4
+# Side of the square thumbnails in pixels that cuts are found in.
+THUMBNAIL_SIDE = 32
 # Within a gap of a track, near the expected position of the face, a lower score is sufficient.
 GAP_SCORE = 0.7
 # Before giving up, smaller faces are searched in this many frames, and then this many more frames are searched.
@@ -85,7 +87,7 @@ def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector,
     for index, frame in read_ahead(source.frames(indices)):
         # After the first frame has been read, the size is known without decoding.
         search = search or _Search((source.width, source.height))
-        thumbnails.append(scale_frame(frame, 32, 32))
+        thumbnails.append(scale_frame(frame, THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         sizes.append((frame.shape[1], frame.shape[0]))
         found: list[FaceDetection] | None = None
         can_follow = len(search.faces) % WHOLE_SEARCH_EVERY and sizes[-1] == sizes[-2]

@@ -85,6 +85,7 @@ def constants() -> dict[str, Any]:
             "finerMinFaceSize": finer.min_face_size,
         },
         "search": {
+            "thumbnailSide": face_search.THUMBNAIL_SIDE,
             "wholeSearchEvery": face_search.WHOLE_SEARCH_EVERY,
             "gapScore": face_search.GAP_SCORE,
             "fineFrames": face_search._FINE_FRAMES,

@@ -2,7 +2,7 @@
 """The timeline: a second, denser pass over a video, and windows that slide over its cached frame features."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from .framewise import fake_margin
 from .results import TimelineEntry
 from .scoring_model import ScoringModel
 from .settings import ScanSettings
+from .watched_frames import WatchedFrames
 
 
 # Six frames per second. A cut is recognised between frames that are at most 0.2 s apart.
@@ -60,9 +61,9 @@ def make_timeline(
     """
     Score a video window by window, in order of time and face.
 
-    No window extends across a gap, where the video shows no new frame for a long time. Each face of `seen` has at
-    least one window: if it is never detected in half of the frames of a regular window, the frames in which it is
-    detected form separate windows.
+    No window extends across a cut, or across a gap, where the video shows no new frame for a long time. A scene that
+    is shorter than a window has one window of its own. Each face of `seen` has at least one window: if it is never
+    detected in half of the frames of a regular window, the frames in which it is detected form separate windows.
 
     Args:
         reader: The open video.
@@ -84,7 +85,8 @@ def make_timeline(
     features = _FrameFeatures(models, where, num_frames=len(indices), batch_size=batch_size)
     boxes = [{} if track is None else _box_at(track) for track in tracks]
     position_of = {int(index): position for position, index in enumerate(indices)}
-    for index, frame in reader.frames(indices):
+    watched = WatchedFrames(reader)
+    for index, frame in watched.frames(indices):
         for i, track in enumerate(tracks):
             if track is None:
                 features.add(i, position_of[index], frame, None)
@@ -93,7 +95,7 @@ def make_timeline(
         on_frame(index)
     features.flush()
 
-    spans = _Spans(reader, indices)
+    spans = _Spans(reader, indices, watched.cuts(dense))
     regular = spans.windows(np.searchsorted(indices, dense))
     windows = []
     for i, track in enumerate(tracks):
@@ -149,16 +151,23 @@ class _Spans:
     Args:
         reader: The open video.
         indices: Array of shape (N,): indices of the frames, ascending. Windows are positions in this array.
+        cuts: Indices of the frames that start a new scene.
     """
 
-    def __init__(self, reader: MediaReader, indices: np.ndarray) -> None:
+    def __init__(self, reader: MediaReader, indices: np.ndarray, cuts: Collection[int] = ()) -> None:
         self._starts = reader.timestamps_s[indices]
         self._ends = frame_ends_s(reader, indices)
-        self._gaps_before = np.searchsorted(sorted(reader.gaps), indices)
+        # How many gaps and cuts each frame follows. A gap follows the frame of its index, a cut precedes it.
+        self._breaks_before = np.searchsorted(sorted(reader.gaps), indices)
+        self._breaks_before += np.searchsorted(sorted(cuts), indices, side="right")
 
     def windows(self, positions: np.ndarray, longest_s: float = float("inf")) -> list[np.ndarray]:
-        """Overlapping windows over these positions, none of which extends across a gap or a step above `longest_s`."""
-        is_apart = np.diff(self._gaps_before[positions]) > 0
+        """
+        Overlapping windows over these positions.
+
+        None of them extends across a gap, a cut or a step above `longest_s`.
+        """
+        is_apart = np.diff(self._breaks_before[positions]) > 0
         is_apart |= np.diff(self._starts[positions]) > longest_s
         runs = np.split(positions, np.flatnonzero(is_apart) + 1)
         return [run[start:stop] for run in runs if len(run) for start, stop in window_bounds(len(run))]

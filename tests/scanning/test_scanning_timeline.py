@@ -7,6 +7,7 @@ import itertools
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -29,6 +30,7 @@ from deepfake_video.scanning.stretches import clock, worst_stretches
 from deepfake_video.scanning.timeline import (
     HOP_FRAMES,
     WINDOW_FRAMES,
+    _Spans,
     crop_for,
     number_tracks,
     window_bounds,
@@ -58,17 +60,49 @@ def test_three_fake_seconds_between_real_ones_show_in_the_timeline(examined):
 def test_the_worst_stretch_is_the_fake_one(examined):
     worst, *others = worst_stretches(examined.result)
     assert not others
-    assert 2.0 <= worst.start_s <= 3.0
-    assert 6.0 <= worst.end_s <= 7.0
+    assert (worst.start_s, worst.end_s) == pytest.approx((3.0, 6.0))
     assert worst.fake_probability > 0.95
 
 
-def test_windows_cover_the_whole_video_and_overlap_by_half(examined):
-    timeline = examined.result.timeline
-    assert timeline[0].start_s == 0.0
-    assert timeline[-1].end_s == pytest.approx(examined.result.duration_s)
-    assert all(entry.end_s - entry.start_s == pytest.approx(2.0) for entry in timeline)
-    assert np.diff([entry.start_s for entry in timeline]).max() == pytest.approx(1.0)
+def test_windows_overlap_by_half_and_end_at_cuts(examined):
+    times = [(entry.start_s, entry.end_s) for entry in examined.result.timeline]
+    expected = [(0, 2), (1, 3), (3, 5), (4, 6), (6, 8), (7, 9)]
+    assert np.array(times) == pytest.approx(np.array(expected))
+
+
+def test_a_manipulated_second_between_cuts_has_a_window_of_its_own(tmp_path):
+    clip = write_people(tmp_path / "short.mp4", seconds=8, tinted=(4.0, 5.0))
+    result = redness_detector(timeline=True).examine(clip).result
+    (manipulated,) = (entry for entry in result.timeline if entry.fake_probability > 0.5)
+    assert (manipulated.start_s, manipulated.end_s) == pytest.approx((4.0, 5.0))
+    assert manipulated.fake_probability > 0.95
+    assert all(entry.fake_probability < 0.05 for entry in result.timeline if entry is not manipulated)
+
+
+def test_cuts_end_windows_as_gaps_do():
+    # Six frames per second: a scene of 8 s, one of a second, one of two frames, and one of 3 s after a gap.
+    starts_s = np.concatenate([np.arange(56) / 6, 60 + np.arange(18) / 6])
+    reader = SimpleNamespace(timestamps_s=starts_s, gaps={55: 56 / 6}, duration_s=63.0)
+    spans = _Spans(reader, np.arange(74), cuts={48, 54})
+    windows = spans.windows(np.arange(74))
+    bounds = [(int(window[0]), int(window[-1]) + 1) for window in windows]
+    assert bounds == [
+        *((start, start + 12) for start in range(0, 37, 6)),
+        (48, 54),
+        (54, 56),
+        (56, 68),
+        (62, 74),
+    ]
+    times = [spans.span_s(window) for window in windows[6:]]
+    assert np.array(times) == pytest.approx(np.array([(6, 8), (8, 9), (9, 56 / 6), (60, 62), (61, 63)]))
+
+
+def test_a_window_of_frames_in_which_a_face_was_seen_ends_at_a_cut_too():
+    reader = SimpleNamespace(timestamps_s=np.arange(10) / 6, gaps={}, duration_s=10 / 6)
+    spans = _Spans(reader, np.arange(10), cuts={5})
+    # Frame 5 starts the scene, but the face is seen from frame 7 on.
+    windows = spans.windows(np.array([3, 4, 7, 8]), longest_s=2.0)
+    assert [window.tolist() for window in windows] == [[3, 4], [7, 8]]
 
 
 def test_the_timeline_never_changes_the_score(edited, examined):

@@ -14,6 +14,7 @@ import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
 import type { TimelineEntry } from "./result";
+import { Thumbnails } from "./thumbnails";
 
 const { timeline: options } = constants;
 const FRAMES_PER_BATCH = 8;
@@ -52,8 +53,8 @@ export async function makeTimeline(
     return { track, boxes, features: new Map() };
   });
   const indices = unique([...dense, ...tracks.flatMap((track) => track?.frameIndices ?? [])]);
-  await readFeatures(source, indices, followed, networks, onFrame);
-  const spans = new Spans(source, indices);
+  const thumbnails = await readFeatures(source, indices, followed, networks, onFrame);
+  const spans = new Spans(source, indices, thumbnails.cuts(dense, source.timestamps));
   const isDense = new Set(dense);
   const regular = spans.windows(range(indices.length).filter((position) => isDense.has(indices[position])));
   const windows: Window[] = [];
@@ -102,13 +103,15 @@ async function findDenseTracks(
   return [...tracks, ...missed].sort((a, b) => a.trackId - b.trackId);
 }
 
+/** Compute the features of all faces, and return a thumbnail of each frame. */
 async function readFeatures(
   source: FrameSource,
   indices: readonly number[],
   followed: readonly Followed[],
   networks: Networks,
   onFrame: (second: number) => void,
-): Promise<void> {
+): Promise<Thumbnails> {
+  const thumbnails = new Thumbnails();
   const { preprocessing } = networks.description;
   const width = networks.description.num_features;
   let pending: { face: Followed; index: number; picture: Picture }[] = [];
@@ -121,6 +124,7 @@ async function readFeatures(
     pending = [];
   };
   for await (const [index, frame] of source.frames(indices)) {
+    thumbnails.add(index, frame);
     for (const face of followed) {
       const box = face.boxes.get(index);
       if (face.track !== null && box === undefined) continue;
@@ -130,6 +134,7 @@ async function readFeatures(
     onFrame(source.timestamps[index]);
   }
   await flush();
+  return thumbnails;
 }
 
 async function judge(
@@ -150,27 +155,32 @@ async function judge(
 class Spans {
   private readonly starts: number[];
   private readonly ends: number[];
-  private readonly gapsBefore: number[];
+  /** How many gaps and cuts each frame follows. */
+  private readonly breaksBefore: number[];
 
-  constructor(source: FrameSource, indices: readonly number[]) {
+  constructor(source: FrameSource, indices: readonly number[], cuts: ReadonlySet<number>) {
     this.starts = indices.map((index) => source.timestamps[index]);
     this.ends = [...this.starts.slice(1), source.durationS];
     const gaps = [...source.gaps.keys()].sort((a, b) => a - b);
-    this.gapsBefore = indices.map((index) => gaps.filter((gap) => gap < index).length);
+    const scenes = [...cuts];
+    // A gap follows the frame of its index, a cut precedes it.
+    this.breaksBefore = indices.map(
+      (index) => gaps.filter((gap) => gap < index).length + scenes.filter((cut) => cut <= index).length,
+    );
     // If there are several gaps before the next of these frames, the first one ends the frame.
     for (const gap of gaps.reverse()) {
       this.ends[indices.filter((index) => index <= gap).length - 1] = source.gaps.get(gap) ?? 0;
     }
   }
 
-  /** Overlapping windows over these positions, none of which extends across a gap or a step above `longest`. */
+  /** Overlapping windows over these positions, none of which extends across a gap, a cut or a step above `longest`. */
   windows(positions: readonly number[], longest = Number.POSITIVE_INFINITY): number[][] {
     const runs: number[][] = [];
     positions.forEach((position, i) => {
       const before = positions[i - 1];
       const isApart =
         i === 0 ||
-        this.gapsBefore[position] > this.gapsBefore[before] ||
+        this.breaksBefore[position] > this.breaksBefore[before] ||
         this.starts[position] - this.starts[before] > longest;
       if (isApart) runs.push([]);
       runs[runs.length - 1].push(position);

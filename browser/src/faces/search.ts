@@ -14,7 +14,6 @@ import type { FaceTrack } from "./tracking";
 import { findCuts, linkDetections, smoothBoxes } from "./tracking";
 
 const { search: options } = constants;
-const THUMBNAIL_SIDE = 32;
 
 /** Faces found in one pass over some frames, in pixels of a picture of `size`. */
 interface Search {
@@ -77,7 +76,7 @@ async function searchFrames(
   const sizes: Size[] = [];
   for await (const [index, frame] of source.frames(indices)) {
     if (!sizes.length) search.size = source.size;
-    thumbnails.push(scaleDown(frame, THUMBNAIL_SIDE, THUMBNAIL_SIDE));
+    thumbnails.push(scaleDown(frame, options.thumbnailSide, options.thumbnailSide));
     const size: Size = [frame.width, frame.height];
     const before = sizes.at(-1);
     sizes.push(size);
