@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Recognise photos by their first bytes; the name of a file never decides."""
 
-from typing import IO
+import io
+from typing import IO, cast
 
 from ..video_opening import OTHER_PICTURES, is_animated_png
 
@@ -25,6 +26,11 @@ _HEIF_BRANDS, _AVIF_BRANDS, _OPEN_BRANDS = (
     (b"avif",),
     (b"mif1", b"mif2", b"miaf"),
 )
+# So many blocks of a GIF file are searched for a second picture; each has at most 256 bytes. A still picture of 40
+# million pixels of noise has 213,000.
+MAX_GIF_BLOCKS = 250_000
+# An animated WebP picture has one chunk for each frame, and a few others.
+MAX_WEBP_CHUNKS = 200_000
 # JPEG XL and JPEG 2000.
 _NEWER_PICTURES = (b"\xff\x0a", b"\x00\x00\x00\x0cJXL ", b"\x00\x00\x00\x0cjP  ")
 
@@ -45,7 +51,7 @@ def photo_format(file: IO[bytes]) -> str | None:
     file.seek(0)
     head = file.read(_HEAD_BYTES)
     found = _format_of(head)
-    if (found == "PNG" and is_animated_png(file)) or (found == "GIF" and _is_animated_gif(file)):
+    if (found == "PNG" and is_animated_png(file)) or (found == "GIF" and is_animated_gif(file)):
         found = None
     file.seek(0)
     return found
@@ -64,12 +70,28 @@ def is_other_picture(file: IO[bytes]) -> bool:
     return head.startswith((*OTHER_PICTURES, *_NEWER_PICTURES))
 
 
-def _is_animated_gif(file: IO[bytes]) -> bool:
-    """Whether a GIF file holds a second picture; a damaged file counts as animated."""
+def is_animated_gif(file: IO[bytes]) -> bool:
+    """
+    Tell whether a GIF file holds a second picture.
+
+    A damaged file counts as animated, and so does one whose first `MAX_GIF_BLOCKS` blocks do not show it.
+
+    Args:
+        file: An open GIF file.
+    """
     file.seek(0)
+    # The file itself is not buffered, and each block takes two short reads.
+    buffered = io.BufferedReader(cast(io.RawIOBase, file), 1 << 16)
+    try:
+        return _has_second_picture(buffered)
+    finally:
+        buffered.detach()
+
+
+def _has_second_picture(file: IO[bytes]) -> bool:
     header = file.read(13)
     _skip_colours(file, header[10:11])
-    num_pictures = 0
+    num_pictures = num_blocks = 0
     while num_pictures < 2:
         kind = file.read(1)
         if kind == b"\x21":  # an extension: its label and sub-blocks
@@ -81,6 +103,9 @@ def _is_animated_gif(file: IO[bytes]) -> bool:
         else:
             return kind != b"\x3b"
         while size := file.read(1):
+            num_blocks += 1
+            if num_blocks > MAX_GIF_BLOCKS:
+                return True
             if size == b"\x00":
                 break
             file.seek(size[0], 1)
@@ -117,13 +142,20 @@ def webp_durations_ms(content: bytes) -> list[int]:
     Returns:
         Milliseconds of each frame; empty for a still picture. A frame with a duration of at most 10 ms is shown for
         100 ms, as in browsers.
+
+    Raises:
+        ValueError: If the file has more than `MAX_WEBP_CHUNKS` chunks.
     """
     durations = []
     place = 12
+    num_chunks = 0
     while len(header := content[place : place + 8]) == 8:
         if header[:4] == b"ANMF":
             duration = int.from_bytes(content[place + 20 : place + 23], "little")
             durations.append(duration if duration > 10 else 100)
+        num_chunks += 1
+        if num_chunks > MAX_WEBP_CHUNKS:
+            raise ValueError(f"it has more than {MAX_WEBP_CHUNKS:,} chunks")
         size = int.from_bytes(header[4:], "little")
         place += 8 + size + size % 2
     return durations

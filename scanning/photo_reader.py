@@ -38,10 +38,30 @@ MAX_PHOTO_BYTES = 250_000_000
 # Progressive JPEG files have about ten scans. A scan of a few bytes costs the time of a whole picture.
 MAX_JPEG_SCANS = 100
 MAX_ANIMATION_FRAMES = 100_000
+# Pillow reads a file part by part, in Python, with two or three reads for each part. A still GIF picture of 40 million
+# pixels of noise takes 430,000 reads, and a PNG file far fewer.
+MAX_READS = 600_000
 _CACHE_BYTES = 128 << 20
 _MAX_DETAIL = 100
 # The first box of a video behind the picture, as in the motion photos of Android phones.
 _MOTION_PHOTO = re.compile(rb"\x00\x00\x00[\x10-\x40]ftyp(isom|iso[2-9]|mp4[12]|avc1|qt  |MSNV|3gp\d)")
+
+
+class _GuardedContent(io.BytesIO):
+    """The content of a file, for a decoder that may read it only for a limited time, in a limited number of parts."""
+
+    def __init__(self, content: bytes, source: object, watch: Stopwatch) -> None:
+        super().__init__(content)
+        self._source, self._watch = source, watch
+        self._num_reads = 0
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        self._num_reads += 1
+        if self._num_reads > MAX_READS:
+            message = "it consists of too many tiny parts; save it again as JPEG or PNG"
+            raise UnsupportedVideoError(self._source, message)
+        self._watch.check()
+        return super().read(size)
 
 
 class PhotoReader:
@@ -86,7 +106,8 @@ class PhotoReader:
         self._content = self._read(file)
         self.fetched: Fetched | None = getattr(file, "fetched", None)
         self.num_bytes = len(self._content)
-        durations_ms = webp_durations_ms(self._content) if kind == "WEBP" else []
+        with self._decoding():
+            durations_ms = webp_durations_ms(self._content) if kind == "WEBP" else []
         self.is_photo = len(durations_ms) < 2
         if len(durations_ms) > MAX_ANIMATION_FRAMES:
             raise VideoTooLargeError(source, f"the animation has more than {MAX_ANIMATION_FRAMES:,} frames")
@@ -167,7 +188,7 @@ class PhotoReader:
             return self._open_heif()
         if self._kind == "AVIF" and not features.check("avif"):
             raise UnsupportedVideoError(self._source, "this Pillow cannot read AVIF photos: pip install -U pillow")
-        image = Image.open(io.BytesIO(self._content), formats=[self._kind])
+        image = Image.open(_GuardedContent(self._content, self._source, self._watch), formats=[self._kind])
         self._check_size(*image.size)
         if self.is_photo and getattr(image, "n_frames", 1) > 1:
             self.warnings.append("the file contains several pictures; only the first one was scored")

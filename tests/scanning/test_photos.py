@@ -21,6 +21,7 @@ from deepfake_video.scanning.explanation import explain
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.inputs import collect_inputs
 from deepfake_video.scanning.media import SEQUENCE_HINT, open_media
+from deepfake_video.scanning.photo_formats import MAX_GIF_BLOCKS, MAX_WEBP_CHUNKS, is_animated_gif, photo_format
 from deepfake_video.scanning.results import PHOTO_WARNING
 from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.scanning.verdict import NOT_FOR_PHOTOS
@@ -221,6 +222,59 @@ def test_a_jpeg_of_endless_scans_is_refused(tmp_path):
     scan = content[content.index(b"\xff\xda") : -2]
     bomb = content[:-2] + scan * photo_reader.MAX_JPEG_SCANS + b"\xff\xd9"
     assert "scans" in error_of(saved(tmp_path / "photo.jpg", bomb)).message
+
+
+def test_the_search_for_a_second_picture_of_a_gif_ends(tmp_path):
+    # A comment of sub-blocks of one byte each (GIF89a, 24): two bytes of the file for each of them.
+    start = encoded(SMALL, "GIF")[:-1] + b"\x21\xfe"
+    for num_blocks, is_animated in ((1000, False), (MAX_GIF_BLOCKS, True)):
+        path = saved(tmp_path / "photo.gif", start + b"\x01a" * num_blocks + b"\x00;" + bytes(10_000_000))
+        with path.open("rb", buffering=0) as file:
+            assert is_animated_gif(file) is is_animated
+            assert file.tell() < len(start) + 2 * num_blocks + 100_000
+        with path.open("rb", buffering=0) as file:
+            assert photo_format(file) == (None if is_animated else "GIF")
+            assert file.tell() == 0
+
+
+def test_the_file_of_a_gif_is_read_in_large_pieces():
+    class Counted(io.BytesIO):
+        num_reads = 0
+
+        def readinto(self, buffer) -> int:
+            self.num_reads += 1
+            return super().readinto(buffer)
+
+    file = Counted(encoded(SMALL, "GIF")[:-1] + b"\x21\xfe" + b"\x01a" * 100_000 + b"\x00;")
+    assert not is_animated_gif(file)
+    assert file.num_reads <= 5  # 200 KB
+
+
+def test_a_webp_of_endless_chunks_is_refused(tmp_path):
+    header = b"RIFF\x00\x00\x00\x00WEBP"
+    error = error_of(saved(tmp_path / "photo.webp", header + bytes(8 * (MAX_WEBP_CHUNKS + 1))))
+    assert (error.reason, "chunks" in error.message) == ("decode_error", True)
+
+
+PRIVATE_CHUNK = bytes(4) + b"prVt" + struct.pack(">I", zlib.crc32(b"prVt"))
+
+
+@pytest.mark.parametrize(("kind", "place", "part"), [("PNG", 33, PRIVATE_CHUNK), ("JPEG", 2, b"\xff\xfe\x00\x02")])
+def test_a_photo_of_endless_parts_is_refused(kind, place, part, tmp_path, monkeypatch):
+    monkeypatch.setattr(photo_reader, "MAX_READS", 3000)
+    content = encoded(SMALL, kind)
+    few, many = (content[:place] + part * number + content[place:] for number in (500, 3000))
+    assert pixels_of(saved(tmp_path / "few", few)).shape == SMALL.shape
+    error = error_of(saved(tmp_path / "many", many))
+    assert (error.reason, "tiny parts" in error.message) == ("unsupported", True)
+
+
+def test_the_time_for_the_header_of_a_photo_is_limited(tmp_path):
+    content = encoded(SMALL, "PNG")
+    path = saved(tmp_path / "photo.png", content[:33] + PRIVATE_CHUNK * 100_000 + content[33:])
+    with pytest.raises(VideoError) as caught, open_media(path, limits=VideoLimits(max_read_s=0.01)):
+        pass
+    assert caught.value.reason == "timeout"
 
 
 @pytest.mark.parametrize("kind", FORMATS)
