@@ -17,7 +17,7 @@ from PIL import Image, features
 
 from ..photo_pictures import to_displayed_pixels
 from ..video_addresses import printable_name
-from ..video_containers import Stopwatch
+from ..video_containers import Stopwatch, check_duration
 from ..video_errors import (
     UnsupportedVideoError,
     VideoDecodeError,
@@ -113,6 +113,8 @@ class PhotoReader:
             raise VideoTooLargeError(source, f"the animation has more than {MAX_ANIMATION_FRAMES:,} frames")
         starts_ms = np.cumsum([0, *durations_ms[:-1]])
         times = read_times(starts_ms, ContainerClock(time_base=0.001), last_duration=sum(durations_ms[-1:]))
+        if not self.is_photo:
+            check_duration(source, times.end_s, limits)
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
         self.unread: list[UnreadRange] = []
         self.undecodable: set[int] = set()

@@ -277,6 +277,16 @@ def test_the_time_for_the_header_of_a_photo_is_limited(tmp_path):
     assert caught.value.reason == "timeout"
 
 
+@pytest.mark.parametrize("kind", ["WEBP", "PNG", "GIF"])
+def test_the_limit_of_the_length_applies_to_animations(kind, tmp_path):
+    path = tmp_path / "moving"
+    pictures = [Image.fromarray(np.roll(SMALL, number, axis=1)) for number in range(3)]
+    pictures[0].save(path, kind, save_all=True, append_images=pictures[1:], duration=1000)
+    assert error_of(path, max_duration_s=2).reason == "too_large"
+    with open_media(path, limits=VideoLimits(max_duration_s=3)) as reader:
+        assert reader.duration_s == pytest.approx(3.0)
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 def test_a_truncated_photo_is_one_sentence(kind, share, tmp_path):
