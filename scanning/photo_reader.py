@@ -13,7 +13,7 @@ from typing import IO
 
 import av
 import numpy as np
-from PIL import Image, features
+from PIL import Image, UnidentifiedImageError, features
 
 from ..photo_pictures import to_displayed_pixels
 from ..video_addresses import printable_name
@@ -232,6 +232,10 @@ class PhotoReader:
             raise
         except Image.DecompressionBombError:
             raise self._too_many_pixels() from None
+        except UnidentifiedImageError:
+            # Its message names the object in memory from which the file was read.
+            message = "the picture is damaged or incomplete (its header cannot be read); copy it again"
+            raise VideoDecodeError(self._source, message) from None
         except Exception as error:  # the decoders have no common class for what damaged data leads to
             detail = " ".join(str(error).split())[:_MAX_DETAIL] or type(error).__name__
             message = f"the picture is damaged or incomplete ({detail}); copy it again"

@@ -287,6 +287,11 @@ def test_the_limit_of_the_length_applies_to_animations(kind, tmp_path):
         assert reader.duration_s == pytest.approx(3.0)
 
 
+def test_a_photo_whose_header_is_cut_off_is_said_to_have_no_readable_header(tmp_path):
+    error = error_of(saved(tmp_path / "photo.png", encoded(SMALL, "PNG")[:40]))
+    assert error.message == "the picture is damaged or incomplete (its header cannot be read); copy it again"
+
+
 @pytest.mark.parametrize("kind", FORMATS)
 @pytest.mark.parametrize("share", [0.02, 0.5, 0.9])
 def test_a_truncated_photo_is_one_sentence(kind, share, tmp_path):
