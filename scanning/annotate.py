@@ -52,6 +52,9 @@ def annotate_video(
         temporary.replace(target)
     except OSError as error:
         raise OutputError(path, error) from error
+    except av.FFmpegError as error:  # for instance, frames that last for hours; `open_media` raises no such error
+        said = f"FFmpeg cannot encode the copy: {error.strerror}"
+        raise OutputError(path, OSError(error.errno, said)) from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -3,11 +3,13 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from clips import write_clip
 from deepfake_video import ScanPlan, ScanSettings, VideoLimits, VideoResult
+from deepfake_video.common.files import OutputError
 from deepfake_video.scanning import annotate
-from deepfake_video.scanning.annotate import _Boxes
+from deepfake_video.scanning.annotate import _Boxes, annotate_video
 from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.media import open_media
 from deepfake_video.scanning.outputs import write_outputs
@@ -60,6 +62,22 @@ def test_a_face_that_is_away_for_longer_has_no_box(boxes):
 
 def test_each_face_has_a_box_of_its_own(boxes):
     assert [name for *_, name in boxes.at(0.2)] == ["1: ", "2: "]
+
+
+def test_a_copy_that_cannot_be_encoded_is_one_sentence(tmp_path):
+    # Frames of 16,777 s, the longest time that a WebP file can name: FFmpeg does not encode four of them.
+    pictures = [Image.fromarray(np.full((64, 96, 3), level, np.uint8)) for level in (0, 30, 60, 90)]
+    path, copy = tmp_path / "slow.webp", tmp_path / "copy.mp4"
+    pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=(1 << 24) - 1)
+    result = VideoResult(
+        path=str(path), status="ok", fake_probability=0.5, threshold=0.5, settings={}, model=ModelIdentity(id="m")
+    )
+    with pytest.raises(OutputError) as caught:
+        annotate_video(copy, result, [])
+    message = str(caught.value)
+    assert message.startswith(f"{copy}: cannot be written (")
+    assert (message.count("\n"), ".tmp" in message) == (0, False)
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_video_is_decoded_within_the_limits_of_the_scan(tmp_path, monkeypatch):
