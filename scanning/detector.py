@@ -105,6 +105,7 @@ class Detector:
         self,
         path: str | Path,
         *,
+        name: str | None = None,
         with_evidence: bool = False,
         on_progress: Callable[[float], None] = lambda second: None,
     ) -> Examination:
@@ -113,11 +114,15 @@ class Detector:
 
         Args:
             path: Path, http(s) URL, or address in a store such as `s3://bucket/clip.mp4`.
+            name: The name that the file has for its user, if it was saved under another one.
             with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
             on_progress: Function called with the current position in the video, in seconds.
         """
         try:
-            with open_media(path, limits=self.settings.limits) as reader, reading_provenance(path) as provenance:
+            with (
+                open_media(path, limits=self.settings.limits, name=name) as reader,
+                reading_provenance(path) as provenance,
+            ):
                 examination = self._examine_open(path, reader, with_evidence, on_progress)
                 result = replace(examination.result, provenance=provenance(), fetched=reader.fetched)
                 return replace(examination, result=result)

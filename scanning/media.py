@@ -24,13 +24,14 @@ SEQUENCE_HINT = (
 )
 
 
-def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "MediaReader":
+def open_media(source: str | Path, *, limits: VideoLimits | None = None, name: str | None = None) -> "MediaReader":
     """
     Open a video or a photo; the caller closes it.
 
     Args:
         source: Path, http(s) URL or address in a store.
         limits: Limits on what is read; read from the environment by default.
+        name: The name that the file has for its user, if it was saved under another one.
 
     Returns:
         A `VideoReader`, or a [`PhotoReader`] for photos and animated WebP pictures.
@@ -53,7 +54,7 @@ def open_media(source: str | Path, *, limits: VideoLimits | None = None) -> "Med
     except BaseException:
         file.close()
         raise
-    if note := _note_on_name(source, kind):
+    if note := _note_on_name(source if name is None else name, kind):
         reader.warnings.append(note)
     return reader
 

@@ -33,14 +33,16 @@ def judge(
     Args:
         detector: Scores the video. Its limits apply.
         source: A saved upload as a `Path`, or an http(s) address as a string, which never names a local file.
-        name: Name of the upload as its sender gave it. It is only displayed.
+        name: Name of the upload as its sender gave it. It is only displayed, and compared with the content: a warning
+            says if its ending belongs to another format.
         with_evidence: Whether to draw thumbnails and heat maps. They need `settings.timeline`.
         on_progress: Called with the position of the timeline in the video, in seconds.
     """
     if isinstance(source, str) and (not is_url(source) or os.path.lexists(source)):
         error = UnsupportedVideoError(source, "an address begins with https:// or http://")
         return Examination(result=detector.refuse(source, error))
-    examination = detector.examine(source, with_evidence=with_evidence, on_progress=on_progress)
+    shown = None if name is None else display_name(name)
+    examination = detector.examine(source, name=shown, with_evidence=with_evidence, on_progress=on_progress)
     return replace(examination, result=without_paths(examination.result, name))
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The HTTP service: what it answers, what it refuses, and what it leaves behind."""
 
+import io
 import json
 import os
 import re
@@ -19,12 +20,14 @@ from typing import Any
 import anyio
 import jsonschema
 import pytest
+from PIL import Image
 
 from browser import open_tab
 from deepfake_video import ServicePlan, VideoLimits
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError, WorkError
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.sample import draw_face
 from deepfake_video.serving.judging import display_name, judge, limits_for_uploads
 from drawn_faces import redness_detector, write_people
 
@@ -70,6 +73,16 @@ def test_a_file_gets_the_result_of_predict(client, detector, clip):
     jsonschema.validate(result, SCHEMA)
     expected = {**json.loads(detector.score(clip).to_json()), "path": "clip.mp4"}
     assert {**result, "created": None} == {**expected, "created": None}
+
+
+def test_an_upload_with_the_ending_of_another_format_has_the_warning_of_predict(client, clip):
+    stream = io.BytesIO()
+    Image.fromarray(draw_face(0.3)).save(stream, "PNG")
+    reply = client.post("/score", files={"file": ("C:\\videos\\pp.mp4", stream.getvalue())})
+    assert (reply.status_code, reply.json()["media"]) == (200, "image")
+    assert "the file is a picture in PNG format, although its name ends in .mp4" in reply.json()["warnings"]
+    reply = client.post("/score", files={"file": ("photo.jpg", clip.read_bytes())})
+    assert "the file is a video, although its name ends in .jpg" in reply.json()["warnings"]
 
 
 def test_an_upload_is_removed(client, clip, tmp_path):
