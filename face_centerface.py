@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from .face_detection import FaceDetection, check_frames, region_around, scale_frame
-from .face_tracking import MIN_IOU, box_iou
+from .face_tracking import MIN_IOU, box_iou, box_ious
 
 
 GRAPH_NAME, LICENSE_NAME = "centerface.onnx", "centerface.LICENSE"
@@ -39,6 +39,8 @@ _REGION_SIDE = 96
 _STRIDE, _MULTIPLE = 4, 32
 # Peaks of the heat map below the first value are ignored; those below the second are checked at a higher resolution.
 _LOWEST_HEAT, _SURE_HEAT = 0.2, 0.5
+# So many uncertain peaks of a frame are checked, about 10 ms of CPU time each; further ones keep their low score.
+_MAX_CHECKS = 32
 # If two boxes overlap by more than this, the one with the higher score is kept.
 _MAX_OVERLAP = 0.3
 # Faces smaller than this share of `min_face_size` are dropped; the smallest faces of MTCNN are about as large.
@@ -122,11 +124,13 @@ class CenterFaceDetector:
     def _detect_at(self, frame: np.ndarray, scale: float) -> list[FaceDetection]:
         """Detect the faces of the frame at this scale; uncertain ones are checked at a higher resolution."""
         faces: list[FaceDetection] = []
+        num_checks = 0
         for face in _search(frame, scale):
-            if face.score < _to_score(_SURE_HEAT):
+            if face.score < _to_score(_SURE_HEAT) and num_checks < _MAX_CHECKS:
+                num_checks += 1
                 near = [other for other in self.detect_near(frame, face.box) if box_iou(other.box, face.box) > MIN_IOU]
                 face = max([face, *near], key=lambda candidate: candidate.score)
-            if all(box_iou(face.box, other.box) <= _MAX_OVERLAP for other in faces):
+            if not faces or box_ious(face.box, np.stack([other.box for other in faces])).max() <= _MAX_OVERLAP:
                 faces.append(face)
         return sorted(faces, key=lambda face: -face.score)
 
@@ -248,7 +252,7 @@ def _decode(
     boxes = np.concatenate([corners, corners + sides], axis=1)
     kept: list[int] = []
     for i, box in enumerate(boxes):
-        if all(box_iou(box, boxes[other]) <= _MAX_OVERLAP for other in kept):
+        if not kept or box_ious(box, boxes[kept]).max() <= _MAX_OVERLAP:
             kept.append(i)
     return boxes[kept], heat[0, rows, columns][kept], points[kept]
 

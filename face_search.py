@@ -19,6 +19,8 @@ from .video_sources import read_ahead
 
 # Interval in frames at which the whole frame is searched; in between, only the surroundings of known faces are.
 WHOLE_SEARCH_EVERY = 4
+# So many faces are followed, about 10 ms of CPU time each. If a frame has more, the next one is searched as a whole.
+MAX_FOLLOWED = 32
 # Side of the square thumbnails in pixels that cuts are found in.
 THUMBNAIL_SIDE = 32
 # Within a gap of a track, near the expected position of the face, a lower score is sufficient.
@@ -122,7 +124,9 @@ def _detect_near(
 def _follow(
     detector: FollowingDetector, frame: np.ndarray, last: list[FaceDetection], min_score: float, size: tuple[int, int]
 ) -> list[FaceDetection] | None:
-    """Find each of the `last` faces in this frame; `None` if there are none or one is lost."""
+    """Find each of the `last` faces in this frame; `None` if there are none or too many, or one is lost."""
+    if len(last) > MAX_FOLLOWED:
+        return None
     found: list[FaceDetection] = []
     for face in last:
         match = _closest(_detect_near(detector, frame, face.box, size), face.box, found, min_score)
@@ -150,12 +154,12 @@ def _look_again(
 ) -> bool:
     """Search for each face near its position in the frames next to its detections; return whether any was found.
 
-    This fills gaps, in which a lower score is sufficient, and finds new faces in the frames before the full search
-    that first detected them.
+    Only the `MAX_FOLLOWED` most prominent faces are searched for. This fills gaps, in which a lower score is
+    sufficient, and finds new faces in the frames before the full search that first detected them.
     """
     position_of = {index: p for p, index in enumerate(search.indices)}
     expected: dict[int, list[tuple[np.ndarray, float]]] = {}
-    for track in tracks:
+    for track in tracks[:MAX_FOLLOWED]:
         detected = [position_of[int(i)] for i in track.frame_indices[~track.interpolated]]
         boxes = track.boxes[~track.interpolated]
         reach = WHOLE_SEARCH_EVERY - 1

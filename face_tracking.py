@@ -171,26 +171,29 @@ def _prominence(track: FaceTrack) -> float:
 
 def _match(known: list[FaceDetection], elapsed_s: list[float], faces: list[FaceDetection]) -> dict[int, int]:
     """Pairs face -> known face, one to one, the closest first."""
-    costs = [
-        (cost, k, i)
-        for k, (old, seconds) in enumerate(zip(known, elapsed_s, strict=True))
-        for i, new in enumerate(faces)
-        if (cost := _step_cost(old.box, new.box, seconds)) is not None
-    ]
+    if not known or not faces:
+        return {}
+    new_boxes = np.stack([face.box for face in faces])
+    steps = np.stack([_step_costs(old.box, new_boxes, seconds) for old, seconds in zip(known, elapsed_s, strict=True)])
+    could_be = np.argwhere(np.isfinite(steps)).tolist()
     pairs: dict[int, int] = {}
-    for _, k, i in sorted(costs):
-        if i not in pairs and k not in pairs.values():
+    taken: set[int] = set()
+    for _, k, i in sorted((steps[k, i], k, i) for k, i in could_be):
+        if i not in pairs and k not in taken:
             pairs[i] = k
+            taken.add(k)
     return pairs
 
 
-def _step_cost(old: np.ndarray, new: np.ndarray, elapsed_s: float) -> float | None:
-    """How far a face would have moved and grown, in its own sizes; None if that is not one face."""
-    old_size, new_size = _size(old), _size(new)
-    distance = float(np.linalg.norm((old[:2] + old[2:] - new[:2] - new[2:]) / 2)) / math.sqrt(old_size * new_size)
-    growth = max(old_size, new_size) / min(old_size, new_size)
-    could_move = distance <= min(SIZES_PER_SECOND * elapsed_s, MAX_SIZES) and growth <= MAX_GROWTH
-    return distance + math.log2(growth) if could_move or box_iou(old, new) > MIN_IOU else None
+def _step_costs(old: np.ndarray, new: np.ndarray, elapsed_s: float) -> np.ndarray:
+    """How far a face would have moved and grown to each of the boxes (N, 4), in its own sizes; inf if it did not."""
+    old_size, new_sizes = _size(old), _sizes(new)
+    shifts = (old[:2] + old[2:] - new[:, :2] - new[:, 2:]) / 2
+    distances = np.linalg.norm(shifts, axis=1) / np.sqrt(old_size * new_sizes)
+    growths = np.maximum(old_size, new_sizes) / np.minimum(old_size, new_sizes)
+    could_move = (distances <= min(SIZES_PER_SECOND * elapsed_s, MAX_SIZES)) & (growths <= MAX_GROWTH)
+    is_one_face = could_move | (box_ious(old, new) > MIN_IOU)
+    return np.where(is_one_face, distances + np.log2(growths), np.inf)
 
 
 def _size(box: np.ndarray) -> float:
@@ -198,9 +201,21 @@ def _size(box: np.ndarray) -> float:
     return math.sqrt(width * height)
 
 
+def _sizes(boxes: np.ndarray) -> np.ndarray:
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1e-3)
+    sizes: np.ndarray = np.sqrt(sides[:, 0] * sides[:, 1])
+    return sizes
+
+
 def box_iou(a: np.ndarray, b: np.ndarray) -> float:
-    width, height = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
-    return float(width * height / max(_size(a) ** 2 + _size(b) ** 2 - width * height, 1e-9))
+    return float(box_ious(a, b[None])[0])
+
+
+def box_ious(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+    """Return the overlap (IoU) of a box (4,) with each of others (N, 4), without a loop, which is slow for a crowd."""
+    common = np.maximum(np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2]), 0).prod(axis=1)
+    overlaps: np.ndarray = common / np.maximum(_size(box) ** 2 + _sizes(others) ** 2 - common, 1e-9)
+    return overlaps
 
 
 def _to_track(
