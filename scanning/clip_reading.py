@@ -21,6 +21,9 @@ from .settings import ScanSettings
 
 # Below this share of frames with a face, the result carries a warning.
 LOW_FACE_COVERAGE = 0.5
+# Only the most prominent faces of a video are scored, so that no small file takes minutes. The clip of one face takes
+# 0.4 s of CPU time with the packaged checkpoint, and ordinary groups have fewer faces.
+MAX_FACES = 24
 # What reading or scoring one video may raise; see `as_video_error`.
 VIDEO_FAILURES = (ValueError, OSError, MemoryError)
 
@@ -64,6 +67,8 @@ class ReadVideo:
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
         is_photo: Whether it is a still picture, of which each model scores the only frame once.
         looked_at: Indices of the sampled frames of all models.
+        num_left_out: Number of faces that were found and are not scored, see `MAX_FACES`; for an ensemble the maximum
+            over its models.
     """
 
     path: str
@@ -77,6 +82,7 @@ class ReadVideo:
     bits_per_pixel: float | None = None
     is_photo: bool = False
     looked_at: frozenset[int] = frozenset()
+    num_left_out: int = 0
 
     @property
     def people(self) -> list[SeenFace]:
@@ -136,12 +142,15 @@ def read_open_video(
 ) -> ReadVideo:
     """[`read_video`] of a video that is already open."""
     sampled = [_sample(reader, processor, settings) for processor in processors]
-    tracks = _find_faces_for_each(reader, sampled, processors, settings)
+    searched = _find_faces_for_each(reader, sampled, processors, settings)
+    tracks = [None if search is None else search.scored for search in searched]
     clips = [
         _read_clips(processor, reader, indices, of_model, is_ensemble=len(processors) > 1)
         for processor, indices, of_model in zip(processors, sampled, tracks, strict=True)
     ]
-    cropped = [(found, indices) for found, indices in zip(tracks, sampled, strict=True) if found is not None]
+    cropped = [(search.found, indices) for search, indices in zip(searched, sampled, strict=True) if search]
+    num_found = max((len(found) for found, _ in cropped), default=0)
+    num_left_out = max(0, num_found - MAX_FACES)
     warnings = []
     if reader.is_photo:
         warnings.append(PHOTO_WARNING)
@@ -152,6 +161,8 @@ def read_open_video(
         warnings.append(f"{few}; some were scored more than once")
     if turns := max((found[0].quarter_turns for found, _ in cropped), default=0):
         warnings.append(f"the picture was rotated by {90 * turns} degrees counterclockwise before scoring")
+    if num_left_out:
+        warnings.append(f"{num_found} faces were found, and only the {MAX_FACES} most prominent ones were scored")
     coverages = [_coverage(found, np.unique(indices)) for found, indices in cropped]
     coverage = min(coverages, default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
@@ -163,14 +174,15 @@ def read_open_video(
         warnings=[*reader.warnings, *warnings],
         face_coverage=coverage,
         faces=[
-            [_seen(reader, track, np.unique(indices)) for track in found or ()]
-            for found, indices in zip(tracks, sampled, strict=True)
+            [_seen(reader, track, np.unique(indices)) for track in scored or ()]
+            for scored, indices in zip(tracks, sampled, strict=True)
         ],
         clips=clips,
         times_s=times_of(clips, reader.timestamps_s),
         bits_per_pixel=None if reader.is_photo else _bits_per_pixel(reader),
         is_photo=reader.is_photo,
         looked_at=frozenset(np.concatenate(sampled).tolist()),
+        num_left_out=num_left_out,
     )
 
 
@@ -190,33 +202,42 @@ def times_of(clips: Sequence[Sequence[Clip]], timestamps_s: np.ndarray) -> dict[
     return dict(zip(indices.tolist(), timestamps_s[indices].tolist(), strict=True))
 
 
+@dataclass(frozen=True, kw_only=True)
+class _FaceSearch:
+    """All faces that a search found, and the most prominent ones, which are scored and have the numbers of people."""
+
+    found: list[FaceTrack]
+    scored: list[FaceTrack]
+
+
 def _find_faces_for_each(
     reader: MediaReader,
     sampled: Sequence[np.ndarray],
     processors: Sequence[ClipSampler],
     settings: ScanSettings,
-) -> list[list[FaceTrack] | None]:
+) -> list[_FaceSearch | None]:
     """
     Find the face tracks for each model, as if it were the only one; `None` for a model that scores whole frames.
 
     Models that search the same frames with the same settings share one search.
     """
-    searches: dict[tuple[bytes, FaceCropSettings], list[FaceTrack]] = {}
+    searches: dict[tuple[bytes, FaceCropSettings], _FaceSearch] = {}
     people: list[FaceTrack] = []
-    tracks: list[list[FaceTrack] | None] = []
+    of_models: list[_FaceSearch | None] = []
     for processor, indices in zip(processors, sampled, strict=True):
         if not crops_faces(processor, settings):
-            tracks.append(None)
+            of_models.append(None)
             continue
         frames = np.unique(indices)
         key = (frames.tobytes(), search_settings(processor))
         if key not in searches:
             found = find_face_tracks(reader, frames, settings=search_settings(processor))
-            searches[key] = _number_alike(found, people)
+            # The main face comes first, and then the others by size and number of frames.
+            searches[key] = _FaceSearch(found=found, scored=_number_alike(found[:MAX_FACES], people))
             known = {track.track_id for track in people}
-            people += [track for track in searches[key] if track.track_id not in known]
-        tracks.append(searches[key])
-    return tracks
+            people += [track for track in searches[key].scored if track.track_id not in known]
+        of_models.append(searches[key])
+    return of_models
 
 
 def crops_faces(processor: ClipSampler, settings: ScanSettings) -> bool:

@@ -278,7 +278,7 @@ class Detector:
             faces.append(replace(first.faces[number], fake_probability=self.average(said)))
             if len(said) < sum(bool(prediction.faces) for prediction in predictions):
                 warnings.append(
-                    f"face {person.track.track_id + 1} was detected by {len(said)} of {len(predictions)} models: its "
+                    f"face {person.track.track_id + 1} was scored by {len(said)} of {len(predictions)} models: its "
                     "score is not comparable with the score of the video"
                 )
         analyzed = [
@@ -318,6 +318,7 @@ class Detector:
             # Counting takes time, and without bands the verdict is known.
             num_different=None if self.rule.bands is None else video.num_different,
             bits_per_pixel=video.bits_per_pixel,
+            num_left_out=video.num_left_out,
         )
 
     def average(self, said: Sequence[tuple[ModelPrediction, int | None]]) -> float:

@@ -208,7 +208,8 @@ class VideoResult:
         frames_analyzed: Number of distinct frames used for the score.
         face_coverage: Share of the sampled frames with a detected face; `None` without face cropping.
         bits_per_pixel: Bits of the video stream per pixel and frame; `None` if unknown.
-        faces: The faces, the main face first; empty without face cropping.
+        faces: The scored faces, the main face first; empty without face cropping. If more were found than are scored,
+            a warning says how many.
         decisive_track_id: Number of the face whose score is that of the video; `None` for whole frames or a mean.
         frames: Every scored frame, by model, face and time.
         frame_rules: For each model, how the score of a face follows from its frames. The score of an ensemble is the

@@ -2,6 +2,7 @@
 """The timeline: a second, denser pass over a video, and windows that slide over its cached frame features."""
 
 import itertools
+from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -13,7 +14,7 @@ from ..common.logistic import sigmoid
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
 from ..video_sources import MediaReader, frame_ends_s
-from .clip_reading import find_faces
+from .clip_reading import MAX_FACES, find_faces
 from .framewise import fake_margin
 from .results import TimelineEntry
 from .scoring_model import ScoringModel
@@ -141,7 +142,22 @@ def _find_dense_tracks(
     tracks = number_tracks(found, seen)
     numbers = {track.track_id for track in tracks}
     missed = [track for track in seen if track.track_id not in numbers]
-    return sorted([*tracks, *missed], key=lambda track: track.track_id)
+    return _limit_faces(reader, sorted([*tracks, *missed], key=lambda track: track.track_id))
+
+
+def _limit_faces(reader: MediaReader, tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+    """Leave out what exceeds `MAX_FACES` faces in a frame, and warn of it. The faces that were scored come first."""
+    num_shown: Counter[int] = Counter()
+    limited = []
+    for track in tracks:
+        kept = [index for index in track.frame_indices.tolist() if num_shown[index] < MAX_FACES]
+        num_shown.update(kept)
+        if len(kept) < len(track.frame_indices):
+            note = f"some frames show more than {MAX_FACES} faces, and only the most prominent ones were scored"
+            reader.warnings[:] = dict.fromkeys([*reader.warnings, note])
+        if kept:
+            limited.append(track.on_frames(np.array(kept)))
+    return limited
 
 
 class _Spans:

@@ -69,6 +69,7 @@ class VerdictRule:
         seldom: Sequence[FaceResult] = (),
         num_different: int | None = None,
         bits_per_pixel: float | None = None,
+        num_left_out: int = 0,
     ) -> Verdict:
         """
         Decide the verdict for one video.
@@ -92,11 +93,13 @@ class VerdictRule:
             seldom: Faces that were found too seldom to count for it.
             num_different: Number of different frames that were scored, if known.
             bits_per_pixel: Bits of the video stream per pixel, if known.
+            num_left_out: Number of faces that were found and not scored. They count for the upper band, and a video
+                with any is not called likely real.
         """
         bands = self.bands
         if bands is None:
             return Verdict(verdict="undecided", reason=self.absence)
-        number = max(1, len(faces))
+        number = max(1, len(faces) + num_left_out)
         high = None
         if bands.high is not None:
             high = float(sigmoid(logit(bands.high) + bands.face_exponent * math.log(number)))
@@ -117,6 +120,9 @@ class VerdictRule:
         if problem := _out_of_range(seen, num_different, bits_per_pixel, bands):
             return Verdict(verdict="undecided", reason=problem, **known)
         if verdict == "likely real" and (problem := self._suspicious_face(seldom)):
+            return Verdict(verdict="undecided", reason=problem, **known)
+        if verdict == "likely real" and num_left_out:
+            problem = f"the scores are low, but {num_left_out} further faces were found and not scored"
             return Verdict(verdict="undecided", reason=problem, **known)
         return Verdict(verdict=verdict, reason=reason, **known)
 

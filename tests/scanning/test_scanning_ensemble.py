@@ -106,10 +106,10 @@ def test_a_face_that_only_some_models_saw_is_named(members, clips, tmp_path):
     # The second person comes late: a model that judges the first frames never sees them.
     late = join_clips(tmp_path / "late.mp4", [(clips["one"], 0, 1), (clips["two"], 0, 3)])
     found = judge([members["plain"], members["first"]], late)
-    warnings = [warning for warning in found.warnings if "was detected by" in warning]
+    warnings = [warning for warning in found.warnings if "was scored by" in warning]
     assert len(found.faces) == len(warnings) + 1 > 1
     assert all("1 of 2 models" in warning for warning in warnings)
-    assert not any("was detected by" in warning for warning in judge([members["plain"]], late).warnings)
+    assert not any("was scored by" in warning for warning in judge([members["plain"]], late).warnings)
 
 
 @pytest.mark.parametrize(

@@ -141,6 +141,17 @@ def test_a_small_face_beside_a_large_fake_one_does_not_matter():
     assert VerdictRule(bands=BANDS).decide(0.99, [face(0.99), face(0.1, size_px=10.0)]).verdict == "likely fake"
 
 
+def test_faces_that_were_found_and_not_scored_count_for_the_upper_limit_and_forbid_likely_real():
+    rule = VerdictRule(bands=BANDS)
+    scored = [face(0.1)] * 24
+    left_out = rule.decide(0.1, scored, num_left_out=72)
+    assert left_out.limits == rule.decide(0.1, [face(0.1)] * 96).limits
+    assert left_out.verdict == "undecided"
+    assert "72 further faces were found and not scored" in left_out.reason
+    assert rule.decide(0.1, scored).verdict == "likely real"
+    assert rule.decide(0.9999, [face(0.9999), *scored], num_left_out=72).verdict == "likely fake"
+
+
 def test_a_missing_band_is_never_used():
     bands = replace(BANDS, high=None, false_alarms=None)
     verdict = VerdictRule(bands=bands).decide(1.0, [face(1.0)])
