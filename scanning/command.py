@@ -3,6 +3,7 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -312,13 +313,7 @@ class _Printer(ScanListener):
     def started(self, inputs: Inputs, num_videos: int) -> None:
         from .display import ScanProgress
 
-        notes = list(inputs.warnings)
-        if inputs.num_others:
-            plural = "s" if inputs.num_others > 1 else ""
-            of_them = "a photo" if inputs.num_photos == 1 else "photos"
-            photos = f", {inputs.num_photos} of them {of_them} (--photos scores them)" if inputs.num_photos else ""
-            notes.append(f"skipped {inputs.num_others} file{plural} without a video extension{photos}")
-        for note in notes:
+        for note in [*inputs.warnings, *_skipped_notes(inputs)]:
             print(printable(note), file=sys.stderr)
         self._progress = ScanProgress(num_videos, is_quiet=self._arguments.quiet)
 
@@ -375,6 +370,20 @@ class _Printer(ScanListener):
     def _print_line(self, result: VideoResult) -> None:
         self._printed.add(result.path)
         print_json(result.to_json())
+
+
+def _skipped_notes(inputs: Inputs) -> list[str]:
+    """What was skipped in the sources, one line for each reason."""
+    notes = []
+    system_files = inputs.system_files
+    if number := inputs.num_others - len(system_files):
+        of_them = "a photo" if inputs.num_photos == 1 else "photos"
+        photos = f", {inputs.num_photos} of them {of_them} (--photos scores them)" if inputs.num_photos else ""
+        notes.append(f"skipped {number} file{'s' if number > 1 else ''} without a video extension{photos}")
+    if number := len(system_files):
+        named = f"such as {os.path.basename(system_files[0])}" if number > 1 else os.path.basename(system_files[0])
+        notes.append(f"skipped {number} file{'s' if number > 1 else ''} that an operating system made, {named}")
+    return notes
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ import os
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
@@ -23,6 +24,8 @@ VIDEO_EXTENSIONS = frozenset({
 })
 # fmt: on
 
+SkippedKind = Literal["photo", "system", "other"]
+
 
 @dataclass
 class Inputs:
@@ -31,14 +34,14 @@ class Inputs:
 
     Attributes:
         paths: Paths and addresses in the order of the sources, each once. A folder that cannot be read is one of them.
-        others: Skipped files: those without a video extension, and system files such as `.DS_Store`. The values tell
-            whether they are photos by their extension.
+        others: Skipped files, and what they are by their names: "photo", "system" for a file that an operating system
+            made, such as `._clip.mp4` or `.DS_Store`, or "other" for any other without a video extension.
         extensions: Extensions of the files that are taken from folders.
         warnings: One line for each folder that contains no video.
     """
 
     paths: list[str] = field(default_factory=list)
-    others: dict[str, bool] = field(default_factory=dict)
+    others: dict[str, SkippedKind] = field(default_factory=dict)
     extensions: frozenset[str] = VIDEO_EXTENSIONS
     warnings: list[str] = field(default_factory=list)
 
@@ -50,11 +53,17 @@ class Inputs:
     @property
     def num_photos(self) -> int:
         """Number of skipped photos."""
-        return sum(self.others.values())
+        return list(self.others.values()).count("photo")
+
+    @property
+    def system_files(self) -> list[str]:
+        """Skipped files that an operating system made."""
+        return [path for path, kind in self.others.items() if kind == "system"]
 
     def skip(self, path: str, inside: str) -> None:
         """Count a file as skipped, once; `inside` is its path without the folder that was named."""
-        self.others[path] = os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS and not is_clutter(inside)
+        is_photo = os.path.splitext(path)[1].lower() in PHOTO_EXTENSIONS
+        self.others[path] = "system" if is_clutter(inside) else "photo" if is_photo else "other"
 
 
 def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos: bool = False) -> Inputs:

@@ -246,6 +246,7 @@ def test_clutter_is_passed_over_and_counted_in_a_scan(tmp_path):
         (tmp_path / name).touch()
     found = collect_inputs([str(tmp_path)])
     assert (found.paths, found.num_others) == ([str(tmp_path / "a.mp4")], 7)
+    assert sorted(found.system_files) == sorted(str(tmp_path / name) for name in CLUTTER)
     listed = write(tmp_path, "\n".join(str(tmp_path / name) for name in ("a.mp4", "._a.mp4")), "list.txt")
     found = collect_inputs([], [str(listed)])
     assert (found.paths, found.num_others) == ([str(tmp_path / "a.mp4")], 1)

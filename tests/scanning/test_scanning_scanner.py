@@ -231,6 +231,17 @@ def test_an_invalid_plan_is_refused(choices, said):
         ScanPlan(**{"sources": ["clip.mp4"], **choices})
 
 
+def test_companion_files_of_a_system_are_counted_apart_from_other_files(tmp_path, model, capsys):
+    write_people(tmp_path / "a.mp4", seconds=0.5)
+    for name in ("._a.mp4", "._b.mp4", "notes.txt"):
+        (tmp_path / name).write_bytes(b"\x00\x05\x16\x07")  # AppleDouble begins like this (RFC 1740)
+    main(["predict", str(tmp_path), "--model", model, "--quiet"])
+    assert capsys.readouterr().err.splitlines() == [
+        "skipped 1 file without a video extension",
+        "skipped 2 files that an operating system made, such as ._a.mp4",
+    ]
+
+
 def test_quiet_still_says_how_many_files_were_skipped(folder, model, capsys):
     main(["predict", str(folder), "--model", model, "--quiet"])
     assert capsys.readouterr().err == "skipped 1 file without a video extension\n"
