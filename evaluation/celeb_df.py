@@ -17,8 +17,9 @@ from .samples import Benchmark, EvaluationError, Sample, find_files, listed_path
 
 
 TEST_LIST = "List_of_testing_videos.txt"
+YOUTUBE = "youtube-real"
 _FAKE = "celeb-synthesis"
-_REAL = ("celeb-real", "youtube-real")
+_REAL = ("celeb-real", YOUTUBE)
 _CATEGORIES = ("faceswap", "facereenact", "talkingface")
 
 
@@ -77,21 +78,38 @@ def _find(folder: Path) -> Iterator[Path]:
 
 
 def _sample(root: Path, path: Path, dataset: str) -> Sample:
-    """Derive a sample from the path: `id0_0000` shows id0, `id0_id1_0000` shows id0 with the face of id1."""
+    """Derive a sample from the path."""
     folder, *inner = [part for part in path.relative_to(root).parent.parts if part != "videos"]
     is_fake = folder.lower() == _FAKE
-    people = [part for part in path.stem.split("_") if part.startswith("id") and part[2:].isdigit()]
-    if not people:
-        people = [f"{folder.lower()}/{path.stem}"]
+    people, original = read_celeb_name(path.stem, folder)
     return Sample(
         key=relative_key(path, root),
         path=path,
         is_fake=is_fake,
         dataset=dataset,
         method=(inner[-1] if inner else folder) if is_fake else None,
-        identities=tuple(people),
-        original=f"{people[0]}_{path.stem.rsplit('_', 1)[-1]}" if is_fake else None,
+        identities=people,
+        original=original if is_fake else None,
     )
+
+
+def read_celeb_name(name: str, folder: str = YOUTUBE) -> tuple[tuple[str, ...], str]:
+    """
+    Read the people of a video, the target first, and the name of the real video with the target.
+
+    Args:
+        name: Name without extension: `id0_0000` shows id0, and `id0_id1_0000` shows id0 with the face of id1. The
+            videos of other people have numbers, each of which stands for a person of its own.
+        folder: Top folder of the video, which distinguishes these numbers.
+
+    Example:
+        >>> read_celeb_name("id0_id1_0003"), read_celeb_name("00170")
+        ((('id0', 'id1'), 'id0_0003'), (('youtube-real/00170',), '00170'))
+    """
+    people = tuple(part for part in name.split("_") if part.startswith("id") and part[2:].isdigit())
+    if not people:
+        return (f"{folder.lower()}/{name}",), name
+    return people, f"{people[0]}_{name.rsplit('_', 1)[-1]}"
 
 
 def _plain_name(key: str) -> str:

@@ -5,16 +5,29 @@ Frames are face images. A video is identified by its whole path in the file, not
 methods of FaceForensics++ have videos of the same names.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from ..common.json_files import as_list, as_object
+from .celeb_df import read_celeb_name
+from .dfdc import read_preview_name
+from .faceforensics import read_faceforensics_name
 from .samples import SPLITS, Benchmark, EvaluationError, Sample, natural_key, read_json_list
 
 
 # DeepfakeBench keeps its lists and its images in folders beside each other.
 _PICTURE_FOLDERS = (".", "rgb", "datasets/rgb")
+# Functions that return the people and the original of a video by its name, as the readers of the original layouts do.
+# The lists of single methods of FaceForensics++ are data sets of their own in DeepfakeBench.
+_NAME_READERS: dict[str, Callable[[str], tuple[tuple[str, ...], str | None]]] = {
+    **dict.fromkeys(
+        ("FaceForensics++", "FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FaceShifter", "DeepFakeDetection"),
+        read_faceforensics_name,
+    ),
+    **dict.fromkeys(("Celeb-DF-v1", "Celeb-DF-v2"), read_celeb_name),
+    "DFDCP": read_preview_name,
+}
 
 
 def is_deepfakebench(root: Path) -> bool:
@@ -107,6 +120,7 @@ def _sample(place: list[str], entry: dict[str, Any], pictures: _Pictures, *, com
     is_fake = not label.lower().endswith("real")
     frames = as_list(entry.get("frames", []), f"frames of {name}")
     images = tuple(pictures.find(frame) for frame in sorted(map(str, frames), key=_natural))
+    people, original = _NAME_READERS[dataset](name) if dataset in _NAME_READERS else ((), None)
     return Sample(
         key="/".join(place),
         path=images[0].parent if images else Path(name),
@@ -115,8 +129,8 @@ def _sample(place: list[str], entry: dict[str, Any], pictures: _Pictures, *, com
         method=label if is_fake else None,
         compression=compression,
         split=split,
-        identities=tuple(name.split("_")) if dataset == "FaceForensics++" else (),
-        original=name.split("_")[0] if is_fake and dataset == "FaceForensics++" else None,
+        identities=people,
+        original=original if is_fake else None,
         images=images,
     )
 

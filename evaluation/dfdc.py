@@ -6,6 +6,7 @@ Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, or
 {path: {label, set, target_id, swapped_id}}.
 """
 
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -67,12 +68,25 @@ def read_dfdc_preview(root: Path) -> Benchmark:
                 method=Path(name).parts[0] if is_fake else None,
                 split=parse_split(str(entry.get("set", ""))),
                 identities=tuple(people),
-                original=people[0] if is_fake and people else None,
             )
         )
     if not samples:
         raise EvaluationError(f"{file}: there is no video in this list.")
     return _benchmark("dfdc-preview", root, samples)
+
+
+def read_preview_name(name: str) -> tuple[tuple[str, ...], None]:
+    """
+    Read the people of a video of the preview, the target first; which video a fake was made from is not known.
+
+    Args:
+        name: Name without extension, such as `1224068_C_001`, or `1224068_1055023_A_000` for a fake.
+
+    Example:
+        >>> read_preview_name("1224068_1055023_A_000")
+        (('1224068', '1055023'), None)
+    """
+    return tuple(takewhile(str.isdigit, name.split("_"))), None
 
 
 def _benchmark(layout: str, root: Path, samples: list[Sample]) -> Benchmark:

@@ -73,23 +73,34 @@ def _find(root: Path) -> Iterator[Path]:
 def _sample(path: Path, root: Path) -> Sample:
     """Derive a sample from the path."""
     kind, folder, compression = path.relative_to(root).parts[:3]
-    is_dfd, is_fake = folder in _DFD_FOLDERS, kind == _FAKE
-    # FF++: 033.mp4, 033_097.mp4. DFD: 01__scene.mp4, 01_02__scene__hash.mp4.
-    people = path.stem.split("__")[0].split("_")
-    scene = path.stem.split("__")[1] if is_dfd and "__" in path.stem else None
-    original = None
-    if is_fake:
-        original = f"{people[0]}__{scene}" if scene else people[0]
+    is_fake = kind == _FAKE
+    people, original = read_faceforensics_name(path.stem)
     return Sample(
         key=relative_key(path, root),
         path=path,
         is_fake=is_fake,
-        dataset=DFD if is_dfd else FACEFORENSICS,
+        dataset=DFD if folder in _DFD_FOLDERS else FACEFORENSICS,
         method=folder if is_fake else None,
         compression=compression,
-        identities=tuple(people),
-        original=original,
+        identities=people,
+        original=original if is_fake else None,
     )
+
+
+def read_faceforensics_name(name: str) -> tuple[tuple[str, ...], str]:
+    """
+    Read the people of a video, the target first, and the name of the real video with the target.
+
+    Args:
+        name: Name without extension: `033` or `033_097` (FaceForensics++), `01__scene` or `01_02__scene__hash` (DFD).
+
+    Example:
+        >>> read_faceforensics_name("033_097"), read_faceforensics_name("01_02__walking__YVGY8LOK")
+        ((('033', '097'), '033'), (('01', '02'), '01__walking'))
+    """
+    pair, *rest = name.split("__")
+    people = tuple(pair.split("_"))
+    return people, "__".join([people[0], *rest[:1]])
 
 
 def _read_splits(root: Path) -> dict[str, list[tuple[str, str]]]:

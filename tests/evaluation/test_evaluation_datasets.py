@@ -277,6 +277,27 @@ def test_deepfakebench_without_compression_is_read(tmp_path):
     assert (sample.label, sample.compression, len(sample.images)) == ("real", None, 4)
 
 
+def test_deepfakebench_names_the_same_people_and_originals_as_the_original_layouts(tmp_path):
+    # The names of data sets, labels and videos are those that preprocessing/rearrange.py of DeepfakeBench writes.
+    roots = (
+        trees.make_celeb_df(tmp_path / "celeb"),
+        trees.make_dfdc_preview(tmp_path / "preview"),
+        trees.make_dfd(tmp_path / "dfd"),
+        trees.make_faceforensics(tmp_path / "ff"),
+    )
+    for root, dataset in zip(roots, ("Celeb-DF-v2", "DFDCP", "DeepFakeDetection", "FaceShifter"), strict=True):
+        native = {s.path.stem: s for s in open_benchmark(root).samples}
+        content: dict[str, dict] = {"a_real": {"test": {}}, "a_fake": {"test": {}}}
+        for name, sample in native.items():
+            content[f"a_{sample.label}"]["test"][name] = {"frames": [f"frames/{name}/000.png"]}
+        (tmp_path / "list.json").write_text(json.dumps({dataset: content}))
+        listed = open_benchmark(tmp_path / "list.json").samples
+        assert {s.path.name: (s.identities, s.original) for s in listed} == {
+            name: (s.identities, s.original) for name, s in native.items()
+        }
+        assert all(sample.identities for sample in listed)
+
+
 # --- folders and lists of one's own ---
 
 
