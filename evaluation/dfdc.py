@@ -122,7 +122,7 @@ def _read_metadata(file: Path, root: Path) -> list[Sample]:
                 dataset=DFDC,
                 split=parse_split(str(entry.get("split", "train"))),
                 identities=(Path(original or name).stem,),
-                original=original,
+                original=None if original is None else Path(original).stem,
             )
         )
     return samples

@@ -45,7 +45,7 @@ class Sample:
         split: "train", "val" or "test", if the layout has it.
         identities: People (or source videos) that appear in the video or whose face was used in it; the target person
             comes first.
-        original: Real video that a fake was made from.
+        original: Real video that a fake was made from: its file name without extension.
         images: Face images in order, for data sets of images; empty for a video file.
         may_be_photo: Whether the file may be a photo, in which faces are searched.
     """

@@ -56,8 +56,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
                 self._fakes[sample.dataset][sample.method or ""].append(video)
             else:
                 self._reals[sample.dataset].append(video)
-                for name in {sample.key, sample.path.stem, sample.path.name}:
-                    self._originals[sample.dataset, sample.compression, name] = video
+                self._originals[sample.dataset, sample.compression, sample.path.stem] = video
         self.kinds = [kind for kind, share in recipe.fakes.items() if share > 0]
         shares = np.array([recipe.fakes[kind] for kind in self.kinds], float)
         self._shares = shares / shares.sum()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Re-encoded copies: whole clips through codecs, the same for a fake and its original, blended before encoding."""
 
+import json
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ from safetensors.numpy import load_file
 from skimage.metrics import peak_signal_noise_ratio
 
 from clips import picture
+from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.sample import write_sample_video
 from deepfake_video.training import copies
@@ -39,6 +41,19 @@ def test_a_fake_and_its_original_get_the_same_moments_and_encodings(cached):
     np.testing.assert_array_equal(real["copies"], fake["copies"])
     assert real["copies"].shape == (2, KEPT, 96, 96, 3)
     assert "blends" not in fake
+
+
+def test_a_fake_of_dfdc_and_its_original_get_the_same_encodings(tmp_path):
+    part = tmp_path / "dfdc_train_part_0"
+    part.mkdir()
+    listed = {"real.mp4": {"label": "REAL"}, "fake.mp4": {"label": "FAKE", "original": "real.mp4"}}
+    (part / "metadata.json").write_text(json.dumps(listed))
+    for name in listed:
+        write_sample_video(part / name, num_frames=60)
+    samples = open_benchmark(tmp_path).samples
+    settings = replace(SETTINGS, size=48)
+    fake, real = (load_file(found.path)["copies"] for _, found in cache_crops(samples, settings, tmp_path / "cache"))
+    np.testing.assert_array_equal(fake, real)
 
 
 def test_copies_are_blended_inside_of_the_face_alone(cached):
