@@ -1,9 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """
-Videos that a checkpoint was trained, validated or calibrated on, as `known_videos.json` in its folder lists them.
+Videos that a checkpoint was trained, validated or calibrated on, and the people in them, as `known_videos.json` in its
+folder lists them.
 
 The file contains hashes only and is published with the model, unlike the records of training and calibration, which
-contain names of videos.
+contain names of videos. It lists people of published data sets only: there a name stands for the same person in every
+compression, copy and layout, and its hash discloses nothing. A name in a private list may be that of any person, and
+could be guessed from its hash.
 """
 
 import base64
@@ -18,17 +21,19 @@ from ..common.errors import UsageError
 from ..common.json_files import as_dataclass, as_object, read_json
 from ..common.text import one_line
 from ..hub.model_files import KNOWN_VIDEOS_NAME
-from .samples import Sample
+from .samples import person_name, source_of_people
 
 
 TRAINING_NAME, CALIBRATION_NAME = "training.json", "calibration.json"
+# In the description of a run: whether the lists of its checkpoints contain people.
+NAMES_PEOPLE = "names_seen_people"
 # In this order: a video that is in two parts is counted in the first.
 PARTS = ("training", "validation", "calibration")
 # Bytes that are kept of each SHA-256: between a million videos and a million seen ones, the chance that any two agree
 # is 1 in 280.
 _KEPT = 6
 # Data sets whose keys name the same video in every copy; in a private folder `real/1.mp4` can be any video.
-_PUBLISHED = {"FaceForensics++", "DFD", "Celeb-DF-v2", "Celeb-DF++", "DFDC", "DFDC-preview"}
+_PUBLISHED = {"FaceForensics++", "DFD", "Celeb-DF-v1", "Celeb-DF-v2", "Celeb-DF++", "DFDC", "DFDC-preview"}
 
 
 class KnownVideosError(UsageError):
@@ -46,6 +51,10 @@ class NamedVideo(Protocol):
     def key(self) -> str:
         """Name of the video in the data set."""
 
+    @property
+    def identities(self) -> tuple[str, ...]:
+        """Names of the people in the data set."""
+
 
 @dataclass(frozen=True)
 class VideoList:
@@ -56,11 +65,16 @@ class VideoList:
         count: Number of videos.
         keys: First 6 bytes of the SHA-256 of each `dataset: key` that identifies a video.
         contents: First 6 bytes of the SHA-256 of each content.
+        people: First 6 bytes of the SHA-256 of the name of each person of a published data set.
+        names_people: Whether `people` is complete. It is not if a part of the list was made when videos only were
+            listed.
     """
 
     count: int
     keys: frozenset[bytes]
     contents: frozenset[bytes]
+    people: frozenset[bytes]
+    names_people: bool
 
 
 @dataclass(frozen=True)
@@ -70,11 +84,13 @@ class _StoredList:
     count: int
     keys: str
     contents: str
+    people: str = ""
+    names_people: bool = False
 
 
 def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> VideoList:
     """
-    Make a compact list of videos, by name and by content.
+    Make a compact list of videos, by name, by content and by the people in them.
 
     Args:
         videos: Samples or scores, each with the SHA-256 of its files in hexadecimal if it is known.
@@ -82,8 +98,10 @@ def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> VideoList:
     listed = list(videos)
     return VideoList(
         count=len(listed),
-        keys=frozenset(_hash_name(sample) for sample, sha256 in listed if sample.dataset in _PUBLISHED or not sha256),
+        keys=frozenset(_hash_key(video) for video, sha256 in listed if video.dataset in _PUBLISHED or not sha256),
         contents=frozenset(_short(bytes.fromhex(sha256)) for _, sha256 in listed if sha256),
+        people=frozenset(person for video, _ in listed for person in _hash_people(video)),
+        names_people=True,
     )
 
 
@@ -91,7 +109,14 @@ def merge_lists(lists: Sequence[VideoList]) -> VideoList:
     """Merge lists, such as those of earlier training runs; a video may be in several lists."""
     keys = frozenset[bytes]().union(*(part.keys for part in lists))
     contents = frozenset[bytes]().union(*(part.contents for part in lists))
-    return VideoList(max(len(keys), len(contents)), keys, contents)
+    people = frozenset[bytes]().union(*(part.people for part in lists))
+    return VideoList(
+        count=max(len(keys), len(contents)),
+        keys=keys,
+        contents=contents,
+        people=people,
+        names_people=all(part.names_people for part in lists),
+    )
 
 
 def write_lists(folder: Path, lists: Mapping[str, VideoList]) -> None:
@@ -103,7 +128,15 @@ def write_lists(folder: Path, lists: Mapping[str, VideoList]) -> None:
         lists: List of each part, see [`list_videos`].
     """
     stored = {
-        part: asdict(_StoredList(videos.count, _join(videos.keys), _join(videos.contents)))
+        part: asdict(
+            _StoredList(
+                count=videos.count,
+                keys=_join(videos.keys),
+                contents=_join(videos.contents),
+                people=_join(videos.people),
+                names_people=videos.names_people,
+            )
+        )
         for part, videos in lists.items()
     }
     (folder / KNOWN_VIDEOS_NAME).write_text(json.dumps({"videos": stored}, indent=2) + "\n", encoding="utf-8")
@@ -127,7 +160,14 @@ def read_lists(folder: Path | None) -> dict[str, VideoList]:
         videos = as_object(as_object(read_json(file), file.name).get("videos"), "videos")
         stored = {part: as_dataclass(videos[part], _StoredList) for part in PARTS if part in videos}
         return {
-            part: VideoList(found.count, _split(found.keys), _split(found.contents)) for part, found in stored.items()
+            part: VideoList(
+                count=found.count,
+                keys=_split(found.keys),
+                contents=_split(found.contents),
+                people=_split(found.people),
+                names_people=found.names_people,
+            )
+            for part, found in stored.items()
         }
     except (FileNotFoundError, NotADirectoryError):
         return {}
@@ -141,7 +181,7 @@ def read_lists(folder: Path | None) -> dict[str, VideoList]:
 @dataclass(frozen=True)
 class KnownVideos:
     """
-    Videos that one or several checkpoints have seen.
+    Videos, and people in them, that one or several checkpoints have seen.
 
     Args:
         folders: Folders of the checkpoints.
@@ -151,37 +191,69 @@ class KnownVideos:
     """
 
     folders: Sequence[Path | None]
-    _keys: dict[str, set[bytes]] = field(default_factory=dict, init=False)
-    _contents: dict[str, set[bytes]] = field(default_factory=dict, init=False)
+    _lists: list[tuple[str, VideoList]] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
-        for folder in self.folders:
-            for part, videos in read_lists(folder).items():
-                self._keys.setdefault(part, set()).update(videos.keys)
-                self._contents.setdefault(part, set()).update(videos.contents)
+        found = [entry for folder in self.folders for entry in read_lists(folder).items()]
+        # The order of `PARTS` decides about a video that several lists contain.
+        self._lists.extend(sorted(found, key=lambda entry: PARTS.index(entry[0])))
 
-    def seen(self, sample: Sample, sha256: str | None) -> str | None:
+    @property
+    def names_people(self) -> bool:
+        """Whether all lists contain the people of published data sets; those of earlier versions do not."""
+        return all(videos.names_people for _, videos in self._lists)
+
+    def seen(self, video: NamedVideo, sha256: str | None) -> str | None:
         """
-        Return the part in which a checkpoint has seen a video; `None` if it has not.
+        Return the part in which a checkpoint has seen a video or, in a published data set, a person in it.
 
         Args:
-            sample: The video.
+            video: The video.
             sha256: SHA-256 of its content, if it could be read.
+
+        Returns:
+            One of `PARTS`; `None` if it has seen neither.
         """
-        key = _hash_name(sample)
+        key, people = _hash_key(video), _hash_people(video)
         content = _short(bytes.fromhex(sha256)) if sha256 else None
-        for part in PARTS:
-            contents = self._contents.get(part, set())
-            if content in contents:
-                return part
+        for part, videos in self._lists:
             # If contents are listed, a name alone counts only if it identifies the video.
-            if key in self._keys.get(part, set()) and (sample.dataset in _PUBLISHED or not contents):
+            is_named = key in videos.keys and (video.dataset in _PUBLISHED or not videos.contents)
+            if is_named or content in videos.contents or not people.isdisjoint(videos.people):
                 return part
         return None
 
 
-def _hash_name(sample: NamedVideo) -> bytes:
-    return _short(hashlib.sha256(f"{sample.dataset}: {sample.key}".encode("utf-8", "surrogateescape")).digest())
+def note_on_people(videos: Iterable[NamedVideo], *, names_people: bool) -> list[str]:
+    """
+    Return a note if people whom a checkpoint has seen may not be recognised, because its lists contain videos only.
+
+    Args:
+        videos: Samples or scores.
+        names_people: Whether the lists of the checkpoint contain people.
+    """
+    datasets = set() if names_people else {video.dataset for video in videos if _hash_people(video)}
+    if not datasets:
+        return []
+    return [
+        "the list of the videos that the model was trained on does not contain the people in them; people of "
+        f"{', '.join(sorted(datasets))} whom it has seen in other copies or compressions are not recognised"
+    ]
+
+
+def _hash_key(video: NamedVideo) -> bytes:
+    return _hash(f"{video.dataset}: {video.key}")
+
+
+def _hash_people(video: NamedVideo) -> set[bytes]:
+    """Hashes of the people in a video of a published data set; none for other videos."""
+    if source_of_people(video.dataset) not in _PUBLISHED:
+        return set()
+    return {_hash(person_name(video.dataset, identity)) for identity in video.identities}
+
+
+def _hash(name: str) -> bytes:
+    return _short(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest())
 
 
 def _short(digest: bytes) -> bytes:

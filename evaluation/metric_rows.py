@@ -11,6 +11,7 @@ from .corruptions import LEVELS, Corruption
 from .known_videos import PARTS
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate, deepfakebench_eer, estimate, measure
 from .plan import GroupBy
+from .samples import person_name
 from .scores import Score
 
 
@@ -150,7 +151,7 @@ def cluster_names(scores: Sequence[Score], group_by: GroupBy) -> list[str]:
             and the video itself where none is known; "video" always takes the video.
     """
     return [
-        f"identity {score.dataset}: {score.identities[0]}"
+        f"identity {person_name(score.dataset, score.identities[0])}"
         if group_by == "identity" and score.identities
         else f"video {score.key}"
         for score in scores

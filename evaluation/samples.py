@@ -24,6 +24,13 @@ _SPLIT_NAMES = {
     "test": ("test", "testing"),
 }
 _SPLIT_OF = {name: split for split, names in _SPLIT_NAMES.items() for name in names}
+# Data sets whose people are those of another data set, under the same names.
+_PEOPLE_OF = {
+    **dict.fromkeys(("FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FaceShifter"), "FaceForensics++"),
+    "DeepFakeDetection": "DFD",
+    "DFDCP": "DFDC-preview",
+    "Celeb-DF++": "Celeb-DF-v2",
+}
 
 
 class EvaluationError(UsageError):
@@ -218,13 +225,30 @@ def skipped_note(paths: Sequence[Path]) -> list[str]:
     return [f"skipped {len(paths)} file{plural} without a video or image, such as {paths[0].name}"]
 
 
+def source_of_people(dataset: str) -> str:
+    """
+    Return the data set that the people of a data set come from, which is another one if it is a selection, a list of
+    DeepfakeBench or an extension of that.
+
+    Example:
+        >>> source_of_people("FF-DF"), source_of_people("videos")
+        ('FaceForensics++', 'videos')
+    """
+    return _PEOPLE_OF.get(dataset, dataset)
+
+
+def person_name(dataset: str, identity: str) -> str:
+    """Return the name of a person that is the same in all data sets of one source."""
+    return f"{source_of_people(dataset)}: {identity}"
+
+
 def people_in_common(first: Iterable[Sample], second: Iterable[Sample]) -> list[str]:
     """List identities that occur in both groups, sorted."""
     return sorted(_people(first) & _people(second))
 
 
 def _people(samples: Iterable[Sample]) -> set[str]:
-    return {f"{sample.dataset}: {identity}" for sample in samples for identity in sample.identities}
+    return {person_name(sample.dataset, identity) for sample in samples for identity in sample.identities}
 
 
 def identity_groups(samples: Sequence[Sample]) -> list[list[Sample]]:
@@ -236,7 +260,7 @@ def identity_groups(samples: Sequence[Sample]) -> list[list[Sample]]:
             name = leader[name]
         return name
 
-    names = [[f"{s.dataset}: {identity}" for identity in s.identities] or [s.key] for s in samples]
+    names = [[person_name(s.dataset, identity) for identity in s.identities] or [s.key] for s in samples]
     for group in names:
         for name in group[1:]:
             leader[find(name)] = find(group[0])

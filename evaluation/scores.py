@@ -58,7 +58,8 @@ class Score:
             and from the calibration of its checkpoint by the rule in the README.
         media: What was scored: "video", "image" for a photo, or "faces" for pictures of cropped faces; `None` if
             unknown.
-        seen: "training", "validation" or "calibration" if the record of a model lists the sample there.
+        seen: "training", "validation" or "calibration" if the record of a model lists the sample or, in a published
+            data set, a person in it.
         sha256: SHA-256 of the file, or of the images one after the other; `None` if one could not be read.
         stamp: Identifies unchanged files without reading them, see `scanning.file_stamps`.
 

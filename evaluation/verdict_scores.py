@@ -10,7 +10,8 @@ from ..scanning.fingerprint import RUN_NAME, function_of
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import BOUND_SETTINGS
 from .evaluation_result import EvaluationResult
-from .samples import EvaluationError
+from .known_videos import NAMES_PEOPLE, note_on_people
+from .samples import EvaluationError, person_name
 from .scores import Score
 
 
@@ -47,8 +48,8 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         first.setdefault(score.sha256 or number, score)
     scored = list(first.values())
     chose = [score for score in scored if score.seen in CHOSE_WEIGHTS]
-    known = {(score.dataset, name) for score in chose for name in score.identities or (score.key,)}
-    unseen = [s for s in scored if not known & {(s.dataset, name) for name in s.identities or (s.key,)}]
+    known = {name for score in chose for name in _names(score)}
+    unseen = [score for score in scored if known.isdisjoint(_names(score))]
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
     if pictures := len(found) - len(videos):
@@ -63,9 +64,16 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         notes.append(f"{_videos(faceless)} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
         notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
+    names_people = all(part.run.get(NAMES_PEOPLE, True) for part in parts)
+    notes += note_on_people(kept, names_people=names_people)
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes
+
+
+def _names(score: Score) -> list[str]:
+    """Names of the people in a video, or of the video if they are not known."""
+    return [person_name(score.dataset, name) for name in score.identities or (score.key,)]
 
 
 def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]:

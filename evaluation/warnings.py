@@ -54,13 +54,14 @@ def make_warnings(rows: Sequence[Row]) -> list[str]:
 
 
 def seen_warnings(scores: Sequence[Score]) -> list[str]:
-    """Count and name the videos that the model has seen before, for each part of its record."""
+    """Count and name the videos that, or people in which, the model has seen before, for each part of its record."""
     lines = []
     for part in PARTS:
         keys = sorted(score.key for score in scores if score.seen == part)
         if keys:
             listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
             lines.append(
-                f"{len(keys)} of {len(scores)} videos were seen in {part}, so their numbers are optimistic: {listed}"
+                f"{len(keys)} of {len(scores)} videos were seen in {part}, themselves or people in them, so their "
+                f"numbers are optimistic: {listed}"
             )
     return lines

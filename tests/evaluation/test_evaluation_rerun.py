@@ -4,6 +4,7 @@
 import csv
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark_trees as trees
@@ -12,6 +13,7 @@ import pytest
 from deepfake_video.cli import main
 from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import runner
+from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.known_videos import (
     KnownVideos,
     KnownVideosError,
@@ -255,7 +257,8 @@ def test_videos_that_were_trained_on_are_named_and_counted(data, tmp_path, capsy
     write_lists(Path(model), {"training": trained})
     assert evaluate(data, model, tmp_path / "run") == 0
     table = (tmp_path / "run/table.txt").read_text()
-    assert "1 of 3 videos were seen in training, so their numbers are optimistic: fake/0.mp4" in table
+    assert "1 of 3 videos were seen in training, themselves or people in them" in table
+    assert "so their numbers are optimistic: fake/0.mp4" in table
     lines = reversed(table.splitlines())  # The videos' table stands first, and frames and notes begin alike.
     counts = {line[:16].strip(): line.split()[3:5] for line in lines}
     assert (counts["seen in training"], counts["not seen before"]) == (["0", "1"], ["2", "0"])
@@ -284,6 +287,56 @@ def test_a_published_name_counts_in_any_compression_of_its_place_and_a_private_o
         assert KnownVideos([folder]).seen(sample_of(file, tmp_path, dataset), hash_files([file])) == expected
 
 
+def known_of(folder: Path, samples: list[Sample]) -> KnownVideos:
+    """What a checkpoint in this folder knows that was trained on these samples, each of a content of its own."""
+    folder.mkdir()
+    listed = list_videos((sample, f"{number:064x}") for number, sample in enumerate(samples))
+    write_lists(folder, {"training": listed})
+    return KnownVideos([folder])
+
+
+def test_people_of_a_published_data_set_are_known_in_other_compressions_and_layouts(tmp_path):
+    trained = open_benchmark(trees.make_faceforensics(tmp_path / "c23")).select("train").samples
+    known = known_of(tmp_path / "model", trained)
+    copied = open_benchmark(trees.make_faceforensics(tmp_path / "c40", compressions=("c40",)))
+    # The split of the data set tells who was trained on: the pair 071, 054.
+    assert {(sample.split, known.seen(sample, "ab" * 32)) for sample in copied.samples} == {
+        ("train", "training"),
+        ("val", None),
+        ("test", None),
+    }
+    frames = {name: {"frames": [f"{name}/0.png"]} for name in ("071", "953")}
+    (tmp_path / "FF-DF.json").write_text(json.dumps({"FF-DF": {"FF-real": {"train": {"c23": frames}}}}))
+    listed = open_benchmark(tmp_path / "FF-DF.json").samples
+    assert {sample.path.name: known.seen(sample, None) for sample in listed} == {"071": "training", "953": None}
+
+
+def test_people_of_private_data_are_not_listed(tmp_path):
+    sample = Sample(key="a.mp4", path=tmp_path / "a.mp4", is_fake=False, dataset="list", identities=("Anna",))
+    known = known_of(tmp_path / "model", [sample])
+    assert read_lists(tmp_path / "model")["training"].people == frozenset()
+    assert known.seen(replace(sample, key="b.mp4"), "ab" * 32) is None
+
+
+def test_lists_of_videos_alone_still_count_and_a_note_says_what_they_miss(tmp_path, capsys):
+    data = trees.make_faceforensics(tmp_path / "ff", compressions=("c23", "c40"))
+    trained = [s for s in open_benchmark(data).samples if s.split == "test" and s.compression == "c23"]
+    model = Path(trees.save_model(tmp_path / "model", 1))
+    write_lists(model, {"training": list_videos((sample, "ab" * 32) for sample in trained)})
+    content = json.loads((model / FILE).read_text())
+    for name in ("people", "names_people"):
+        del content["videos"]["training"][name]
+    (model / FILE).write_text(json.dumps(content))
+    assert main(["evaluate", str(data), "--model", str(model), *FIXED, "--limit", "2"]) == 0
+    assert "people of FaceForensics++ whom it has seen in other copies or compressions" in capsys.readouterr().out
+    lists = read_lists(model)["training"]
+    assert not merge_lists([lists, list_videos([])]).names_people
+    known = KnownVideos([model])
+    for sample in trained:
+        assert known.seen(sample, None) == "training"
+        assert known.seen(replace(sample, key=sample.key.replace("c23", "c40")), None) is None
+
+
 def test_without_a_record_nothing_is_known(tmp_path):
     (tmp_path / "calibration.json").write_text('{"temperature": 1.5}')
     known = KnownVideos([tmp_path, tmp_path / "none", None])
@@ -305,6 +358,7 @@ def test_without_a_record_nothing_is_known(tmp_path):
         '{"videos": {"training": {"count": 1, "keys": "AAAA", "contents": ""}}}',
         '{"videos": {"training": {"count": 1, "keys": "", "contents": "é"}}}',
         '{"videos": {"training": {"count": 1, "keys": "", "contents": "&"}}}',
+        '{"videos": {"training": {"count": 1, "keys": "", "contents": "", "people": "AAAA"}}}',
         "\ud800",
     ],
 )

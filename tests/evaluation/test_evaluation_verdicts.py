@@ -183,6 +183,26 @@ def test_people_that_were_seen_in_training_are_left_out_with_all_their_videos():
     assert any("2 videos left out" in note for note in bands.notes)
 
 
+def test_people_of_an_extended_data_set_are_those_of_the_original_one():
+    # Celeb-DF++ has further fakes of the people of Celeb-DF-v2.
+    seen = [score("id0_0000.mp4", 0.1, source="Celeb-DF-v2", identities=("id0",), seen="training")]
+    extended = [
+        score(f"{name}.mp4", 0.9, source="Celeb-DF++", is_fake=True, identities=(name,)) for name in ("id0", "id1")
+    ]
+    bands = measure_verdicts(result_of([*draw(50), *seen, *extended]))
+    assert (bands.people, bands.fakes) == (50, 51)
+    assert any("2 videos left out, because the checkpoint was trained or validated" in note for note in bands.notes)
+
+
+@pytest.mark.parametrize(
+    ("names_people", "source", "is_noted"), [(False, "DFDC", True), (False, "b", False), (True, "DFDC", False)]
+)
+def test_a_note_says_that_people_may_not_have_been_recognised(names_people, source, is_noted):
+    scores = [*draw(50), score("x", 0.2, source=source, identities=("owxbbpjpch",))]
+    notes = measure_verdicts(result_of(scores, names_seen_people=names_people)).notes
+    assert any("people of DFDC whom it has seen in other copies" in note for note in notes) is is_noted
+
+
 def test_the_limits_of_size_and_compression_are_those_of_the_videos():
     bands = measure_verdicts(result_of(draw(60, face_px=80.0, bits_per_pixel=0.05)))
     assert (bands.min_face_px, bands.min_bits_per_pixel) == (80.0, 0.05)
