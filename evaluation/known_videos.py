@@ -15,7 +15,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from ..common.errors import UsageError
 from ..common.json_files import as_dataclass, as_object, read_json
@@ -54,6 +54,9 @@ class NamedVideo(Protocol):
     @property
     def identities(self) -> tuple[str, ...]:
         """Names of the people in the data set."""
+
+
+_Video = TypeVar("_Video", bound=NamedVideo)
 
 
 @dataclass(frozen=True)
@@ -239,6 +242,28 @@ def note_on_people(videos: Iterable[NamedVideo], *, names_people: bool) -> list[
         "the list of the videos that the model was trained on does not contain the people in them; people of "
         f"{', '.join(sorted(datasets))} whom it has seen in other copies or compressions are not recognised"
     ]
+
+
+def divide_by_people(videos: Iterable[_Video], seen: Iterable[NamedVideo]) -> tuple[list[_Video], list[_Video]]:
+    """
+    Divide videos by whether they show a person who has been seen; without identities, a video is a person of its own.
+
+    Args:
+        videos: Samples or scores.
+        seen: Those whose people have been seen.
+
+    Returns:
+        The videos with a person who has been seen, and the others.
+    """
+    people = {name for video in seen for name in _people_in(video)}
+    parts: tuple[list[_Video], list[_Video]] = ([], [])
+    for video in videos:
+        parts[people.isdisjoint(_people_in(video))].append(video)
+    return parts
+
+
+def _people_in(video: NamedVideo) -> list[str]:
+    return [person_name(video.dataset, name) for name in video.identities or (video.key,)]
 
 
 def _hash_key(video: NamedVideo) -> bytes:

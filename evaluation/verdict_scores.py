@@ -10,8 +10,8 @@ from ..scanning.fingerprint import RUN_NAME, function_of
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import BOUND_SETTINGS
 from .evaluation_result import EvaluationResult
-from .known_videos import NAMES_PEOPLE, note_on_people
-from .samples import EvaluationError, person_name
+from .known_videos import NAMES_PEOPLE, divide_by_people, note_on_people
+from .samples import EvaluationError
 from .scores import Score
 
 
@@ -48,16 +48,16 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         first.setdefault(score.sha256 or number, score)
     scored = list(first.values())
     chose = [score for score in scored if score.seen in CHOSE_WEIGHTS]
-    known = {name for score in chose for name in _names(score)}
-    unseen = [score for score in scored if known.isdisjoint(_names(score))]
+    seen, unseen = divide_by_people(scored, chose)
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
     if pictures := len(found) - len(videos):
         notes.append(f"{pictures} photos or pictures of cropped faces left out, because verdicts are for videos")
     if repeated := len(videos) - len(scored):
         notes.append(f"{_videos(repeated)} left out, because the same file occurs again")
-    if seen := len(scored) - len(unseen):
-        notes.append(f"{_videos(seen)} left out, because the checkpoint was trained or validated on the people shown")
+    if seen:
+        count = _videos(len(seen))
+        notes.append(f"{count} left out, because the checkpoint was trained or validated on the people shown")
     if calibrated := sum(score.seen == "calibration" for score in kept):
         notes.append(f"{_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores")
     if faceless := len(unseen) - len(kept):
@@ -69,11 +69,6 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes
-
-
-def _names(score: Score) -> list[str]:
-    """Names of the people in a video, or of the video if they are not known."""
-    return [person_name(score.dataset, name) for name in score.identities or (score.key,)]
 
 
 def _with_distinct_names(parts: Sequence[EvaluationResult]) -> list[list[Score]]:

@@ -17,8 +17,19 @@ import transformers
 from ..common.files import replace_folder, temporary_folder
 from ..common.json_files import read_json
 from ..evaluation.calibration import apply_calibration, fit_calibration
-from ..evaluation.known_videos import TRAINING_NAME, VideoList, list_videos, merge_lists, read_lists, write_lists
+from ..evaluation.known_videos import (
+    TRAINING_NAME,
+    KnownVideos,
+    VideoList,
+    divide_by_people,
+    list_videos,
+    merge_lists,
+    note_on_people,
+    read_lists,
+    write_lists,
+)
 from ..evaluation.metrics import Estimate, estimate
+from ..evaluation.samples import Sample
 from ..hub.folder import save_hub_folder
 from ..hub.model_files import CONFIG_NAME, VERDICT_NAME, WEIGHTS_NAME, ModelFolderError, model_files
 from ..hub.terms import copy_terms, find_card, find_terms, licence_of, model_folder_of
@@ -51,6 +62,42 @@ def check_initial(recipe: Recipe) -> None:
         find_terms(folder)
         find_card(folder)
         read_lists(folder)
+
+
+def seen_by_initial(recipe: Recipe, videos: Sequence[Video]) -> list[Sample]:
+    """
+    Select the validation videos that the initial weights were trained on, and others of the people in them.
+
+    Args:
+        recipe: Recipe of the training.
+        videos: Validation videos.
+
+    Raises:
+        KnownVideosError: If the list of the videos that the initial model knows is damaged.
+    """
+    known = KnownVideos([_initial_folder(recipe)])
+    seen = [video.sample for video in videos if known.seen(video.sample, video.crops.sha256) == "training"]
+    return divide_by_people([video.sample for video in videos], seen)[0]
+
+
+def notes_on_initial(recipe: Recipe, videos: Sequence[Video]) -> list[str]:
+    """
+    Return notes on validation videos that the initial weights were, or may have been, trained on.
+
+    Args:
+        recipe: Recipe of the training.
+        videos: Validation videos.
+    """
+    notes = []
+    if seen := seen_by_initial(recipe, videos):
+        notes.append(
+            f"WARNING: {len(seen)} of the {len(videos)} validation videos, such as {seen[0].path}, show people whom "
+            f"the initial weights ({recipe.initial}) were trained on, so the best step, the calibration and the "
+            "metrics are too optimistic. Hold out the same people as in the training of the initial weights, or give "
+            "other data with --validation-data."
+        )
+    known = KnownVideos([_initial_folder(recipe)])
+    return notes + note_on_people([video.sample for video in videos], names_people=known.names_people)
 
 
 def save_model(
@@ -150,6 +197,7 @@ def _make_record(
         "seconds": round(outcome.progress.seconds),
         "training_data": dict(count_groups(sides[0])),
         "validation_data": dict(count_groups(sides[1])),
+        "validation_videos_seen_by_initial": len(seen_by_initial(recipe, sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,

@@ -41,7 +41,10 @@ def write_model_card(
         "## Data\n\n"
         + _list("Trained on", record["training_data"])
         + "\n\n"
-        + _list("Validated on (no identity is in both, as far as the data identify people)", record["validation_data"])
+        + _list(
+            "Validated on (nobody in these data is in both, as far as they identify people)", record["validation_data"]
+        )
+        + _seen_before(record)
         + "\n\nThe licences of these data may restrict the use of the weights; state them here before you publish "
         "the weights.",
         *_licence(record, licence, terms),
@@ -55,6 +58,18 @@ def write_model_card(
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]
     write_card(folder, sections, **(licence or {}))
+
+
+def _seen_before(record: dict[str, Any]) -> str:
+    """A paragraph on validation videos of people whom the initial weights know, if there are any."""
+    seen, count = record["validation_videos_seen_by_initial"], len(record["validation_videos"])
+    if not seen:
+        return ""
+    return (
+        f"\n\n**{seen} of the {count} validation videos show people whom the initial weights "
+        f"({record['recipe']['initial']}) were trained on.** The best step, the calibration and the metrics below "
+        "include them, so the metrics are optimistic even for these data."
+    )
 
 
 def _licence(record: dict[str, Any], licence: Mapping[str, Any] | None, terms: Sequence[str]) -> list[str]:

@@ -129,6 +129,21 @@ def test_the_same_files_do_not_train_and_validate(plan):
     assert "\n" not in str(error.value)
 
 
+def test_validation_videos_that_the_initial_weights_were_trained_on_are_named(plan, tmp_path):
+    first = train(plan).model
+    same = dataclasses.replace(plan.recipe, initial=str(first))
+    turned = {"data": plan.validation_data, "validation_data": plan.data}
+    for name, changes, seen in (("same", {}, 0), ("turned", turned, 4)):
+        listener = Recorder()
+        second = dataclasses.replace(plan, recipe=same, output=tmp_path / name, **changes)
+        model = train(second, listener).model
+        warnings = [note for note in listener.notes if note.startswith("WARNING: 4 of the 4 validation videos")]
+        assert len(warnings) == bool(seen)
+        assert json.loads((model / "training.json").read_text())["validation_videos_seen_by_initial"] == seen
+        card = (model / "README.md").read_text()
+        assert ("4 of the 4 validation videos show people whom the initial weights" in card) is bool(seen)
+
+
 def test_published_initial_weights_take_nothing_from_the_current_folder(plan, tmp_path, monkeypatch):
     published = torchvision.models.shufflenet_v2_x0_5(weights=None).state_dict()
     entry = torchvision.models.ShuffleNet_V2_X0_5_Weights
