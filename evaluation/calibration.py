@@ -22,6 +22,7 @@ from .known_videos import (
     CALIBRATION_NAME,
     TRAINING_NAME,
     VideoList,
+    divide_by_people,
     list_videos,
     merge_lists,
     read_lists,
@@ -55,6 +56,7 @@ class Calibration:
         fake_bias: Bias of the new configuration; moves the best threshold to a probability of 0.5.
         ece: Expected calibration error before and after, by part of the data; `None` where no video has a score.
         folder: Folder of the new checkpoint.
+        num_left_out: Videos of people whom the checkpoint was trained on, which are not among `num_videos`.
     """
 
     dataset: str
@@ -65,17 +67,22 @@ class Calibration:
     fake_bias: float
     ece: dict[str, tuple[float | None, float | None]]
     folder: str
+    num_left_out: int = 0
 
     @property
-    def warning(self) -> str | None:
-        """A warning if the calibration was fitted on few videos."""
+    def warnings(self) -> list[str]:
+        """Warnings if videos were left out, or if the calibration was fitted on few videos."""
+        found = []
+        if self.num_left_out:
+            videos = "1 video" if self.num_left_out == 1 else f"{self.num_left_out} videos"
+            found.append(f"{videos} left out of the calibration, because the model was trained on the people shown")
         num_fake = self.num_videos - self.num_real
-        if min(self.num_real, num_fake) >= MIN_VIDEOS:
-            return None
-        return (
-            f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
-            "either class, temperature and bias may generalise poorly to other videos"
-        )
+        if min(self.num_real, num_fake) < MIN_VIDEOS:
+            found.append(
+                f"calibrated on only {self.num_real} real and {num_fake} fake videos: with fewer than {MIN_VIDEOS} of "
+                "either class, temperature and bias may generalise poorly to other videos"
+            )
+        return found
 
 
 def hold_out(
@@ -207,8 +214,11 @@ def write_calibration(
     """
     Fit temperature and bias, measure the calibration error, and write the new checkpoint.
 
+    Videos that the model was trained on are left out with everyone they show: the model is surer of them than of new
+    people. Those by which the training chose its best step are kept.
+
     Args:
-        held_out: Scores to fit on; the new checkpoint lists their videos.
+        held_out: Scores to fit on; the new checkpoint lists the videos that were used.
         others: Other scores to measure the calibration error on, by name.
         model: The model that made the scores.
         dataset: Name of the data set.
@@ -220,9 +230,13 @@ def write_calibration(
         OSError: If the folder cannot be written.
     """
     check_labels(model)
+    left_out, held_out = divide_by_people(held_out, [score for score in held_out if score.seen == "training"])
     probabilities, is_fake = _arrays(held_out)
     if not len(is_fake) or is_fake.all() or not is_fake.any():
-        raise EvaluationError(f"{dataset}: calibration needs scores of real and of fake videos; one class has none.")
+        trained = f" of people whom the model was not trained on ({len(left_out)} left out)" if left_out else ""
+        raise EvaluationError(
+            f"{dataset}: calibration needs scores of real and of fake videos{trained}; one class has none."
+        )
     config = model.description
     factor, bias = fit_calibration(probabilities, is_fake, config.temperature)
     parts = {f"{split} (fitted on it)": held_out, **others}
@@ -240,6 +254,7 @@ def write_calibration(
         fake_bias=config.fake_bias / factor + bias,
         ece=ece,
         folder=str(folder),
+        num_left_out=len(left_out),
     )
     videos = list_videos((score, score.sha256) for score in held_out)
     _write_checkpoint(model, calibration, videos, folder)
@@ -327,11 +342,13 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
         return
     num_fake = calibration.num_videos - calibration.num_real
     copied = without_section(text)
+    count = calibration.num_left_out
+    left_out = f" Left out, because the model was trained on the people shown: {count} videos." if count else ""
     section = (
         f"\n## Calibration\n\nRecalibrated on {calibration.num_real} real and {num_fake} fake videos of "
         f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, bias of "
-        f"the fake logit {calibration.fake_bias:.4g}. Sensitivity, specificity and calibration errors above were "
-        "measured before the recalibration.\n"
+        f"the fake logit {calibration.fake_bias:.4g}.{left_out} Sensitivity, specificity and calibration errors above "
+        "were measured before the recalibration.\n"
     )
     if copied != text:
         section += (

@@ -327,7 +327,7 @@ def _evaluate_part(
     scores = score_samples(scorer, work, folder=folder, listener=listener, **options)
     unknown = note_on_people(part.evaluated, names_people=scorer.known_videos.names_people)
     calibration: dict[str, Any] | None = None
-    few: list[str] = []
+    calibrated: list[str] = []
     if plan.calibrated_folder is not None and processes.is_first:
         clean = [score for score in scores if score.corruption is None]
         fitted = write_calibration(
@@ -339,14 +339,14 @@ def _evaluate_part(
             folder=plan.calibrated_folder,
         )
         calibration = asdict(fitted)
-        few = [fitted.warning] if fitted.warning else []
+        calibrated = fitted.warnings
     return make_result(
         scores,
         plan,
         split=part.split,
         threshold=scorer.threshold,
         run=run,
-        notes=[*scorer.warnings, *part.notes, *unknown, *few],
+        notes=[*scorer.warnings, *part.notes, *unknown, *calibrated],
         held_out=held_out,
         calibration=calibration,
     )

@@ -19,7 +19,7 @@ def calibrate(
     Fit temperature and bias on the scores of an evaluation, and write a calibrated copy of its checkpoint.
 
     Use scores of identities on which the calibrated checkpoint will not be evaluated, such as those of the validation
-    split. No video is read again.
+    split. No video is read again. Videos that the checkpoint was trained on are left out with everyone they show.
 
     Args:
         run: Result of [`evaluate`], or the folder that it wrote.
@@ -30,8 +30,9 @@ def calibrate(
         What was fitted.
 
     Raises:
-        EvaluationError: If a class has no score, if the scores are those of an ensemble, of a mean over faces, of
-            another checkpoint or of one with more than two labels, or if `output` exists.
+        EvaluationError: If a class has no score of people whom the checkpoint was not trained on, if the scores are
+            those of an ensemble, of a mean over faces, of another checkpoint or of one with more than two labels, or
+            if `output` exists.
         ModelLoadError: If the checkpoint cannot be loaded.
         OSError: If `output` cannot be written.
 

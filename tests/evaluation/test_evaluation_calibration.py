@@ -2,9 +2,11 @@
 """Temperature and bias: fitted on held-out people, stored in a new folder, never on what is evaluated."""
 
 import base64
+import hashlib
 import itertools
 import json
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark_trees as trees
@@ -26,8 +28,10 @@ from deepfake_video.evaluation.calibration import (
     write_calibration,
 )
 from deepfake_video.evaluation.datasets import open_benchmark
+from deepfake_video.evaluation.known_videos import read_lists
 from deepfake_video.evaluation.metrics import measure
 from deepfake_video.evaluation.samples import EvaluationError, people_in_common
+from deepfake_video.evaluation.scores import Score
 from deepfake_video.scanning.models import load_model
 
 
@@ -232,6 +236,46 @@ def test_calibrating_writes_the_tables_of_a_run_without_any_score(capsys, tmp_pa
         assert record["ece"]["the evaluated videos"] == [None, None]
 
 
+def scores_of(people: str, *, seen: str | None = None) -> list[Score]:
+    """A real and a fake video of each person; only the record of the fake says that it was seen."""
+    return [
+        Score(
+            key=f"{person}-{label}",
+            label=label,
+            dataset="d",
+            identities=(person,),
+            fake_probability=0.9 if label == "fake" else 0.1 + 0.01 * number,
+            seen=seen if label == "fake" else None,
+            sha256=hashlib.sha256(f"{person}-{label}".encode()).hexdigest(),
+        )
+        for number, person in enumerate(people)
+        for label in ("real", "fake")
+    ]
+
+
+def test_people_whom_the_model_was_trained_on_do_not_calibrate(tmp_path):
+    folder = Path(trees.save_model(tmp_path / "model", 1))
+    (folder / "README.md").write_text("# Card\n")
+    options = {"model": load_model(str(folder)), "dataset": "d", "split": "val"}
+    new = scores_of("abc")
+    alone = write_calibration(new, {}, folder=tmp_path / "alone", **options)
+    # Scores that would turn the fit around.
+    trained = [replace(s, fake_probability=1 - s.fake_probability) for s in scores_of("xyzuvw", seen="training")]
+    fitted = write_calibration([*trained, *new], {}, folder=tmp_path / "new", **options)
+    assert (fitted.temperature, fitted.fake_bias) == (alone.temperature, alone.fake_bias)
+    assert (fitted.num_videos, fitted.num_real, fitted.num_left_out) == (6, 3, 12)
+    assert any(warning.startswith("12 videos left out of the calibration") for warning in fitted.warnings)
+    assert "the model was trained on the people shown: 12 videos" in (tmp_path / "new/README.md").read_text()
+    assert read_lists(tmp_path / "new")["calibration"].count == 6
+    with pytest.raises(
+        EvaluationError, match=r"whom the model was not trained on \(12 left out\); one class has none"
+    ):
+        write_calibration(trained, {}, folder=tmp_path / "none", **options)
+    # The validation videos of the training, such as those of an official split, may be used.
+    kept = write_calibration(scores_of("abc", seen="validation"), {}, folder=tmp_path / "kept", **options)
+    assert kept.num_left_out == 0
+
+
 @pytest.mark.parametrize("has_verdicts", [True, False])
 def test_the_card_of_a_calibrated_copy_has_no_verdicts(tmp_path, has_verdicts):
     root = trees.make_faceforensics(tmp_path / "FaceForensics++")
@@ -301,7 +345,7 @@ def test_calibrating_leaves_the_tables_of_a_run_alone(capsys, tmp_path):
 def test_fewer_than_fifty_of_either_class_are_few(num_real, num_fake, is_few):
     facts = {"dataset": "d", "split": "val", "temperature": 1.0, "fake_bias": 0.0, "ece": {}, "folder": "f"}
     fitted = Calibration(num_videos=num_real + num_fake, num_real=num_real, **facts)
-    assert (fitted.warning is not None) == is_few
+    assert bool(fitted.warnings) == is_few
 
 
 def test_an_existing_folder_is_never_calibrated_into(capsys, tmp_path):
