@@ -3,13 +3,14 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from ..evaluation.datasets import open_benchmark
-from ..evaluation.samples import Benchmark, Sample, identity_groups, people_in_common
+from ..evaluation.samples import Benchmark, Sample, identity_groups, person_name
 from .crops import CachedCrops, CropSettings, cache_crops
 from .errors import TrainingError, TrainingFailedError
 
@@ -41,10 +42,14 @@ def open_data(
     gives its "val" split, or everything if it has none. Test splits are not used. A data set without identities cannot
     be divided.
 
+    Data sets that take their name from their file or folder are taken to name the same people: `train.csv` and
+    `val.csv` may be two lists of one collection. If a data set names people who are held out of another one, they are
+    held out of it too.
+
     Args:
         roots: Data sets for training.
         validation_roots: Data sets for validation. If there are any, nothing is held out of `roots`.
-        share: Share of the identity groups that is held out.
+        share: Approximate share of the identity groups that is held out.
         seed: Seed of the choice of the held-out groups.
         on_note: Called with a sentence for each kind of file that is skipped or missing.
 
@@ -56,25 +61,32 @@ def open_data(
         TrainingError: If an identity is, or may be, in both, or a label is missing.
     """
 
+    derived: set[str | None] = set()
+
     def open_root(root: Path) -> Benchmark:
         benchmark = open_benchmark(root)
+        derived.add(benchmark.derived_name)
         for note in [*benchmark.notes, *_missing_note(benchmark)]:
             on_note(f"{root}: {note}")
         return benchmark
 
     train: list[Sample] = []
+    divisible: list[Sample] = []
     validation = [sample for root in validation_roots for sample in _validation_part(open_root(root))]
     for root in roots:
         benchmark = open_root(root)
         first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
-        train += first
+        # Official splits and data that were given for validation are followed as they are.
+        (train if validation_roots or _is_split(benchmark) else divisible).extend(first)
         validation += second
-    if shared := people_in_common(train, validation):
-        listed = ", ".join(shared[:MAX_LISTED])
-        raise TrainingError(
-            f"{len(shared)} identities are in both training and validation ({listed}), so validation would measure "
-            "how well the model memorises faces. Use data sets, splits or validation data that separate them."
-        )
+    before = len(validation)
+    while people := _people(divisible, derived) & _people(validation, derived):
+        validation += [sample for sample in divisible if people & _people([sample], derived)]
+        divisible = [sample for sample in divisible if not people & _people([sample], derived)]
+    if more := len(validation) - before:
+        on_note(f"{more} more videos are held out, because people in them are held out of another data set")
+    train += divisible
+    _refuse_shared_people(train, validation, derived)
     if {sample.is_fake for sample in validation} != {False, True}:
         raise TrainingError("the validation needs both real and fake videos; add some with --validation-data.")
     if not any(not sample.is_fake for sample in train):
@@ -100,9 +112,46 @@ def _validation_part(benchmark: Benchmark) -> list[Sample]:
     return samples
 
 
+def _people(samples: Iterable[Sample], derived: Collection[str | None]) -> set[str]:
+    """Names of the people in samples; those of data sets with derived names are one collection."""
+    return {
+        identity if sample.dataset in derived else person_name(sample.dataset, identity)
+        for sample in samples
+        for identity in sample.identities
+    }
+
+
+def _refuse_shared_people(
+    train: Sequence[Sample], validation: Sequence[Sample], derived: Collection[str | None]
+) -> None:
+    """
+    Raises:
+        TrainingError: If a person is in both parts.
+    """
+    shared = sorted(_people(train, derived) & _people(validation, derived))
+    if not shared:
+        return
+    hint = ""
+    if _people([sample for sample in train if sample.dataset in derived], derived).intersection(shared):
+        hint = (
+            " In lists without a column `dataset`, equal names are one person: if they are different people, add the "
+            "column with a different name in each list."
+        )
+    raise TrainingError(
+        f"{len(shared)} identities are in both training and validation ({', '.join(shared[:MAX_LISTED])}), so "
+        "validation would measure how well the model memorises faces. Use data sets, splits or validation data that "
+        f"separate them.{hint}"
+    )
+
+
+def _is_split(benchmark: Benchmark) -> bool:
+    """Whether a data set says which of its videos are for validation."""
+    return any(sample.split == "val" for sample in benchmark.present)
+
+
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     samples = benchmark.present
-    if any(sample.split == "val" for sample in samples):
+    if _is_split(benchmark):
         train = [sample for sample in samples if sample.split == "train"]
         return train, [sample for sample in samples if sample.split == "val"] if share else []
     samples = [sample for sample in samples if sample.split != "test"]
@@ -118,14 +167,28 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
     if len(groups) < 2:
         raise TrainingError(f"{benchmark.root}: all of its videos share identities, so none can be held out.")
     groups.sort(key=partial(_place, seed=seed))
-    held_out = max(1, round(len(groups) * share))
+    held_out = _count_held_out([_place(group, seed=seed) for group in groups], share)
     return [s for group in groups[held_out:] for s in group], [s for group in groups[:held_out] for s in group]
 
 
-def _place(group: Sequence[Sample], *, seed: int) -> bytes:
-    """Place of a group in a random order that follows from the names of its people and the seed alone."""
+def _count_held_out(places: Sequence[float], share: float) -> int:
+    """
+    Number of groups to hold out: that of the places below the share.
+
+    So who is held out does not depend on who else is in the data. In small data sets, this number may by chance be far
+    from the share of the groups; it is limited to a deviation of a quarter, to at least one group and not to all.
+    """
+    wanted = len(places) * share
+    below = sum(place < share for place in places)
+    nearest = min(max(below, math.ceil(0.75 * wanted)), math.floor(1.25 * wanted))
+    return min(max(1, nearest), len(places) - 1)
+
+
+def _place(group: Sequence[Sample], *, seed: int) -> float:
+    """A random number between 0 and 1 that follows from the names of the people in a group and the seed alone."""
     people = sorted({identity for sample in group for identity in sample.identities})
-    return hashlib.sha256(json.dumps([seed, people]).encode()).digest()
+    digest = hashlib.sha256(json.dumps([seed, people]).encode()).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
 
 
 def refuse_shared(training: Sequence[Video], validation: Sequence[Video]) -> None:

@@ -104,7 +104,7 @@ class Recipe:
         average_decay: Decay of the exponential moving average of the weights, which is validated and saved.
         validate_every: Steps between two validations.
         patience: Number of validations without improvement after which the training stops early.
-        validation_share: Share of the identity groups that is held out of data sets without a validation split.
+        validation_share: Approximate share of the identity groups held out of data sets without a validation split.
         seed: Seed of the initial weights and of every random draw, except for the held-out groups.
         split_seed: Seed of the choice of the held-out identity groups; both stages of two-stage training must use the
             same value.

@@ -2,6 +2,7 @@
 """What is trained on and what validates: nobody in both."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
 import benchmark_trees as trees
@@ -103,6 +104,50 @@ def test_the_people_held_out_follow_from_their_names_alone(tmp_path):
     assert len(chosen) == 3
     assert held_out_of(first.rename(first.with_name("other.csv"))) == chosen
     assert held_out_of(listed(tmp_path / "b/first.csv", "jihgfedcba")) == chosen
+
+
+def numbered(path: Path, numbers: Iterable[int], dataset: str = "") -> Path:
+    """A list of people with a real and a fake file each; the files are empty."""
+    lines = ["path,label,group,dataset"]
+    for number in numbers:
+        for label in ("real", "fake"):
+            name = f"{path.stem}_{number}_{label}.mp4"
+            (path.parent / name).touch()
+            lines.append(f"{name},{label},person {number},{dataset}")
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def names(samples: list[Sample]) -> set[str]:
+    return {identity for sample in samples for identity in sample.identities}
+
+
+def test_who_is_held_out_does_not_depend_on_who_else_is_in_the_data(tmp_path):
+    for seed in range(5):
+        whole, part = (
+            names(open_data([numbered(tmp_path / "list.csv", numbers)], [], share=0.3, seed=seed)[1])
+            for numbers in (range(200), range(0, 200, 2))
+        )
+        assert part == {name for name in whole if int(name.split()[1]) % 2 == 0}
+        # Three in ten of 200, within a quarter.
+        assert 45 <= len(whole) <= 75
+
+
+def test_equal_names_in_lists_that_name_no_data_set_are_one_person(tmp_path):
+    first = numbered(tmp_path / "train.csv", range(10))
+    with pytest.raises(TrainingError, match=r"5 identities .*person 3.* add the column with a different name"):
+        open_data([first], [numbered(tmp_path / "val.csv", range(5))], share=0.3, seed=0)
+    train, validation = open_data([first], [numbered(tmp_path / "val.csv", range(5), "theirs")], share=0.3, seed=0)
+    assert (len(train), len(validation)) == (20, 10)
+
+
+@pytest.mark.parametrize("dataset", ["", "ours"])
+def test_people_of_several_lists_are_held_out_of_all_of_them(tmp_path, dataset):
+    roots = [numbered(tmp_path / "a.csv", range(20), dataset), numbered(tmp_path / "b.csv", range(10, 30), dataset)]
+    for seed in range(20):
+        train, validation = open_data(roots, [], share=0.3, seed=seed)
+        assert not names(train) & names(validation)
+        assert len(train) + len(validation) == 80
 
 
 @pytest.mark.parametrize(
