@@ -79,7 +79,8 @@ def video_metrics(prediction: "EvalPrediction", *, threshold: float = 0.5, fake_
     Compute the metrics of a validation set, for `compute_metrics` of `transformers.Trainer`.
 
     Args:
-        prediction: Logits of shape (N, num_labels), alone or first in a tuple of outputs, and label ids of shape (N,).
+        prediction: Logits of shape (N, num_labels), alone or first in a tuple of outputs, and label ids of shape (N,);
+            or lists of these, one for each batch, as with `eval_do_concat_batches=False`.
         threshold: Fake probability at or above which a video is called fake.
         fake_index: Label id of "fake", `model.config.label2id["fake"]` of the model.
 
@@ -96,9 +97,11 @@ def video_metrics(prediction: "EvalPrediction", *, threshold: float = 0.5, fake_
         >>> values["auc"], values["balanced_accuracy"]
         (1.0, 0.75)
     """
-    outputs = prediction.predictions
-    logits = np.asarray(outputs[0] if isinstance(outputs, tuple) else outputs, np.float64)
-    labels = np.asarray(prediction.label_ids)
+    outputs: Any = prediction.predictions
+    label_ids: Any = prediction.label_ids
+    if isinstance(outputs, list):
+        outputs, label_ids = np.concatenate([_first(batch) for batch in outputs]), np.concatenate(label_ids)
+    logits, labels = np.asarray(_first(outputs), np.float64), np.asarray(label_ids)
     if logits.ndim != 2 or labels.shape != logits.shape[:1]:
         raise ValueError(
             f"expected logits of shape (N, num_labels) and label ids of shape (N,), got {logits.shape} and "
@@ -110,6 +113,10 @@ def video_metrics(prediction: "EvalPrediction", *, threshold: float = 0.5, fake_
     probabilities = exponentials[:, fake_index] / exponentials.sum(axis=1)
     values = measure(probabilities, labels == fake_index, threshold)
     return {name: value for name, value in values.items() if value is not None}
+
+
+def _first(outputs: Any) -> Any:
+    return outputs[0] if isinstance(outputs, tuple) else outputs
 
 
 def measure(

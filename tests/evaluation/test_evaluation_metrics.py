@@ -5,10 +5,11 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from scipy.optimize import brentq
 from scipy.special import softmax
 from sklearn import metrics as sklearn_metrics
-from transformers import EvalPrediction
+from transformers import EvalPrediction, Trainer, TrainingArguments
 
 from deepfake_video import video_metrics
 from deepfake_video.evaluation.intervals import ClusterBootstrap
@@ -193,6 +194,29 @@ def test_the_metrics_of_a_trainer_follow_the_label_ids():
     given = prediction(1)
     swapped = EvalPrediction(predictions=given.predictions[:, ::-1], label_ids=1 - given.label_ids)
     assert video_metrics(swapped, fake_index=0) == video_metrics(given)
+
+
+@pytest.mark.parametrize("as_tuple", [False, True])
+def test_batches_that_a_trainer_does_not_concatenate_are_accepted(as_tuple, tmp_path):
+    given = prediction(2)
+
+    class Outputs(torch.nn.Module):
+        """Returns its input as logits, alone or with other logits of a varying number of frames."""
+
+        def forward(self, logits: torch.Tensor, labels: torch.Tensor) -> tuple[torch.Tensor, ...]:
+            others = torch.zeros(len(logits), len(logits) % 3 + 1, 2)
+            return (torch.zeros(()), logits, others) if as_tuple else (torch.zeros(()), logits)
+
+    arguments = TrainingArguments(
+        tmp_path, eval_do_concat_batches=False, per_device_eval_batch_size=7, report_to=[], use_cpu=True
+    )
+    data = [
+        {"logits": torch.from_numpy(row), "labels": label}
+        for row, label in zip(given.predictions, given.label_ids, strict=True)
+    ]
+    found = Trainer(Outputs(), arguments, eval_dataset=data, compute_metrics=video_metrics).evaluate()
+    for name, value in video_metrics(given).items():
+        assert found[f"eval_{name}"] == pytest.approx(value, abs=1e-9), name
 
 
 def test_undefined_metrics_of_a_trainer_are_left_out():
