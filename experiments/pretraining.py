@@ -136,7 +136,7 @@ def _draw_crop(crops: CachedCrops, recipe: Recipe, random: np.random.Generator) 
     """One augmented crop `(S, S, 3)` uint8."""
     frames, landmarks = crops.read(0, 1)
     share, image_size = recipe.view
-    framing = draw_framing(random, frames.shape[1], share, jitter=True)
+    framing = draw_framing(random, frames.shape[1], 1.0 if crops.whole else share, jitter=True)
     seen, _ = frame_clip(frames, landmarks, framing, image_size)
     degradation = draw_degradation(random)
     return degrade_clip(seen, degradation, draw_noise_seed(degradation, random))[0]

@@ -83,7 +83,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
             return self._draw_manipulated(random)
         video = _draw(_draw(self._reals, random), random)
         frames, landmarks = self._clip(video, random)
-        real = self._view(frames, landmarks, random, is_still=self._is_still(video))
+        real = self._view(video, frames, landmarks, random)
         if kind == SELF_BLENDED:
             return self._degrade(self._pair(real, draw_blend(random)), random)
         frames, landmarks = real.cut_out(self.image_size)
@@ -104,7 +104,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
         for video in (real, fake):
             frames, landmarks = self._clip(video, random, position)
             framing = np.random.default_rng(framing_seed)
-            views.append(self._view(frames, landmarks, framing, is_still=self._is_still(video)))
+            views.append(self._view(video, frames, landmarks, framing))
         return self._degrade(self._pair(*views), random)
 
     def _draw_copied(self, kind: str, random: np.random.Generator) -> PairPlan:
@@ -119,7 +119,7 @@ class TrainingPairs(Dataset[torch.Tensor]):
         for video, blended in ((real, False), (fake, kind == SELF_BLENDED)):
             frames, landmarks = video.crops.read_copy(number, position, blended=blended)
             framing = np.random.default_rng(framing_seed)
-            views.append(self._view(frames, landmarks, framing, is_still=False))
+            views.append(self._view(video, frames, landmarks, framing))
         pair = self._pair(*views)
         if self.recipe.augment and random.random() < AFTER_ENCODING:
             # The copy has been compressed already.
@@ -149,9 +149,6 @@ class TrainingPairs(Dataset[torch.Tensor]):
         sample = fake.sample
         return self._originals.get((sample.dataset, sample.compression, sample.original or ""))
 
-    def _is_still(self, video: Video) -> bool:
-        return len(video.crops.frame_indices) == 1 < self.recipe.clip_frames
-
     def _clip(
         self, video: Video, random: np.random.Generator, position: float | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -169,10 +166,12 @@ class TrainingPairs(Dataset[torch.Tensor]):
         missing = wanted - len(frames)
         return _repeat_last(frames, missing), _repeat_last(landmarks, missing)
 
-    def _view(self, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator, *, is_still: bool) -> View:
+    def _view(self, video: Video, frames: np.ndarray, landmarks: np.ndarray, random: np.random.Generator) -> View:
         """The view of the network. A camera motion turns a still image into a clip, which must not stand still."""
         crop_size = frames.shape[1]
-        framing = draw_framing(random, crop_size, self.face_share, jitter=self.recipe.augment)
+        share = 1.0 if video.crops.whole else self.face_share
+        framing = draw_framing(random, crop_size, share, jitter=self.recipe.augment)
+        is_still = len(video.crops.frame_indices) == 1 < len(frames)
         framings = draw_motion(random, framing, len(frames), crop_size) if is_still else [framing]
         return View(frames=frames, landmarks=landmarks, framings=tuple(framings))
 

@@ -34,7 +34,7 @@ from .copies import make_copies
 from .errors import TrainingError
 
 
-FORMAT = 2
+FORMAT = 3
 # A face fills the middle of its crop, so smaller scales need no search.
 _LANDMARK_SIDE = 128
 
@@ -50,7 +50,8 @@ class CropSettings:
             augmented.
         num_frames: Number of frames of each video.
         burst_length: Number of consecutive frames among them; 1 spaces all of them evenly.
-        search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
+        search_images: Detect the face in images too; otherwise, and where none is found, an image is taken whole, as
+            `evaluate` takes it.
         copies: Number of re-encoded copies of each video; still images have none.
     """
 
@@ -58,7 +59,7 @@ class CropSettings:
     margin: float
     num_frames: int
     burst_length: int = 1
-    search_images: bool = True
+    search_images: bool = False
     copies: int = 0
 
     def processor(self) -> DeepfakeVideoProcessor:
@@ -104,12 +105,14 @@ class CachedCrops:
         frame_indices: Index of each crop's frame in the video, ascending.
         num_copies: Number of re-encoded copies, see [`~training.copies.make_copies`].
         sha256: SHA-256 of the video file, or of the concatenated images.
+        whole: True for images that were taken whole: the network sees all of them, instead of the middle of a crop.
     """
 
     path: Path
     frame_indices: tuple[int, ...]
     sha256: str | None = None
     num_copies: int = 0
+    whole: bool = False
 
     def read(self, start: int, length: int) -> tuple[np.ndarray, np.ndarray]:
         """Read frames (length, S, S, 3) uint8 and landmarks (length, 5, 2) float32, starting at a crop."""
@@ -193,9 +196,10 @@ def _cache_one(job: tuple[Sample, CropSettings, Path]) -> CachedCrops | str:
 def _open_cached(path: Path, sha256: str) -> CachedCrops | None:
     try:
         with safe_open(path, "np") as file:
-            indices = tuple(json.loads(file.metadata()["frame_indices"]))
+            metadata = file.metadata()
+            indices, whole = tuple(json.loads(metadata["frame_indices"])), json.loads(metadata["whole"])
             copies = file.get_slice("copies").get_shape()[0] if "copies" in file.keys() else 0  # noqa: SIM118
-            return CachedCrops(path, indices, sha256, copies)
+            return CachedCrops(path, indices, sha256, copies, whole)
     except (OSError, SafetensorError):
         return None
 
@@ -211,7 +215,8 @@ def _make(sample: Sample, settings: CropSettings) -> bytes:
         if settings.copies and not sample.images:
             arrays |= _make_copies(frames, sample, clip, landmarks, settings)
     tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-    return save(tensors, {"frame_indices": json.dumps(clip.frame_indices.tolist())})
+    metadata = {"frame_indices": clip.frame_indices.tolist(), "whole": clip.track is None}
+    return save(tensors, {name: json.dumps(value) for name, value in metadata.items()})
 
 
 def _make_copies(
@@ -235,7 +240,7 @@ def _make_copies(
 def _crop(
     source: Any, indices: np.ndarray, processor: DeepfakeVideoProcessor, sample: Sample, settings: CropSettings
 ) -> Clip:
-    """Crop the main face; an image in which no face is detected is taken to be a face crop."""
+    """Crop the main face; images, unless a face is searched and found in them, are taken whole."""
     if not sample.images or settings.search_images:
         try:
             tracks = find_face_tracks(source, indices, settings=processor.face_settings())

@@ -90,7 +90,8 @@ class Recipe:
         crop_size: Side of the cached crops in pixels.
         crop_margin: Side of the cached crops relative to the face box; larger than the margin of the network, so that
             augmentation can shift and scale the view.
-        search_images: Detect the face in still images too; otherwise a still image is taken to be a face crop.
+        search_images: Detect the face in images too; otherwise, and where none is found, an image is taken whole, as
+            `evaluate` takes it.
         copies: Number of re-encoded copies cached per video.
         copy_share: Fraction of the self-blended and manipulated pairs that is drawn from these copies.
         augment: Augment the clips: framing, mirroring and degradation.
@@ -136,7 +137,7 @@ class Recipe:
     burst_length: int = 1
     crop_size: int = 224
     crop_margin: float = 1.6
-    search_images: bool = True
+    search_images: bool = False
     copies: int = 0
     copy_share: float = 0.0
     augment: bool = True
@@ -321,7 +322,7 @@ class Recipe:
 
     @cached_property
     def view(self) -> tuple[float, int]:
-        """Side of the network's view: relative to the cached crop, and in pixels."""
+        """Side of the network's view: relative to the cached crop of a face, and in pixels."""
         return self.make_processor().face_margin / self.crop_margin, self.make_config().image_size
 
     def crop_settings(self) -> CropSettings:

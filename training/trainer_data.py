@@ -50,6 +50,8 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         cache: Folder of the face crops; several data sets may share it.
         label2id: Ids of the labels "real" and "fake", `model.config.label2id` of the model that is trained.
         workers: Processes that decode videos and detect faces; 0 does both in this process.
+        search_images: Detect the face in images too; otherwise, and where none is found, an image is taken whole, as
+            `evaluate` takes it.
         transform: Augmentation of a clip: frames (T, S, S, 3) uint8 to frames of the same shape.
         on_skip: Called with the reason for each video that is left out.
 
@@ -77,6 +79,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         cache: Path,
         label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
+        search_images: bool = False,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
     ) -> None:
@@ -94,6 +97,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             margin=processor.face_margin,
             num_frames=processor.num_frames,
             burst_length=processor.burst_length if processor.frame_sampling == "bursts" else 1,
+            search_images=search_images,
         )
         check_settings("processor", processor, settings.processor(), _FIXED)
         self.videos = load_videos(samples, settings, cache, workers=workers, on_skip=on_skip)
@@ -108,6 +112,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         split: str = "all",
         label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
+        search_images: bool = False,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
     ) -> "FaceClipDataset":
@@ -121,6 +126,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             split: "train", "val", "test" or "all".
             label2id: Ids of the labels "real" and "fake".
             workers: Processes that decode videos and detect faces.
+            search_images: Detect the face in images too.
             transform: Augmentation of a clip.
             on_skip: Called with the reason for each video that is left out.
 
@@ -134,6 +140,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             cache=cache,
             label2id=label2id,
             workers=workers,
+            search_images=search_images,
             transform=transform,
             on_skip=on_skip,
         )
@@ -149,6 +156,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
         seed: int = 0,
         label2id: Mapping[str, int] = _LABEL_IDS,
         workers: int = 0,
+        search_images: bool = False,
         transform: Callable[[np.ndarray], np.ndarray] | None = None,
         on_skip: Callable[[str], None] = lambda reason: None,
     ) -> "tuple[FaceClipDataset, FaceClipDataset]":
@@ -163,6 +171,7 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
             seed: Seed of the choice of these groups.
             label2id: Ids of the labels "real" and "fake".
             workers: Processes that decode videos and detect faces.
+            search_images: Detect the face in images too.
             transform: Augmentation of a training clip.
             on_skip: Called with the reason for each video that is left out.
 
@@ -172,7 +181,13 @@ class FaceClipDataset(Dataset[dict[str, torch.Tensor]]):
                 in both parts.
         """
         train, validation = open_data([root], [], share=validation_share, seed=seed)
-        options: Any = {"cache": cache, "label2id": label2id, "workers": workers, "on_skip": on_skip}
+        options: Any = {
+            "cache": cache,
+            "label2id": label2id,
+            "workers": workers,
+            "search_images": search_images,
+            "on_skip": on_skip,
+        }
         training_data = cls(train, processor, transform=transform, **options)
         validation_data = cls(validation, processor, **options)
         refuse_shared(training_data.videos, validation_data.videos)

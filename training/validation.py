@@ -52,6 +52,7 @@ def validation_clip(video: Video, recipe: Recipe, num_frames: int, copy: int | N
             kept = (bursts[:, None] * burst + np.arange(burst)).ravel()[:num_frames]
             frames, landmarks = frames[kept], landmarks[kept]
     share, image_size = recipe.view
+    share = 1.0 if video.crops.whole else share
     framing = draw_framing(np.random.default_rng(0), frames.shape[1], share, jitter=False)
     return torch.from_numpy(frame_clip(frames, landmarks, framing, image_size)[0])
 

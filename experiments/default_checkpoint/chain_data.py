@@ -11,7 +11,7 @@ import csv
 import random
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -115,7 +115,8 @@ def read_crops(samples: Sequence[Sample], work: Path) -> Iterator[Video]:
     """Samples with their cached crops, which are made if they are missing; those without a face are left out."""
     for sample, crops in cache_crops(samples, CROPS, work / "crops"):
         if isinstance(crops, CachedCrops):
-            yield Video(sample, crops)
+            # The packaged checkpoint was trained on the middle of images that were taken whole.
+            yield Video(sample, replace(crops, whole=False))
         else:
             print(crops, file=sys.stderr, flush=True)
 

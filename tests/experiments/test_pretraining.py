@@ -89,7 +89,7 @@ def test_a_training_begins_with_what_the_command_wrote(tmp_path, capsys):
         Image.fromarray(picture(40 * number, 64, 64)).save(
             tmp_path / "faces" / "real" / f"30_{number % 2}_1_{number}.jpg"
         )
-    recipe = replace(tiny_recipe(), search_images=False)
+    recipe = tiny_recipe()
     (tmp_path / "tiny.json").write_text(json.dumps(recipe.to_dict()))
     output = tmp_path / "backbone.safetensors"
     words = [str(tmp_path / "faces"), "--recipe", str(tmp_path / "tiny.json"), "--steps", "2"]

@@ -94,7 +94,7 @@ def tiny_plan(folder: Path, **changes: Any) -> TrainingPlan:
     return TrainingPlan(
         data=[folder / "training"],
         validation_data=[folder / "validation"],
-        recipe=tiny_recipe(search_images=False, cached_frames=3, steps=4),
+        recipe=tiny_recipe(cached_frames=3, steps=4),
         output=folder / "run",
         device="cpu",
         workers=0,

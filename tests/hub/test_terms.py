@@ -174,7 +174,7 @@ def derived(tmp_path_factory) -> tuple[Path, Path]:
         side = folder / ("faces" if person < 2 else "others")
         trees.put_images(side / f"real/{person}", 4, shade=11 * person)
         trees.put_images(side / f"fake/swap/{person}", 4, shade=90 + 11 * person)
-    values = tiny_recipe(search_images=False, cached_frames=3, steps=2).to_dict()
+    values = tiny_recipe(cached_frames=3, steps=2).to_dict()
     (folder / "recipe.json").write_text(json.dumps(values))
 
     def train(output: Path, *options: str) -> Path:

@@ -7,12 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from transformers import pipeline
 
 from deepfake_video import DeepfakeCollator, DeepfakeConfig, DeepfakeVideoProcessor, FaceClipDataset
+from deepfake_video.evaluation.sample_reading import read_sample
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.scanning.sample import write_sample_video
+from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.training.errors import TrainingError
+from drawn_faces import draw_face
 
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "finetune_with_trainer.py"
@@ -42,6 +46,20 @@ def test_an_item_is_the_input_that_the_processor_makes_of_the_video(tmp_path):
     wanted = processor(str(path), return_tensors="pt")["pixel_values_videos"][0]
     assert int(item["labels"]) == 1
     torch.testing.assert_close(item["pixel_values_videos"], wanted)
+
+
+def test_images_are_framed_as_in_an_evaluation(tmp_path):
+    """A face fills a third of the picture, so a search for faces would cut it out."""
+    path = tmp_path / "person.png"
+    Image.fromarray(draw_face(0.0)).save(path)
+    processor = DeepfakeVideoProcessor.from_preset("tiny", size={"height": 64, "width": 64})
+    sample = Sample(key="person", path=path, is_fake=False, dataset="images", images=(path,))
+    (item,) = FaceClipDataset([sample], processor, cache=tmp_path / "crops")
+    evaluated = read_sample(sample, [processor], ScanSettings()).clips[0][0].frames[:1]
+    wanted = processor([evaluated], do_crop_faces=False, do_sample_frames=False, return_tensors="pt")
+    torch.testing.assert_close(item["pixel_values_videos"], wanted["pixel_values_videos"][0])
+    (searched,) = FaceClipDataset([sample], processor, cache=tmp_path / "crops", search_images=True)
+    assert (searched["pixel_values_videos"] - item["pixel_values_videos"]).abs().mean() > 0.1
 
 
 @pytest.mark.parametrize(

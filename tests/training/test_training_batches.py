@@ -2,6 +2,7 @@
 """Pairs: each from its number alone, fakes beside what they were made of, data sets drawn alike."""
 
 import itertools
+import math
 import pickle
 from collections import Counter
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from deepfake_video.training import cpu_pairs
 from deepfake_video.training.batches import TrainingPairs
@@ -156,6 +158,25 @@ def test_a_picture_and_its_fake_move_alike(tmp_path):
     for index in range(len(pairs)):
         real, fake = pairs[index].int()
         assert (real // 2 - fake).abs().max() <= 2
+
+
+def test_the_network_sees_all_of_an_image_that_was_taken_whole(tmp_path):
+    """The middle of the crop is black and its border white; the view of a face is narrower than its crop."""
+    path = tmp_path / "image.safetensors"
+    frames = torch.full((1, 80, 80, 3), 255, dtype=torch.uint8)
+    frames[:, 8:-8, 8:-8] = 0
+    save_file({"frames": frames, "landmarks": torch.full((1, 5, 2), math.nan)}, path)
+    recipe = tiny_recipe(crop_size=80, augment=False, clip_frames=1, fakes={SELF_BLENDED: 1.0})
+    shares = {}
+    for whole in (False, True):
+        video = Video(make_video(tmp_path, 0, is_fake=False).sample, CachedCrops(path, (0,), whole=whole))
+        validated = validation_clip(video, recipe, 1)
+        trained = TrainingPairs([video], recipe).plan(0).real.cut_out(recipe.view[1])[0]
+        np.testing.assert_array_equal(trained, validated.numpy())
+        shares[whole] = (validated > 127).float().mean().item()
+    # 1 - (64 / 80)² of the image is white.
+    assert shares[True] == pytest.approx(0.36, abs=0.03)
+    assert shares[False] < 0.2
 
 
 def test_a_video_is_validated_on_its_first_burst_or_on_frames_spread_over_it(tmp_path):

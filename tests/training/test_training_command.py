@@ -35,7 +35,7 @@ def data(tmp_path_factory) -> Path:
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory) -> Path:
     path = tmp_path_factory.mktemp("recipe") / "tiny.json"
-    values = tiny_recipe(search_images=False, cached_frames=3, steps=4, validation_share=0.5).to_dict()
+    values = tiny_recipe(cached_frames=3, steps=4, validation_share=0.5).to_dict()
     path.write_text(json.dumps(values))
     return path
 

@@ -16,7 +16,7 @@ from deepfake_video.training import crops
 from deepfake_video.training.crops import CachedCrops, CropSettings, cache_crops
 
 
-SETTINGS = CropSettings(size=64, margin=1.4, num_frames=4, search_images=False)
+SETTINGS = CropSettings(size=64, margin=1.4, num_frames=4)
 
 
 def image_sample(folder: Path, count: int = 4, shade: int = 0) -> Sample:
@@ -90,16 +90,20 @@ def test_a_part_of_the_frames_is_read(tmp_path):
     assert landmarks.shape == (4, 5, 2)
 
 
-def test_images_that_need_no_search_are_taken_whole(tmp_path):
+def test_images_are_taken_whole_unless_a_search_is_asked_for(tmp_path):
     sample = image_sample(tmp_path / "a", 1)
-    frames, landmarks = cache_one(sample, replace(SETTINGS, size=40, num_frames=1), tmp_path / "cache").read(0, 1)
+    cached = cache_one(sample, replace(SETTINGS, size=40, num_frames=1), tmp_path / "cache")
+    assert cached.whole
+    frames, landmarks = cached.read(0, 1)
     np.testing.assert_array_equal(frames[0], np.asarray(Image.open(sample.images[0])))
     assert np.isnan(landmarks).all()
 
 
 def test_an_image_in_which_no_face_is_found_is_a_face_already(tmp_path):
     settings = replace(SETTINGS, search_images=True)
-    assert len(cache_one(image_sample(tmp_path / "a", 1), settings, tmp_path / "cache").frame_indices) == 1
+    cached = cache_one(image_sample(tmp_path / "a", 1), settings, tmp_path / "cache")
+    assert len(cached.frame_indices) == 1
+    assert cached.whole
 
 
 def test_a_face_in_an_image_is_cut_out(tmp_path):
@@ -108,7 +112,9 @@ def test_a_face_in_an_image_is_cut_out(tmp_path):
         key="p", path=tmp_path, is_fake=False, dataset="images", images=(tmp_path / "person.png",), identities=("p",)
     )
     settings = replace(SETTINGS, size=128, num_frames=1, search_images=True)
-    frames, landmarks = cache_one(sample, settings, tmp_path / "cache").read(0, 1)
+    cached = cache_one(sample, settings, tmp_path / "cache")
+    assert not cached.whole
+    frames, landmarks = cached.read(0, 1)
     # The face (168 px high in the picture of 360) fills most of the crop.
     assert landmarks[0, 3:, 1].mean() - landmarks[0, :2, 1].mean() > 128 * 0.15
     assert frames.shape == (1, 128, 128, 3)

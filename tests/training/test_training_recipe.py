@@ -41,6 +41,8 @@ def test_a_recipe_of_the_package_is_whole(name):
 class NumberedCrops:
     """Cached crops of a video of 300 frames, each filled with its position among the cached ones."""
 
+    whole = False
+
     def __init__(self, recipe: Recipe) -> None:
         self.frame_indices = recipe.crop_settings().processor().frame_indices(300)
         self.side = recipe.crop_size
