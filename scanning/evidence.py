@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The pictures of a result: thumbnails of the faces, and heat maps of the windows with the highest scores."""
 
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from .results import VideoResult
 
@@ -80,19 +80,6 @@ class Evidence:
     still: Still | None = None
     thumbnails: list[Thumbnail] = field(default_factory=list)
     heatmaps: list[Heatmap] = field(default_factory=list)
-
-    def to_dict(self) -> dict[str, Any]:
-        """The pictures as plain lists, dictionaries, strings and numbers."""
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "Evidence":
-        """Create the pictures from the result of [`to_dict`]."""
-        return cls(
-            thumbnails=[Thumbnail(**entry) for entry in content["thumbnails"]],
-            heatmaps=[Heatmap(**entry) for entry in content["heatmaps"]],
-            still=None if content["still"] is None else Still(**content["still"]),
-        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, Literal, get_args
 
-from ..common.json_files import as_dataclass
 from ..common.text import printable
 from ..video_addresses import is_address
 from . import provenance_process
@@ -90,16 +89,6 @@ class Provenance:
     def to_dict(self) -> dict[str, Any]:
         """Return plain dictionaries, lists and strings, as stored in JSON."""
         return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
-
-    @classmethod
-    def from_dict(cls, content: dict[str, Any]) -> "Provenance":
-        """
-        Create a result from the output of [`to_dict`].
-
-        Raises:
-            ValueError: If a key is missing or unknown, or a value is invalid.
-        """
-        return as_dataclass(content, cls)
 
 
 def read_provenance(

@@ -27,12 +27,12 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 from ..common.files import OutputError, lock_folder, write_atomically
-from ..common.json_files import parse_json
+from ..common.json_files import as_dataclass, as_object, parse_json
 from ..video_addresses import is_address, is_store_address, is_url
 from ..video_stores import read_version
 from .addresses import as_target
@@ -130,7 +130,7 @@ class ResultStore:
         """
         stamped = _stamp_line(result, self._began_ns)
         if pictures is not None:
-            content = json.dumps({"result": _digest(result), **pictures.to_dict()}).encode()
+            content = json.dumps({"result": _digest(result), **asdict(pictures)}).encode()
             write_atomically(self._pictures_file(result.path), content)
         line = result.to_json().encode() + b"\n"
         if not self._is_local:
@@ -154,9 +154,9 @@ class ResultStore:
     def pictures(self, result: VideoResult) -> Evidence | None:
         """The pictures that were stored with this result, if they can be read."""
         try:
-            content = parse_json(self._pictures_file(result.path).read_bytes())
-            return Evidence.from_dict(content) if content["result"] == _digest(result) else None
-        except (OSError, ValueError, KeyError, TypeError):
+            content = as_object(parse_json(self._pictures_file(result.path).read_bytes()), "pictures")
+            return as_dataclass(content, Evidence) if content.pop("result", None) == _digest(result) else None
+        except (OSError, ValueError):
             return None
 
     def finish(self, order: Sequence[str], wait: Callable[[], None] = lambda: None) -> None:

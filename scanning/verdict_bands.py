@@ -2,15 +2,14 @@
 """The verdict bands of a checkpoint, their measured error rates, and the file that stores them."""
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from ..common.errors import UsageError
 from ..common.files import write_atomically
-from ..common.json_files import parse_json
+from ..common.json_files import as_dataclass, parse_json
 from ..hub.model_files import VERDICT_NAME
 
 
@@ -47,9 +46,9 @@ class Rate:
     high: float
 
     def __post_init__(self) -> None:
-        if not (_is_count(self.count) and _is_count(self.number) and 0 <= self.count <= self.number > 0):
+        if not 0 <= self.count <= self.number > 0:
             raise ValueError(f"count must lie between 0 and number, got {self.count!r} of {self.number!r}")
-        if not (_is_share(self.low) and _is_share(self.high) and self.low <= self.count / self.number <= self.high):
+        if not 0 <= self.low <= self.count / self.number <= self.high <= 1:
             raise ValueError(
                 f"the interval {self.low!r} to {self.high!r} must contain the proportion {self.count}/{self.number}"
             )
@@ -76,7 +75,7 @@ class FaceCountRate:
     uncorrected: float
 
     def __post_init__(self) -> None:
-        if not (_is_count(self.num_faces) and self.num_faces and _is_share(self.rate) and _is_share(self.uncorrected)):
+        if not (self.num_faces > 0 and 0 <= self.rate <= 1 and 0 <= self.uncorrected <= 1):
             raise ValueError("num_faces must be positive, and rate and uncorrected must lie between 0 and 1")
 
 
@@ -117,7 +116,7 @@ class VerdictBands:
     weights_sha256: str
     temperature: float
     fake_bias: float
-    settings: Mapping[str, Any]
+    settings: dict[str, Any]
     low: float | None
     high: float | None
     false_alarms: Rate | None
@@ -125,34 +124,30 @@ class VerdictBands:
     undecided_real: Rate | None
     undecided_fake: Rate | None
     face_exponent: float = 1.0
-    by_faces: Sequence[FaceCountRate] = ()
+    by_faces: tuple[FaceCountRate, ...] = ()
     people: int
     fakes: int
-    sources: Sequence[str]
+    sources: tuple[str, ...]
     min_face_px: float | None = None
     min_bits_per_pixel: float | None = None
-    notes: Sequence[str] = ()
-    function: Mapping[str, Mapping[str, Any]]
+    notes: tuple[str, ...] = ()
+    function: dict[str, Any]
 
     def __post_init__(self) -> None:
-        digits = set(self.weights_sha256) if isinstance(self.weights_sha256, str) else {"?"}
-        if len(self.weights_sha256) != 64 or not digits <= set("0123456789abcdef"):
+        if len(self.weights_sha256) != 64 or not set(self.weights_sha256) <= set("0123456789abcdef"):
             raise ValueError("weights_sha256 must be 64 hexadecimal digits")
-        if not (_is_number(self.temperature) and self.temperature > 0 and _is_number(self.fake_bias)):
-            raise ValueError("temperature must be a positive number, and fake_bias a number")
-        if not (_is_number(self.face_exponent) and 1 <= self.face_exponent <= 10):
+        if not self.temperature > 0:
+            raise ValueError(f"temperature must be positive, got {self.temperature!r}")
+        if not 1 <= self.face_exponent <= 10:
             raise ValueError(f"face_exponent must lie between 1 and 10, got {self.face_exponent!r}")
-        if not isinstance(self.settings, Mapping) or set(self.settings) != set(BOUND_SETTINGS):
+        if set(self.settings) != set(BOUND_SETTINGS):
             raise ValueError(f"settings must hold {', '.join(BOUND_SETTINGS)}")
-        if not (
-            isinstance(self.function, Mapping)
-            and set(self.function) == {"configuration", "preprocessing"}
-            and all(isinstance(part, Mapping) for part in self.function.values())
-        ):
+        is_complete = set(self.function) == {"configuration", "preprocessing"}
+        if not is_complete or not all(isinstance(part, Mapping) for part in self.function.values()):
             raise ValueError("function must hold configuration and preprocessing")
         for name, rate in (("low", "misses"), ("high", "false_alarms")):
             bound = getattr(self, name)
-            if bound is not None and not (_is_share(bound) and 0 < bound < 1):
+            if bound is not None and not 0 < bound < 1:
                 raise ValueError(f"{name} must lie between 0 and 1, got {bound!r}")
             if (bound is None) != (getattr(self, rate) is None):
                 raise ValueError(f"{name} requires {rate}, because a band without a measured error rate is not used")
@@ -160,14 +155,10 @@ class VerdictBands:
             raise ValueError(f"low ({self.low}) must not exceed high ({self.high})")
         for name in ("min_face_px", "min_bits_per_pixel"):
             value = getattr(self, name)
-            if value is not None and not (_is_number(value) and value >= 0):
-                raise ValueError(f"{name} must be a non-negative number")
-        if not (_is_count(self.people) and _is_count(self.fakes)):
-            raise ValueError("people and fakes must be non-negative integers")
-        for name in ("sources", "notes"):
-            texts = getattr(self, name)
-            if not isinstance(texts, list | tuple) or not all(isinstance(text, str) for text in texts):
-                raise ValueError(f"{name} must be a list of strings")
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must not be negative")
+        if self.people < 0 or self.fakes < 0:
+            raise ValueError("people and fakes must not be negative")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -181,20 +172,7 @@ class VerdictBands:
         Raises:
             ValueError: If a value is missing, unknown or invalid.
         """
-        if not isinstance(content, dict):
-            raise ValueError("it must be an object")
-        known = {field.name for field in fields(cls)}
-        if unknown := sorted(set(content) - known):
-            raise ValueError(f"unexpected key {unknown[0][:40]!r}")
-        try:
-            rates = {
-                name: None if content[name] is None else Rate(**content[name])
-                for name in ("false_alarms", "misses", "undecided_real", "undecided_fake")
-            }
-            by_faces = [FaceCountRate(**entry) for entry in content.get("by_faces", ())]
-            return cls(**{**content, **rates, "by_faces": by_faces})
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"a value is missing or of the wrong type ({error})") from error
+        return as_dataclass(content, cls)
 
     @property
     def sentence(self) -> str:
@@ -279,15 +257,3 @@ def _people(number: int) -> str:
 
 def _were(count: int) -> str:
     return "was" if count == 1 else "were"
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
-
-
-def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0 <= value <= 1

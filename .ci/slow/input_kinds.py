@@ -31,6 +31,7 @@ import pillow_heif
 from PIL import Image
 
 from deepfake_video.cli import main
+from deepfake_video.common.json_files import as_dataclass
 from deepfake_video.scanning.provenance import Provenance
 from deepfake_video.scanning.results import PHOTO_WARNING
 from deepfake_video.scanning.sample import draw_face
@@ -139,7 +140,7 @@ def predict(kind: str, arguments: str, hub: str) -> tuple[int, str, str]:
 def describe(result: dict[str, Any]) -> str:
     if result["status"] != "ok":
         return f"`{result['status']}`: {result['message']}"
-    found = result["provenance"] and Provenance.from_dict(result["provenance"])
+    found = result["provenance"] and as_dataclass(result["provenance"], Provenance)
     said = [text for text in result["warnings"] if text != PHOTO_WARNING]
     said += [found.summary] if found and found.is_found else []
     return "; ".join([f"scored as a {'photo' if result['media'] == 'image' else 'video'}", *said])

@@ -14,6 +14,7 @@ import pytest
 from PIL import Image
 
 from clips import write_clip
+from deepfake_video.common.json_files import as_dataclass
 from deepfake_video.scanning.provenance import Provenance, read_provenance
 from deepfake_video.scanning.provenance_process import describe
 
@@ -259,7 +260,7 @@ def test_a_missing_file_is_an_error(tmp_path):
 
 def test_json_returns_the_same_provenance(saved, signed):
     provenance = read_provenance(saved(signed))
-    assert Provenance.from_dict(json.loads(json.dumps(provenance.to_dict()))) == provenance
+    assert as_dataclass(json.loads(json.dumps(provenance.to_dict())), Provenance) == provenance
 
 
 def test_an_unknown_state_is_refused():
