@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..common.files import write_atomically
+from ..common.json_files import as_object, read_json
 from .data import Video
 from .errors import TrainingError
 from .recipe import CHANGEABLE, PairsOn, Recipe
@@ -103,12 +105,12 @@ class Checkpoints:
 
         Raises:
             TrainingError: If the state belongs to a different recipe, different data, different initial weights, or
-                pairs that were computed elsewhere.
+                pairs that were computed elsewhere, or if its record is damaged.
         """
         state = self._replaced if not self._state.exists() and self._replaced.exists() else self._state
         if not (state / PROGRESS_NAME).is_file():
             return Progress()
-        record = json.loads((state / PROGRESS_NAME).read_text(encoding="utf-8"))
+        record = _read_record(state)
         stored, wanted = record["recipe"], self._recipe.to_dict()
         changed = [name for name in wanted if stored.get(name) != wanted[name] and name not in CHANGEABLE]
         if changed:
@@ -150,8 +152,18 @@ class Checkpoints:
 
 def read_progress(folder: Path) -> Progress:
     """Read the progress of the training run stored in a folder; raises `OSError` if there is none."""
-    record = json.loads((folder / STATE_NAME / PROGRESS_NAME).read_text(encoding="utf-8"))
-    return Progress(**record["progress"])
+    return Progress(**_read_record(folder / STATE_NAME)["progress"])
+
+
+def _read_record(state: Path) -> dict[str, Any]:
+    file = state / PROGRESS_NAME
+    try:
+        record = as_object(read_json(file), file.name)
+        if absent := {"recipe", "data", "initial", "pairs_on", "progress"} - record.keys():
+            raise ValueError(f"{min(absent)} is missing")
+        return record
+    except ValueError as error:
+        raise TrainingError(f"{file}: damaged ({error}); choose another folder.") from error
 
 
 def hash_videos(*sides: Sequence[Video]) -> str:

@@ -176,6 +176,14 @@ def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
         run(tiny_recipe(learning_rate=0.1), videos, tmp_path)
 
 
+@pytest.mark.parametrize("content", ["", "[]", "{}"])
+def test_a_state_with_a_damaged_record_is_named(videos, tmp_path, content):
+    (tmp_path / STATE_NAME).mkdir()
+    (tmp_path / STATE_NAME / PROGRESS_NAME).write_text(content)
+    with pytest.raises(TrainingError, match=r"progress\.json: damaged"):
+        run(tiny_recipe(), videos, tmp_path)
+
+
 def test_a_state_that_was_being_replaced_is_found(videos, tmp_path):
     run(tiny_recipe(), videos, tmp_path, stop_after=2)
     (tmp_path / STATE_NAME).rename(tmp_path / f".{STATE_NAME}.old")
