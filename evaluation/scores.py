@@ -8,12 +8,13 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from ..common.files import read_complete_lines, write_atomically
-from ..common.json_files import parse_json
+from ..common.json_files import Between, as_dataclass, parse_json
 from ..common.tables import format_table, unescape_formula
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
+from ..scanning.results import Count, Probability
 from .corruptions import NAMES
 from .samples import EvaluationError, Sample
 
@@ -84,13 +85,13 @@ class Score:
     status: str = "ok"
     fake_probability: float | None = None
     message: str | None = None
-    face_coverage: float | None = None
-    num_faces: int | None = None
-    face_px: float | None = None
-    bits_per_pixel: float | None = None
-    frame_indices: tuple[int, ...] = ()
+    face_coverage: Probability | None = None
+    num_faces: Count | None = None
+    face_px: Annotated[float, Between(low=0)] | None = None
+    bits_per_pixel: Annotated[float, Between(low=0)] | None = None
+    frame_indices: tuple[Count, ...] = ()
     frame_probabilities: tuple[float, ...] = ()
-    frame_weights: tuple[float, ...] = ()
+    frame_weights: tuple[Probability, ...] = ()
     media: str | None = None
     seen: str | None = None
     sha256: str | None = None
@@ -150,13 +151,7 @@ class Score:
             ValueError: If a value is missing or invalid.
         """
         known = {field.name for field in fields(cls)}
-        kept: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        try:
-            return cls(**{name: value for name, value in kept.items() if name in known})
-        except TypeError as error:
-            raise ValueError(f"a score must have a key and a label ({error})") from error
+        return as_dataclass({name: value for name, value in values.items() if name in known}, cls)
 
     def to_line(self) -> bytes:
         """Return the score as a line of JSON."""

@@ -370,6 +370,30 @@ def test_a_damaged_line_in_the_middle_is_named(tmp_path):
         read_lines(file)
 
 
+@pytest.mark.parametrize(
+    ("field", "value", "said"),
+    [
+        ("key", 5, "key: text is expected, got '5'"),
+        ("dataset", None, "dataset: text is expected, got 'None'"),
+        ("method", -1, "method: text or null is expected, got '-1'"),
+        ("identities", "person", "identities: a list is expected, got 'person'"),
+        ("face_px", 10**400, "face_px: a number or null of at least 0 is expected, got '1000"),
+        ("face_coverage", 7.5, "face_coverage: a number or null from 0 to 1 is expected, got '7.5'"),
+        ("num_faces", 1.5, "num_faces: an integer or null from 0 to 9007199254740991 is expected, got '1.5'"),
+        ("frame_probabilities", [None], "frame_probabilities: a number is expected, got 'None'"),
+        ("fake_probability", 7.5, "a probability must lie in [0, 1], got 7.5; is it a logit?"),
+    ],
+)
+def test_a_wrong_value_of_a_saved_score_is_named(field, value, said, tmp_path, capsys):
+    line = {"key": "a", "label": "real", "dataset": "d", "fake_probability": 0.5, field: value}
+    (tmp_path / "scores-00000.jsonl").write_text(json.dumps(line) + "\n")
+    assert main(["evaluate", "--scores", str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert "line 1: invalid score (" in error
+    assert said in error
+
+
 @pytest.mark.slow
 def test_a_run_killed_ten_times_at_random_ends_with_the_same_table(data, models, reference, tmp_path):
     context = multiprocessing.get_context("forkserver")
