@@ -2,15 +2,14 @@
 """Tables of saved scores: of one run, or of the runs of one model on several data sets."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..common.json_files import read_json
+from ..common.json_files import as_dataclass, as_object, read_json
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError
-from ..scanning.results import UNTRAINED_WARNING
-from ..scanning.settings import check_threshold
+from ..scanning.results import UNTRAINED_WARNING, Count, Probability
 from .evaluation_result import EvaluationResult
 from .evaluator import join_results, make_result
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan
@@ -19,6 +18,20 @@ from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores
 
 
 _NO_RUN = "there is no run.json that names the checkpoint of these scores"
+
+
+@dataclass(frozen=True)
+class _SavedRun:
+    """What the tables show of the description of a run, see [`run_folder.describe`]."""
+
+    models: str
+    weights_sha256: str | None
+    threshold: Probability
+    num_frames: list[Count]
+    frame_sampling: list[str]
+    ensemble: str
+    faces: str
+    face_aggregation: str
 
 
 def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan | None = None) -> EvaluationResult:
@@ -126,9 +139,11 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     if not is_of_run or not file.is_file():
         return DECISION_THRESHOLD, {}
     try:
-        run: dict[str, Any] = read_json(file)
-        threshold = float(run["threshold"])
-        check_threshold(threshold)
-        return threshold, run
-    except (ValueError, TypeError, KeyError) as error:
+        run = as_object(read_json(file), RUN_NAME)
+        known = {field.name for field in fields(_SavedRun)}
+        saved = as_dataclass({name: value for name, value in run.items() if name in known}, _SavedRun)
+        if len(saved.num_frames) != len(saved.frame_sampling):
+            raise ValueError("num_frames and frame_sampling differ in length")
+        return float(saved.threshold), run
+    except ValueError as error:
         raise EvaluationError(f"{file}: damaged ({str(error).removesuffix('.')}).") from error

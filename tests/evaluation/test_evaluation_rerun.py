@@ -239,6 +239,28 @@ def test_scores_without_their_run_say_that_the_threshold_is_assumed(data, tmp_pa
         assert ("threshold 0.5 is assumed" in capsys.readouterr().out) is is_assumed
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"threshold": 10**400}, "threshold: a number from 0 to 1 is expected"),
+        ({"num_frames": 4}, "num_frames: a list is expected"),
+        ({"frame_sampling": []}, "num_frames and frame_sampling differ in length"),
+        (None, "faces is missing"),
+    ],
+)
+def test_a_damaged_description_of_a_run_is_one_sentence(change, said, tmp_path, capsys):
+    run = {"models": "m", "weights_sha256": None, "threshold": 0.5, "num_frames": [4], "frame_sampling": ["even"]}
+    run |= {"ensemble": "probabilities", "face_aggregation": "max"} | (
+        {} if change is None else {"faces": "auto", **change}
+    )
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    (tmp_path / "scores.csv").write_text("path,label,fake_probability\na.mp4,real,0.5\nb.mp4,fake,0.9\n")
+    assert main(["evaluate", "--scores", str(tmp_path / "scores.csv"), "--bootstrap", "0"]) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"run.json: damaged ({said}" in error
+
+
 # --- what a checkpoint has seen ---
 
 

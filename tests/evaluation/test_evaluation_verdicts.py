@@ -37,6 +37,7 @@ RUN = {
     "fake_biases": [0.0],
     "num_frames": [20],
     "frame_sampling": ["uniform"],
+    "ensemble": "probabilities",
     "seed": 0,
     "faces": "auto",
     "face_aggregation": "max",
