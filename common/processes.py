@@ -7,6 +7,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -17,6 +18,11 @@ from .interrupts import deferred, unfinished
 T = TypeVar("T")
 # Long timeout, because one process may still scan a film or crop a data set when the others have finished.
 _LONGEST_WAIT = timedelta(days=7)
+_NEVER_BEGUN = (
+    "the worker processes ended before they began. If a script starts them, it probably lacks the line "
+    '`if __name__ == "__main__":` before its calls: each worker imports the script again. Otherwise the memory may be '
+    "full; try again with fewer workers (--workers)."
+)
 
 
 class ProcessGroup:
@@ -91,6 +97,10 @@ def start_resource_tracker() -> None:
         resource_tracker.ensure_running()
 
 
+class NeverBegunError(BrokenProcessPool):
+    """All processes of a pool ended before any of them began, as when a script lacks the guard that they need."""
+
+
 class _DeafPool(ProcessPoolExecutor):
     """A pool whose processes, which `submit` starts, never receive interrupts."""
 
@@ -112,19 +122,26 @@ def worker_pool(
         context: A context of `multiprocessing`.
         initializer: Called in each process as it starts.
         arguments: Arguments of the initializer.
+
+    Raises:
+        NeverBegunError: If the block raises a `BrokenProcessPool`, and no process had begun.
     """
     start_resource_tracker()
-    with unfinished(), _DeafPool(num_workers, context, _begin, (initializer, *arguments)) as pool:
+    has_begun = context.Event()
+    with unfinished(), _DeafPool(num_workers, context, _begin, (has_begun, initializer, *arguments)) as pool:
         try:
             yield pool
-        except BaseException:
+        except BaseException as error:
             pool.shutdown(wait=False, cancel_futures=True)
             for process in multiprocessing.active_children():
                 process.terminate()
+            if isinstance(error, BrokenProcessPool) and not has_begun.is_set():
+                raise NeverBegunError(_NEVER_BEGUN) from error
             raise
 
 
-def _begin(initializer: Callable[..., object] | None, *arguments: Any) -> None:
+def _begin(has_begun: Any, initializer: Callable[..., object] | None, *arguments: Any) -> None:
+    has_begun.set()
     parent = multiprocessing.parent_process()
     if parent is not None:
         # If the parent is killed, nothing else ends a process that waits for work.

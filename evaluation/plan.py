@@ -42,7 +42,8 @@ class EvaluationPlan:
         ensemble: Quantity averaged over several models, probabilities or logits.
         device: "auto", "cpu", "cuda" or "mps".
         workers: Number of reader processes per scoring process; 0 reads and scores alternately in one process, `None`
-            chooses by the number of cores.
+            chooses by the number of cores. They import the calling script again, which must therefore call
+            `evaluate` below `if __name__ == "__main__":`.
         corruptions: Kinds of corruption to score each video with, at five levels each.
         calibrated_folder: Folder for a calibrated checkpoint, fitted on held-out identities; must not exist.
         calibration_split: Split to calibrate on; "val" if there is one, else half of the identities.

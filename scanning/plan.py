@@ -30,7 +30,9 @@ class ScanPlan:
         settings: How each video is scored.
         workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which
             one process scores; with a timeline, each loads the models there too. The default is 1 (this
-            process itself) on a CPU and on a GPU with a timeline; otherwise one per core, on a GPU at most 16.
+            process itself) on a CPU and on a GPU with a timeline; otherwise one per core, on a GPU at most 16. Each
+            worker imports the calling script again, which must therefore call `scan` below
+            `if __name__ == "__main__":`.
         ray: Address of a Ray cluster that scores the videos, or `"local"` for one on this machine. `output` is then
             required, as a folder or address that all its machines can reach.
         gpus_per_worker: Share of a GPU that each worker on a cluster reserves, such as 0.25; 0 for none.

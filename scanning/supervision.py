@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from ..common.errors import WorkError
+from ..common.processes import NeverBegunError
 
 
 T = TypeVar("T")
@@ -89,6 +90,8 @@ class Supervisor(Generic[T]):
                 is_ready = pool.submit(bool, True).result()
                 return pool.submit(self.task, path).result()
         except BrokenProcessPool as error:
+            if isinstance(error, NeverBegunError):
+                raise WorkerError(str(error)) from error
             if not is_ready:
                 raise WorkerError(
                     "a worker process ended abruptly, possibly out of memory; try again with fewer --workers."

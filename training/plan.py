@@ -30,7 +30,8 @@ class TrainingPlan:
         device: "auto", or "cpu" to use no GPU.
         precision: Mixed precision of accelerate.
         workers: Processes that cut out faces and draw training pairs, for each GPU; 0 does both in this process, and
-            `None` chooses by the number of cores.
+            `None` chooses by the number of cores. They import the calling script again, which must therefore call
+            `train` below `if __name__ == "__main__":`.
         pairs_on: Where the pixels of the training pairs are computed: by the worker processes ("cpu"), or by tensor
             operations on the device of the network ("device"), which needs fewer cores. They differ slightly. A run
             is resumed with the choice that it was started with.

@@ -147,7 +147,7 @@ def test_a_block_runs(block, workspace, outputs, namespaces, monkeypatch):
     elif block.language == "python":
         code = compile("\n" * block.line + block.code, block.page, "exec")
         with contextlib.redirect_stdout(io.StringIO()):
-            exec(code, namespaces.setdefault(block.page, {"__name__": block.page}))
+            exec(code, namespaces.setdefault(block.page, {"__name__": "__main__"}))
     elif block.language == "json":
         json.loads(block.code)
     else:

@@ -2,6 +2,8 @@
 """Every video has a result, whatever its worker process does, and none has two."""
 
 import itertools
+import subprocess
+import sys
 from concurrent.futures import Future
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
@@ -57,3 +59,31 @@ def test_no_process_at_all_is_an_error_and_not_a_result():
     )
     with pytest.raises(WorkerError, match="--workers"):
         list(supervisor.run(["a"], 1))
+
+
+# The documentation of multiprocessing, "Safe importing of main module": a spawned process imports the script.
+SCRIPT = """
+import os
+from deepfake_video.common.processes import spawned_pool
+from deepfake_video.scanning.supervision import Supervisor
+
+{guard}
+    supervisor = Supervisor(task=str.upper, start=lambda number: spawned_pool(number, os.getpid), failed=print)
+    print(sorted(result for results in supervisor.run(["a", "b"], 2) for result in results))
+"""
+
+
+def test_a_script_without_the_guard_is_told_about_it(tmp_path):
+    script = tmp_path / "script.py"
+    done = {}
+    for guard in ('if __name__ == "__main__":', "if True:"):
+        script.write_text(SCRIPT.format(guard=guard))
+        done[guard] = subprocess.run(
+            [sys.executable, script], capture_output=True, text=True, timeout=120, check=False
+        )
+    guarded, unguarded = done.values()
+    assert (guarded.returncode, guarded.stdout) == (0, "['A', 'B']\n")
+    assert unguarded.returncode == 1
+    last = unguarded.stderr.splitlines()[-1]
+    assert "WorkerError" in last
+    assert 'if __name__ == "__main__":' in last
