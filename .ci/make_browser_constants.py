@@ -25,6 +25,7 @@ from deepfake_video.scanning import (
     timeline,
     verdict,
     verdict_bands,
+    watched_frames,
 )
 from deepfake_video.scanning.settings import MIN_FACE_COVERAGE, ScanSettings
 from deepfake_video.version import __version__
@@ -133,6 +134,7 @@ def constants() -> dict[str, Any]:
         "verdict": {
             "noBands": verdict.NO_BANDS,
             "notForPhotos": verdict.NOT_FOR_PHOTOS,
+            "stillTolerance": watched_frames.STILL_TOLERANCE,
             "boundSettings": verdict_bands.BOUND_SETTINGS,
             "notCovered": verdict_bands.NOT_COVERED,
             "format": verdict_bands._FORMAT,

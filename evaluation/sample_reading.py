@@ -14,6 +14,7 @@ from ..photo_pictures import to_displayed_pixels
 from ..scanning.clip_reading import ReadVideo, read_video, times_of
 from ..scanning.media import open_media
 from ..scanning.settings import ScanSettings
+from ..scanning.watched_frames import WatchedFrames
 from ..video_decoding import (
     FrameSource,
     UnsupportedVideoError,
@@ -111,7 +112,7 @@ def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: Sca
         if video.is_photo and not sample.may_be_photo:
             raise UnsupportedVideoError(sample.path, "this is a photo; --photos searches for the faces in photos")
         return video
-    source = ImageSequence(sample.images, limits=settings.limits)
+    source = WatchedFrames(ImageSequence(sample.images, limits=settings.limits))
     clips = []
     for processor in processors:
         indices = processor.frame_indices(source.num_frames, num_frames=settings.num_frames)
@@ -125,6 +126,7 @@ def read_sample(sample: Sample, processors: Sequence[ClipSampler], settings: Sca
         faces=[[] for _ in processors],
         clips=clips,
         times_s=times_of(clips, source.timestamps_s),
+        thumbnails=source.thumbnails,
     )
 
 

@@ -2,9 +2,9 @@
 """From a path to clips: the part of scoring that needs no network and can run in another process."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +13,11 @@ from ..clip_sampling import Clip, ClipSampler
 from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
 from ..face_tracking import MIN_IOU, box_iou
 from ..video_errors import VideoDecodeError, VideoError, VideoUnreadableError
-from ..video_sources import MediaReader
+from ..video_sources import FrameSource, MediaReader
 from .media import open_media
 from .results import PHOTO_WARNING
 from .settings import ScanSettings
+from .watched_frames import WatchedFrames, count_different
 
 
 # Below this share of frames with a face, the result carries a warning.
@@ -69,6 +70,7 @@ class ReadVideo:
         looked_at: Indices of the sampled frames of all models.
         num_left_out: Number of faces that were found and are not scored, see `MAX_FACES`; for an ensemble the maximum
             over its models.
+        thumbnails: Thumbnail of each frame of the clips by its index in the video, see [`WatchedFrames`].
     """
 
     path: str
@@ -83,6 +85,7 @@ class ReadVideo:
     is_photo: bool = False
     looked_at: frozenset[int] = frozenset()
     num_left_out: int = 0
+    thumbnails: Mapping[int, np.ndarray] = field(default_factory=dict)
 
     @property
     def people(self) -> list[SeenFace]:
@@ -95,8 +98,12 @@ class ReadVideo:
 
     @property
     def num_different(self) -> int:
-        """Number of different frames in the clip with the most; 1 for a still picture in the form of a video."""
-        return max(len({hash(frame.tobytes()) for frame in clip.frames}) for clips in self.clips for clip in clips)
+        """
+        Number of different frames in the clip with the most; 1 for a still picture in the form of a video.
+
+        Whole frames are compared, because the box of a face jitters, and with it the crops of a still picture.
+        """
+        return max(count_different(clip.frame_indices, self.thumbnails) for clips in self.clips for clip in clips)
 
 
 def read_video(path: str | Path, processors: Sequence[ClipSampler], settings: ScanSettings) -> ReadVideo:
@@ -142,10 +149,11 @@ def read_open_video(
 ) -> ReadVideo:
     """[`read_video`] of a video that is already open."""
     sampled = [_sample(reader, processor, settings) for processor in processors]
-    searched = _find_faces_for_each(reader, sampled, processors, settings)
+    watched = WatchedFrames(reader)
+    searched = _find_faces_for_each(watched, sampled, processors, settings)
     tracks = [None if search is None else search.scored for search in searched]
     clips = [
-        _read_clips(processor, reader, indices, of_model, is_ensemble=len(processors) > 1)
+        _read_clips(processor, watched, indices, of_model, is_ensemble=len(processors) > 1)
         for processor, indices, of_model in zip(processors, sampled, tracks, strict=True)
     ]
     cropped = [(search.found, indices) for search, indices in zip(searched, sampled, strict=True) if search]
@@ -167,6 +175,7 @@ def read_open_video(
     coverage = min(coverages, default=None)
     if coverage is not None and coverage < LOW_FACE_COVERAGE:
         warnings.append(_warn_of_coverage(coverage, *cropped[coverages.index(coverage)]))
+    times = times_of(clips, reader.timestamps_s)
     return ReadVideo(
         path=str(path),
         duration_s=None if reader.is_photo else reader.duration_s,
@@ -178,11 +187,12 @@ def read_open_video(
             for scored, indices in zip(tracks, sampled, strict=True)
         ],
         clips=clips,
-        times_s=times_of(clips, reader.timestamps_s),
+        times_s=times,
         bits_per_pixel=None if reader.is_photo else _bits_per_pixel(reader),
         is_photo=reader.is_photo,
         looked_at=frozenset(np.concatenate(sampled).tolist()),
         num_left_out=num_left_out,
+        thumbnails={index: watched.thumbnails[index] for index in times},
     )
 
 
@@ -211,7 +221,7 @@ class _FaceSearch:
 
 
 def _find_faces_for_each(
-    reader: MediaReader,
+    source: FrameSource,
     sampled: Sequence[np.ndarray],
     processors: Sequence[ClipSampler],
     settings: ScanSettings,
@@ -231,7 +241,7 @@ def _find_faces_for_each(
         frames = np.unique(indices)
         key = (frames.tobytes(), search_settings(processor))
         if key not in searches:
-            found = find_face_tracks(reader, frames, settings=search_settings(processor))
+            found = find_face_tracks(source, frames, settings=search_settings(processor))
             # The main face comes first, and then the others by size and number of frames.
             searches[key] = _FaceSearch(found=found, scored=_number_alike(found[:MAX_FACES], people))
             known = {track.track_id for track in people}
@@ -290,14 +300,14 @@ def find_faces(
 
 def _read_clips(
     processor: ClipSampler,
-    reader: MediaReader,
+    source: FrameSource,
     indices: np.ndarray,
     tracks: list[FaceTrack] | None,
     is_ensemble: bool,
 ) -> list[Clip]:
     if tracks is None:
-        return processor.read_clips(reader, indices, do_crop_faces=False, keep_frames=is_ensemble)
-    return processor.crop_clips(reader, tracks, len(indices))
+        return processor.read_clips(source, indices, do_crop_faces=False, keep_frames=is_ensemble)
+    return processor.crop_clips(source, tracks, len(indices))
 
 
 def _coverage(tracks: Sequence[FaceTrack], indices: np.ndarray) -> float:

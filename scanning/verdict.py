@@ -271,8 +271,10 @@ def _out_of_range(
     wanted = bands.settings["num_frames"]
     # As few as a face may be found in. Fewer frames are nearly a photo, or one in the form of a video.
     if num_different is not None and num_different < MIN_FACE_COVERAGE * wanted:
-        frames = "1 frame was" if num_different == 1 else f"{num_different} different frames were"
-        return f"only {frames} scored; the error rates were measured with {wanted} frames"
+        plural = " was" if num_different == 1 else "s were"
+        return (
+            f"only {num_different} different frame{plural} scored; the error rates were measured with {wanted} frames"
+        )
     coverage = min((face.coverage for face in faces), default=1.0)
     if coverage < MIN_FACE_COVERAGE:
         return f"the face was found in {f'only {coverage:.0%}' if coverage else 'none'} of the sampled frames"

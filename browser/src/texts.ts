@@ -110,7 +110,7 @@ export const texts = {
       `the score of the video is low, but a face that was found in only ${percent(coverage)} of the sampled frames, ` +
       `too seldom to count for it, has a fake probability of ${general(probability, 3)}`,
     fewDifferent: (count: number, wanted: number): string =>
-      `only ${count === 1 ? "1 frame was" : `${count} different frames were`} scored; ` +
+      `only ${count} different frame${count === 1 ? " was" : "s were"} scored; ` +
       `the error rates were measured with ${wanted} frames`,
     suspiciousPart: (highest: number): string =>
       `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,

@@ -50,7 +50,7 @@ test("a video of few different frames is nearly a photo", () => {
   expect(decided(0.1, { numDifferent: 5 }).verdict).toBe("likely real");
   expect(decided(0.1, { numDifferent: 4 }).verdict).toBe("undecided");
   expect(decided(0.1, { numDifferent: 1 }).reason).toBe(
-    "only 1 frame was scored; the error rates were measured with 20 frames",
+    "only 1 different frame was scored; the error rates were measured with 20 frames",
   );
 });
 

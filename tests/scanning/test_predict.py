@@ -140,7 +140,7 @@ def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
     write_bands(replace(bands, settings={**bands.settings, "num_frames": 8}, high=1e-9), model)
     _, (alone,) = predict_json(capsys, still, "--model", str(model), "--num-frames", "8")
     assert alone["verdict"] == "undecided"
-    assert alone["verdict_reason"] == "only 1 frame was scored; the error rates were measured with 8 frames"
+    assert alone["verdict_reason"] == "only 1 different frame was scored; the error rates were measured with 8 frames"
 
 
 def test_the_same_file_scores_the_same_twice(capsys, folder, models):

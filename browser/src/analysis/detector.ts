@@ -19,6 +19,7 @@ import type { Picture } from "../video/picture";
 import { photoWindows } from "./evidence";
 import { findNotJudged } from "./not_judged";
 import type { FaceResult, FrameRule, FrameScore, VideoResult } from "./result";
+import { Thumbnails } from "./thumbnails";
 import type { Window } from "./timeline";
 import { makeTimeline } from "./timeline";
 
@@ -70,7 +71,7 @@ export class Detector {
     const detector = this.faceDetector;
     const searched = unique(indices);
     const tracks = detector && (await findFaceTracks(source, searched, detector, preprocessing.face_min_score));
-    const clips = await this.readClips(source, indices, tracks);
+    const { clips, thumbnails } = await this.readClips(source, indices, tracks);
     const scored = await this.judge(clips);
     const faces = clips.flatMap((clip, i): FaceResult[] =>
       clip.track ? [describeFace(source, clip.track, searched, sigmoid(scored.margins[i]))] : [],
@@ -89,7 +90,7 @@ export class Detector {
           fakeProbability: probability,
           faces: counted,
           seldom: faces.filter((face) => !counted.includes(face)),
-          numDifferent: Math.max(...clips.map((clip) => countDifferent(clip.pictures))),
+          numDifferent: Math.max(...clips.map((clip) => thumbnails.countDifferent(clip.frameIndices))),
           bitsPerPixel,
         });
     const coverage = tracks && coverageOf(tracks, searched);
@@ -210,17 +211,19 @@ export class Detector {
     return warnings;
   }
 
-  /** One clip per face, or a single one of whole frames. */
+  /** One clip per face, or a single one of whole frames, and a thumbnail of each of their frames. */
   private async readClips(
     source: FrameSource,
     indices: readonly number[],
     tracks: readonly FaceTrack[] | null,
-  ): Promise<Clip[]> {
+  ): Promise<{ clips: Clip[]; thumbnails: Thumbnails }> {
     const { preprocessing } = this.checkpoint.description;
     const followed: (FaceTrack | null)[] = tracks === null ? [null] : [...tracks];
     const clips: Clip[] = followed.map((track) => ({ pictures: [], frameIndices: [], track }));
     const wanted = tracks === null ? indices : tracks.flatMap((track) => track.frameIndices);
+    const thumbnails = new Thumbnails();
     for await (const [index, frame] of source.frames(unique(wanted))) {
+      thumbnails.add(index, frame);
       for (const { pictures, frameIndices, track } of clips) {
         const position = track === null ? 0 : track.frameIndices.indexOf(index);
         if (position < 0) continue;
@@ -228,7 +231,7 @@ export class Detector {
         frameIndices.push(index);
       }
     }
-    return clips.map((clip) => fill(clip, indices.length));
+    return { clips: clips.map((clip) => fill(clip, indices.length)), thumbnails };
   }
 
   private async judge(clips: Clip[]): Promise<ScoredClips> {
@@ -249,15 +252,6 @@ export class Detector {
     }
     return scored;
   }
-}
-
-/** Number of pictures with different pixels: 1 for a still picture in the form of a video. */
-function countDifferent(pictures: readonly Picture[]): number {
-  const kept: Picture[] = [];
-  for (const picture of new Set(pictures)) {
-    if (!kept.some((other) => other.data.every((value, i) => value === picture.data[i]))) kept.push(picture);
-  }
-  return kept.length;
 }
 
 /** A clip of `length` frames, spread over all of them; fewer are repeated as evenly as possible. */
