@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 
 from .corruptions import LEVELS, Corruption
-from .known_videos import PARTS
+from .known_videos import PARTS, NamedVideo
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate, deepfakebench_eer, estimate, measure
 from .plan import GroupBy
 from .samples import person_name
@@ -141,33 +141,33 @@ def group_scores(scores: Sequence[Score]) -> Iterable[tuple[str, str, list[Score
                 yield "seen", "not seen before" if part is None else f"seen in {part}", seen
 
 
-def cluster_names(scores: Sequence[Score], group_by: GroupBy) -> list[str]:
+def cluster_names(videos: Sequence[NamedVideo], group_by: GroupBy) -> list[str]:
     """
     Name the cluster of each score.
 
     Args:
-        scores: Scores of one or several data sets.
+        videos: Scores or samples of one or several data sets.
         group_by: "identity" takes the first identity, that of the target person or source video, within the data set,
             and the video itself where none is known; "video" always takes the video.
     """
     return [
-        f"identity {person_name(score.dataset, score.identities[0])}"
-        if group_by == "identity" and score.identities
-        else f"video {score.key}"
-        for score in scores
+        f"identity {person_name(video.dataset, video.identities[0])}"
+        if group_by == "identity" and video.identities
+        else f"video {video.dataset}: {video.key}"
+        for video in videos
     ]
 
 
-def cluster_numbers(scores: Sequence[Score], group_by: GroupBy) -> np.ndarray:
-    """Number the clusters of [`cluster_names`] in the order of the scores, (N,) int."""
+def cluster_numbers(videos: Sequence[NamedVideo], group_by: GroupBy) -> np.ndarray:
+    """Number the clusters of [`cluster_names`] in the order of the videos, (N,) int."""
     numbers: dict[str, int] = {}
-    names = cluster_names(scores, group_by)
+    names = cluster_names(videos, group_by)
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], int)
 
 
-def interval_unit(scores: Sequence[Score], group_by: GroupBy) -> str:
-    """Return the name of the resampling unit for these scores: "identities", "videos", or both."""
-    known = {group_by == "identity" and bool(score.identities) for score in scores}
+def interval_unit(videos: Sequence[NamedVideo], group_by: GroupBy) -> str:
+    """Return the name of the resampling unit for these videos: "identities", "videos", or both."""
+    known = {group_by == "identity" and bool(video.identities) for video in videos}
     if known == {True, False}:
         return "identities, and single videos without a known identity"
     return "identities" if known == {True} else "videos"

@@ -28,6 +28,7 @@ from ..evaluation.known_videos import (
     read_lists,
     write_lists,
 )
+from ..evaluation.metric_rows import cluster_numbers, interval_unit
 from ..evaluation.metrics import Estimate, estimate
 from ..evaluation.samples import Sample
 from ..hub.folder import save_hub_folder
@@ -40,6 +41,7 @@ from .data import Video
 from .loop import TrainingOutcome
 from .recipe import PairsOn, Recipe
 from .trained_card import write_model_card
+from .validation import videos_with_copies
 
 
 # The same weights are calibrated on the same videos; another device changes temperature and bias by rounding only.
@@ -130,7 +132,10 @@ def save_model(
     probabilities = apply_calibration(outcome.probabilities, factor, bias)
     config = outcome.network.config
     config.is_trained, config.temperature, config.fake_bias = True, factor, bias
-    estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, seed=recipe.seed)
+    # A video and its copy, and all videos of a person, count together.
+    scored = [video.sample for video in [*sides[1], *videos_with_copies(sides[1])]]
+    clusters = cluster_numbers(scored, "identity")
+    estimates = estimate(probabilities, outcome.is_fake, DECISION_THRESHOLD, clusters=clusters, seed=recipe.seed)
     initial = _initial_folder(recipe)
     record = _make_record(outcome, recipe, sides, estimates, pairs_on)
     with temporary_folder(folder) as unfinished:
@@ -199,6 +204,7 @@ def _make_record(
         "validation_data": dict(count_groups(sides[1])),
         "validation_videos_seen_by_initial": len(seen_by_initial(recipe, sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
+        "interval_unit": interval_unit([video.sample for video in sides[1]], "identity"),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
         "temperature": config.temperature,
         "fake_bias": config.fake_bias,

@@ -34,6 +34,7 @@ def write_model_card(
         for name, (value, low, high) in record["validation"].items()
         if value is not None
     )
+    together = "; a video and its re-encoded copy count together" if record["recipe"]["copies"] else ""
     sections = [
         "# Deepfake video detector",
         f"Scores a video for face manipulation: real or fake; {config.backbone}{rnn}, at {config.image_size} px.",
@@ -53,7 +54,7 @@ def write_model_card(
         "## Metrics\n\nMeasured on the validation videos, by which the best step and the calibration were chosen "
         f"(temperature {config.temperature:.3g}, bias of the fake logit {config.fake_bias:.3g}). They are optimistic "
         "and do not estimate the performance on other data. The intervals are 95 % bootstrap confidence intervals "
-        "over videos.\n\n"
+        f"over {record['interval_unit']}{together}.\n\n"
         "| metric | value | interval |\n|---|---|---|\n" + metrics,
         "## Intended use and limits\n\n" + "\n".join(f"- {limit}" for limit in LIMITS),
     ]

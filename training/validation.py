@@ -116,10 +116,15 @@ def score_with_copies(
         Scores of the videos and, if there are any, of the copies.
     """
     scored = [score_videos(network, videos, recipe, processor, device, known=known)]
-    copied = [video for video in videos if video.crops.num_copies]
-    if len({video.sample.is_fake for video in copied}) == 2:
+    if copied := videos_with_copies(videos):
         scored.append(score_videos(network, copied, recipe, processor, device, copy=VALIDATED))
     return scored
+
+
+def videos_with_copies(videos: Sequence[Video]) -> list[Video]:
+    """Select the videos of which a copy is scored too: those that have any, if there are both labels among them."""
+    copied = [video for video in videos if video.crops.num_copies]
+    return copied if len({video.sample.is_fake for video in copied}) == 2 else []
 
 
 def join(scored: Sequence[Scores]) -> Scores:

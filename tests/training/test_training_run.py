@@ -6,16 +6,22 @@ import doctest
 import importlib
 import json
 import shutil
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torchvision
 from safetensors.torch import load_file, save_file
 
 from deepfake_video import TrainingListener, TrainingPlan, train
 from deepfake_video.common.errors import UsageError
+from deepfake_video.training.checkpointing import Progress
 from deepfake_video.training.errors import TrainingError
+from deepfake_video.training.loop import TrainingOutcome
+from deepfake_video.training.model_folder import save_model
+from deepfake_video.training.networks import make_network
 from drawn_faces import save_tiny_model
-from training_videos import tiny_plan, tiny_recipe
+from training_videos import make_video, tiny_plan, tiny_recipe
 
 
 @pytest.fixture
@@ -142,6 +148,34 @@ def test_validation_videos_that_the_initial_weights_were_trained_on_are_named(pl
         assert json.loads((model / "training.json").read_text())["validation_videos_seen_by_initial"] == seen
         card = (model / "README.md").read_text()
         assert ("4 of the 4 validation videos show people whom the initial weights" in card) is bool(seen)
+
+
+def test_copies_and_further_videos_of_the_same_people_do_not_narrow_the_intervals(tmp_path):
+    recipe = tiny_recipe()
+    people = {
+        number: [make_video(tmp_path / "v", number, is_fake=is_fake, copies=1) for is_fake in (False, True)]
+        for number in range(8)
+    }
+    once = [replace(video, crops=replace(video.crops, num_copies=0)) for pair in people.values() for video in pair]
+    twice = [replace(video, sample=replace(video.sample, key=f"again-{video.sample.key}")) for video in once]
+    copied = [video for pair in people.values() for video in pair]
+    random = np.random.default_rng(0)
+    probabilities = np.array([random.normal(0.6 if v.sample.is_fake else 0.4, 0.15) for v in once]).clip(0, 1)
+    found = {}
+    for name, videos, times in (("once", once, 1), ("videos", [*once, *twice], 2), ("copies", copied, 2)):
+        scores = np.tile(probabilities, times), np.tile([v.sample.is_fake for v in once], times)
+        outcome = TrainingOutcome(make_network(recipe), Progress(), *scores)
+        chosen = (
+            replace(recipe, copies=1, copy_share=0.5, clip_frames=1, burst_length=1) if name == "copies" else recipe
+        )
+        found[name] = save_model(outcome, chosen, ([], videos), tmp_path / name)["auc"]
+    assert found["once"].low < found["once"].value < found["once"].high
+    assert found["videos"] == found["copies"] == found["once"]
+    assert "intervals over identities.\n" in (tmp_path / "once/README.md").read_text()
+    assert (
+        "over identities; a video and its re-encoded copy count together"
+        in (tmp_path / "copies/README.md").read_text()
+    )
 
 
 def test_published_initial_weights_take_nothing_from_the_current_folder(plan, tmp_path, monkeypatch):
