@@ -230,12 +230,6 @@ class DeepfakePreTrainedModel(PreTrainedModel):
     accepts_loss_kwargs = False
     _no_split_modules = ["DeepfakeFrameEncoder", "DeepfakeTemporalEncoder"]
 
-    def __init__(self, config: DeepfakeConfig) -> None:
-        # Fields can be assigned after the configuration was checked, so it is checked again here, before Transformers
-        # acts on them.
-        config.validate()
-        super().__init__(config)
-
     @torch.no_grad()
     def _init_weights(self, module: nn.Module) -> None:
         super()._init_weights(module)
@@ -315,6 +309,8 @@ class DeepfakePreTrainedModel(PreTrainedModel):
 @auto_docstring(custom_intro="Frame encoder, temporal encoder and pooling, without a classifier.")
 class DeepfakeModel(DeepfakePreTrainedModel):
     def __init__(self, config: DeepfakeConfig) -> None:
+        # Fields can be assigned after the configuration was checked, so it is checked again here.
+        config.validate()
         super().__init__(config)
         self.frame_encoder = DeepfakeFrameEncoder(config)
         self.temporal_encoder = DeepfakeTemporalEncoder(config)
@@ -406,6 +402,8 @@ class DeepfakeModel(DeepfakePreTrainedModel):
 )
 class DeepfakeForVideoClassification(DeepfakePreTrainedModel):
     def __init__(self, config: DeepfakeConfig) -> None:
+        # As in DeepfakeModel; this comes before Transformers acts on the fields.
+        config.validate()
         super().__init__(config)
         self.num_labels = config.num_labels
         self.deepfake = DeepfakeModel(config)
