@@ -147,6 +147,7 @@ class DeepfakeConfig(PreTrainedConfig):
         and `"mean-logit"` classify each frame and average.
     pooling (`str`, *optional*, defaults to `"mean"`):
         With `frame_aggregation="features"`: `"last"`, `"mean"`, `"max"` or `"attention"` over the valid frames.
+        `"attention"` has weights and is refused with any other aggregation.
     attention_hidden_size (`int`, *optional*, defaults to 128):
         Width of the attention pooling.
     classifier_hidden_sizes (`list[int]`, *optional*, defaults to `[]`):
@@ -378,6 +379,14 @@ class DeepfakeConfig(PreTrainedConfig):
             raise ValueError(f"rnn_type={self.rnn_type!r} needs at least one hidden layer, got num_hidden_layers=0.")
         elif self.num_hidden_layers == 1 and self.rnn_dropout:
             raise ValueError("rnn_dropout acts between the layers of the RNN and requires num_hidden_layers >= 2.")
+
+    def validate_pooling(self) -> None:
+        """Check that the pooling has weights only if it influences the logits."""
+        if self.pooling == "attention" and self.frame_aggregation != "features":
+            raise ValueError(
+                'pooling="attention" requires frame_aggregation="features"; with '
+                f"{self.frame_aggregation!r}, the weights of the pooling would not influence the logits."
+            )
 
     def validate_labels(self) -> None:
         """Check that there are two or more distinct labels, numbered from 0."""

@@ -66,6 +66,8 @@ def test_an_unknown_preset_is_told_the_nearest_one():
         {"backbone": "resnet18"},
         {"backbone": 5},
         {"pooling": "median"},
+        {"pooling": "attention", "frame_aggregation": "mean-logit"},
+        {"pooling": "attention", "frame_aggregation": "mean-probability"},
         {"rnn_type": "transformer"},
         {"recurrence": "batch"},
         {"temperature": math.nan},
