@@ -55,6 +55,9 @@ def check_mask(frame_mask: torch.Tensor | None, shape: tuple[int, ...]) -> torch
             f"frame_mask must have the shape {tuple(shape)} of the frames, got {tuple(frame_mask.shape)}."
         )
     frame_mask = frame_mask.bool()
+    # The graph of torch.export takes any mask and cannot depend on the values of this one.
+    if torch.compiler.is_exporting():
+        return frame_mask
     if not frame_mask.any(1).all():
         raise ValueError("frame_mask masks every frame of a clip; at least one must be valid.")
     return None if frame_mask.all() else frame_mask

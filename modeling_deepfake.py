@@ -340,6 +340,9 @@ class DeepfakeModel(DeepfakePreTrainedModel):
         frames = pixel_values_videos.flatten(0, 1)
         if frame_mask is None:
             features = self.frame_encoder(frames)
+        elif torch.compiler.is_exporting():
+            # The number of valid frames is unknown, so masked ones are computed, too.
+            features = self.frame_encoder(frames).masked_fill(~frame_mask.flatten().unsqueeze(-1), 0.0)
         else:
             valid = frame_mask.flatten()
             encoded = self.frame_encoder(frames[valid])

@@ -377,6 +377,17 @@ def test_calibration_compiles_without_a_graph_break():
     assert compiled(features, labels=labels).loss == model.classify_features(features, labels=labels).loss
 
 
+@torch.no_grad()
+@pytest.mark.parametrize("name", ["frames-mean-probability", "frames-attention", "per-frame-last"])
+def test_an_exported_program_takes_any_mask(name):
+    model = make_model(**VARIANTS[name])
+    clips = make_clips(4, 6)
+    program = torch.export.export(model, (clips,), {"frame_mask": MASK}).module()
+    for mask in (MASK, MASK.flip(0), torch.ones_like(MASK)):
+        noisy = torch.where(mask[:, :, None, None, None], clips, torch.nan)
+        assert_same_scores(program(noisy, frame_mask=mask).logits, model(clips, frame_mask=mask).logits)
+
+
 def test_hidden_states_come_on_request():
     model = make_model(bidirectional=True)
     clip = make_clips(2, 5)
