@@ -151,7 +151,7 @@ def _export(model: "DeepfakeForVideoClassification", path: Path, order: Sequence
             self.model = model
 
         def forward(self, pixel_values_videos: torch.Tensor) -> torch.Tensor:
-            logits: torch.Tensor = self.model(pixel_values_videos=pixel_values_videos).logits
+            logits: torch.Tensor = self.model(pixel_values_videos=pixel_values_videos, return_dict=True).logits
             return logits if list(order) == sorted(order) else logits[:, list(order)]
 
     size = model.config.image_size
@@ -198,7 +198,7 @@ def _compare(
     for clips, frames in SHAPES:
         pixels = torch.randn(clips, frames, 3, size, size, generator=generator)
         with torch.inference_mode():
-            expected = model(pixel_values_videos=pixels).logits[:, list(order)]
+            expected = model(pixel_values_videos=pixels, return_dict=True).logits[:, list(order)]
         try:
             (logits,) = session.run(None, {"pixel_values_videos": pixels.numpy()})
         except Exception as error:  # the errors of onnxruntime have no common class

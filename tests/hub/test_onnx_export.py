@@ -34,7 +34,7 @@ class TestExport:
         "changes",
         [
             {"bidirectional": True, "num_hidden_layers": 2, "pooling": "attention"},
-            {"recurrence": "per-frame", "pooling": "last"},
+            {"recurrence": "per-frame", "pooling": "last", "return_dict": False},
             {**FRAMES_ONLY, "frame_aggregation": "mean-probability"},
             {**FRAMES_ONLY, "frame_aggregation": "mean-logit", "temperature": 1.4, "fake_bias": -2.0},
         ],
