@@ -11,9 +11,9 @@ from ..face_tracking import find_cuts
 from ..video_sources import FrameSource
 
 
-# Frames are different if the grey values of their thumbnails differ by more than this anywhere, in levels of 255. Of 20
-# frames of a still picture, at most three were different in 160 videos of seven pictures (x264 at CRF 18 to 46 and at
-# 100 kbit/s, x265, VP9, VP8, MPEG-4, MPEG-2, MJPEG, FFV1); fewer than five were down to a tolerance of 4.0. Of 241
+# Frames are different if the grey values of their thumbnails differ by more than this anywhere, in levels of 255. Of
+# 20 frames of a still picture, at most three were different in 160 videos of seven pictures (x264 at CRF 18 to 46 and
+# at 100 kbit/s, x265, VP9, VP8, MPEG-4, MPEG-2, MJPEG, FFV1); fewer than five were down to a tolerance of 4.0. Of 241
 # videos of real people, at least ten frames were different in each; at least five were up to a tolerance of 11.6.
 STILL_TOLERANCE = 6.5
 
