@@ -12,7 +12,7 @@ from .naming import face_name, media_noun
 from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, FaceResult, FrameRule, FrameScore, VideoResult
 from .settings import MIN_FACE_COVERAGE
-from .stretches import clock, clock_range, worst_stretches
+from .stretches import clock, clock_range, longest_window_s, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
@@ -172,7 +172,8 @@ def _times(result: VideoResult) -> list[str]:
     return [
         f"{_count(len(above), 'part')} of the timeline reach{'es' if len(above) == 1 else ''} the threshold. The "
         f"highest is {where}{whose} with {worst.fake_probability:.2f}.",
-        "The timeline does not change the score. Its times are accurate to about two seconds.",
+        "The timeline does not change the score. Its times are accurate to about "
+        f"{longest_window_s(result):.1f} s, the length of its longest window.",
     ]
 
 

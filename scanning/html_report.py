@@ -17,7 +17,7 @@ from .evidence import Evidence
 from .naming import short_names
 from .not_judged import range_text, reason_text
 from .results import UNTRAINED_WARNING, TimelineEntry, VideoResult
-from .stretches import Stretch, clock, clock_length, clock_range, entries_by_track, worst_stretches
+from .stretches import Stretch, clock, clock_length, clock_range, entries_by_track, longest_window_s, worst_stretches
 from .texts import Texts, meaning_key, verdict_key
 from .verdict import verdict_text
 
@@ -98,6 +98,7 @@ class VideoPage:
     limit_marks: list[float]
     is_trained: bool
     is_short: bool
+    longest_window_s: float
 
 
 def render_report(
@@ -221,6 +222,7 @@ def _page(anchor: str, name: str, result: VideoResult, evidence: Evidence | None
         limit_marks=list(marks.values()),
         is_trained=is_trained,
         is_short=(result.duration_s or 0.0) < SHORT_S,
+        longest_window_s=longest_window_s(result),
     )
 
 

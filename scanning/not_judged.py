@@ -32,8 +32,9 @@ def find_not_judged(reader: "MediaReader", video: "ReadVideo", windows: Sequence
     Find the ranges of a scored video that were not judged.
 
     A sampled frame stands for the time until the next one. The ranges are therefore accurate to the distance between
-    sampled frames: a sixth of a second with a timeline, which samples more densely, and otherwise the length of
-    the video divided by the number of frames of the model.
+    sampled frames. With a timeline, which samples more densely, this is at most a sixth of a second, except in videos
+    longer than about ten minutes or with fewer than six frames per second. Without one, it is the length of the video
+    divided by the number of frames of the model.
 
     Args:
         reader: The open video.

@@ -49,6 +49,16 @@ def worst_stretches(result: VideoResult) -> list[Stretch]:
     return sorted(stretches, key=lambda stretch: (-stretch.fake_probability, stretch.start_s))
 
 
+def longest_window_s(result: VideoResult) -> float:
+    """
+    Length of the longest window of a timeline in seconds, to which its times are accurate; 0 without a timeline.
+
+    Args:
+        result: The result of a video.
+    """
+    return max((entry.end_s - entry.start_s for entry in result.timeline), default=0.0)
+
+
 def entries_by_track(result: VideoResult) -> dict[int | None, list[TimelineEntry]]:
     """The windows of each face in order of time, by the number of the face; the main face first."""
     tracks: dict[int | None, list[TimelineEntry]] = {}

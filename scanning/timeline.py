@@ -24,9 +24,11 @@ from .watched_frames import WatchedFrames
 
 # Six frames per second. A cut is recognised between frames that are at most 0.2 s apart.
 DENSE_INTERVAL_S = 1 / 6
-# At that rate a window lasts two seconds, and the next one begins one second later.
+# At that rate a window lasts two seconds, and the next one begins one second later. In videos with fewer than six
+# frames per second they last longer.
 WINDOW_FRAMES, HOP_FRAMES = 12, 6
-# Bounds the time for a film: beyond eleven minutes, frames and windows are further apart.
+# Bounds the time for a film: in videos longer than about ten minutes, frames are further apart and windows last
+# longer, 22 s in a film of two hours.
 MAX_DENSE_FRAMES = 4000
 _WINDOWS_PER_PASS = 64
 

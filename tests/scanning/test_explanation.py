@@ -107,6 +107,13 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     )
 
 
+def test_times_are_as_accurate_as_the_longest_window_is_long():
+    # A film of two hours at 25 frames per second: at most 4,000 frames are 1.8 s apart, and a window has 12 of them.
+    film = [TimelineEntry(start_s=0.0, end_s=21.6, fake_probability=0.8, track_id=1), *RESULT.timeline]
+    assert "Its times are accurate to about 2.0 s, the length of its longest window." in section(RESULT, "When")
+    assert "accurate to about 21.6 s" in section(replace(RESULT, timeline=film), "When")
+
+
 ENSEMBLE = replace(RESULT, frame_rules=[FrameRule(aggregation="mean-probability", temperature=1.0)] * 2)
 
 

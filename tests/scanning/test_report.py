@@ -162,6 +162,9 @@ def test_a_real_video_of_which_a_part_lies_above_the_threshold_is_not_green():
     alone = page(mixed)
     assert "Undecided" in alone.text
     assert "examine that part" in alone.text
+    longest_s = max(entry.end_s - entry.start_s for entry in mixed.timeline)
+    assert f"The score of a window, of at most {longest_s:.1f} s here, is less reliable" in alone.text
+    assert f"Times are accurate to about {longest_s:.1f} s, the length of the longest window." in alone.text
     assert "no strong evidence" not in alone.text
     assert "mixed" in alone.classes()
     bands = [

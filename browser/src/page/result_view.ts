@@ -11,7 +11,7 @@ import { who, why } from "./faces_view";
 import { capitalise, clock, clockRange, printable } from "./formats";
 import type { Report } from "./report_parts";
 import { limitsOf, meter, ofFace, probability, section } from "./report_parts";
-import { worstStretches } from "./stretches";
+import { longestWindow, worstStretches } from "./stretches";
 import { when } from "./timeline_view";
 import { isTrained, meaningOf, toneOf, verdictOf } from "./tones";
 
@@ -59,7 +59,9 @@ function meaningAndScore(report: Report, score: number): Element[] {
   const parts: Element[] = [html("p", {}, sentences.replaceAll(" %", "\u00a0%"))];
   if (isTrained(result)) {
     const isPart = exceeds && score < result.threshold;
-    parts.unshift(html("p", {}, meaningOf(result) + (isPart ? ` ${say("band.part")}` : "")));
+    parts.unshift(
+      html("p", {}, meaningOf(result) + (isPart ? ` ${say("band.part", { seconds: longestWindow(result) })}` : "")),
+    );
     const values = {
       label: say(`label.${result.label ?? "real"}`),
       probability: html("strong", { class: "number" }, probability(score)),

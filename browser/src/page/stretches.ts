@@ -4,6 +4,11 @@
 import type { TimelineEntry, VideoResult } from "../analysis/result";
 import { append, compareTuples } from "../numeric";
 
+/** Length of the longest window in seconds, to which the times of a timeline are accurate. */
+export function longestWindow(result: VideoResult): string {
+  return Math.max(0, ...result.timeline.map(({ start_s, end_s }) => end_s - start_s)).toFixed(1);
+}
+
 /** The windows of each face in order of time; the main face first. */
 export function entriesByTrack(result: VideoResult): Map<number | null, TimelineEntry[]> {
   const keyOf = (entry: TimelineEntry): number[] => [entry.track_id ?? 0, entry.start_s];

@@ -9,17 +9,19 @@ import { columnHead, html, table } from "./elements";
 import { clockRange, faceName } from "./formats";
 import type { Report } from "./report_parts";
 import { probability, section } from "./report_parts";
+import { longestWindow } from "./stretches";
 
 export function when(report: Report): HTMLElement {
   const { result, exceeds } = report;
   const seconds = ({ start_s, end_s }: TimelineEntry): string => `${start_s.toFixed(1)}–${end_s.toFixed(1)}`;
+  const accuracy = say("when.accuracy", { seconds: longestWindow(result) });
   const stretches = report.stretches.slice(0, constants.report.stretches);
   const parts = windowTable("when.from_to", stretches, ({ start_s, end_s }) => clockRange(start_s, end_s));
   parts.prepend(html("caption", { hidden: true }, say("when.caption")));
   return section(
     "when.heading",
     parts,
-    html("p", { class: "soft" }, `${say(exceeds ? "when.parts" : "when.no_part")} ${say("when.accuracy")}`),
+    html("p", { class: "soft" }, `${say(exceeds ? "when.parts" : "when.no_part")} ${accuracy}`),
     ...drawCharts(report),
     html("p", { class: "soft" }, ...sayAround("when.legend", { threshold: probability(result.threshold) })),
     html(
