@@ -176,11 +176,12 @@ def _count_held_out(places: Sequence[float], share: float) -> int:
     Number of groups to hold out: that of the places below the share.
 
     So who is held out does not depend on who else is in the data. In small data sets, this number may by chance be far
-    from the share of the groups; it is limited to a deviation of a quarter, to at least one group and not to all.
+    from the share of the groups; it is kept between half of it and one and a half, with at least one group on each
+    side.
     """
     wanted = len(places) * share
     below = sum(place < share for place in places)
-    nearest = min(max(below, math.ceil(0.75 * wanted)), math.floor(1.25 * wanted))
+    nearest = min(max(below, math.ceil(0.5 * wanted)), math.floor(1.5 * wanted))
     return min(max(1, nearest), len(places) - 1)
 
 

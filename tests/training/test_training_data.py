@@ -101,7 +101,7 @@ def held_out_of(root: Path) -> set[str]:
 def test_the_people_held_out_follow_from_their_names_alone(tmp_path):
     first = listed(tmp_path / "a/first.csv", "abcdefghij")
     chosen = held_out_of(first)
-    assert len(chosen) == 3
+    assert 2 <= len(chosen) <= 4
     assert held_out_of(first.rename(first.with_name("other.csv"))) == chosen
     assert held_out_of(listed(tmp_path / "b/first.csv", "jihgfedcba")) == chosen
 
@@ -129,8 +129,8 @@ def test_who_is_held_out_does_not_depend_on_who_else_is_in_the_data(tmp_path):
             for numbers in (range(200), range(0, 200, 2))
         )
         assert part == {name for name in whole if int(name.split()[1]) % 2 == 0}
-        # Three in ten of 200, within a quarter.
-        assert 45 <= len(whole) <= 75
+        # Three in ten of 200, plus or minus three standard deviations of a binomial distribution.
+        assert 41 <= len(whole) <= 79
 
 
 def test_equal_names_in_lists_that_name_no_data_set_are_one_person(tmp_path):
