@@ -65,6 +65,19 @@ def test_it_lists_what_it_was_trained_on():
         assert known.seen(sample, None) == "calibration"
 
 
+def test_it_recognises_the_people_of_its_calibration_in_other_compressions():
+    record = json.loads((DEFAULT_CHECKPOINT / "training.json").read_text(encoding="utf-8"))
+    known = KnownVideos([DEFAULT_CHECKPOINT])
+    assert known.names_people
+    names = [Path(name).stem for name in record["calibration_videos"] if name.startswith("FaceForensics++: ")]
+    for person in {person for name in names for person in name.split("_")}:
+        key = f"original_sequences/youtube/c40/videos/{person}.mp4"
+        sample = Sample(key=key, path=Path(key), is_fake=False, dataset="FaceForensics++", identities=(person,))
+        assert known.seen(sample, None) == "calibration"
+    stranger = Sample(key="s", path=Path("s"), is_fake=False, dataset="FaceForensics++", identities=("nobody",))
+    assert known.seen(stranger, None) is None
+
+
 def test_card_and_package_name_both_licences():
     card = (DEFAULT_CHECKPOINT / "README.md").read_text(encoding="utf-8")
     assert "license: other" in card
