@@ -65,6 +65,8 @@ def find_unread(
         tick_s = float(other.time_base or 0)
         start_s = max(0.0, (other.start_time or 0) * tick_s - begin_s)
         end_s = declared_s if other.duration is None else start_s + other.duration * tick_s
+        if end_s is not None and end_s < start_s:  # a damaged file can declare any length
+            end_s = None
         unread.append(UnreadRange(start_s=start_s, end_s=end_s, reason="other_stream", stream=other.index))
     return unread
 

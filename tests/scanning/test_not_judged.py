@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import av
 import jsonschema
@@ -13,7 +14,7 @@ import numpy as np
 import pytest
 
 from clips import remux, write_clip, write_packet_times, write_truncated
-from deepfake_video import VideoReader
+from deepfake_video import VideoReader, video_unread
 from deepfake_video.scanning import results
 from deepfake_video.scanning.display import print_table
 from deepfake_video.scanning.explanation import explain
@@ -130,6 +131,14 @@ def test_another_video_stream_is_a_range_of_its_own(tmp_path):
         (unread,) = reader.unread
     assert (unread.reason, unread.stream) == ("other_stream", 1)
     assert (unread.start_s, unread.end_s) == pytest.approx((0.0, 1.0), abs=0.01)
+
+
+def test_a_stream_of_negative_length_has_no_known_end(tmp_path, monkeypatch):
+    other = SimpleNamespace(index=1, time_base=Fraction(1, 10), start_time=0, duration=-30)
+    monkeypatch.setattr(video_unread, "other_streams", lambda container, stream: [other])
+    with VideoReader(write_two_streams(tmp_path / "two.mp4")) as reader:
+        (unread,) = reader.unread
+    assert (unread.start_s, unread.end_s) == (0.0, None)
 
 
 def test_sound_without_a_picture_is_a_range(tmp_path):
