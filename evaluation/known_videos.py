@@ -80,6 +80,10 @@ class VideoList:
     names_people: bool
 
 
+# Fields of a list that hold hashes.
+_HASHES = ("keys", "contents", "people")
+
+
 @dataclass(frozen=True)
 class _StoredList:
     """A [`VideoList`] in JSON: its hashes are sorted, joined and encoded in base64."""
@@ -131,15 +135,7 @@ def write_lists(folder: Path, lists: Mapping[str, VideoList]) -> None:
         lists: List of each part, see [`list_videos`].
     """
     stored = {
-        part: asdict(
-            _StoredList(
-                count=videos.count,
-                keys=_join(videos.keys),
-                contents=_join(videos.contents),
-                people=_join(videos.people),
-                names_people=videos.names_people,
-            )
-        )
+        part: asdict(videos) | {name: _join(getattr(videos, name)) for name in _HASHES}
         for part, videos in lists.items()
     }
     (folder / KNOWN_VIDEOS_NAME).write_text(json.dumps({"videos": stored}, indent=2) + "\n", encoding="utf-8")
@@ -163,13 +159,7 @@ def read_lists(folder: Path | None) -> dict[str, VideoList]:
         videos = as_object(as_object(read_json(file), file.name).get("videos"), "videos")
         stored = {part: as_dataclass(videos[part], _StoredList) for part in PARTS if part in videos}
         return {
-            part: VideoList(
-                count=found.count,
-                keys=_split(found.keys),
-                contents=_split(found.contents),
-                people=_split(found.people),
-                names_people=found.names_people,
-            )
+            part: VideoList(**asdict(found) | {name: _split(getattr(found, name)) for name in _HASHES})
             for part, found in stored.items()
         }
     except (FileNotFoundError, NotADirectoryError):

@@ -66,18 +66,8 @@ def check_initial(recipe: Recipe) -> None:
         read_lists(folder)
 
 
-def seen_by_initial(recipe: Recipe, videos: Sequence[Video]) -> list[Sample]:
-    """
-    Select the validation videos that the initial weights were trained on, and others of the people in them.
-
-    Args:
-        recipe: Recipe of the training.
-        videos: Validation videos.
-
-    Raises:
-        KnownVideosError: If the list of the videos that the initial model knows is damaged.
-    """
-    known = KnownVideos([_initial_folder(recipe)])
+def _seen_by_initial(known: KnownVideos, videos: Sequence[Video]) -> list[Sample]:
+    """The validation videos that the initial weights were trained on, and others of the people in them."""
     seen = [video.sample for video in videos if known.seen(video.sample, video.crops.sha256) == "training"]
     return divide_by_people([video.sample for video in videos], seen)[0]
 
@@ -89,16 +79,19 @@ def notes_on_initial(recipe: Recipe, videos: Sequence[Video]) -> list[str]:
     Args:
         recipe: Recipe of the training.
         videos: Validation videos.
+
+    Raises:
+        KnownVideosError: If the list of the videos that the initial model knows is damaged.
     """
+    known = KnownVideos([_initial_folder(recipe)])
     notes = []
-    if seen := seen_by_initial(recipe, videos):
+    if seen := _seen_by_initial(known, videos):
         notes.append(
             f"WARNING: {len(seen)} of the {len(videos)} validation videos, such as {seen[0].path}, show people whom "
             f"the initial weights ({recipe.initial}) were trained on, so the best step, the calibration and the "
             "metrics are too optimistic. Hold out the same people as in the training of the initial weights, or give "
             "other data with --validation-data."
         )
-    known = KnownVideos([_initial_folder(recipe)])
     return notes + note_on_people([video.sample for video in videos], names_people=known.names_people)
 
 
@@ -202,7 +195,7 @@ def _make_record(
         "seconds": round(outcome.progress.seconds),
         "training_data": dict(count_groups(sides[0])),
         "validation_data": dict(count_groups(sides[1])),
-        "validation_videos_seen_by_initial": len(seen_by_initial(recipe, sides[1])),
+        "validation_videos_seen_by_initial": len(_seen_by_initial(KnownVideos([_initial_folder(recipe)]), sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
         "interval_unit": interval_unit([video.sample for video in sides[1]], "identity"),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},
