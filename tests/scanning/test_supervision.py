@@ -84,6 +84,6 @@ def test_a_script_without_the_guard_is_told_about_it(tmp_path):
     guarded, unguarded = done.values()
     assert (guarded.returncode, guarded.stdout) == (0, "['A', 'B']\n")
     assert unguarded.returncode == 1
-    last = unguarded.stderr.splitlines()[-1]
-    assert "WorkerError" in last
-    assert 'if __name__ == "__main__":' in last
+    # Not the last line: depending on when the workers end, Python adds a warning about semaphores.
+    (raised,) = [line for line in unguarded.stderr.splitlines() if "WorkerError: " in line]
+    assert 'if __name__ == "__main__":' in raised
