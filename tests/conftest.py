@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Choices for all tests."""
 
+import os
 from functools import partial
 
 import pytest
@@ -9,6 +10,10 @@ from hypothesis import HealthCheck, settings
 
 from deepfake_video.scanning import graph_cache
 
+
+# Worker processes of pytest-xdist share the cores. torch is imported later and would use all of them in each worker.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # How long an example takes says more about what else the machine does than about what is tested.
 settings.register_profile("without a clock", deadline=None, suppress_health_check=[HealthCheck.too_slow])
