@@ -15,7 +15,8 @@ from ..common.files import read_complete_lines
 from ..common.text import printable
 from .explanation import explain
 from .listing import encoding_of
-from .results import RESULTS_NAME, VideoResult
+from .results import VideoResult
+from .store import result_files
 
 
 WIDTH = 80
@@ -55,7 +56,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _read_results(path: str) -> list[VideoResult]:
-    """The results in a file, in the folder of a run without an incomplete last line, or in standard input ("-")."""
+    """The results in a file, in the folder of a run without incomplete last lines, or in standard input ("-")."""
     try:
         content = _read(path)
         # `>` of Windows PowerShell writes UTF-16.
@@ -72,7 +73,8 @@ def _read_results(path: str) -> list[VideoResult]:
         ) from error
     if not results:
         raise UsageError(f"{path}: contains no results.")
-    return results
+    # Processes of a run that were not merged may have scored the same video.
+    return list({result.path: result for result in results}.values()) if Path(path).is_dir() else results
 
 
 def _read(path: str) -> bytes:
@@ -81,11 +83,12 @@ def _read(path: str) -> bytes:
         return sys.stdin.buffer.read()
     if not Path(path).is_dir():
         return Path(path).read_bytes()
-    file = Path(path) / RESULTS_NAME
-    content = read_complete_lines(file)
-    if len(content) < file.stat().st_size:
-        print(f"{printable(file)}: the last line is incomplete; 1 line was left out", file=sys.stderr)
-    return content
+    contents = []
+    for file in result_files(Path(path)):
+        contents.append(read_complete_lines(file))
+        if len(contents[-1]) < file.stat().st_size:
+            print(f"{printable(file)}: the last line is incomplete; 1 line was left out", file=sys.stderr)
+    return b"".join(contents)
 
 
 def _objects(text: str) -> Iterator[dict[str, Any]]:

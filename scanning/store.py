@@ -209,23 +209,18 @@ class ResultStore:
 
     def _read_all(self) -> Iterator[VideoResult]:
         """Every complete line of all processes; for each path, later ones follow earlier ones."""
-        for content in _read_files(self._result_files()):
+        for content in _read_files(result_files(self.folder)):
             for line in content.split(b"\n"):
                 # Incomplete and foreign lines are skipped.
                 with contextlib.suppress(ValueError):
                     yield VideoResult.from_dict(parse_json(line))
-
-    def _result_files(self) -> list[Path]:
-        main = self.folder / RESULTS_NAME
-        parts = sorted(self.folder.glob("results-*.jsonl"), key=str)
-        return [main, *parts] if main.exists() else parts
 
     def _replace_all(self, results: Iterable[VideoResult]) -> None:
         self._close_stream()
         content = b"".join(result.to_json().encode() + b"\n" for result in results)
         write_atomically(self.folder / RESULTS_NAME, content)
         # Their lines are in the main file now. If killed here, they are in both, and the next start merges them.
-        _remove(self._result_files()[1:])
+        _remove(result_files(self.folder)[1:])
 
     def _read_stamps(self) -> dict[str, tuple[str, str]]:
         """Hash and stamp of each file by its path."""
@@ -250,6 +245,18 @@ class ResultStore:
 
     def _pictures_file(self, path: str) -> Path:
         return self.folder / "pictures" / f"{_short_hash(path)}.json"
+
+
+def result_files(folder: Path) -> list[Path]:
+    """
+    Return the files with the results of a run: the main file, then those of processes that were not merged into it.
+
+    Args:
+        folder: The folder or target of a [`ResultStore`]. If several lines are of one video, the last one is valid.
+    """
+    main = folder / RESULTS_NAME
+    parts = sorted(folder.glob("results-*.jsonl"), key=str)
+    return [main, *parts] if main.exists() else parts
 
 
 def is_file_of_store(folder: str | Path, target: str | Path) -> bool:

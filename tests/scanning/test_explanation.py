@@ -303,6 +303,19 @@ def test_the_folder_of_a_run_stands_for_its_results(tmp_path, capsys):
     assert capsys.readouterr().out.count("  Verdict\n") == 1
 
 
+@pytest.mark.parametrize("first", ["results.jsonl", "results-2.jsonl"])
+def test_the_folder_of_a_killed_run_includes_what_its_other_processes_stored(first, tmp_path, capsys):
+    main_file, part = tmp_path / first, tmp_path / "results-1.jsonl"
+    main_file.write_text(f"{RESULT.to_json()}\n", encoding="utf-8")
+    other = replace(RESULT, path="videos/other.mp4").to_json()
+    part.write_text(f"{RESULT.to_json()}\n{other}\n{other[:40]}", encoding="utf-8")
+    assert main(["explain", str(tmp_path)]) == 0
+    out, error = capsys.readouterr()
+    paths = [line for line in out.splitlines() if line.startswith("videos/")]
+    assert sorted(paths) == ["videos/clip.mp4", "videos/other.mp4"]
+    assert error == f"{part}: the last line is incomplete; 1 line was left out\n"
+
+
 @pytest.mark.parametrize("torn", [1, 40, -1])
 def test_an_incomplete_last_line_of_a_run_is_left_out_and_said(torn, tmp_path, capsys):
     line = RESULT.to_json()
