@@ -4,7 +4,7 @@
 import functools
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from types import NoneType, UnionType
@@ -107,7 +107,8 @@ def as_dataclass(value: Any, kind: type[T]) -> T:
         value: Part of the content of a file. A field with a default may be absent.
         kind: The dataclass. Fields may be text, numbers, truth values, `None`, `Any`, literals, other dataclasses, and
             lists, tuples, dictionaries and unions of these. A number is finite, and in a field annotated with
-            [`Between`] it lies in that range.
+            [`Between`] it lies in that range. Text has no unpaired surrogates but those that stand for the bytes of a
+            file name.
 
     Raises:
         ValueError: If the value is not such an object; the message names the field.
@@ -135,7 +136,7 @@ def _reader_of(annotation: Any) -> Callable[[Any], Any]:
     """A function that returns a JSON value as the annotation says, and raises `ValueError` if it is anything else."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if annotation is Any:
-        return lambda value: value
+        return _written
     if is_dataclass(annotation):
         return _reader_of_fields(annotation)
     types, bounds = _scalars(annotation)
@@ -143,11 +144,15 @@ def _reader_of(annotation: Any) -> Callable[[Any], Any]:
         return lambda value: _checked(value, *types, bounds=bounds)
     if origin is Literal:
         return lambda value: _chosen(value, arguments)
-    if origin in (list, tuple):
+    if origin in (list, tuple, Sequence):
         read = _reader_of(arguments[0])
-        return lambda value: origin(map(read, _checked(value, list, tuple)))
-    if origin is dict:
-        return lambda value: _checked(value, dict)
+        make = tuple if origin is tuple else list
+        return lambda value: make(map(read, _checked(value, list, tuple)))
+    if origin in (dict, Mapping):
+        read_entry = _reader_of(arguments[1])
+        return lambda value: {
+            _checked(name, str): _read_field(name, entry, read_entry) for name, entry in _checked(value, dict).items()
+        }
     if origin in (Union, UnionType):
         if all(get_origin(argument) is Literal for argument in arguments):
             return _reader_of(Literal[tuple(choice for argument in arguments for choice in get_args(argument))])
@@ -174,15 +179,19 @@ def _reader_of_fields(kind: Any) -> Callable[[Any], Any]:
             types, (low, high) = scalars[name]
             found = type(entry)
             # A number that is not finite, or an integer that fits no float, lies in no range.
-            if found in types and (found is str or found is NoneType or low <= entry <= high):
+            if found in types and (entry.isascii() if found is str else found is NoneType or low <= entry <= high):
                 continue
-            try:
-                changed[name] = readers[name](entry)
-            except ValueError as error:
-                raise ValueError(f"{name}: {error}") from None
+            changed[name] = _read_field(name, entry, readers[name])
         return kind(**(content | changed if changed else content))
 
     return read
+
+
+def _read_field(name: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
 
 
 def _scalars(annotation: Any) -> tuple[frozenset[type], Between]:
@@ -202,7 +211,7 @@ def _checked(value: Any, *types: type, bounds: Between = _ANY_NUMBER) -> Any:
     """The value, if it has one of these types and a number lies in its range; a truth value is not a number."""
     is_right = type(value) in types if isinstance(value, bool) else isinstance(value, types)
     if is_right and (not isinstance(value, int | float) or bounds.low <= value <= bounds.high):
-        return value
+        return _written(value) if isinstance(value, str) else value
     # Every integer is a number.
     names = [name for kind, name in _NAMES.items() if kind in types and not (kind is int and float in types)]
     expected = " or ".join(dict.fromkeys(names))
@@ -211,6 +220,15 @@ def _checked(value: Any, *types: type, bounds: Between = _ANY_NUMBER) -> Any:
     elif bounds.low != _ANY_NUMBER.low:
         expected += f" of at least {bounds.low:.16g}"
     raise ValueError(f"{expected} is expected, got {quoted(value)}")
+
+
+def _written(value: Any) -> Any:
+    """The value, if it can be written to a file again."""
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
+    except (ValueError, RecursionError):
+        raise ValueError(f"text and finite numbers are expected, got {quoted(value)}") from None
+    return value
 
 
 def _chosen(value: Any, choices: tuple[Any, ...]) -> Any:

@@ -68,7 +68,7 @@ def result_parts(result: EvaluationResult) -> list[Table | Text]:
     """
     rows = {level: [row for row in result.rows if row.level == level] for level in ("video", "deepfakebench", "frame")}
     rule = ", by the rule of this package" if rows["deepfakebench"] else ""
-    title = f"{printable(result.dataset)}, split {result.split}, one score per video{rule}"
+    title = f"{printable(result.dataset)}, split {printable(result.split)}, one score per video{rule}"
     parts: list[Table | Text] = [Text(title, style="bold"), _metric_table(rows["video"], VIDEO_METRICS)]
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit

@@ -9,7 +9,7 @@ from typing import Any
 from ..common.json_files import as_dataclass, as_object, read_json
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError
-from ..scanning.results import UNTRAINED_WARNING, Count, Probability
+from ..scanning.results import UNTRAINED_WARNING, Count, FakeBias, Probability, Temperature
 from .evaluation_result import EvaluationResult
 from .evaluator import join_results, make_result
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan
@@ -21,8 +21,21 @@ _NO_RUN = "there is no run.json that names the checkpoint of these scores"
 
 
 @dataclass(frozen=True)
+class _SavedModel:
+    """What a model computes apart from its weights, see [`fingerprint.function_of`]; other entries are not read."""
+
+    configuration: dict[str, Any]
+    preprocessing: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _SavedSetup:
+    models: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class _SavedRun:
-    """What the tables show of the description of a run, see [`run_folder.describe`]."""
+    """What tables, calibration and verdict bands take from a description of a run, see [`run_folder.describe`]."""
 
     models: str
     weights_sha256: str | None
@@ -32,6 +45,33 @@ class _SavedRun:
     ensemble: str
     faces: str
     face_aggregation: str
+    temperatures: list[Temperature]
+    fake_biases: list[FakeBias]
+    function: dict[str, Any]
+    dataset: str = ""
+    layout: str | None = None
+    derived_name: str | None = None
+    is_trained: bool = True
+    dtype: str = ""
+    engine: str = ""
+    seed: int = 0
+    names_seen_people: bool = True
+
+    def __post_init__(self) -> None:
+        models = as_dataclass(_known(self.function, _SavedSetup), _SavedSetup).models
+        if not models:
+            raise ValueError("function names no model")
+        for model in models:
+            as_dataclass(_known(model, _SavedModel), _SavedModel)
+        for name in ("num_frames", "frame_sampling", "temperatures", "fake_biases"):
+            if len(getattr(self, name)) != len(models):
+                raise ValueError(f"{name} must have as many values as there are models, {len(models)}")
+
+
+def _known(content: dict[str, Any], kind: type) -> dict[str, Any]:
+    """The entries of an object that a dataclass reads."""
+    names = {field.name for field in fields(kind)}
+    return {name: value for name, value in content.items() if name in names}
 
 
 def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan | None = None) -> EvaluationResult:
@@ -139,11 +179,7 @@ def _saved_run(path: Path) -> tuple[float, dict[str, Any]]:
     if not is_of_run or not file.is_file():
         return DECISION_THRESHOLD, {}
     try:
-        run = as_object(read_json(file), RUN_NAME)
-        known = {field.name for field in fields(_SavedRun)}
-        saved = as_dataclass({name: value for name, value in run.items() if name in known}, _SavedRun)
-        if len(saved.num_frames) != len(saved.frame_sampling):
-            raise ValueError("num_frames and frame_sampling differ in length")
-        return float(saved.threshold), run
+        run = _known(as_object(read_json(file), RUN_NAME), _SavedRun)
+        return float(as_dataclass(run, _SavedRun).threshold), run
     except ValueError as error:
         raise EvaluationError(f"{file}: damaged ({str(error).removesuffix('.')}).") from error

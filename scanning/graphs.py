@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from ..common.errors import UsageError
+from ..common.json_files import as_dataclass, as_object, read_json
 from ..hub.model_files import CONFIG_NAME, VIDEO_PROCESSOR_NAME, WEIGHTS_NAME
-from .results import FrameRule
+from .results import FakeBias, FrameRule, Temperature
 
 
 GRAPHS_FOLDER = "onnx"
@@ -58,8 +59,8 @@ class ScoringDescription:
     image_size: int
     is_trained: bool
     frame_aggregation: str
-    temperature: float
-    fake_bias: float
+    temperature: Temperature
+    fake_bias: FakeBias
     configuration: Mapping[str, Any]
     preprocessing: Mapping[str, Any]
 
@@ -125,14 +126,14 @@ def read_manifest(folder: Path) -> Manifest:
         GraphsError: If the manifest is missing, damaged, or of another version.
     """
     try:
-        content = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-        if (found := content.pop("graphs_version")) != GRAPHS_VERSION:
-            raise GraphsError(f"{folder}: the graphs have version {found}, expected {GRAPHS_VERSION}.")
-        return Manifest(**{**content, "description": ScoringDescription(**content["description"])})
+        content = as_object(read_json(folder / MANIFEST_NAME), MANIFEST_NAME)
+        if (found := content.pop("graphs_version", None)) == GRAPHS_VERSION:
+            return as_dataclass(content, Manifest)
     except OSError as error:
         raise GraphsError(f"{folder}: contains no readable {MANIFEST_NAME} ({error.strerror}).") from error
-    except (LookupError, TypeError, AttributeError, RecursionError, json.JSONDecodeError) as error:
-        raise GraphsError(f"{folder}: {MANIFEST_NAME} is damaged.") from error
+    except ValueError as error:
+        raise GraphsError(f"{folder}: {MANIFEST_NAME} is damaged ({error}).") from error
+    raise GraphsError(f"{folder}: the graphs have version {found}, expected {GRAPHS_VERSION}.")
 
 
 def read_sources(checkpoint: Path, graphs: Path, manifest: Manifest) -> dict[str, bytes]:

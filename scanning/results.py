@@ -44,6 +44,9 @@ Probability = Annotated[float, Between(0, 1)]
 Seconds = Annotated[float, Between(0, 1e30)]
 # JSON has larger integers, but not every program reads them exactly.
 Count = Annotated[int, Between(0, 2**53 - 1)]
+# As in the configuration of a model.
+Temperature = Annotated[float, Between(1e-3, 1e3)]
+FakeBias = Annotated[float, Between(-1e4, 1e4)]
 _AGGREGATIONS = get_args(FaceAggregation)
 _STATUSES, _VERDICTS = ("ok", *get_args(FailureReason)), (None, *get_args(VerdictName))
 
@@ -137,9 +140,8 @@ class FrameRule:
     """
 
     aggregation: Literal["mean-logit", "mean-probability"] | None
-    # As in the configuration of a model.
-    temperature: Annotated[float, Between(1e-3, 1e3)]
-    fake_bias: Annotated[float, Between(-1e4, 1e4)] = 0.0
+    temperature: Temperature
+    fake_bias: FakeBias = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

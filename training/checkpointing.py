@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
 from accelerate import Accelerator
@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ..common.files import write_atomically
-from ..common.json_files import as_object, read_json
+from ..common.json_files import Between, as_dataclass, read_json
 from .data import Video
 from .errors import TrainingError
 from .recipe import CHANGEABLE, PairsOn, Recipe
@@ -40,11 +40,22 @@ class Progress:
     """
 
     step: int = 0
-    best: float = -math.inf
+    best: Annotated[float, Between(-math.inf, 1)] = -math.inf
     best_step: int = 0
     validations_since: int = 0
     seconds: float = 0.0
     finished: bool = False
+
+
+@dataclass(frozen=True)
+class _Record:
+    """What is stored besides the tensors of a state, see [`Checkpoints`]."""
+
+    recipe: dict[str, Any]
+    data: str
+    initial: str
+    pairs_on: str
+    progress: Progress
 
 
 class Checkpoints:
@@ -86,9 +97,8 @@ class Checkpoints:
         self._accelerator.save_state(str(fresh))
         self._accelerator.wait_for_everyone()
         if is_main:
-            record = {"recipe": self._recipe.to_dict(), "data": self._data, "initial": self._initial}
-            record |= {"pairs_on": self._pairs_on, "progress": asdict(progress)}
-            write_atomically(fresh / PROGRESS_NAME, json.dumps(record).encode())
+            record = _Record(self._recipe.to_dict(), self._data, self._initial, self._pairs_on, progress)
+            write_atomically(fresh / PROGRESS_NAME, json.dumps(asdict(record)).encode())
             shutil.rmtree(self._replaced, ignore_errors=True)
             if self._state.exists():
                 self._state.rename(self._replaced)
@@ -111,31 +121,31 @@ class Checkpoints:
         if not (state / PROGRESS_NAME).is_file():
             return Progress()
         record = _read_record(state)
-        stored, wanted = record["recipe"], self._recipe.to_dict()
+        stored, wanted = record.recipe, self._recipe.to_dict()
         changed = [name for name in wanted if stored.get(name) != wanted[name] and name not in CHANGEABLE]
         if changed:
             raise TrainingError(
                 f"{self.folder}: contains a training run with a different recipe ({', '.join(changed)} differ); "
                 "choose another folder."
             )
-        if record["data"] != self._data:
+        if record.data != self._data:
             raise TrainingError(
                 f"{self.folder}: contains a training run on different videos, a different split, or crops made by a "
                 "different version of this package; choose another folder."
             )
-        if record["initial"] != self._initial:
+        if record.initial != self._initial:
             source = self._recipe.initial or "the seed"
             raise TrainingError(
                 f"{self.folder}: contains a training run with different initial weights; {source} has changed since "
                 "it was started; choose another folder."
             )
-        if (pairs_on := record["pairs_on"]) != self._pairs_on:
+        if (pairs_on := record.pairs_on) != self._pairs_on:
             raise TrainingError(
                 f"{self.folder}: contains a training run whose pairs are computed on the {pairs_on}; resume it with "
                 f"--pairs-on {pairs_on}, or choose another folder."
             )
         self._accelerator.load_state(str(state))
-        return Progress(**record["progress"])
+        return record.progress
 
     def save_best(self, network: nn.Module) -> None:
         """Store the weights of a network as the best so far."""
@@ -152,16 +162,13 @@ class Checkpoints:
 
 def read_progress(folder: Path) -> Progress:
     """Read the progress of the training run stored in a folder; raises `OSError` if there is none."""
-    return Progress(**_read_record(folder / STATE_NAME)["progress"])
+    return _read_record(folder / STATE_NAME).progress
 
 
-def _read_record(state: Path) -> dict[str, Any]:
+def _read_record(state: Path) -> _Record:
     file = state / PROGRESS_NAME
     try:
-        record = as_object(read_json(file), file.name)
-        if absent := {"recipe", "data", "initial", "pairs_on", "progress"} - record.keys():
-            raise ValueError(f"{min(absent)} is missing")
-        return record
+        return as_dataclass(read_json(file), _Record)
     except ValueError as error:
         raise TrainingError(f"{file}: damaged ({error}); choose another folder.") from error
 

@@ -3,6 +3,7 @@
 
 import doctest
 import math
+import os
 import re
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -68,6 +69,12 @@ def test_a_dataclass_is_made_of_an_object():
     assert read == Shape(points=[Point(1), Point(0.5, "b")], kind="area", tags=("t",))
 
 
+def test_a_file_name_that_is_not_utf_8_is_text():
+    name = os.fsdecode(b"a\xff.mp4")
+    read = as_dataclass({"points": [{"x": 1, "name": name}], "kind": "area", "settings": {"path": name}}, Shape)
+    assert (read.points[0].name, read.settings) == (name, {"path": name})
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
@@ -81,6 +88,16 @@ def test_a_dataclass_is_made_of_an_object():
         ({"tags": [1]}, "tags: text is expected, got '1'"),
         ({"first": []}, "first: an object is expected, got '[]'"),
         ({"settings": 1}, "settings: an object is expected, got '1'"),
+        (
+            {"settings": {"a": [{"b": math.inf}]}},
+            "settings: a: text and finite numbers are expected, got \"[{'b': inf}]\"",
+        ),
+        ({"settings": {"\ud800": 1}}, "settings: text and finite numbers are expected, got '\\ud800'"),
+        ({"tags": ["a\udfff"]}, "tags: text and finite numbers are expected, got 'a\\udfff'"),
+        (
+            {"points": [{"x": 1, "name": "\ud800"}]},
+            "points: name: text and finite numbers are expected, got '\\ud800'",
+        ),
         ({"count": 1.5}, "count: an integer is expected, got '1.5'"),
         ({"share": 7.5}, "share: a number or null from 0 to 1 is expected, got '7.5'"),
         ({"share": -1}, "share: a number or null from 0 to 1 is expected, got '-1'"),

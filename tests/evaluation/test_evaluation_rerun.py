@@ -3,6 +3,7 @@
 
 import csv
 import json
+import math
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -239,26 +240,64 @@ def test_scores_without_their_run_say_that_the_threshold_is_assumed(data, tmp_pa
         assert ("threshold 0.5 is assumed" in capsys.readouterr().out) is is_assumed
 
 
+RUN = {
+    "models": "m",
+    "weights_sha256": None,
+    "threshold": 0.5,
+    "num_frames": [4],
+    "frame_sampling": ["even"],
+    "ensemble": "probabilities",
+    "faces": "auto",
+    "face_aggregation": "max",
+    "temperatures": [1.0],
+    "fake_biases": [0.0],
+    "function": {"models": [{"configuration": {}, "preprocessing": {}}]},
+}
+SCORES = "path,label,fake_probability\na.mp4,real,0.5\nb.mp4,fake,0.9\n"
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
         ({"threshold": 10**400}, "threshold: a number from 0 to 1 is expected"),
         ({"num_frames": 4}, "num_frames: a list is expected"),
-        ({"frame_sampling": []}, "num_frames and frame_sampling differ in length"),
-        (None, "faces is missing"),
+        ({"frame_sampling": []}, "frame_sampling must have as many values as there are models, 1"),
+        ({"faces": ...}, "faces is missing"),
+        ({"dataset": math.inf}, "dataset: text is expected"),
+        ({"models": "a\ud800"}, "models: text and finite numbers are expected"),
+        ({"temperatures": [[1.0]]}, "temperatures: a number from 0.001 to 1000 is expected"),
+        ({"temperatures": [True]}, "temperatures: a number from 0.001 to 1000 is expected"),
+        ({"fake_biases": [math.nan]}, "fake_biases: a number from -10000 to 10000 is expected"),
+        ({"fake_biases": [0.0, 1.0]}, "fake_biases must have as many values as there are models, 1"),
+        ({"function": {"models": []}}, "function names no model"),
+        ({"function": {"models": [[]]}}, "models: an object is expected"),
+        ({"function": {"models": [{"configuration": {}}]}}, "preprocessing is missing"),
+        ({"function": {**RUN["function"], "settings": [{"margin": math.inf}]}}, "function: settings: text and finite"),
     ],
 )
 def test_a_damaged_description_of_a_run_is_one_sentence(change, said, tmp_path, capsys):
-    run = {"models": "m", "weights_sha256": None, "threshold": 0.5, "num_frames": [4], "frame_sampling": ["even"]}
-    run |= {"ensemble": "probabilities", "face_aggregation": "max"} | (
-        {} if change is None else {"faces": "auto", **change}
-    )
+    run = {name: value for name, value in {**RUN, **change}.items() if value is not ...}
     (tmp_path / "run.json").write_text(json.dumps(run))
-    (tmp_path / "scores.csv").write_text("path,label,fake_probability\na.mp4,real,0.5\nb.mp4,fake,0.9\n")
+    (tmp_path / "scores.csv").write_text(SCORES)
     assert main(["evaluate", "--scores", str(tmp_path / "scores.csv"), "--bootstrap", "0"]) == 2
     error = capsys.readouterr().err
     assert len(error.splitlines()) == 1
     assert f"run.json: damaged ({said}" in error
+
+
+@pytest.mark.parametrize("field", ["key", "dataset", "method", "split", "message", "original"])
+def test_text_that_no_file_can_hold_is_named_with_its_line(field, tmp_path, capsys):
+    lines = [
+        {"key": key, "label": label, "dataset": "d", "fake_probability": 0.5}
+        for key, label in (("a.mp4", "real"), ("b.mp4", "fake"))
+    ]
+    lines[1][field] = "a\ud800"
+    (tmp_path / "scores-00000.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    arguments = ["evaluate", "--scores", str(tmp_path), "--output", str(tmp_path / "out"), "--bootstrap", "0"]
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert len(error.splitlines()) == 1
+    assert f"scores-00000.jsonl, line 2: invalid score ({field}: text and finite numbers are expected" in error
 
 
 # --- what a checkpoint has seen ---

@@ -187,10 +187,24 @@ def test_a_missing_file_is_named(own_copy, name):
         load_onnx_model(own_copy, IDENTITY)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"graphs_version": 1}', '{"graphs_version": 0}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", '{"graphs_version": 1}', '{"graphs_version": 0}', "[" * 100_000, '{"graphs_version": 1, "é": 1}'],
+)
 def test_a_damaged_description_is_refused(own_copy, content):
-    (own_copy / "onnx" / "scoring.json").write_text(content)
-    with pytest.raises(GraphsError, match=r"is damaged|have version 0"):
+    (own_copy / "onnx" / "scoring.json").write_bytes(content.encode("latin-1"))
+    with pytest.raises(GraphsError, match=r"is damaged|have version (0|None)"):
+        load_onnx_model(own_copy, IDENTITY)
+
+
+def test_a_wrong_value_of_the_description_is_named(own_copy):
+    file = own_copy / "onnx" / "scoring.json"
+    content = json.loads(file.read_text())
+    content["description"]["temperature"] = [1.0]
+    file.write_text(json.dumps(content))
+    with pytest.raises(
+        GraphsError, match=r"scoring\.json is damaged \(description: temperature: a number from 0\.001"
+    ):
         load_onnx_model(own_copy, IDENTITY)
 
 

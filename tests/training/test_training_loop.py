@@ -176,7 +176,13 @@ def test_another_recipe_does_not_go_on_with_it(videos, tmp_path):
         run(tiny_recipe(learning_rate=0.1), videos, tmp_path)
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}"])
+RECORD = {"recipe": {}, "data": "", "initial": "", "pairs_on": "cpu"}
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "[]", "{}", *(json.dumps({**RECORD, "progress": value}) for value in (1, {"steps": 1}, {"step": ""}))],
+)
 def test_a_state_with_a_damaged_record_is_named(videos, tmp_path, content):
     (tmp_path / STATE_NAME).mkdir()
     (tmp_path / STATE_NAME / PROGRESS_NAME).write_text(content)
