@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Annotated, Any
 from ..common.files import read_complete_lines, write_atomically
 from ..common.json_files import Between, as_dataclass, parse_json
 from ..common.tables import format_table, unescape_formula
+from ..common.text import quoted
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
 from ..scanning.results import Count, Probability
 from .corruptions import NAMES
@@ -66,7 +68,7 @@ class Score:
 
     Raises:
         ValueError: If there is a probability although the status is not "ok", none although it is, or one outside
-            [0, 1]; or if there is no such corruption.
+            [0, 1]; or if there is no such corruption, or no such hash.
 
     Example:
         >>> Score(key="a.mp4", label="fake", dataset="d", fake_probability=0.9).task
@@ -109,6 +111,8 @@ class Score:
             raise ValueError(
                 f"{self.key}: there must be a fake probability if and only if the status is ok, got {self.status!r}."
             )
+        if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
+            raise ValueError(f"{self.key}: sha256 must be 64 hexadecimal digits, got {quoted(self.sha256)}.")
         for probability in (self.fake_probability, *self.frame_probabilities):
             if probability is not None and not 0.0 <= probability <= 1.0:
                 raise ValueError(f"{self.key}: a probability must lie in [0, 1], got {probability}; is it a logit?")

@@ -300,6 +300,18 @@ def test_text_that_no_file_can_hold_is_named_with_its_line(field, tmp_path, caps
     assert f"scores-00000.jsonl, line 2: invalid score ({field}: text and finite numbers are expected" in error
 
 
+def test_a_hash_that_is_none_is_named_when_a_run_goes_on(data, model, tmp_path, capsys):
+    evaluate(data, model, tmp_path / "run")
+    first, *_ = sorted((tmp_path / "run").glob("scores-*.jsonl"))
+    line, *lines = first.read_text().splitlines()
+    first.write_text("\n".join([json.dumps({**json.loads(line), "sha256": "no hash"}), *lines, ""]))
+    capsys.readouterr()
+    assert main(["evaluate", str(data), "--model", model, "--output", str(tmp_path / "run"), *FIXED]) == 2
+    *_, error = capsys.readouterr().err.splitlines()
+    assert f"{first.name}, line 1: invalid score" in error
+    assert "sha256 must be 64 hexadecimal digits, got 'no hash'" in error
+
+
 # --- what a checkpoint has seen ---
 
 
