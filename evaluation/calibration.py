@@ -3,7 +3,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from .frame_scorer import PROBABILITY_EPSILON
 from .known_videos import (
     CALIBRATION_NAME,
     TRAINING_NAME,
+    KnownVideos,
     VideoList,
     divide_by_people,
     list_videos,
@@ -232,11 +233,7 @@ def write_calibration(
     check_labels(model)
     left_out, held_out = divide_by_people(held_out, [score for score in held_out if score.seen == "training"])
     probabilities, is_fake = _arrays(held_out)
-    if not len(is_fake) or is_fake.all() or not is_fake.any():
-        trained = f" of people whom the model was not trained on ({len(left_out)} left out)" if left_out else ""
-        raise EvaluationError(
-            f"{dataset}: calibration needs scores of real and of fake videos{trained}; one class has none."
-        )
+    _check_classes(dataset, is_fake.tolist(), num_left_out=len(left_out))
     config = model.description
     factor, bias = fit_calibration(probabilities, is_fake, config.temperature)
     parts = {f"{split} (fitted on it)": held_out, **others}
@@ -259,6 +256,32 @@ def write_calibration(
     videos = list_videos((score, score.sha256) for score in held_out)
     _write_checkpoint(model, calibration, videos, folder)
     return calibration
+
+
+def check_held_out(samples: Sequence[Sample], known_videos: KnownVideos) -> None:
+    """
+    Check before hours of scoring that both classes are left without the people whom a model was trained on.
+
+    Args:
+        samples: Videos to calibrate on.
+        known_videos: Videos and people that the model has seen. Those that only their content identifies are left out
+            after it was read.
+
+    Raises:
+        EvaluationError: If a class has no video.
+    """
+    trained = [sample for sample in samples if known_videos.seen(sample, None) == "training"]
+    left_out, kept = divide_by_people(samples, trained)
+    dataset = ", ".join(sorted({sample.dataset for sample in samples}))
+    _check_classes(dataset, [sample.is_fake for sample in kept], num_left_out=len(left_out))
+
+
+def _check_classes(dataset: str, is_fake: Collection[bool], *, num_left_out: int) -> None:
+    if len(set(is_fake)) < 2:
+        trained = f" of people whom the model was not trained on ({num_left_out} left out)" if num_left_out else ""
+        raise EvaluationError(
+            f"{dataset}: calibration needs scores of real and of fake videos{trained}; one class has none."
+        )
 
 
 def _arrays(scores: Sequence[Score]) -> tuple[np.ndarray, np.ndarray]:

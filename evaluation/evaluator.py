@@ -17,7 +17,7 @@ from ..hub.model_files import WEIGHTS_NAME
 from ..hub.packaged import DEFAULT_CHECKPOINT
 from ..scanning.file_stamps import hash_files
 from ..scanning.fingerprint import with_engine_of
-from .calibration import check_labels, check_new_folder, check_source, write_calibration
+from .calibration import check_held_out, check_labels, check_new_folder, check_source, write_calibration
 from .corruptions import Corruption, grid
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
@@ -120,10 +120,12 @@ def check_request(
     parts = [open_part(name, root, plan) for name, root in named_roots(data).items()]
     if verdict_folder is not None:
         check_sources(parts)
-        # Weights that are not in one local file are compared after the evaluation.
-        weights = Path(next(iter(_model_names(model)), DEFAULT_CHECKPOINT)) / WEIGHTS_NAME
-        if (weights_sha256 := hash_files([weights])) is not None:
-            check_weights(verdict_folder, weights_sha256)
+        models = _model_names(model)
+        weights_sha256 = hash_files([Path(next(iter(models), DEFAULT_CHECKPOINT)) / WEIGHTS_NAME])
+        if weights_sha256 is None:
+            # They are on the Hub, or in several files.
+            weights_sha256 = _load(models, plan, processes, []).identity.weights_sha256
+        check_weights(verdict_folder, weights_sha256)
     if compared is not None:
         check_classes(parts)
         _load([compared], plan, processes, [])
@@ -320,6 +322,7 @@ def _evaluate_part(
     options: dict[str, Any] = {"processes": processes, "description": run, "workers": plan.workers}
     held_out: list[Score] = []
     if part.held_out:
+        check_held_out(part.held_out, scorer.known_videos)
         work = Work(samples=part.held_out, whole=part.whole.samples)
         held_out = score_samples(scorer, work, folder=folder / HELD_OUT, listener=listener, **options)
     corruptions: list[Corruption] = grid(plan.corruptions)

@@ -28,7 +28,7 @@ from deepfake_video.evaluation.calibration import (
     write_calibration,
 )
 from deepfake_video.evaluation.datasets import open_benchmark
-from deepfake_video.evaluation.known_videos import read_lists
+from deepfake_video.evaluation.known_videos import list_videos, read_lists, write_lists
 from deepfake_video.evaluation.metrics import measure
 from deepfake_video.evaluation.samples import EvaluationError, people_in_common
 from deepfake_video.evaluation.scores import Score
@@ -307,6 +307,18 @@ def test_scores_of_a_model_with_three_labels_do_not_calibrate(tmp_path):
     model = load_model(trees.save_model(tmp_path / "model", 1, id2label=dict(enumerate(THREE_LABELS))))
     with pytest.raises(EvaluationError, match="with 3 labels"):
         write_calibration([], {}, model=model, dataset="d", split="val", folder=tmp_path / "new")
+
+
+def test_a_model_that_knows_all_people_of_the_videos_is_refused_before_anything_is_scored(tmp_path, capsys):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    model, output = trees.save_model(tmp_path / "model", 1), tmp_path / "run"
+    validation = open_benchmark(root).select("val").samples
+    write_lists(Path(model), {"training": list_videos((sample, None) for sample in validation)})
+    command = ["evaluate", str(root), "--model", model, "--workers", "0", "--output", str(output)]
+    assert main([*command, "--calibrate", str(tmp_path / "new")]) == 2
+    assert "whom the model was not trained on (10 left out); one class has none" in capsys.readouterr().err
+    assert not list(output.glob("**/scores-*"))
+    assert not (tmp_path / "new").exists()
 
 
 def test_a_card_that_is_not_utf8_is_refused_before_anything_is_scored(tmp_path, capsys):

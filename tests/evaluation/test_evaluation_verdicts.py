@@ -21,6 +21,7 @@ from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
 from deepfake_video.hub.terms import TermsError
+from deepfake_video.modeling_deepfake import DeepfakeForVideoClassification
 from deepfake_video.scanning.detector import Detector
 from deepfake_video.scanning.file_stamps import hash_files
 from deepfake_video.scanning.fingerprint import describe_setup
@@ -309,6 +310,20 @@ def test_verdicts_that_cannot_be_measured_are_refused_before_anything_is_scored(
     monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: pytest.fail("scored"))
     assert main(["evaluate", str(data), "--model", "model", "--verdict", verdict, *options]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_other_weights_than_those_of_several_files_are_refused_before_anything_is_scored(
+    tmp_path, monkeypatch, capsys
+):
+    model = Path(save_model(tmp_path / "model", 1))
+    DeepfakeForVideoClassification.from_pretrained(model).save_pretrained(model, max_shard_size="700KB")
+    (model / "model.safetensors").unlink(missing_ok=True)
+    assert len(list(model.glob("*.safetensors"))) > 1
+    other = make_model(tmp_path / "other")
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: pytest.fail("scored"))
+    words = ["evaluate", str(two_sources(tmp_path)), "--model", str(model), "--device", "cpu"]
+    assert main([*words, "--verdict", str(other)]) == 2
+    assert "its weights are not those" in capsys.readouterr().err
 
 
 def test_tables_are_printed_and_written_even_if_the_verdicts_fail(tmp_path, capsys):
