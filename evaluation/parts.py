@@ -11,7 +11,7 @@ from .calibration import HALF, hold_out
 from .datasets import open_benchmark
 from .plan import EvaluationPlan
 from .progress import EvaluationListener
-from .samples import Benchmark, EvaluationError, Sample, limit_classes
+from .samples import Benchmark, EvaluationError, Sample, limit_classes, source_of_people
 
 
 MAX_LISTED = 20
@@ -176,7 +176,10 @@ def check_sources(parts: Iterable[Part]) -> None:
     """
     # A name that comes from a folder or file distinguishes sources only together with its place.
     sources = {
-        (sample.dataset, part.whole.root.resolve() if sample.dataset == part.whole.derived_name else None)
+        (
+            source_of_people(sample.dataset),
+            part.whole.root.resolve() if sample.dataset == part.whole.derived_name else None,
+        )
         for part in parts
         for sample in part.scorable
         if not sample.images

@@ -32,7 +32,7 @@ from .intervals import clopper_pearson_interval
 from .parts import few_sources
 from .plan import EvaluationPlan
 from .rescoring import rescore
-from .samples import EvaluationError
+from .samples import EvaluationError, source_of_people
 from .scores import Score
 from .verdict_card import card_section, with_section
 from .verdict_folder import check_model_folder, check_verdict_folder
@@ -96,7 +96,8 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
     Videos that the checkpoint was trained or validated on are left out with everyone they show. Those that it was
     calibrated on are kept: temperature and bias do not change the order of the scores, on which the bands rest. A
     source is a data set, or a value of the column `dataset` in a CSV file; data sets that took the same name from
-    different folders or files are two. Photos and pictures of cropped faces are left out, because verdicts are for
+    different folders or files are two, and data sets that share their people, such as Celeb-DF-v2 and Celeb-DF++, are
+    one. Photos and pictures of cropped faces are left out, because verdicts are for
     videos. At most 1 in 50 real people are called likely fake and at most 1 in 10 fakes likely real, each source left
     out in turn; a band for which there are too few people is not used.
 
@@ -175,11 +176,11 @@ def reduce_to_people(scores: Iterable[Score], *, is_fake: bool) -> list[PersonSc
     for score in scores:
         if score.is_fake == is_fake and score.fake_probability is not None:
             method = (score.method,) if is_fake else ()
-            grouped[(score.dataset, _person(score), *method)].append(score)
+            grouped[(source_of_people(score.dataset), _person(score), *method)].append(score)
     worst: Callable[[Iterable[float]], float] = min if is_fake else max
     return [
-        PersonScore(source=group[0].dataset, logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
-        for group in grouped.values()
+        PersonScore(source=str(source), logit=worst(map(_logit, group)), corrected=worst(map(_corrected, group)))
+        for (source, *_), group in grouped.items()
     ]
 
 

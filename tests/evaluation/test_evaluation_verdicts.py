@@ -111,6 +111,19 @@ def test_a_person_counts_once_by_the_worst_video():
     assert sorted(fake.logit for fake in fakes) == pytest.approx([math.log(7 / 3), math.log(4)])
 
 
+def test_data_sets_that_share_their_people_are_one_source():
+    # Celeb-DF++ contains the real videos of Celeb-DF-v2 and new fakes of the same people.
+    shared = ("Celeb-DF-v2", "Celeb-DF++")
+    scores = [
+        score(f"{name}.mp4", p, source=name, identities=("id0",)) for name, p in zip(shared, (0.2, 0.6), strict=True)
+    ]
+    (person,) = reduce_to_people(scores, is_fake=False)
+    assert person.logit == pytest.approx(math.log(1.5))
+    with pytest.raises(EvaluationError, match="at least two sources"):
+        measure_verdicts(result_of(draw(60, shared)))
+    assert len(measure_verdicts(result_of(draw(60, (*shared, "DFDC")))).sources) == 2
+
+
 def test_the_rates_keep_their_limits_with_each_source_left_out():
     bands = measure_verdicts(result_of(draw(120)))
     assert bands.false_alarms.count / bands.false_alarms.number <= 0.02
@@ -293,6 +306,7 @@ def test_an_evaluation_writes_the_bands_of_what_it_scored(tmp_path, monkeypatch,
         ("model", ["--model", "other"], "one model"),
         ("other", [], "its weights are not those"),
         ("model", ["--dataset", "folder"], "at least two sources"),
+        ("model", ["--layout", "csv"], "at least two sources"),
     ],
 )
 def test_verdicts_that_cannot_be_measured_are_refused_before_anything_is_scored(
@@ -303,7 +317,10 @@ def test_verdicts_that_cannot_be_measured_are_refused_before_anything_is_scored(
     (make_model(tmp_path / "other") / "model.safetensors").write_bytes(b"others")
     (tmp_path / "empty").mkdir()
     data = two_sources(tmp_path)
-    if "--dataset" in options:
+    if "--layout" in options:
+        rows = "a.mp4,real,Celeb-DF-v2\nb.mp4,fake,Celeb-DF++\n"
+        data.write_text(f"path,label,dataset\n{rows}")
+    elif "--dataset" in options:
         (tmp_path / "one/real").mkdir(parents=True)
         (tmp_path / "one/real/a.mp4").write_bytes(b"video")
         data = tmp_path / "one"
