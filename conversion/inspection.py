@@ -156,6 +156,8 @@ def _choice_lines(choices: Choices) -> Iterator[str]:
         is_open = choice.source in ("layout", "default") and name in ConversionPlan.__dataclass_fields__
         other = option(f"no_{name}" if choice.value is True else name)
         hint = f"; override it with {other} if it is wrong" if is_open else ""
+        if is_open and name == "attention_activation":
+            hint = "; a file with another one cannot be converted"
         yield f"setting     {name.replace('_', '-')} = {choice.value} ({SOURCES[choice.source]}{hint})"
     for name in choices.ignored:
         yield f"ignored     {name} has no meaning for this layout"

@@ -435,6 +435,15 @@ class TestCommand:
         assert named
         assert set(named) <= parser._option_string_actions.keys()
 
+    def test_inspect_names_no_option_for_an_activation_that_has_one_value(
+        self, files: dict[str, Path], capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert convert_weights.main([str(files[ATTENTION]), "--inspect"]) == 0
+        (line,) = (line for line in capsys.readouterr().out.splitlines() if "attention-activation = " in line)
+        assert "tanh" in line
+        assert "another one cannot be converted" in line
+        assert "--attention-activation" not in line
+
     def test_inspect_speaks_json(self, files: dict[str, Path], capsys: pytest.CaptureFixture[str]) -> None:
         assert convert_weights.main([str(files[B]), "--inspect", "--json"]) == 0
         result = json.loads(capsys.readouterr().out)
