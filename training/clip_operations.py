@@ -18,7 +18,7 @@ _BOX_BLURS = 3
 
 def rescale(frames: np.ndarray, height: int, width: int, *, mode: str = "bilinear") -> np.ndarray:
     """Resize frames with antialiasing, by "bilinear" or "bicubic" interpolation."""
-    pixels = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    pixels = _as_tensor(frames).permute(0, 3, 1, 2)
     resized = F.interpolate(pixels, (height, width), mode=mode, antialias=True)
     return np.ascontiguousarray(resized.permute(0, 2, 3, 1).numpy())
 
@@ -48,7 +48,7 @@ def transform(
         place = columns * across + (rows * down + (start - 1))
         places[..., axis] = place
         covered &= place.abs_().numpy() <= 1
-    pixels = torch.from_numpy(frames).float().permute(0, 3, 1, 2)
+    pixels = _as_tensor(frames).float().permute(0, 3, 1, 2)
     places = places.expand(len(frames), -1, -1, -1)
     moved = F.grid_sample(pixels, places, padding_mode="border", align_corners=False)
     # Pillow truncates; 255 must not become 254 by a rounding error.
@@ -66,7 +66,7 @@ def blur(frames: np.ndarray, radius: float) -> np.ndarray:
 
 def sharpen(frames: np.ndarray, percent: int) -> np.ndarray:
     """Apply an unsharp mask with a radius of one pixel and no threshold."""
-    added = torch.from_numpy(frames).float().sub_(_blur(frames, 1.0)).mul_(percent / 100).numpy()
+    added = _as_tensor(frames).float().sub_(_blur(frames, 1.0)).mul_(percent / 100).numpy()
     # NumPy truncates and converts many times faster than torch does.
     np.trunc(added, out=added)
     added += frames
@@ -77,8 +77,13 @@ def add_noise(frames: np.ndarray, deviation: float, seed: int) -> np.ndarray:
     """Add Gaussian noise; `deviation` is its standard deviation on the scale from 0 to 255."""
     # torch draws normal numbers in less than half of the time that NumPy takes.
     generator = torch.Generator().manual_seed(seed)
-    noisy = torch.randn(frames.shape, generator=generator).mul_(deviation).add_(torch.from_numpy(frames))
+    noisy = torch.randn(frames.shape, generator=generator).mul_(deviation).add_(_as_tensor(frames))
     return noisy.clamp_(0, 255).numpy().astype(np.uint8)
+
+
+def _as_tensor(frames: np.ndarray) -> torch.Tensor:
+    # torch warns of memory that cannot be written to, such as that of a file, although it is only read here.
+    return torch.from_numpy(frames if frames.flags.writeable else frames.copy())
 
 
 def _blur(frames: np.ndarray, radius: float) -> torch.Tensor:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image, ImageFilter
 
 from clips import picture
@@ -35,6 +36,27 @@ def check_equal(ours: np.ndarray, pillows: np.ndarray, *, most: int, mean: float
 def test_rescaling(side, mode):
     filtered = by_pillow(lambda image: image.resize((side + 5, side), Image.Resampling[mode.upper()]))
     check_equal(rescale(FRAMES, side, side + 5, mode=mode), filtered, most=2, mean=0.05)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda frames: rescale(frames, 30, 30),
+        lambda frames: transform(frames, (1.0, 0.1, 0.0, 0.0, 1.0, 0.0), np.uint8(0), (0, 0, SIDE, SIDE)),
+        lambda frames: sharpen(frames, 90),
+        lambda frames: add_noise(frames, 3.0, 1),
+    ],
+)
+def test_frames_that_cannot_be_written_to_are_only_read(change):
+    fixed = FRAMES.copy()
+    fixed.setflags(write=False)
+    # torch warns once in a process, so another test may have had the warning.
+    torch.set_warn_always(True)
+    try:
+        np.testing.assert_array_equal(change(fixed), change(FRAMES))
+    finally:
+        torch.set_warn_always(False)
 
 
 @pytest.mark.parametrize("radius", [0.3, 0.8, 1.0, 1.5])
