@@ -3,8 +3,9 @@
 
 import glob
 import os
+import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import urlsplit
@@ -25,6 +26,10 @@ VIDEO_EXTENSIONS = frozenset({
 # fmt: on
 
 SkippedKind = Literal["photo", "system", "other"]
+
+
+# `**` as a whole part of a path: folders of any depth.
+_ANY_DEPTH = re.compile(rf"(?:^|(?<=[/{re.escape(os.sep)}]))\*\*(?:[/{re.escape(os.sep)}]+|$)")
 
 
 @dataclass
@@ -155,7 +160,7 @@ def _search_folder(folder: str, inputs: Inputs) -> list[str]:
 
 def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
     spellings = dict.fromkeys([pattern, *(unicodedata.normalize(form, pattern) for form in ("NFC", "NFD"))])
-    matches = sorted({match for spelling in spellings for match in glob.glob(spelling, recursive=True)})
+    matches = sorted({match for spelling in spellings for match in _find_matches(spelling)})
     if not matches:
         raise InputError(f"{pattern}: no file has this name, and none matches it as a pattern.")
     videos: list[str] = []
@@ -166,4 +171,27 @@ def _match_pattern(pattern: str, inputs: Inputs) -> list[str]:
             inputs.skip(match, match)
         else:
             videos.append(match)
-    return videos
+    # A link to a folder that matches too leads to the same files; their shortest path is kept.
+    shortest: dict[tuple[str, str], str] = {}
+    for video in sorted(videos, key=lambda video: video.count(os.sep)):
+        shortest.setdefault((os.path.realpath(os.path.dirname(video)), os.path.basename(video)), video)
+    kept = set(shortest.values())
+    return [video for video in videos if video in kept]
+
+
+def _find_matches(pattern: str) -> Iterator[str]:
+    """What `glob.glob` finds, except that `**` enters each folder once; there, it follows loops of links."""
+    start, *rest = _ANY_DEPTH.split(pattern, maxsplit=1)
+    if not rest:
+        yield from glob.iglob(pattern)
+        return
+    for folder in glob.glob(start) if start else [""]:
+        for parent, _ in walk_folder(folder or os.curdir, lambda error: None):
+            inside = os.path.relpath(parent, folder or os.curdir)
+            base = folder if inside == os.curdir else os.path.join(folder, inside)
+            # As in `glob.glob`.
+            is_hidden = any(name.startswith(".") for name in inside.split(os.sep) if inside != os.curdir)
+            if not is_hidden:
+                if base and not rest[0]:
+                    yield base
+                yield from _find_matches(os.path.join(glob.escape(base), rest[0] or "*"))

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Lists and tables as Notepad, Excel and pandas write them, and what an operating system leaves beside videos."""
 
+import glob
 import os
 import sys
 import unicodedata
@@ -331,6 +332,31 @@ def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
     assert find_files(tmp_path / "data") == [Path(path) for path in found.paths]
     # Named itself, a link is a folder as any other.
     assert collect_inputs([str(tmp_path / "data/linked/inner")]).paths[0] == str(tmp_path / "data/linked/inner/b.mp4")
+
+
+@pytest.mark.parametrize("pattern", ["data/**", "data/**/*.mp4", "**/*.mp4", "data/*", "*/**/**/?.mp4"])
+def test_a_pattern_finds_each_file_once_whatever_links_lead_to_it(tmp_path, monkeypatch, pattern):
+    monkeypatch.chdir(tmp_path)
+    for name in ("data/inner/b.mp4", "data/z.mp4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    Path("data/inner/a").symlink_to(tmp_path / "data")
+    assert sorted(collect_inputs([pattern]).paths) == ["data/inner/b.mp4", "data/z.mp4"]
+
+
+@pytest.mark.parametrize("start", ["", "data/", "da*/", "./"])
+@pytest.mark.parametrize("end", ["**/*.mp4", "**/b*/*.mp4", "**/**/*.mp4", "**/b/**/*.mp4", "**/[*].mp4", "**.mp4"])
+def test_a_pattern_without_links_finds_what_python_finds(tmp_path, monkeypatch, start, end):
+    monkeypatch.chdir(tmp_path)
+    for name in ("1.mp4", "data/2.mp4", "data/b/3.mp4", "data/b/c/*.mp4", "data/.hidden/4.mp4", "data/**/5.mp4"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    expected = sorted(set(glob.glob(f"{start}{end}", recursive=True)))
+    if expected:
+        assert sorted(collect_inputs([f"{start}{end}"]).paths) == expected
+    else:
+        with pytest.raises(InputError, match="none matches"):
+            collect_inputs([f"{start}{end}"])
 
 
 def test_linked_folders_of_a_labelled_folder_are_methods(tmp_path):
