@@ -11,18 +11,17 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from .face_detection import FaceDetection, FaceDetector, FollowingDetector, detect_turned, scale_frame
-from .face_tracking import MIN_IOU, FaceTrack, box_iou, find_cuts, link_detections, rescale_box
+from .face_detection import FaceDetection, FaceDetector, FollowingDetector, detect_turned
+from .face_tracking import MIN_IOU, FaceTrack, box_iou, link_detections, rescale_box
 from .video_decoding import FrameSource, VideoDecodeError
 from .video_sources import read_ahead
+from .watched_frames import WatchedFrames
 
 
 # Interval in frames at which the whole frame is searched; in between, only the surroundings of known faces are.
 WHOLE_SEARCH_EVERY = 4
 # So many faces are followed, about 10 ms of CPU time each. If a frame has more, the next one is searched as a whole.
 MAX_FOLLOWED = 32
-# Side of the square thumbnails in pixels that cuts are found in.
-THUMBNAIL_SIDE = 32
 # Within a gap of a track, near the expected position of the face, a lower score is sufficient.
 GAP_SCORE = 0.7
 # Before giving up, smaller faces are searched in this many frames, and then this many more frames are searched.
@@ -54,7 +53,7 @@ def search_tracks(
     """Find the face tracks of a video, the main face first; see `face_cropping.find_face_tracks`.
 
     Args:
-        source: The video.
+        source: The video; if it is a [`WatchedFrames`], its thumbnails are not made again.
         indices: Ascending indices of the frames.
         detector: Face detector for single frames.
         min_score: Detections below this score are ignored.
@@ -65,11 +64,12 @@ def search_tracks(
     Raises:
         VideoDecodeError: If none of the frames can be decoded.
     """
-    search = _search(source, indices, detector, min_score)
+    watched = source if isinstance(source, WatchedFrames) else WatchedFrames(source)
+    search = _search(watched, indices, detector, min_score)
     if not search.indices:
         raise VideoDecodeError(source.name, f"none of the {len(indices)} requested frames can be decoded")
     if sum(_is_seen(faces) for faces in search.faces) < _SELDOM * len(search.faces):
-        search, detector = _search_harder(source, search, detector, min_score)
+        search, detector = _search_harder(watched, search, detector, min_score)
     if not any(search.faces):
         return []
     times = np.asarray(source.timestamps_s, dtype=np.float64)
@@ -81,30 +81,27 @@ def search_tracks(
     return tracks
 
 
-def _search(source: FrameSource, indices: Sequence[int], detector: FaceDetector, min_score: float) -> _Search:
+def _search(source: WatchedFrames, indices: Sequence[int], detector: FaceDetector, min_score: float) -> _Search:
     """Search frames in order, and follow the faces found last if the detector supports it."""
     search: _Search | None = None
-    thumbnails: list[np.ndarray] = []
-    sizes: list[tuple[int, int]] = []
+    last_size: tuple[int, int] | None = None
     for index, frame in read_ahead(source.frames(indices)):
         # After the first frame has been read, the size is known without decoding.
         search = search or _Search((source.width, source.height))
-        thumbnails.append(scale_frame(frame, THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-        sizes.append((frame.shape[1], frame.shape[0]))
+        size = (frame.shape[1], frame.shape[0])
         found: list[FaceDetection] | None = None
-        can_follow = len(search.faces) % WHOLE_SEARCH_EVERY and sizes[-1] == sizes[-2]
+        can_follow = len(search.faces) % WHOLE_SEARCH_EVERY and size == last_size
         if can_follow and isinstance(detector, FollowingDetector):
             found = _follow(detector, frame, search.faces[-1], min_score, search.size)
         search.searched_whole.append(found is None)
         if found is None:
-            found = [_rescale(face, sizes[-1], search.size) for face in _detect(detector, frame, min_score)]
+            found = [_rescale(face, size, search.size) for face in _detect(detector, frame, min_score)]
         search.indices.append(index)
         search.faces.append(found)
+        last_size = size
     if search is None:
         return _Search((0, 0))
-    times = np.asarray(source.timestamps_s, dtype=np.float64)[search.indices]
-    aspects = [width / height for width, height in sizes]
-    search.cuts |= find_cuts(search.indices, np.stack(thumbnails), times, aspects=aspects)
+    search.cuts |= source.cuts(search.indices)
     return search
 
 
@@ -182,7 +179,7 @@ def _look_again(
 
 
 def _search_harder(
-    source: FrameSource, search: _Search, detector: FaceDetector, min_score: float
+    source: WatchedFrames, search: _Search, detector: FaceDetector, min_score: float
 ) -> tuple[_Search, FaceDetector]:
     """Return a search that finds more than `search`, and its detector; see `find_face_tracks`."""
     indices, is_empty = search.indices, not any(search.faces)

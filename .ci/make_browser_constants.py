@@ -8,11 +8,19 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deepfake_video import face_centerface, face_search, face_tracking, video_pictures, video_timestamps
+from deepfake_video import (
+    face_centerface,
+    face_search,
+    face_tracking,
+    video_pictures,
+    video_timestamps,
+    watched_frames,
+)
 from deepfake_video.face_cropping import FaceCropSettings
 from deepfake_video.scanning import (
     clip_reading,
     detector,
+    different_frames,
     graphs,
     html_report,
     illustrating,
@@ -25,7 +33,6 @@ from deepfake_video.scanning import (
     timeline,
     verdict,
     verdict_bands,
-    watched_frames,
 )
 from deepfake_video.scanning.settings import MIN_FACE_COVERAGE, ScanSettings
 from deepfake_video.version import __version__
@@ -86,7 +93,7 @@ def constants() -> dict[str, Any]:
             "finerMinFaceSize": finer.min_face_size,
         },
         "search": {
-            "thumbnailSide": face_search.THUMBNAIL_SIDE,
+            "thumbnailSide": watched_frames.THUMBNAIL_SIDE,
             "wholeSearchEvery": face_search.WHOLE_SEARCH_EVERY,
             "gapScore": face_search.GAP_SCORE,
             "fineFrames": face_search._FINE_FRAMES,
@@ -134,7 +141,7 @@ def constants() -> dict[str, Any]:
         "verdict": {
             "noBands": verdict.NO_BANDS,
             "notForPhotos": verdict.NOT_FOR_PHOTOS,
-            "stillTolerance": watched_frames.STILL_TOLERANCE,
+            "stillTolerance": different_frames.STILL_TOLERANCE,
             "boundSettings": verdict_bands.BOUND_SETTINGS,
             "notCovered": verdict_bands.NOT_COVERED,
             "format": verdict_bands._FORMAT,

@@ -14,7 +14,6 @@ from ..photo_pictures import to_displayed_pixels
 from ..scanning.clip_reading import ReadVideo, read_video, times_of
 from ..scanning.media import open_media
 from ..scanning.settings import ScanSettings
-from ..scanning.watched_frames import WatchedFrames
 from ..video_decoding import (
     FrameSource,
     UnsupportedVideoError,
@@ -25,6 +24,7 @@ from ..video_decoding import (
 )
 from ..video_sources import distinct_indices
 from ..video_timestamps import NOMINAL_FPS
+from ..watched_frames import WatchedFrames
 from .corruptions import Corruption, corrupt
 from .samples import Sample
 

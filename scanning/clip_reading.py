@@ -14,10 +14,11 @@ from ..face_cropping import FaceCropSettings, FaceTrack, find_face_tracks
 from ..face_tracking import MIN_IOU, box_iou
 from ..video_errors import VideoDecodeError, VideoError, VideoUnreadableError
 from ..video_sources import FrameSource, MediaReader
+from ..watched_frames import WatchedFrames
+from .different_frames import count_different
 from .media import open_media
 from .results import PHOTO_WARNING
 from .settings import ScanSettings
-from .watched_frames import WatchedFrames, count_different
 
 
 # Below this share of frames with a face, the result carries a warning.
@@ -286,7 +287,7 @@ def _overlap(track: FaceTrack, other: FaceTrack) -> float:
 
 
 def find_faces(
-    reader: MediaReader,
+    source: FrameSource,
     indices: np.ndarray,
     processors: Sequence[ClipSampler],
     settings: ScanSettings,
@@ -295,7 +296,7 @@ def find_faces(
     cropping = [processor for processor in processors if crops_faces(processor, settings)]
     if not cropping:
         return None
-    return find_face_tracks(reader, indices, settings=cropping[0].face_settings())
+    return find_face_tracks(source, indices, settings=cropping[0].face_settings())
 
 
 def _read_clips(

@@ -13,13 +13,13 @@ from ..clip_sampling import ClipSampler
 from ..common.logistic import sigmoid
 from ..face_cropping import FaceTrack, NoFaceFoundError, crop_upright
 from ..face_tracking import MIN_IOU, box_iou
-from ..video_sources import MediaReader, frame_ends_s
+from ..video_sources import FrameSource, MediaReader, frame_ends_s
+from ..watched_frames import WatchedFrames
 from .clip_reading import MAX_FACES, find_faces
 from .framewise import fake_margin
 from .results import TimelineEntry
 from .scoring_model import ScoringModel
 from .settings import ScanSettings
-from .watched_frames import WatchedFrames
 
 
 # Six frames per second. A cut is recognised between frames that are at most 0.2 s apart.
@@ -80,7 +80,8 @@ def make_timeline(
         VideoError: If the video can no longer be decoded.
     """
     dense = dense_indices(reader)
-    tracks = _find_dense_tracks(reader, dense, seen, models, settings)
+    watched = WatchedFrames(reader)
+    tracks = _find_dense_tracks(watched, dense, seen, models, settings)
     judged = [dense if track is None else track.frame_indices for track in tracks]
     indices = np.unique(np.concatenate([dense, *judged]))
     where = [np.searchsorted(indices, of_track) for of_track in judged]
@@ -88,7 +89,6 @@ def make_timeline(
     features = _FrameFeatures(models, where, num_frames=len(indices), batch_size=batch_size)
     boxes = [{} if track is None else _box_at(track) for track in tracks]
     position_of = {int(index): position for position, index in enumerate(indices)}
-    watched = WatchedFrames(reader)
     for index, frame in watched.frames(indices):
         for i, track in enumerate(tracks):
             if track is None:
@@ -126,7 +126,7 @@ def _window(
 
 
 def _find_dense_tracks(
-    reader: MediaReader,
+    source: FrameSource,
     dense: np.ndarray,
     seen: Sequence[FaceTrack],
     models: Sequence[ScoringModel],
@@ -134,7 +134,7 @@ def _find_dense_tracks(
 ) -> Sequence[FaceTrack | None]:
     """The tracks that the denser pass finds, and those of `seen` that it misses, in order of their numbers."""
     try:
-        found = find_faces(reader, dense, [model.processor for model in models], settings)
+        found = find_faces(source, dense, [model.processor for model in models], settings)
     except NoFaceFoundError:
         if not seen:
             raise
@@ -144,10 +144,10 @@ def _find_dense_tracks(
     tracks = number_tracks(found, seen)
     numbers = {track.track_id for track in tracks}
     missed = [track for track in seen if track.track_id not in numbers]
-    return _limit_faces(reader, sorted([*tracks, *missed], key=lambda track: track.track_id))
+    return _limit_faces(source, sorted([*tracks, *missed], key=lambda track: track.track_id))
 
 
-def _limit_faces(reader: MediaReader, tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
+def _limit_faces(source: FrameSource, tracks: Sequence[FaceTrack]) -> list[FaceTrack]:
     """Leave out what exceeds `MAX_FACES` faces in a frame, and warn of it. The faces that were scored come first."""
     num_shown: Counter[int] = Counter()
     limited = []
@@ -156,7 +156,7 @@ def _limit_faces(reader: MediaReader, tracks: Sequence[FaceTrack]) -> list[FaceT
         num_shown.update(kept)
         if len(kept) < len(track.frame_indices):
             note = f"some frames show more than {MAX_FACES} faces, and only the most prominent ones were scored"
-            reader.warnings[:] = dict.fromkeys([*reader.warnings, note])
+            source.warnings[:] = dict.fromkeys([*source.warnings, note])
         if kept:
             limited.append(track.on_frames(np.array(kept)))
     return limited

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Cuts and different frames, with the cases and values of `tests/scanning/test_watched_frames.py`. */
+/** Cuts and different frames, with the cases and values of `tests/faces/test_watched_frames.py` and `tests/scanning/test_different_frames.py`. */
 
 import { expect, test } from "vitest";
 import { Thumbnails } from "../src/analysis/thumbnails";

@@ -433,7 +433,7 @@ def test_ordinary_video_is_never_turned():
 
 def test_video_of_which_nothing_decodes_is_not_a_video_without_faces():
     class Broken(FrameArray):
-        def frames(self, indices):
+        def frames(self, indices, *, keep=True):
             return iter(())
 
     source = Broken(np.zeros((3, 8, 8, 3), dtype=np.uint8), fps=25)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-/** Thumbnails of the frames that were read, to find cuts and to tell a still picture from a video; see `scanning/watched_frames.py`. */
+/** Thumbnails of the frames that were read, to find cuts; see `watched_frames.py`. They also tell a still picture from a video; see `scanning/different_frames.py`. */
 
 import { constants } from "../constants";
 import { findCuts } from "../faces/tracking";

@@ -11,11 +11,10 @@ import pytest
 
 from deepfake_video.scanning.clip_reading import read_video
 from deepfake_video.scanning.detector import Detector
+from deepfake_video.scanning.different_frames import count_different
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.settings import ScanSettings
 from deepfake_video.scanning.verdict import VerdictRule
-from deepfake_video.scanning.watched_frames import WatchedFrames, count_different
-from deepfake_video.video_sources import FrameArray
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +85,3 @@ def test_a_frame_counts_if_it_differs_anywhere_from_all_that_were_counted():
     assert count_different([0, 1], thumbnails) == 1
     assert count_different([0, 0, 1, 2, 3], thumbnails) == 2
     assert count_different([4, 3, 2, 1, 0], thumbnails) == 3
-
-
-def test_thumbnails_are_kept_of_the_frames_that_were_read():
-    frames = np.zeros((4, 64, 96, 3), np.uint8)
-    frames[2:, :, 48:] = 200
-    watched = WatchedFrames(FrameArray(frames, fps=10))
-    assert [index for index, _ in watched.frames([3, 0])] == [0, 3]
-    assert sorted(watched.thumbnails) == [0, 3]
-    assert watched.thumbnails[3][:, 20:].min() == 200
-    assert watched.cuts([0, 1, 2, 3]) == set()  # 0.3 s apart
-    list(watched.frames([1, 2]))
-    assert watched.cuts([0, 1, 2, 3]) == {2}
