@@ -21,7 +21,6 @@ from .calibration import check_held_out, check_labels, check_new_folder, check_s
 from .corruptions import Corruption, grid
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
-from .known_videos import note_on_people
 from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
 from .parts import HELD_OUT, Data, Part, announce, check_classes, check_sources, named_roots, open_part
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
@@ -328,7 +327,6 @@ def _evaluate_part(
     corruptions: list[Corruption] = grid(plan.corruptions)
     work = Work(samples=part.evaluated, whole=part.whole.samples, corruptions=corruptions, seed=plan.seed)
     scores = score_samples(scorer, work, folder=folder, listener=listener, **options)
-    unknown = note_on_people(part.evaluated, names_people=scorer.known_videos.names_people)
     calibration: dict[str, Any] | None = None
     calibrated: list[str] = []
     if plan.calibrated_folder is not None and processes.is_first:
@@ -349,7 +347,7 @@ def _evaluate_part(
         split=part.split,
         threshold=scorer.threshold,
         run=run,
-        notes=[*scorer.warnings, *part.notes, *unknown, *calibrated],
+        notes=[*scorer.warnings, *part.notes, *calibrated],
         held_out=held_out,
         calibration=calibration,
     )

@@ -25,8 +25,6 @@ from .samples import person_name, source_of_people
 
 
 TRAINING_NAME, CALIBRATION_NAME = "training.json", "calibration.json"
-# In the description of a run: whether the lists of its checkpoints contain people.
-NAMES_PEOPLE = "names_seen_people"
 # In this order: a video that is in two parts is counted in the first.
 PARTS = ("training", "validation", "calibration")
 # Bytes that are kept of each SHA-256: between a million videos and a million seen ones, the chance that any two agree
@@ -69,15 +67,12 @@ class VideoList:
         keys: First 6 bytes of the SHA-256 of each `dataset: key` that identifies a video.
         contents: First 6 bytes of the SHA-256 of each content.
         people: First 6 bytes of the SHA-256 of the name of each person of a published data set.
-        names_people: Whether `people` is complete. It is not if a part of the list was made when videos only were
-            listed.
     """
 
     count: int
     keys: frozenset[bytes]
     contents: frozenset[bytes]
     people: frozenset[bytes]
-    names_people: bool
 
 
 # Fields of a list that hold hashes.
@@ -91,8 +86,7 @@ class _StoredList:
     count: int
     keys: str
     contents: str
-    people: str = ""
-    names_people: bool = False
+    people: str
 
 
 def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> VideoList:
@@ -108,7 +102,6 @@ def list_videos(videos: Iterable[tuple[NamedVideo, str | None]]) -> VideoList:
         keys=frozenset(_hash_key(video) for video, sha256 in listed if video.dataset in _PUBLISHED or not sha256),
         contents=frozenset(_short(bytes.fromhex(sha256)) for _, sha256 in listed if sha256),
         people=frozenset(person for video, _ in listed for person in _hash_people(video)),
-        names_people=True,
     )
 
 
@@ -122,7 +115,6 @@ def merge_lists(lists: Sequence[VideoList]) -> VideoList:
         keys=keys,
         contents=contents,
         people=people,
-        names_people=all(part.names_people for part in lists),
     )
 
 
@@ -191,11 +183,6 @@ class KnownVideos:
         # The order of `PARTS` decides about a video that several lists contain.
         self._lists.extend(sorted(found, key=lambda entry: PARTS.index(entry[0])))
 
-    @property
-    def names_people(self) -> bool:
-        """Whether all lists contain the people of published data sets; those of earlier versions do not."""
-        return all(videos.names_people for _, videos in self._lists)
-
     def seen(self, video: NamedVideo, sha256: str | None) -> str | None:
         """
         Return the part in which a checkpoint has seen a video or, in a published data set, a person in it.
@@ -215,23 +202,6 @@ class KnownVideos:
             if is_named or content in videos.contents or not people.isdisjoint(videos.people):
                 return part
         return None
-
-
-def note_on_people(videos: Iterable[NamedVideo], *, names_people: bool) -> list[str]:
-    """
-    Return a note if people whom a checkpoint has seen may not be recognised, because its lists contain videos only.
-
-    Args:
-        videos: Samples or scores.
-        names_people: Whether the lists of the checkpoint contain people.
-    """
-    datasets = set() if names_people else {video.dataset for video in videos if _hash_people(video)}
-    if not datasets:
-        return []
-    return [
-        "the list of the videos that the model was trained on does not contain the people in them; people of "
-        f"{', '.join(sorted(datasets))} whom it has seen in other copies or compressions are not recognised"
-    ]
 
 
 def divide_by_people(videos: Iterable[_Video], seen: Iterable[NamedVideo]) -> tuple[list[_Video], list[_Video]]:

@@ -12,7 +12,6 @@ from ..scanning.file_stamps import check_files
 from ..scanning.fingerprint import claim_folder, describe_setup, store_description
 from ..scanning.store import PASSING_FAILURES
 from .frame_scorer import FrameScorer
-from .known_videos import NAMES_PEOPLE
 from .samples import Benchmark, Sample
 from .scores import LINES_PATTERN, OF_SAMPLE, Score, read_lines, unique
 
@@ -51,7 +50,6 @@ def describe(scorer: FrameScorer, benchmark: Benchmark, *, seed: int) -> dict[st
         "dtype": scorer.settings.dtype,
         "engine": scorer.settings.engine,
         "seed": seed,
-        NAMES_PEOPLE: scorer.known_videos.names_people,
         "function": describe_setup(scorer.models, scorer.settings),
     }
 

@@ -10,7 +10,7 @@ from ..scanning.fingerprint import RUN_NAME, function_of
 from ..scanning.settings import MIN_FACE_COVERAGE
 from ..scanning.verdict_bands import BOUND_SETTINGS
 from .evaluation_result import EvaluationResult
-from .known_videos import NAMES_PEOPLE, divide_by_people, note_on_people
+from .known_videos import divide_by_people
 from .samples import EvaluationError
 from .scores import Score
 
@@ -64,8 +64,6 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         notes.append(f"{_videos(faceless)} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
         notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
-    names_people = all(part.run.get(NAMES_PEOPLE, True) for part in parts)
-    notes += note_on_people(kept, names_people=names_people)
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes

@@ -24,7 +24,6 @@ from ..evaluation.known_videos import (
     divide_by_people,
     list_videos,
     merge_lists,
-    note_on_people,
     read_lists,
     write_lists,
 )
@@ -66,15 +65,16 @@ def check_initial(recipe: Recipe) -> None:
         read_lists(folder)
 
 
-def _seen_by_initial(known: KnownVideos, videos: Sequence[Video]) -> list[Sample]:
+def _seen_by_initial(recipe: Recipe, videos: Sequence[Video]) -> list[Sample]:
     """The validation videos that the initial weights were trained on, and others of the people in them."""
+    known = KnownVideos([_initial_folder(recipe)])
     seen = [video.sample for video in videos if known.seen(video.sample, video.crops.sha256) == "training"]
     return divide_by_people([video.sample for video in videos], seen)[0]
 
 
-def notes_on_initial(recipe: Recipe, videos: Sequence[Video]) -> list[str]:
+def note_on_initial(recipe: Recipe, videos: Sequence[Video]) -> str | None:
     """
-    Return notes on validation videos that the initial weights were, or may have been, trained on.
+    Return a note if the initial weights were trained on people in the validation videos.
 
     Args:
         recipe: Recipe of the training.
@@ -83,16 +83,15 @@ def notes_on_initial(recipe: Recipe, videos: Sequence[Video]) -> list[str]:
     Raises:
         KnownVideosError: If the list of the videos that the initial model knows is damaged.
     """
-    known = KnownVideos([_initial_folder(recipe)])
-    notes = []
-    if seen := _seen_by_initial(known, videos):
-        notes.append(
-            f"WARNING: {len(seen)} of the {len(videos)} validation videos, such as {seen[0].path}, show people whom "
-            f"the initial weights ({recipe.initial}) were trained on, so the best step, the calibration and the "
-            "metrics are too optimistic. Hold out the same people as in the training of the initial weights, or give "
-            "other data with --validation-data."
-        )
-    return notes + note_on_people([video.sample for video in videos], names_people=known.names_people)
+    seen = _seen_by_initial(recipe, videos)
+    if not seen:
+        return None
+    return (
+        f"WARNING: {len(seen)} of the {len(videos)} validation videos, such as {seen[0].path}, show people whom the "
+        f"initial weights ({recipe.initial}) were trained on, so the best step, the calibration and the metrics are "
+        "too optimistic. Hold out the same people as in the training of the initial weights, or give other data with "
+        "--validation-data."
+    )
 
 
 def save_model(
@@ -195,7 +194,7 @@ def _make_record(
         "seconds": round(outcome.progress.seconds),
         "training_data": dict(count_groups(sides[0])),
         "validation_data": dict(count_groups(sides[1])),
-        "validation_videos_seen_by_initial": len(_seen_by_initial(KnownVideos([_initial_folder(recipe)]), sides[1])),
+        "validation_videos_seen_by_initial": len(_seen_by_initial(recipe, sides[1])),
         "validation_videos": sorted(f"{video.sample.dataset}: {video.sample.key}" for video in sides[1]),
         "interval_unit": interval_unit([video.sample for video in sides[1]], "identity"),
         "validation": {name: [value.value, value.low, value.high] for name, value in estimates.items()},

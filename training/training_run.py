@@ -12,7 +12,7 @@ from ..scanning.media import check_decode_device
 from .checkpointing import read_progress
 from .data import Video, load_videos, open_data, refuse_shared
 from .loop import train_network
-from .model_folder import check_initial, count_groups, notes_on_initial, save_model
+from .model_folder import check_initial, count_groups, note_on_initial, save_model
 from .networks import make_network
 from .plan import TrainingListener, TrainingPlan, TrainingResult
 
@@ -88,7 +88,7 @@ def _train_in(
     if group.is_first:
         listener.note(f"training: {_describe(training_videos)}")
         listener.note(f"validation: {_describe(validation_videos)}")
-        for note in notes_on_initial(plan.recipe, validation_videos):
+        if note := note_on_initial(plan.recipe, validation_videos):
             listener.note(note)
     outcome = train_network(
         make_network(plan.recipe),

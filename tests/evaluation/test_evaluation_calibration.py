@@ -178,7 +178,7 @@ def test_a_calibrated_folder_holds_what_was_fitted_and_on_what(capsys, tmp_path)
     root = trees.make_faceforensics(tmp_path / "FaceForensics++")
     model = trees.save_model(tmp_path / "model", 1)
     trained = {"count": 1, "keys": "", "contents": base64.b64encode(b"sixsix").decode()}
-    trained |= {"people": "", "names_people": False}
+    trained |= {"people": ""}
     (Path(model) / "known_videos.json").write_text(json.dumps({"videos": {"training": trained}}))
     before = {file.name: file.read_bytes() for file in Path(model).iterdir()}
     new = tmp_path / "calibrated"

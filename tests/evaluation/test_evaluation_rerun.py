@@ -391,25 +391,6 @@ def test_people_of_private_data_are_not_listed(tmp_path):
     assert known.seen(replace(sample, key="b.mp4"), "ab" * 32) is None
 
 
-def test_lists_of_videos_alone_still_count_and_a_note_says_what_they_miss(tmp_path, capsys):
-    data = trees.make_faceforensics(tmp_path / "ff", compressions=("c23", "c40"))
-    trained = [s for s in open_benchmark(data).samples if s.split == "test" and s.compression == "c23"]
-    model = Path(trees.save_model(tmp_path / "model", 1))
-    write_lists(model, {"training": list_videos((sample, "ab" * 32) for sample in trained)})
-    content = json.loads((model / FILE).read_text())
-    for name in ("people", "names_people"):
-        del content["videos"]["training"][name]
-    (model / FILE).write_text(json.dumps(content))
-    assert main(["evaluate", str(data), "--model", str(model), *FIXED, "--limit", "2"]) == 0
-    assert "people of FaceForensics++ whom it has seen in other copies or compressions" in capsys.readouterr().out
-    lists = read_lists(model)["training"]
-    assert not merge_lists([lists, list_videos([])]).names_people
-    known = KnownVideos([model])
-    for sample in trained:
-        assert known.seen(sample, None) == "training"
-        assert known.seen(replace(sample, key=sample.key.replace("c23", "c40")), None) is None
-
-
 def test_without_a_record_nothing_is_known(tmp_path):
     (tmp_path / "calibration.json").write_text('{"temperature": 1.5}')
     known = KnownVideos([tmp_path, tmp_path / "none", None])
@@ -426,11 +407,11 @@ def test_without_a_record_nothing_is_known(tmp_path):
         '{"videos": 3}',
         '{"videos": {"training": 3}}',
         '{"videos": {"training": {}}}',
-        '{"videos": {"training": {"count": 1, "keys": 3, "contents": ""}}}',
-        '{"videos": {"training": {"count": 1, "keys": "abc", "contents": ""}}}',
-        '{"videos": {"training": {"count": 1, "keys": "AAAA", "contents": ""}}}',
-        '{"videos": {"training": {"count": 1, "keys": "", "contents": "é"}}}',
-        '{"videos": {"training": {"count": 1, "keys": "", "contents": "&"}}}',
+        '{"videos": {"training": {"count": 1, "keys": 3, "contents": "", "people": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "abc", "contents": "", "people": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "AAAA", "contents": "", "people": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "", "contents": "é", "people": ""}}}',
+        '{"videos": {"training": {"count": 1, "keys": "", "contents": "&", "people": ""}}}',
         '{"videos": {"training": {"count": 1, "keys": "", "contents": "", "people": "AAAA"}}}',
         "\ud800",
     ],
@@ -441,6 +422,12 @@ def test_a_damaged_record_is_named_because_it_would_hide_what_was_seen(tmp_path,
         KnownVideos([tmp_path])
     assert str(error.value).startswith(f"{tmp_path / FILE}: ")
     assert "\n" not in str(error.value)
+
+
+def test_a_list_without_people_is_refused_because_they_would_count_as_not_seen(tmp_path):
+    (tmp_path / FILE).write_text('{"videos": {"training": {"count": 1, "keys": "", "contents": ""}}}')
+    with pytest.raises(KnownVideosError, match=r"cannot be read \(people is missing\)"):
+        KnownVideos([tmp_path])
 
 
 def test_an_evaluation_ends_with_one_line_where_the_record_is_damaged(data, tmp_path, capsys):

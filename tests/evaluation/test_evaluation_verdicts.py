@@ -209,15 +209,6 @@ def test_people_of_an_extended_data_set_are_those_of_the_original_one():
     assert any("2 videos left out, because the checkpoint was trained or validated" in note for note in bands.notes)
 
 
-@pytest.mark.parametrize(
-    ("names_people", "source", "is_noted"), [(False, "DFDC", True), (False, "b", False), (True, "DFDC", False)]
-)
-def test_a_note_says_that_people_may_not_have_been_recognised(names_people, source, is_noted):
-    scores = [*draw(50), score("x", 0.2, source=source, identities=("owxbbpjpch",))]
-    notes = measure_verdicts(result_of(scores, names_seen_people=names_people)).notes
-    assert any("people of DFDC whom it has seen in other copies" in note for note in notes) is is_noted
-
-
 def test_the_limits_of_size_and_compression_are_those_of_the_videos():
     bands = measure_verdicts(result_of(draw(60, face_px=80.0, bits_per_pixel=0.05)))
     assert (bands.min_face_px, bands.min_bits_per_pixel) == (80.0, 0.05)
