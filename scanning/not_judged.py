@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .timeline import Window
 
 REASONS: dict[NotJudgedReason, str] = {
-    "no_face": "no face found, or not for long enough",
+    "no_face": "no face found, or none that was scored",
     "no_new_picture": "no new picture",
     "undecodable": "damaged pictures",
     "no_picture": "no picture, only sound",

@@ -171,10 +171,11 @@ class NotJudged:
     Attributes:
         start_s: Start, in seconds from the start of the container.
         end_s: End; `None` if it is unknown.
-        reason: `"no_face"`: no face was found in the sampled frames, or not for long enough; `"no_new_picture"`: the
-            picture stands still, because the file has none for this time; `"undecodable"`: the sampled frames are
-            damaged; `"no_picture"`: there is only sound; `"cut_off"`: beyond the readable part of an incomplete file;
-            `"other_stream"`: a video stream that was not scored.
+        reason: `"no_face"`: no face was found in the sampled frames, or none that was scored, because it was seen too
+            briefly or more than 24 were found; `"no_new_picture"`: the picture stands still, because the file has
+            none for this time; `"undecodable"`: the sampled frames are damaged; `"no_picture"`: there is only sound;
+            `"cut_off"`: beyond the readable part of an incomplete file; `"other_stream"`: a video stream that was not
+            scored.
         stream: Number of the stream that was not scored.
     """
 

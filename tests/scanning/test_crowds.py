@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from deepfake_video.scanning import clip_reading, timeline
+from deepfake_video.scanning.not_judged import describe_shortly
 from deepfake_video.scanning.sample import draw_face
 from drawn_faces import redness_detector
 
@@ -79,6 +80,25 @@ def test_the_faces_that_were_not_scored_count_for_the_verdict(video, monkeypatch
     result = detector.score(video)
     assert result.verdict_limits == everyone.verdict_limits
     assert result.verdict == "undecided"
+
+
+def test_the_time_of_a_face_that_was_left_out_is_not_said_to_show_none(tmp_path, monkeypatch):
+    # One person per second, each in another place and smaller than the one before.
+    with av.open(str(tmp_path / "turns.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=6, options={"crf": "18", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 960, 320, "yuv420p"
+        for number in range(24):
+            picture, person = row_of_people(number / 6), number // 6
+            lefts = np.cumsum([0, *(height * 280 // 360 + 10 for height in HEIGHTS)])
+            alone = np.full_like(picture, picture[-1, -1])
+            alone[:, lefts[person] : lefts[person + 1]] = picture[:, lefts[person] : lefts[person + 1]]
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(alone, format="rgb24")))
+        container.mux(stream.encode(None))
+    limit(monkeypatch, 3)
+    result = redness_detector(num_frames=24).score(tmp_path / "turns.mp4")
+    assert "4 faces were found, and only the 3 most prominent ones were scored" in result.warnings
+    assert result.face_coverage == 1.0
+    assert describe_shortly(result) == "not judged: 0:03–0:04 (no face found, or none that was scored)"
 
 
 def test_the_timeline_scores_no_more_faces_of_a_frame(video, monkeypatch):

@@ -168,9 +168,9 @@ def test_of_many_ranges_the_longest_are_shown(left):
 
 
 def test_ranges_are_worded_with_their_reasons(left):
-    assert describe_shortly(left) == "not judged: 0:03–0:05 (no face found, or not for long enough)"
+    assert describe_shortly(left) == "not judged: 0:03–0:05 (no face found, or none that was scored)"
     said = dict(explain(left))["What was not examined"]
-    assert "0:03–0:05: no face found, or not for long enough." in said
+    assert "0:03–0:05: no face found, or none that was scored." in said
     page = render_report([left], [None])
     assert "What was not examined" in page
     assert "0:03–0:05" in page
