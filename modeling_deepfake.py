@@ -162,6 +162,8 @@ class DeepfakeTemporalEncoder(nn.Module):
             return steps.view(*frame_features.shape[:2], -1)
         if frame_mask is None:
             return self.rnn(frame_features)[0]
+        if torch.compiler.is_exporting():
+            raise ValueError("torch.export cannot follow a frame_mask through a recurrent layer; export without one.")
         # A stable sort puts the valid frames of each clip first and keeps their order.
         order = torch.argsort(frame_mask.to(torch.uint8), dim=1, descending=True, stable=True)
         moved = frame_features.gather(1, order.unsqueeze(-1).expand_as(frame_features))

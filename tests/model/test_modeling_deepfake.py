@@ -388,6 +388,14 @@ def test_an_exported_program_takes_any_mask(name):
         assert_same_scores(program(noisy, frame_mask=mask).logits, model(clips, frame_mask=mask).logits)
 
 
+@torch.no_grad()
+def test_a_recurrent_network_is_exported_without_a_mask_and_the_error_says_so():
+    model, clips = make_model(bidirectional=True), make_clips(4, 6)
+    with pytest.raises(ValueError, match="export without one"):
+        torch.export.export(model, (clips,), {"frame_mask": MASK})
+    assert_same_scores(torch.export.export(model, (clips,)).module()(clips).logits, model(clips).logits)
+
+
 def test_hidden_states_come_on_request():
     model = make_model(bidirectional=True)
     clip = make_clips(2, 5)
