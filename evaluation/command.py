@@ -282,8 +282,9 @@ def _plan(arguments: argparse.Namespace, limits: "VideoLimits | None") -> Evalua
 def _evaluate(arguments: argparse.Namespace, plan: EvaluationPlan) -> int:
     from ..common.processes import ProcessGroup
     from .evaluator import check_request, evaluate
+    from .parts import typed_roots
 
-    data, processes = _data(arguments.roots), ProcessGroup(plan.device)
+    data, processes = typed_roots(arguments.roots), ProcessGroup(plan.device)
     options: dict[str, Any] = {"plan": plan, "processes": processes, "listener": _listener(arguments)}
     compared = None if arguments.output is None else arguments.output / COMPARED
     try:
@@ -390,24 +391,3 @@ def _listener(arguments: argparse.Namespace) -> "TerminalListener":
     from .progress import TerminalListener
 
     return TerminalListener(quiet=arguments.quiet)
-
-
-def _data(words: list[str]) -> str | list[str] | dict[str, str]:
-    """Data sets as typed: one path, several paths, or several of which some are named."""
-    if len(words) == 1 and not _name_of(words[0]):
-        return words[0]
-    if not any(_name_of(word) for word in words):
-        return words
-    named: dict[str, str] = {}
-    for word in words:
-        name = _name_of(word) or Path(word).resolve().stem
-        if name in named:
-            raise UsageError(f"two data sets are named {name}; give each a different name.")
-        named[name] = word.removeprefix(f"{name}=") if _name_of(word) else word
-    return named
-
-
-def _name_of(word: str) -> str | None:
-    """The name in NAME=PATH; a path that exists is a path, whatever its name."""
-    name, separator, _ = word.partition("=")
-    return name if separator and name and not set(name) & {"/", "\\"} and not Path(word).exists() else None

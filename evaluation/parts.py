@@ -64,18 +64,45 @@ def named_roots(data: Data) -> dict[str, Path]:
         EvaluationError: If there is none, two have the same name, or a name cannot be that of a folder.
     """
     if isinstance(data, Mapping):
-        pairs = [(str(name), Path(root)) for name, root in data.items()]
-    else:
-        roots = [Path(data)] if isinstance(data, (str, Path)) else [Path(root) for root in data]
-        pairs = [(root.resolve().stem if root.is_file() else root.resolve().name, root) for root in roots]
+        return _checked_names([(str(name), Path(root)) for name, root in data.items()])
+    roots = [data] if isinstance(data, (str, Path)) else data
+    return _checked_names([(_own_name(Path(root)), Path(root)) for root in roots])
+
+
+def typed_roots(words: Sequence[str]) -> dict[str, Path]:
+    """
+    Name each data set as [`named_roots`] does.
+
+    Args:
+        words: Each is PATH or NAME=PATH; a path that exists is a path, whatever its name.
+
+    Raises:
+        EvaluationError: As [`named_roots`] does.
+    """
+    pairs = []
+    for word in words:
+        name, separator, path = word.partition("=")
+        if separator and name and not set(name) & {"/", "\\"} and not Path(word).exists():
+            pairs.append((name, Path(path)))
+        else:
+            pairs.append((_own_name(Path(word)), Path(word)))
+    return _checked_names(pairs)
+
+
+def _own_name(root: Path) -> str:
+    return root.resolve().stem if root.is_file() else root.resolve().name
+
+
+def _checked_names(pairs: Sequence[tuple[str, Path]]) -> dict[str, Path]:
     if not pairs:
         raise EvaluationError("there is no data set to evaluate; give at least one.")
-    named = dict(pairs)
-    if len(named) < len(pairs):
-        raise EvaluationError("two data sets have the same name; name them, as in ff=PATH celeb=PATH.")
-    for name in named if len(named) > 1 else ():
-        if name in ("", ".", "..", *RESERVED) or Path(name).name != name:
+    named: dict[str, Path] = {}
+    for name, root in pairs:
+        if name in named:
+            raise EvaluationError(f"two data sets are named {name}; give each its own name, as in ff=PATH celeb=PATH.")
+        if len(pairs) > 1 and (name in ("", ".", "..", *RESERVED) or Path(name).name != name):
             raise EvaluationError(f"{name!r} is not a valid name of a data set: it becomes the name of a folder.")
+        named[name] = root
     return named
 
 

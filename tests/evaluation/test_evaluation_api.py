@@ -21,6 +21,7 @@ from deepfake_video.common.errors import UsageError
 from deepfake_video.common.files import lock_folder
 from deepfake_video.evaluation import corruptions, datasets, plan
 from deepfake_video.evaluation.calibration import apply_calibration
+from deepfake_video.evaluation.parts import named_roots, typed_roots
 from deepfake_video.evaluation.progress import EvaluationListener
 from deepfake_video.evaluation.samples import EvaluationError, limit_classes
 from deepfake_video.scanning.models import load_model
@@ -117,6 +118,17 @@ def test_the_command_names_data_sets(roots, model, tmp_path, capsys):
     assert {"ff", "celeb", "table.txt"} <= {path.name for path in (tmp_path / "run").iterdir()}
     assert main(["evaluate", words[0], words[0], *fixed]) == 2
     assert "two data sets are named ff" in capsys.readouterr().err
+
+
+def test_a_data_set_has_the_same_name_whether_or_not_another_one_is_named(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "faces.v2").mkdir()
+    (tmp_path / "a=b").mkdir()
+    (tmp_path / "list.v2.csv").touch()
+    own = {"faces.v2": Path("faces.v2"), "list.v2": Path("list.v2.csv"), "a=b": Path("a=b")}
+    paths = [str(path) for path in own.values()]
+    assert named_roots(paths) == typed_roots(paths) == own
+    assert typed_roots([*paths, "ff=FaceForensics++"]) == own | {"ff": Path("FaceForensics++")}
 
 
 @pytest.mark.parametrize("name", ["..", "a/b", "held-out", ""])
