@@ -26,7 +26,7 @@ from .provenance import reading_provenance
 from .results import FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces, warn_of_models
 from .settings import MIN_FACE_COVERAGE, ScanSettings
-from .verdict import Verdict, find_rule
+from .verdict import Verdict, add_not_judged, find_rule
 
 
 # The calibration of a model is part of its logits, so its own threshold always is one half.
@@ -147,11 +147,12 @@ class Detector:
             # Inference needs the memory.
             reader.release_frames()
             return_free_memory()
-        examination = Examination(result=replace(self.score_clips(video), not_judged=find_not_judged(reader, video)))
+        result = add_not_judged(self.score_clips(video), find_not_judged(reader, video))
+        examination = Examination(result=result)
         if reader.is_photo:
             return self._look_at_photo(reader, video, examination) if with_evidence else examination
         if self.settings.timeline:
-            examination = self._look_closer(reader, video, examination.result, with_evidence, on_progress)
+            examination = self._look_closer(reader, video, result, with_evidence, on_progress)
         return examination
 
     def _look_closer(
@@ -183,9 +184,9 @@ class Detector:
             verdict=verdict,
             verdict_reason=reason,
             timeline=timeline,
-            not_judged=find_not_judged(reader, video, windows),
             warnings=[*result.warnings, *later],
         )
+        result = add_not_judged(result, find_not_judged(reader, video, windows))
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:

@@ -23,9 +23,10 @@ from .media import known_of, open_media, photo_error
 from .not_judged import find_not_judged
 from .preprocessing import Preprocessing, UnsupportedChoiceError
 from .provenance import reading_provenance
-from .results import VideoResult
+from .results import NotJudged, VideoResult
 from .settings import ScanSettings
 from .supervision import Supervisor
+from .verdict import add_not_judged
 from .workers import begin_process
 
 
@@ -39,6 +40,7 @@ class _Read:
 
     path: str
     video: ReadVideo | None = None
+    not_judged: Sequence[NotJudged] = ()
     error: VideoError | None = None
     warnings: Sequence[str] = ()
     known: dict[str, Any] = field(default_factory=dict)
@@ -81,7 +83,10 @@ def _score(detector: Detector, read: Sequence[_Read]) -> Iterator[Examination]:
         # One of them fails, which must not fail the others.
         results = iter([_score_alone(detector, video) for video in videos])
     for one in read:
-        result = next(results) if one.error is None else detector.refuse(one.path, one.error, one.warnings)
+        if one.error is None:
+            result = add_not_judged(next(results), one.not_judged)
+        else:
+            result = detector.refuse(one.path, one.error, one.warnings)
         yield Examination(result=replace(result, **one.known))
 
 
@@ -128,7 +133,7 @@ def read_in_worker(path: str) -> _Read:
                 known = {**known_of(reader), "provenance": provenance(), "fetched": reader.fetched}
                 return _Read(path=path, error=error, warnings=reader.warnings, known=known)
             not_judged = find_not_judged(reader, video)
-            known = {"not_judged": not_judged, "provenance": provenance(), "fetched": reader.fetched}
-            return _Read(path=path, video=video, known=known)
+            known = {"provenance": provenance(), "fetched": reader.fetched}
+            return _Read(path=path, video=video, not_judged=not_judged, known=known)
     except VIDEO_FAILURES as error:
         return _Read(path=path, error=as_video_error(path, error))

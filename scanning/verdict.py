@@ -9,18 +9,21 @@ with any others, every video is undecided, and `reason` says why. Nothing here n
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..common.logistic import logit, sigmoid
 from ..common.text import tell_apart
-from .results import FaceResult, VerdictLimits, VerdictName, VideoResult
+from .results import FaceResult, NotJudged, VerdictLimits, VerdictName, VideoResult
 from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
 
 NO_BANDS = "no verdict bands were calibrated for this checkpoint"
+# A video of which a larger share was not read is not called likely real. A choice, not a measurement: the error rates
+# were measured on complete videos, and a few damaged frames are common.
+MAX_UNREAD_SHARE = 0.1
 NOT_FOR_PHOTOS = "the verdict bands were measured on videos, and this is a photo"
 
 
@@ -253,6 +256,19 @@ def describe_mismatch(
     return None
 
 
+def add_not_judged(result: VideoResult, ranges: Sequence[NotJudged]) -> VideoResult:
+    """
+    Add the ranges that were not judged to a result. It is no longer likely real if a larger part was not read.
+
+    Args:
+        result: The result of a video that was scored.
+        ranges: What was not judged of it, see [`find_not_judged`].
+    """
+    result = replace(result, not_judged=list(ranges))
+    problem = _unread(result) if result.verdict == "likely real" else None
+    return result if problem is None else replace(result, verdict="undecided", verdict_reason=problem)
+
+
 def verdict_text(result: VideoResult) -> str:
     """
     Return the reason for a verdict and the error rates of the checkpoint, as complete sentences.
@@ -291,6 +307,26 @@ def _out_of_range(
             f"at least {least:.2g}"
         )
     return None
+
+
+def _unread(result: VideoResult) -> str | None:
+    """Why what was not read of a file forbids to call it likely real, if it does."""
+    others = sum(entry.reason == "other_stream" for entry in result.not_judged)
+    if others:
+        streams = "another video stream" if others == 1 else f"{others} other video streams"
+        return f"the scores are low, but the file contains {streams}, not scored"
+    unread = [entry for entry in result.not_judged if entry.reason in ("cut_off", "undecodable")]
+    ends_s = [entry.end_s for entry in unread if entry.end_s is not None]
+    if len(ends_s) < len(unread):
+        return "the scores are low, but the file is incomplete, and how much is missing is not known"
+    length_s = max([result.duration_s or 0.0, *ends_s])
+    unread_s = sum(end_s - entry.start_s for entry, end_s in zip(unread, ends_s, strict=True))
+    if unread_s <= MAX_UNREAD_SHARE * length_s:
+        return None
+    return (
+        f"the scores are low, but {unread_s:.3g} of {length_s:.3g} seconds could not be read, because the file is "
+        "incomplete or damaged"
+    )
 
 
 def _bounds(low: str, high: str, of_faces: str) -> str:

@@ -7,9 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from deepfake_video.scanning.results import FaceResult
-from deepfake_video.scanning.verdict import NO_BANDS, VerdictRule, find_rule
+from clips import remux, write_truncated
+from deepfake_video.scanning.device_batch import examine_on_device
+from deepfake_video.scanning.results import FaceResult, NotJudged
+from deepfake_video.scanning.verdict import NO_BANDS, VerdictRule, add_not_judged, find_rule
 from deepfake_video.scanning.verdict_bands import Rate, VerdictBands, VerdictFileError, read_bands, write_bands
+from drawn_faces import redness_detector, write_people
 
 
 WEIGHTS = "a" * 64
@@ -165,6 +168,51 @@ def test_a_video_with_a_suspicious_part_is_not_likely_real():
     assert rule.after_timeline("likely real", "low", 0.9)[0] == "undecided"
     assert rule.after_timeline("likely real", "low", 0.7) == ("likely real", "low")
     assert rule.after_timeline("likely fake", "high", 0.9) == ("likely fake", "high")
+
+
+@pytest.fixture(scope="module")
+def likely_real(tmp_path_factory):
+    """A drawn person for six seconds: the video, its detector and its result."""
+    clip = write_people(tmp_path_factory.mktemp("real") / "whole.mp4", seconds=6)
+    detector = redness_detector(num_frames=20)
+    detector.rule = VerdictRule(bands=replace(BANDS, min_bits_per_pixel=None))
+    return clip, detector, detector.score(clip)
+
+
+def unread(start_s, end_s, reason="cut_off", stream=None):
+    return NotJudged(start_s=start_s, end_s=end_s, reason=reason, stream=stream)
+
+
+@pytest.mark.parametrize(
+    ("ranges", "problem"),
+    [
+        ([unread(6.0, 6.6)], None),
+        ([unread(6.0, 6.7)], "0.7 of 6.7 seconds could not be read"),
+        ([unread(1.0, 1.4, "undecodable"), unread(3.0, 3.3, "undecodable")], "0.7 of 6 seconds could not be read"),
+        ([unread(6.0, None)], "how much is missing is not known"),
+        ([unread(0.0, 1.0, "other_stream", 1)], "contains another video stream, not scored"),
+        ([unread(0.0, None, "other_stream", n) for n in (1, 2)], "contains 2 other video streams, not scored"),
+        # What holds no picture hides none.
+        ([unread(2.0, 5.0, "no_face"), unread(6.0, 60.0, "no_picture"), unread(2.0, 5.0, "no_new_picture")], None),
+    ],
+)
+def test_a_video_of_which_much_was_not_read_is_not_likely_real(likely_real, ranges, problem):
+    _, _, result = likely_real
+    assert (result.verdict, result.duration_s) == ("likely real", pytest.approx(6.0, abs=0.1))
+    left = add_not_judged(replace(result, duration_s=6.0), ranges)
+    assert left.not_judged == ranges
+    assert left.verdict == ("likely real" if problem is None else "undecided")
+    assert (problem or result.verdict_reason) in left.verdict_reason
+    assert add_not_judged(replace(result, verdict="likely fake"), ranges).verdict == "likely fake"
+
+
+def test_the_readable_half_of_a_file_is_not_likely_real(likely_real, tmp_path):
+    clip, detector, _ = likely_real
+    cut = write_truncated(tmp_path / "cut.mkv", remux(tmp_path / "whole.mkv", clip), keep=0.5)
+    alone, (together,) = detector.score(cut), examine_on_device(detector, [str(cut)], 1)
+    for result in (alone, together.result):
+        assert (result.verdict, result.label) == ("undecided", "real")
+        assert "seconds could not be read, because the file is incomplete or damaged" in result.verdict_reason
 
 
 def test_the_sentence_has_the_rates_and_what_likely_real_does_not_cover():
