@@ -14,6 +14,7 @@ from deepfake_video import (
     face_tracking,
     video_pictures,
     video_timestamps,
+    video_unread,
     watched_frames,
 )
 from deepfake_video.face_cropping import FaceCropSettings
@@ -65,6 +66,7 @@ def constants() -> dict[str, Any]:
         "maxPhotoBytes": photo_reader.MAX_PHOTO_BYTES,
         "video": {
             "gapS": video_timestamps.GAP_S,
+            "minDifferenceS": video_unread.MIN_DIFFERENCE_S,
             "gapIntervals": video_timestamps.GAP_INTERVALS,
             "maxClockStepS": video_timestamps.MAX_CLOCK_STEP_S,
             "maxGapS": video_timestamps.MAX_GAP_S,
@@ -141,6 +143,7 @@ def constants() -> dict[str, Any]:
         "verdict": {
             "noBands": verdict.NO_BANDS,
             "notForPhotos": verdict.NOT_FOR_PHOTOS,
+            "maxUnreadShare": verdict.MAX_UNREAD_SHARE,
             "stillTolerance": different_frames.STILL_TOLERANCE,
             "boundSettings": verdict_bands.BOUND_SETTINGS,
             "notCovered": verdict_bands.NOT_COVERED,

@@ -86,6 +86,8 @@ export const texts = {
     seenInFurtherFrames: (sampled: number, further: number): string =>
       `a face was found in none of the ${sampled} sampled frames; ${further} of the further frames that were searched ` +
       "show one, and the score is based on these",
+    otherStreams: (count: number): string =>
+      `only one video stream was scored; the file contains ${count === 1 ? "another one" : `${count} others`}`,
     noTimeline: (message: string): string => `the timeline could not be computed: ${message}`,
     ofTimeline: (warning: string): string => `timeline: ${warning}`,
     notHashed: "the file is too large to compute its SHA-256 in the browser",
@@ -116,6 +118,13 @@ export const texts = {
       `the video as a whole has a low fake probability, but a part of it has one of ${general(highest, 3)}`,
     seldomSeen: (coverage: number): string =>
       `the face was found in ${coverage ? `only ${percent(coverage)}` : "none"} of the sampled frames`,
+    otherStreams: (count: number): string =>
+      `the scores are low, but the file contains ${count === 1 ? "another video stream" : `${count} other video streams`}` +
+      ", not scored",
+    cutOff: "the scores are low, but the file is incomplete, and how much is missing is not known",
+    undecodable: (share: number): string =>
+      `the scores are low, but ${percent(share)} of the sampled frames could not be read, because the file is ` +
+      "incomplete or damaged",
     smallFace: (size: number, least: number): string =>
       `a face is only ${size.toFixed(0)} pixels wide; the error rates were measured only for faces of at least ` +
       `${least.toFixed(0)} pixels`,

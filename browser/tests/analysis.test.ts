@@ -43,6 +43,7 @@ function sourceOf(clip: GoldenClip): FrameSource {
     gaps: new Map(),
     size: [width, height],
     warnings: [],
+    unread: { isCutOff: false, numOtherStreams: 0, undecodable: new Set() },
     async *frames(indices): AsyncGenerator<[number, Picture]> {
       for (const index of indices) yield [index, pictures[index]];
     },

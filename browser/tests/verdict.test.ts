@@ -26,13 +26,18 @@ const BANDS: VerdictBands = {
   function: { configuration: {}, preprocessing: {} },
 };
 
+const WHOLE = { share: 0, numOtherStreams: 0, isCutOff: false };
+
 function face(fake_probability: number, coverage = 1): FaceResult {
   return { track_id: 0, fake_probability, coverage, first_s: 0, last_s: 1, size_px: 100 };
 }
 
 function decided(fakeProbability: number, evidence: Partial<Evidence> = {}) {
   const faces = [face(fakeProbability)];
-  const all = { fakeProbability, faces, seldom: [], numDifferent: 20, bitsPerPixel: null, ...evidence };
+  const all = {
+    ...{ fakeProbability, faces, seldom: [], numDifferent: 20, bitsPerPixel: null, unread: WHOLE },
+    ...evidence,
+  };
   return decide({ bands: BANDS }, all);
 }
 
@@ -52,6 +57,17 @@ test("a video of few different frames is nearly a photo", () => {
   expect(decided(0.1, { numDifferent: 1 }).reason).toBe(
     "only 1 different frame was scored; the error rates were measured with 20 frames",
   );
+});
+
+test.each([
+  [{ ...WHOLE, share: 0.1 }, "likely real", "0.1 is below 0.2"],
+  [{ ...WHOLE, share: 0.15 }, "undecided", "15% of the sampled frames could not be read"],
+  [{ ...WHOLE, isCutOff: true }, "undecided", "how much is missing is not known"],
+  [{ ...WHOLE, numOtherStreams: 1 }, "undecided", "contains another video stream, not scored"],
+  [{ ...WHOLE, numOtherStreams: 2 }, "undecided", "contains 2 other video streams, not scored"],
+])("a file of which much was not read is not likely real: %o", (unread, verdict, said) => {
+  expect(decided(0.1, { unread })).toMatchObject({ verdict, reason: expect.stringContaining(said) });
+  expect(decided(0.9, { unread }).verdict).toBe("likely fake");
 });
 
 test.each([

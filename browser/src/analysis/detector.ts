@@ -92,6 +92,10 @@ export class Detector {
           seldom: faces.filter((face) => !counted.includes(face)),
           numDifferent: Math.max(...clips.map((clip) => thumbnails.countDifferent(clip.frameIndices))),
           bitsPerPixel,
+          unread: {
+            ...source.unread,
+            share: searched.filter((index) => source.unread.undecodable.has(index)).length / searched.length,
+          },
         });
     const coverage = tracks && coverageOf(tracks, searched);
     const result: VideoResult = {

@@ -66,6 +66,8 @@ export interface Evidence {
   seldom: readonly FaceResult[];
   /** Number of different frames that were scored. */
   numDifferent: number;
+  /** Share of the sampled frames that cannot be decoded, other video streams, and whether the file is cut off. */
+  unread: { share: number; numOtherStreams: number; isCutOff: boolean };
   bitsPerPixel: number | null;
 }
 
@@ -91,7 +93,7 @@ export function decide(rule: VerdictRule, evidence: Evidence): Verdict {
     return { verdict: "undecided", reason, ...known };
   }
   let problem = findProblem(seen, evidence, bands);
-  if (verdict === "likely real") problem ??= findSuspicious(evidence.seldom, rule);
+  if (verdict === "likely real") problem ??= findSuspicious(evidence.seldom, rule) ?? findUnread(evidence);
   return problem === null ? { verdict, reason, ...known } : { verdict: "undecided", reason: problem, ...known };
 }
 
@@ -122,6 +124,14 @@ function findSuspicious(faces: readonly FaceResult[], rule: VerdictRule): string
   const [worst] = [...faces].sort((a, b) => b.fake_probability - a.fake_probability);
   if (worst === undefined || worst.fake_probability <= suspicionOf(rule)) return null;
   return texts.reasons.suspiciousFace(worst.coverage, worst.fake_probability);
+}
+
+/** Why what was not read of a file forbids to call it likely real, if it does. */
+function findUnread({ unread }: Evidence): string | null {
+  const { reasons } = texts;
+  if (unread.numOtherStreams) return reasons.otherStreams(unread.numOtherStreams);
+  if (unread.isCutOff) return reasons.cutOff;
+  return unread.share > constants.verdict.maxUnreadShare ? reasons.undecodable(unread.share) : null;
 }
 
 /** Why the rates do not hold for this video, if they do not. */

@@ -44,6 +44,7 @@ export function photoSource(picture: Picture, numBytes: number): FrameSource {
     gaps: new Map(),
     size: [picture.width, picture.height],
     warnings: [],
+    unread: { isCutOff: false, numOtherStreams: 0, undecodable: new Set() },
     async *frames(indices): AsyncGenerator<[number, Picture]> {
       for (const index of indices) yield [index, picture];
     },

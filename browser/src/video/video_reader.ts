@@ -9,7 +9,7 @@ import { texts } from "../texts";
 import { colorMatrix, isKnownMatrix } from "./colors";
 import { decodedPictures } from "./decoding";
 import { isUnreadable, VideoError } from "./errors";
-import type { FrameSource } from "./frame_source";
+import type { FrameSource, Unread } from "./frame_source";
 import type { PacketEntry, PacketOrder } from "./packets";
 import { orderPackets, readablePackets, rewriteTimes } from "./packets";
 import type { Picture } from "./picture";
@@ -52,9 +52,13 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
-  const { times, order, stored, numBytes } = await readIndex(input, track);
+  const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track);
+  const numOtherStreams = (await input.getVideoTracks()).length - 1;
+  if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
+  const left = { isCutOff, numOtherStreams };
   if (await track.canDecode()) {
-    if (!order.numResets) return new VideoReader(input, decodedPictures(track, stored, declared), times, numBytes);
+    if (!order.numResets)
+      return new VideoReader(input, decodedPictures(track, stored, declared), times, numBytes, left);
     const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes);
     input.dispose();
     const rewritten = await copy.getPrimaryVideoTrack();
@@ -62,13 +66,13 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
       copy.dispose();
       throw new VideoError("decode_error", texts.errors.noFrames);
     }
-    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes);
+    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes, left);
   }
   const probe = order.numResets ? null : await askForFrame(stored[0]);
   if (probe !== null) {
     probe.close();
     times.warnings.push(texts.warnings.played);
-    return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes);
+    return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes, left);
   }
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
 }
@@ -77,11 +81,13 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
 async function readIndex(
   input: Input,
   track: InputVideoTrack,
-): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number }> {
+): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number; isCutOff: boolean }> {
   const packets: PacketEntry[] = [];
   let [numBytes, place] = [0, 0];
+  let isCutOff = false;
   const warnings: string[] = [];
   const warnOfDamage = (): void => {
+    isCutOff = true;
     warnings.push(texts.warnings.cutOff);
   };
   for await (const packet of readablePackets(track, { metadataOnly: true }, warnOfDamage)) {
@@ -92,6 +98,7 @@ async function readIndex(
     }
     place++;
   }
+  if (!isCutOff && (await isShorterThanDeclared(input))) warnOfDamage();
   const order = orderPackets(packets);
   const last = order.shown.at(-1);
   if (last === undefined) throw new VideoError("decode_error", texts.errors.noFrames);
@@ -99,7 +106,20 @@ async function readIndex(
   const stored = order.shown.map((packet) => packet.timestamp);
   const times = readTimes(stored, await readClock(input, stored), last.duration);
   times.warnings.unshift(...warnings);
-  return { times, order, stored, numBytes };
+  return { times, order, stored, numBytes, isCutOff };
+}
+
+/** Whether much of what the file declares is missing; mediabunny leaves out an incomplete part without an error. */
+async function isShorterThanDeclared(input: Input): Promise<boolean> {
+  const declaredS = await input.getDurationFromMetadata();
+  if (declaredS === null) return false;
+  try {
+    const missingS = declaredS - (await input.computeDuration());
+    return missingS > Math.max(constants.video.minDifferenceS, constants.verdict.maxUnreadShare * declaredS);
+  } catch (error) {
+    if (isUnreadable(error)) throw error;
+    return true;
+  }
 }
 
 async function readClock(input: Input, stored: readonly number[]): Promise<ContainerClock> {
@@ -119,6 +139,8 @@ class VideoReader implements FrameSource {
   readonly durationS: number;
   readonly gaps: ReadonlyMap<number, number>;
   readonly warnings: string[];
+  readonly unread: Unread;
+  private readonly undecodable = new Set<number>();
   private displayed: Size | null = null;
   private readonly cache = new Map<number, Picture>();
   private cachedBytes = 0;
@@ -128,6 +150,7 @@ class VideoReader implements FrameSource {
     private readonly pictures: PictureStream,
     times: FrameTimes,
     readonly numBytes: number,
+    left: Pick<Unread, "isCutOff" | "numOtherStreams">,
   ) {
     this.numFrames = times.seconds.length;
     this.timestamps = times.seconds;
@@ -135,6 +158,7 @@ class VideoReader implements FrameSource {
     this.durationS = times.endS;
     this.gaps = times.gaps;
     this.warnings = times.warnings;
+    this.unread = { ...left, undecodable: this.undecodable };
   }
 
   get size(): Size {
@@ -163,7 +187,10 @@ class VideoReader implements FrameSource {
             this.keep(index, picture, wanted);
           }
         }
-        if (picture === null) continue;
+        if (picture === null) {
+          this.undecodable.add(index);
+          continue;
+        }
         numFound++;
         yield [index, picture];
       }
