@@ -6,12 +6,14 @@ import os
 import secrets
 import shutil
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from .errors import UsageError, WorkError
 from .interrupts import deferred, unfinished
+from .text import printable
 
 
 _NOT_A_FILE = "it is not a regular file; give another name"
@@ -214,6 +216,52 @@ def _move_content(source: Path, target: Path) -> None:
     target.mkdir(exist_ok=True)
     for entry in [*source.iterdir()]:
         entry.rename(target / entry.name)
+
+
+def as_paths(name: str, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """
+    Return paths as text, which also names a model on the Hub or an address.
+
+    Args:
+        name: Name of the argument, for the error message.
+        paths: The paths.
+
+    Raises:
+        UsageError: If one is neither text nor a path, such as bytes.
+
+    Example:
+
+        >>> from deepfake_video.common.files import as_paths
+        >>> as_paths("sources", [b"clip.mp4"])
+        Traceback (most recent call last):
+        ...
+        deepfake_video.common.errors.UsageError: sources: a path is text or a pathlib.Path, got b'clip.mp4'.
+    """
+    # Of bytes, the numbers would be named.
+    given: list[Any] = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, bytes) else [paths]
+    for path in given:
+        if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
+            raise UsageError(f"{name}: a path is text or a pathlib.Path, got {printable(repr(path), 80)}.")
+    return [os.fspath(path) for path in given]
+
+
+def make_paths(plan: object, *names: str) -> None:
+    """
+    Turn fields of a frozen dataclass that hold paths as text into `Path`; `None` stays.
+
+    Args:
+        plan: The dataclass, in its `__post_init__`.
+        names: Names of the fields, of one path or a list of paths.
+
+    Raises:
+        UsageError: If one is neither text nor a path, such as bytes.
+    """
+    for name in names:
+        value = getattr(plan, name)
+        is_single = isinstance(value, (str, bytes, os.PathLike))
+        if value is not None:
+            paths = tuple(map(Path, as_paths(name, [value] if is_single else value)))
+            object.__setattr__(plan, name, paths[0] if is_single else paths)
 
 
 def walk_folder(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from ..common.files import refuse_standard_output
+from ..common.files import make_paths, refuse_standard_output
 from ..common.text import quoted
 from .errors import ConversionOptionError
 from .published import PRESET_NAMES
@@ -131,6 +131,7 @@ class ConversionPlan:
     datasets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        make_paths(self, "checkpoint", "output")
         if self.output is not None:
             refuse_standard_output(self.output)
         for name, allowed in _ALLOWED.items():

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.utils import logging
 
-from ..common.files import check_folder_target, lock_folder
+from ..common.files import as_paths, check_folder_target, lock_folder
 from ..common.interrupts import unfinished
 from ..common.processes import ProcessGroup
 from ..hub.model_files import WEIGHTS_NAME
@@ -124,7 +124,8 @@ def check_request(
         if weights_sha256 is None:
             # They are on the Hub, or in several files.
             weights_sha256 = _load(models, plan, processes, []).identity.weights_sha256
-        check_weights(verdict_folder, weights_sha256)
+        if weights_sha256 is not None:
+            check_weights(verdict_folder, weights_sha256)
     if compared is not None:
         check_classes(parts)
         _load([compared], plan, processes, [])
@@ -293,7 +294,7 @@ def _check_targets(
 def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     if model is None:
         return []
-    return [str(model)] if isinstance(model, (str, Path)) else [str(name) for name in model]
+    return as_paths("model", [model] if isinstance(model, (str, Path)) else model)
 
 
 def _load(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..common.files import write_atomically
+from ..common.files import as_paths, write_atomically
 from ..common.processes import ProcessGroup
 from .calibration import HALF, hold_out
 from .datasets import open_benchmark
@@ -64,9 +64,9 @@ def named_roots(data: Data) -> dict[str, Path]:
         EvaluationError: If there is none, two have the same name, or a name cannot be that of a folder.
     """
     if isinstance(data, Mapping):
-        return _checked_names([(str(name), Path(root)) for name, root in data.items()])
-    roots = [data] if isinstance(data, (str, Path)) else data
-    return _checked_names([(_own_name(Path(root)), Path(root)) for root in roots])
+        return _checked_names(list(zip(map(str, data), map(Path, as_paths("data", data.values())), strict=True)))
+    roots = [Path(root) for root in as_paths("data", [data] if isinstance(data, (str, Path)) else data)]
+    return _checked_names([(_own_name(root), root) for root in roots])
 
 
 def typed_roots(words: Sequence[str]) -> dict[str, Path]:

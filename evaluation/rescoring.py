@@ -6,6 +6,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ..common.files import as_paths
 from ..common.json_files import as_dataclass, as_object, read_json
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError
@@ -96,7 +97,7 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
         1.0
     """
     plan = plan or EvaluationPlan()
-    paths = [Path(scores)] if isinstance(scores, (str, Path)) else [Path(path) for path in scores]
+    paths = [Path(path) for path in as_paths("scores", [scores] if isinstance(scores, (str, Path)) else scores)]
     if len(paths) == 1:
         return _rescore(paths[0], plan)
     single = replace(plan, resamples=0)

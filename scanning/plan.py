@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import overload
 
 from ..common.errors import UsageError
+from ..common.files import as_paths
 from .inputs import Inputs
 from .results import VideoResult
 from .settings import ScanSettings
@@ -75,6 +76,7 @@ class ScanPlan:
         for name in ("sources", "lists", "models"):
             if isinstance(getattr(self, name), str | Path):
                 raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
+            as_paths(name, getattr(self, name))
         most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
         if self.workers is not None and not 1 <= self.workers <= most:
             raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")
@@ -96,7 +98,7 @@ class ScanPlan:
     @property
     def model_names(self) -> list[str]:
         """The models as strings."""
-        return [str(model) for model in self.models]
+        return as_paths("models", self.models)
 
     @property
     def needs_pictures(self) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import overload
 
+from ..common.files import as_paths
 from ..common.processes import ProcessGroup
 from .batch import examine_all
 from .evidence import Examination
@@ -82,15 +83,16 @@ def scan(
         return _run(source, listener or ScanListener())
     from .detector import Detector
 
-    models = [model] if isinstance(model, str | Path) else model
+    (path,) = as_paths("source", [source])
+    models = as_paths("model", [model] if isinstance(model, str | Path) else model)
     settings = settings or ScanSettings()
     if timeline:
         settings = replace(settings, timeline=True)
-    return Detector([str(name) for name in models], device=device, settings=settings).score(source)
+    return Detector(models, device=device, settings=settings).score(path)
 
 
 def _run(plan: ScanPlan, listener: ScanListener) -> ScanResult:
-    inputs = collect_inputs(map(str, plan.sources), map(str, plan.lists), photos=plan.photos)
+    inputs = collect_inputs(as_paths("sources", plan.sources), as_paths("lists", plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
     group = ProcessGroup(plan.device)
     if not group.is_first:

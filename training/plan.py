@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ..common.files import make_paths
 from ..evaluation.metrics import Estimate
 from .errors import TrainingError
 from .recipe import PairsOn, Recipe
@@ -62,6 +63,7 @@ class TrainingPlan:
     stop_after: int | None = None
 
     def __post_init__(self) -> None:
+        make_paths(self, "data", "output", "validation_data", "cache")
         if not self.data:
             raise TrainingError("give at least one data set to train on.")
         for path in (*self.data, *self.validation_data):
