@@ -209,7 +209,7 @@ def _changes(result: VideoResult) -> list[str]:
     other = "real" if is_fake else "fake"
     bound = "above" if is_fake else "at or below"
     sentences = [
-        "No score gives a photo another verdict, because the verdict bands were measured on videos."
+        "No score gives a photo another verdict, because the error rates were measured on videos."
         if result.media == "image"
         else "The verdict follows from the fake probability of the whole video, the number, size and coverage of the "
         "faces, and the compression, not from the threshold or from single frames. A suspicious part in the timeline "

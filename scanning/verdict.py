@@ -20,11 +20,11 @@ from .settings import MIN_FACE_COVERAGE
 from .verdict_bands import BOUND_SETTINGS, VerdictBands, read_bands
 
 
-NO_BANDS = "no verdict bands were calibrated for this checkpoint"
+NO_BANDS = "no error rates were measured for this checkpoint"
 # A video of which a larger share was not read is not called likely real. A choice, not a measurement: the error rates
 # were measured on complete videos, and a few damaged frames are common.
 MAX_UNREAD_SHARE = 0.1
-NOT_FOR_PHOTOS = "the verdict bands were measured on videos, and this is a photo"
+NOT_FOR_PHOTOS = "the error rates were measured on videos, and this is a photo"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +208,7 @@ def find_rule(
     if not is_trained:
         return VerdictRule(bands=None, absence="the weights are random")
     if num_models != 1:
-        return VerdictRule(bands=None, absence="verdict bands are not available for an ensemble")
+        return VerdictRule(bands=None, absence="no error rates were measured for an ensemble")
     bands = None if folder is None else read_bands(folder)
     if bands is None:
         return VerdictRule(bands=None)
@@ -245,14 +245,15 @@ def describe_mismatch(
     """
     calibration = (float(temperature), float(fake_bias))
     if bands.weights_sha256 != weights_sha256 or calibration != (float(bands.temperature), float(bands.fake_bias)):
-        return "the verdict bands belong to different weights or a different calibration"
+        return "the error rates were measured with different weights or a different calibration"
     pairs = [(name, bands.settings[name], settings.get(name)) for name in BOUND_SETTINGS]
     for part, recorded in bands.function.items():
         # A setting that did not exist when the bands were measured is not compared: later versions may add some.
         pairs += [(name, value, function[part].get(name, "no value")) for name, value in recorded.items()]
     for name, before, after in pairs:
         if before != after:
-            return f"the bands were measured with {name.replace('_', ' ')} {before}, not with {after}"
+            setting = f"{before} frames" if name == "num_frames" else f"{name.replace('_', ' ')} {before}"
+            return f"the error rates were measured with {setting}, not with {after}"
     return None
 
 

@@ -94,9 +94,11 @@ export const texts = {
   },
   reasons: {
     untrained: "the weights are random",
-    otherWeights: "the verdict bands belong to different weights or a different calibration",
-    otherSettings: (name: string, then: unknown, now: unknown): string =>
-      `the bands were measured with ${name.replaceAll("_", " ")} ${then}, not with ${now}`,
+    otherWeights: "the error rates were measured with different weights or a different calibration",
+    otherSettings: (name: string, then: unknown, now: unknown): string => {
+      const setting = name === "num_frames" ? `${then} frames` : `${name.replaceAll("_", " ")} ${then}`;
+      return `the error rates were measured with ${setting}, not with ${now}`;
+    },
     ofScore: (probability: number, low: number | null, high: number | null, faces: number): string => {
       const [score, ...bounds] = tellApart(probability, ...[low, high].filter((bound) => bound !== null));
       const lowText = low === null ? null : bounds[0];

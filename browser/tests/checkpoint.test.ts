@@ -54,6 +54,6 @@ test("verdict bands hold only for the preprocessing that they were measured with
   const preprocessing = { ...description.preprocessing, face_margin: 1.3 };
   expect(find({ ...description, preprocessing })).toEqual({
     bands: null,
-    absence: "the bands were measured with face margin 1.15, not with 1.3",
+    absence: "the error rates were measured with face margin 1.15, not with 1.3",
   });
 });

@@ -236,7 +236,7 @@ FULL = replace(
     RESULT,
     media="video",
     verdict="undecided",
-    verdict_reason="no verdict bands were calibrated for this checkpoint",
+    verdict_reason="no error rates were measured for this checkpoint",
     verdict_limits=VerdictLimits(low=0.2, high=0.9),
     bits_per_pixel=0.1,
     faces=[replace(face, size_px=120.0) for face in RESULT.faces],

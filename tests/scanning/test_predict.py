@@ -110,7 +110,7 @@ def test_a_verdict_needs_measured_bands(capsys, folder, tmp_path):
     _, (before,) = predict_json(capsys, folder / "b.mp4", "--model", str(model))
     assert (before["verdict"], before["verdict_reason"]) == (
         "undecided",
-        "no verdict bands were calibrated for this checkpoint",
+        "no error rates were measured for this checkpoint",
     )
     probability = before["fake_probability"]
     rate = Rate(count=0, number=60, low=0.0, high=0.06)

@@ -88,7 +88,7 @@ def test_the_schema_refuses_what_is_no_result(wrong):
         media="video",
         status="ok",
         verdict="undecided",
-        verdict_reason="no verdict bands were calibrated for this checkpoint",
+        verdict_reason="no error rates were measured for this checkpoint",
         label="real",
         fake_probability=0.5,
         threshold=0.5,

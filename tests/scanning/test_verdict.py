@@ -236,7 +236,7 @@ def test_bands_are_read_as_they_were_written_and_belong_to_their_weights(tmp_pat
         ({"temperature": 1.0}, "different calibration"),
         ({"is_trained": False}, "random"),
         ({"num_models": 2}, "ensemble"),
-        ({"settings": {**SETTINGS, "num_frames": 10}}, "num frames 20, not with 10"),
+        ({"settings": {**SETTINGS, "num_frames": 10}}, "20 frames, not with 10"),
         ({"settings": {**SETTINGS, "dtype": "bfloat16"}}, "dtype float32, not with bfloat16"),
     ],
 )
