@@ -231,6 +231,11 @@ class DeepfakeConfig(PreTrainedConfig):
             self.problem_type = "single_label_classification"
         stored = kwargs.pop("auto_map", None)
         super().__post_init__(auto_map=stored if isinstance(stored, dict) else AUTO_MAP.copy(), **kwargs)
+        if self.return_dict is False:
+            logger.warning(
+                "return_dict is false, with which a pipeline of Transformers fails: 'tuple' object has no attribute "
+                "'logits'. Remove it from config.json, or set model.config.return_dict = True."
+            )
 
     @classmethod
     def from_preset(cls, name: str, **kwargs: Any) -> "DeepfakeConfig":

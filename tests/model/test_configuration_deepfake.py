@@ -120,6 +120,16 @@ def test_an_unknown_key_is_one_warning_with_the_nearest_name(caplog):
     assert messages == ["DeepfakeConfig ignores unknown fields: 'hiden_size' (did you mean 'hidden_size'?)."]
 
 
+def test_a_stored_choice_of_tuples_warns_that_pipelines_fail(tmp_path, caplog):
+    DeepfakeConfig.from_preset("tiny").save_pretrained(tmp_path)
+    content = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**content, "return_dict": False}))
+    logging.getLogger("deepfake_video.configuration_deepfake").propagate = True
+    with caplog.at_level(logging.WARNING):
+        assert DeepfakeConfig.from_pretrained(tmp_path).return_dict is False
+    assert {record.getMessage().split(",")[0] for record in caplog.records} == {"return_dict is false"}
+
+
 def test_what_transformers_writes_is_no_unknown_key(tmp_path, caplog):
     DeepfakeConfig.from_preset("tiny").save_pretrained(tmp_path)
     logging.getLogger("deepfake_video.configuration_deepfake").propagate = True
