@@ -10,10 +10,11 @@ from torchmetrics.functional.classification import binary_auroc
 
 from .evaluation_result import EvaluationResult
 from .intervals import ClusterBootstrap, bootstrap_interval, difference_interval, newcombe_interval
-from .metric_rows import Row, cluster_numbers, group_scores, interval_unit
+from .known_videos import PARTS
+from .metric_rows import Row, RowOptions, cluster_numbers, group_scores, interval_unit, make_rows
 from .plan import EvaluationPlan
 from .samples import EvaluationError
-from .warnings import unscored_lines
+from .warnings import num_videos, unscored_lines
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +25,7 @@ class Comparison:
     Attributes:
         first: Name of the first model.
         second: Name of the second model.
-        num_videos: Number of videos scored by both models; others are ignored.
+        num_videos: Number of videos scored by both models and seen before by neither; others are ignored.
         num_clusters: Number of clusters that were resampled.
         interval_unit: Resampling unit of the bootstrap.
         first_auc: AUC of the first model.
@@ -32,6 +33,7 @@ class Comparison:
         difference: `second_auc - first_auc`.
         low: Lower end of its 95 % interval; `None` without a bootstrap, or if it draws from too few clusters.
         high: Upper end of its 95 % interval.
+        num_seen: Videos scored by both that were ignored, because one of the models has seen them before.
     """
 
     first: str
@@ -44,6 +46,7 @@ class Comparison:
     difference: float
     low: float | None
     high: float | None
+    num_seen: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +122,7 @@ def with_comparison(
 
 def compare(first: EvaluationResult, second: EvaluationResult, *, plan: EvaluationPlan | None = None) -> Comparison:
     """
-    Compare the AUC of two models on the same videos, with a paired bootstrap.
+    Compare the AUC of two models on the videos that neither has seen before, with a paired bootstrap.
 
     Each resample uses the same videos for both models, so the interval is one for the difference rather than for the
     two AUCs. If it does not contain 0, the difference is significant at the 5 % level.
@@ -130,7 +133,8 @@ def compare(first: EvaluationResult, second: EvaluationResult, *, plan: Evaluati
         plan: Settings of the bootstrap (`group_by`, `resamples`, `seed`).
 
     Raises:
-        EvaluationError: If the labels of a video differ, or if no real or no fake video was scored by both models.
+        EvaluationError: If the labels of a video differ, or if no real or no fake video was scored by both models and
+            seen before by neither.
 
     Example:
         >>> from deepfake_video import rescore
@@ -145,9 +149,15 @@ def compare(first: EvaluationResult, second: EvaluationResult, *, plan: Evaluati
     for score in scores:
         if others[score.key].is_fake != score.is_fake:
             raise EvaluationError(f"{score.key}: labelled real in one of the two runs and fake in the other.")
+    num_scored = len(scores)
+    scores = [score for score in scores if score.seen is None and others[score.key].seen is None]
+    num_seen = num_scored - len(scores)
     is_fake = np.array([score.is_fake for score in scores], bool)
     if not len(scores) or is_fake.all() or not is_fake.any():
-        raise EvaluationError("the two runs cannot be compared: no real or no fake video has a score in both.")
+        unseen = f" without the {num_videos(num_seen)} that one of the models has seen before" if num_seen else ""
+        raise EvaluationError(
+            f"the two runs cannot be compared: no real or no fake video has a score in both{unseen}."
+        )
     a = np.array([score.fake_probability for score in scores], np.float64)
     b = np.array([others[score.key].fake_probability for score in scores], np.float64)
     first_auc, second_auc = _auc(a, is_fake), _auc(b, is_fake)
@@ -178,6 +188,7 @@ def compare(first: EvaluationResult, second: EvaluationResult, *, plan: Evaluati
         difference=second_auc - first_auc,
         low=None if interval is None else interval.low,
         high=None if interval is None else interval.high,
+        num_seen=num_seen,
     )
 
 
@@ -185,8 +196,8 @@ def average_seeds(results: Sequence[EvaluationResult]) -> SeedRows:
     """
     Compute mean and standard deviation of every metric over the runs of several seeds.
 
-    A row that is not in every run, or not for the same videos, is left out: for example, "seen in training" if the
-    models were trained on different videos, or single frames if a run has no frame scores.
+    A video that one of the models has seen before counts as seen by all. A row that is not in every run, or not for
+    the same videos, is left out: for example, single frames if a run has no frame scores.
 
     Args:
         results: At least two results on the same videos.
@@ -214,7 +225,7 @@ def average_seeds(results: Sequence[EvaluationResult]) -> SeedRows:
                 f"{min(difference)[0]}: missing from a run, or labelled differently; a mean over seeds needs runs on "
                 "the same videos."
             )
-    of_runs = [_keyed_rows(result) for result in results]
+    of_runs = [_keyed_rows(result) for result in _with_equal_seen(results)]
     common = set.intersection(*(set(rows) for rows in of_runs))
     averaged = [_average([rows[key] for rows in of_runs]) for key in of_runs[0] if key in common]
     # The levels of each name that was left out, in the order of the runs.
@@ -230,6 +241,21 @@ def average_seeds(results: Sequence[EvaluationResult]) -> SeedRows:
     if len(thresholds) > 1:
         notes.append(f"the runs have the thresholds {', '.join(f'{value:g}' for value in thresholds)}")
     return SeedRows(averaged, notes)
+
+
+def _with_equal_seen(results: Sequence[EvaluationResult]) -> list[EvaluationResult]:
+    """The results with rows in which a video that one of the models has seen before counts as seen by all."""
+    seen: dict[str, str] = {}
+    # A video that is in two parts is counted in the first, as in a single run.
+    for part in reversed(PARTS):
+        seen |= {score.key: part for result in results for score in result.clean_scores if score.seen == part}
+    marked = []
+    for result in results:
+        scores = [replace(score, seen=seen.get(score.key)) for score in result.clean_scores]
+        is_deepfakebench = any(row.level == "deepfakebench" for row in result.rows)
+        options = RowOptions(threshold=result.threshold, deepfakebench=is_deepfakebench, resamples=0)
+        marked.append(replace(result, scores=scores, rows=make_rows(scores, options)))
+    return marked
 
 
 _RowKey = tuple[str, str, str, frozenset[str]]

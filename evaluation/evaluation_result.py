@@ -41,9 +41,10 @@ class EvaluationResult:
         split: Split that was evaluated.
         threshold: Fake probability at or above which a video is called fake.
         run: Settings that determined the scores: models, frames, faces, seed.
-        rows: Rows of the tables: per video, then by the DeepfakeBench protocol if requested, then per frame.
+        rows: Rows of the tables: per video, then by the DeepfakeBench protocol if requested, then per frame; the first
+            is the result, see `metrics`.
         interval_unit: Resampling unit of the bootstrap: "identities", "videos", or both.
-        robustness: AUC by corruption; empty without corruptions.
+        robustness: AUC by corruption, of the videos that the model has not seen before; empty without corruptions.
         unscored: Key and reason of each video without a score.
         warnings: Caveats about the metrics.
         calibration: Fitted calibration, if a calibrated checkpoint was written.
@@ -84,7 +85,10 @@ class EvaluationResult:
 
     @property
     def metrics(self) -> dict[str, float | None]:
-        """Metrics of all videos by name; `None` where one is undefined."""
+        """
+        Metrics by name, of the videos that the model has not seen before: neither themselves nor people in them were
+        in its training, validation or calibration. `None` where one is undefined; all are if it has seen all videos.
+        """
         return {name: estimate.value for name, estimate in self.rows[0].estimates.items()}
 
     @property

@@ -21,7 +21,7 @@ from .calibration import check_held_out, check_labels, check_new_folder, check_s
 from .corruptions import Corruption, grid
 from .evaluation_result import EvaluationResult
 from .frame_scorer import FrameScorer
-from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table
+from .metric_rows import RowOptions, interval_unit, make_rows, robustness_table, unseen_scores
 from .parts import HELD_OUT, Data, Part, announce, check_classes, check_sources, named_roots, open_part
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan, GroupBy
 from .progress import EvaluationListener
@@ -334,7 +334,7 @@ def _evaluate_part(
         clean = [score for score in scores if score.corruption is None]
         fitted = write_calibration(
             held_out,
-            {"the evaluated videos": clean},
+            {"the evaluated videos": unseen_scores(clean)},
             model=scorer.models[0],
             dataset=", ".join(sorted({score.dataset for score in clean})),
             split=part.held_out_name,

@@ -16,6 +16,8 @@ from .scores import Score
 
 
 EVERYTHING, MEAN = "all videos", "mean of the data sets"
+# Names of the rows if a model has seen some of the videos before.
+UNSEEN, POOLED = "not seen before", "all, with those seen before"
 Level = Literal["video", "deepfakebench", "frame"]
 # Metrics of the rows of each level.
 _FEW_METRICS = (*FRAME_METRICS, "sensitivity", "specificity")
@@ -33,7 +35,7 @@ class Row:
 
     Attributes:
         name: Name of the data set, method or compression.
-        kind: Kind of group.
+        kind: Kind of group. "seen" and "pooled" contain videos that the model has seen before, the others do not.
         level: Unit of evaluation: "video" (video score of this package), "deepfakebench" (mean over the frames of a
             video) or "frame".
         num_real: Real videos, scored or not.
@@ -45,7 +47,7 @@ class Row:
     """
 
     name: str
-    kind: Literal["all", "dataset", "mean", "method", "compression", "seen"]
+    kind: Literal["all", "dataset", "mean", "method", "compression", "seen", "pooled"]
     level: Level
     num_real: int
     num_fake: int
@@ -56,14 +58,16 @@ class Row:
 
     @property
     def coverage(self) -> float:
-        """Share of the videos with a score."""
-        return self.num_scored / (self.num_real + self.num_fake)
+        """Share of the videos with a score; 0 without videos."""
+        return self.num_scored / max(1, self.num_real + self.num_fake)
 
     @property
     def undefined(self) -> str | None:
         """Reason why the AUC is undefined; `None` if it is defined."""
         if self.estimates["auc"].value is not None:
             return None
+        if not self.num_real + self.num_fake:
+            return "AUC undefined: the model has seen every video before"
         if not self.num_scored:
             return "AUC undefined: no video could be scored"
         if self.kind == "mean":
@@ -96,7 +100,8 @@ def make_rows(scores: Sequence[Score], options: RowOptions) -> list[Row]:
     """
     Compute the rows: everything, then each data set, method and compression if there are several.
 
-    If the model was trained, validated or calibrated on some of the videos, these and the others have rows too.
+    If the model was trained, validated or calibrated on some of the videos, or has seen people in them, these rows are
+    of the other videos only, and rows of those that it has seen and of all videos follow. The first row is the result.
     A method is compared with the real videos of its data set, in the compressions that the method has.
 
     Args:
@@ -118,27 +123,33 @@ def make_rows(scores: Sequence[Score], options: RowOptions) -> list[Row]:
 
 def group_scores(scores: Sequence[Score]) -> Iterable[tuple[str, str, list[Score]]]:
     """Yield kind, name and scores of each row, see [`make_rows`]."""
-    yield "all", EVERYTHING, list(scores)
+    unseen = unseen_scores(scores)
+    yield "all", EVERYTHING if len(unseen) == len(scores) else UNSEEN, unseen
     datasets = _distinct(score.dataset for score in scores)
     if len(datasets) > 1:
         for dataset in datasets:
-            yield "dataset", dataset, [score for score in scores if score.dataset == dataset]
+            yield "dataset", dataset, [score for score in unseen if score.dataset == dataset]
     for dataset in datasets:
-        all_fakes = [score for score in scores if score.dataset == dataset and score.is_fake]
-        all_reals = [score for score in scores if score.dataset == dataset and not score.is_fake]
+        all_fakes = [score for score in unseen if score.dataset == dataset and score.is_fake]
+        all_reals = [score for score in unseen if score.dataset == dataset and not score.is_fake]
         # Tables of other tools fill the column of the method for real videos too.
         for method in _distinct(score.method for score in all_fakes):
             fakes = [score for score in all_fakes if score.method == method]
             compressions = {score.compression for score in fakes}
             reals = [score for score in all_reals if score.compression in compressions]
             yield "method", method if len(datasets) == 1 else f"{dataset}, {method}", fakes + reals
-    for compression in _distinct(score.compression for score in scores):
-        yield "compression", compression, [score for score in scores if score.compression == compression]
-    parts = {part: [score for score in scores if score.seen == part] for part in (*PARTS, None)}
-    if parts[None] != list(scores):
-        for part, seen in parts.items():
-            if seen:
-                yield "seen", "not seen before" if part is None else f"seen in {part}", seen
+    for compression in _distinct(score.compression for score in unseen):
+        yield "compression", compression, [score for score in unseen if score.compression == compression]
+    if len(unseen) < len(scores):
+        for part in PARTS:
+            if seen := [score for score in scores if score.seen == part]:
+                yield "seen", f"seen in {part}", seen
+        yield "pooled", POOLED, list(scores)
+
+
+def unseen_scores(scores: Iterable[Score]) -> list[Score]:
+    """The scores of videos that the model has not seen before, themselves or people in them."""
+    return [score for score in scores if score.seen is None]
 
 
 def cluster_names(videos: Sequence[NamedVideo], group_by: GroupBy) -> list[str]:
@@ -177,14 +188,14 @@ def robustness_table(scores: Sequence[Score]) -> dict[str, list[float | None]]:
     """
     Compute the AUC for each kind of corruption: without it, then at levels 1 to 5.
 
-    Only videos with a score in every cell count, so that all cells are computed from the same videos. A cell without
-    any score, as in an interrupted run, is `None`.
+    Only videos that the model has not seen before and that have a score in every cell count, so that all cells are
+    computed from the same videos. A cell without any score, as in an interrupted run, is `None`.
 
     Args:
         scores: Scores of uncorrupted and corrupted videos.
     """
     cells: dict[str | None, dict[str, Score]] = {}
-    for score in scores:
+    for score in unseen_scores(scores):
         cells.setdefault(score.corruption, {})[score.key] = score
     scored = [{key for key, score in cell.items() if score.fake_probability is not None} for cell in cells.values()]
     common = sorted(set.intersection(*scored)) if scored else []
@@ -251,7 +262,7 @@ def _with_mean(rows: list[Row]) -> list[Row]:
         values = [row.estimates[metric].value for row in datasets]
         known = [value for value in values if value is not None]
         estimates[metric] = Estimate(sum(known) / len(known) if len(known) == len(values) else None)
-    # The row of everything counts the same videos.
+    # The first row counts the same videos.
     mean = replace(rows[0], name=MEAN, kind="mean", estimates=estimates)
     after = 1 + max(position for position, row in enumerate(rows) if row.kind == "dataset")
     return [*rows[:after], mean, *rows[after:]]

@@ -15,7 +15,7 @@ from .evaluation_result import EvaluationResult
 from .intervals import MIN_CLUSTERS
 from .metric_rows import Row
 from .metrics import FRAME_METRICS, VIDEO_METRICS, Estimate
-from .warnings import unscored_lines
+from .warnings import num_videos, unscored_lines
 
 
 # Width of a file, and of output that is not a terminal.
@@ -198,10 +198,12 @@ def _comparison_line(comparison: dict[str, Any]) -> str:
             f" [{comparison['low']:+.3f} to {comparison['high']:+.3f}], 95 % paired bootstrap interval over "
             f"{comparison['interval_unit']}"
         )
+    num_seen = comparison["num_seen"]
+    seen = f", without {num_videos(num_seen)} that one of them has seen before" if num_seen else ""
     return (
         f"AUC of {comparison['second']}: {_short(comparison['second_auc'], 3)}, of {comparison['first']}: "
         f"{_short(comparison['first_auc'], 3)}; difference {comparison['difference']:+.3f}{interval} "
-        f"({comparison['num_videos']} videos scored by both)"
+        f"({num_videos(comparison['num_videos'])} scored by both{seen})"
     )
 
 

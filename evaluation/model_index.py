@@ -4,6 +4,7 @@
 from huggingface_hub import EvalResult, ModelCardData
 
 from .evaluation_result import EvaluationResult
+from .warnings import num_videos
 
 
 # Metrics that depend on the threshold.
@@ -22,10 +23,11 @@ _CARD_METRICS = {
 
 def model_index(result: EvaluationResult, model_name: str) -> str:
     """
-    Format the metrics as the YAML block `model-index`.
+    Format the metrics as the YAML block `model-index`, without the videos that the model has seen before.
 
     Args:
-        result: Its rows of data sets are listed, or the row of all videos if there is one data set.
+        result: Its rows of data sets are listed, or its first row if there is one data set. A comment gives the
+            number of videos that were left out.
         model_name: Name of the model.
     """
     videos = [row for row in result.rows if row.level == "video"]
@@ -48,4 +50,6 @@ def model_index(result: EvaluationResult, model_name: str) -> str:
                         metric_value=round(value, 4),
                     )
                 )
-    return str(ModelCardData(model_name=model_name, eval_results=results).to_yaml()) + "\n"
+    num_seen = sum(score.seen is not None for score in result.clean_scores)
+    left_out = f"# Left out: {num_videos(num_seen)} that the model has seen before.\n" if num_seen else ""
+    return f"{left_out}{ModelCardData(model_name=model_name, eval_results=results).to_yaml()}\n"

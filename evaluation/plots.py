@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plots: ROC curves, score histograms, the reliability diagram, and AUC under corruption."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .evaluation_result import EvaluationResult
-from .metric_rows import EVERYTHING, group_scores
+from .metric_rows import UNSEEN, group_scores, unseen_scores
 from .metrics import calibration_bins, measure, roc_curve
 from .samples import EvaluationError
-from .scores import Score
+from .warnings import num_videos
 
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ MAX_CURVES = len(COLOURS)
 
 def write_plots(result: EvaluationResult, folder: Path, *, image_format: str = "png") -> list[Path]:
     """
-    Write the plots that can be drawn from the scores.
+    Write the plots that can be drawn from the scores of videos that the model has not seen before.
 
     Args:
         result: The result.
@@ -40,7 +40,8 @@ def write_plots(result: EvaluationResult, folder: Path, *, image_format: str = "
     Raises:
         EvaluationError: If matplotlib is not installed.
     """
-    scored = [score for score in result.clean_scores if score.fake_probability is not None]
+    unseen = unseen_scores(result.clean_scores)
+    scored = [score for score in unseen if score.fake_probability is not None]
     if not scored:
         return []
     probabilities = np.array([score.fake_probability for score in scored], np.float64)
@@ -50,11 +51,12 @@ def write_plots(result: EvaluationResult, folder: Path, *, image_format: str = "
         "reliability": lambda axes: _draw_reliability(axes, probabilities, is_fake),
     }
     if is_fake.any() and not is_fake.all():
-        wanted["roc"] = lambda axes: _draw_roc(axes, scored)
+        wanted["roc"] = lambda axes: _draw_roc(axes, result)
     if any(value is not None for values in result.robustness.values() for value in values):
         wanted["robustness"] = lambda axes: _draw_robustness(axes, result)
+    chosen = "" if len(unseen) == len(result.clean_scores) else f", {UNSEEN}"
     return [
-        _save(draw, f"{result.dataset}, split {result.split}", folder / f"{name}.{image_format}")
+        _save(draw, f"{result.dataset}, split {result.split}{chosen}", folder / f"{name}.{image_format}")
         for name, draw in wanted.items()
     ]
 
@@ -79,17 +81,18 @@ def _save(draw: Callable[[Any], None], title: str, file: Path) -> Path:
     return file
 
 
-def _draw_roc(axes: "Axes", scored: Sequence[Score]) -> None:
+def _draw_roc(axes: "Axes", result: EvaluationResult) -> None:
+    scored = [score for score in result.clean_scores if score.fake_probability is not None]
     # The same groups as the rows of the table.
-    groups = [(name, group) for kind, name, group in group_scores(scored) if kind in ("all", "method")]
-    for (name, group), colour in zip(groups[:MAX_CURVES], COLOURS, strict=False):
+    groups = [entry for entry in group_scores(scored) if entry[0] in ("all", "method")]
+    for (kind, name, group), colour in zip(groups[:MAX_CURVES], COLOURS, strict=False):
         probabilities = np.array([score.fake_probability for score in group], np.float64)
         is_fake = np.array([score.is_fake for score in group])
         auc = measure(probabilities, is_fake, 0.5)["auc"]
         if auc is None:
             continue
         false_positive, true_positive = roc_curve(probabilities, is_fake)
-        width = 2.2 if name == EVERYTHING else 1.3
+        width = 2.2 if kind == "all" else 1.3
         label = f"{name}: AUC {auc:.3f}".replace("$", r"\$")
         axes.plot(false_positive, true_positive, color=colour, linewidth=width, label=label)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=1, linestyle=":")
@@ -107,7 +110,7 @@ def _draw_histograms(axes: "Axes", probabilities: np.ndarray, is_fake: np.ndarra
     bins = np.linspace(0, 1, 26)
     for chosen, name, colour in ((~is_fake, "real", REAL_COLOUR), (is_fake, "fake", FAKE_COLOUR)):
         if chosen.any():
-            label = f"{name} ({int(chosen.sum())} videos)"
+            label = f"{name} ({num_videos(int(chosen.sum()))})"
             # Filled and outlined, so that both classes are visible where they overlap.
             axes.hist(probabilities[chosen], bins=bins.tolist(), color=colour, alpha=0.35)
             axes.hist(

@@ -18,6 +18,7 @@ from ..common.text import quoted
 from ..scanning.listing import TABLE_EXTENSIONS, InputError, find_delimiter, parse_label, read_text
 from ..scanning.results import Count, Probability
 from .corruptions import NAMES
+from .known_videos import PARTS
 from .samples import EvaluationError, Sample
 
 
@@ -68,7 +69,7 @@ class Score:
 
     Raises:
         ValueError: If there is a probability although the status is not "ok", none although it is, or one outside
-            [0, 1]; or if there is no such corruption, or no such hash.
+            [0, 1]; or if there is no such corruption, part or hash.
 
     Example:
         >>> Score(key="a.mp4", label="fake", dataset="d", fake_probability=0.9).task
@@ -111,6 +112,8 @@ class Score:
             raise ValueError(
                 f"{self.key}: there must be a fake probability if and only if the status is ok, got {self.status!r}."
             )
+        if self.seen is not None and self.seen not in PARTS:
+            raise ValueError(f"{self.key}: seen must be {', '.join(PARTS)} or empty, got {quoted(self.seen)}.")
         if self.sha256 is not None and not re.fullmatch("[0-9a-f]{64}", self.sha256):
             raise ValueError(f"{self.key}: sha256 must be 64 hexadecimal digits, got {quoted(self.sha256)}.")
         for probability in (self.fake_probability, *self.frame_probabilities):

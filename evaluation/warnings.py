@@ -37,19 +37,21 @@ def unscored_lines(unscored: Sequence[dict[str, str | None]]) -> list[str]:
 def make_warnings(rows: Sequence[Row]) -> list[str]:
     """Return warnings about the limitations of the metrics in the rows."""
     warnings = []
-    whole = rows[0]
+    # The last row of this level counts those seen before too, if there are any.
+    result, whole = rows[0], next((row for row in rows if row.kind == "pooled"), rows[0])
     for row in rows:
         if row.level == "video" and row.undefined:
             warnings.append(f"{row.name}: {row.undefined}")
     missing = whole.num_real + whole.num_fake - whole.num_scored
     if missing:
-        videos = "1 video" if missing == 1 else f"{missing} videos"
         warnings.append(
-            f"{videos} could not be scored: they count in the coverage but are left out of all other metrics"
+            f"{num_videos(missing)} could not be scored: they count in the coverage but are left out of all other "
+            "metrics"
         )
-    if 0 < whole.num_real < MIN_REALS_FOR_FPR and whole.estimates["auc"].value is not None:
-        number = "1 real video" if whole.num_real == 1 else f"{whole.num_real} real videos"
-        warnings.append(f"with only {number}, TPR at 1 % FPR equals the TPR without any false alarm")
+    if 0 < result.num_real < MIN_REALS_FOR_FPR and result.estimates["auc"].value is not None:
+        warnings.append(
+            f"with only {num_videos(result.num_real, 'real ')}, TPR at 1 % FPR equals the TPR without any false alarm"
+        )
     return warnings
 
 
@@ -61,7 +63,12 @@ def seen_warnings(scores: Sequence[Score]) -> list[str]:
         if keys:
             listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
             lines.append(
-                f"{len(keys)} of {len(scores)} videos were seen in {part}, themselves or people in them, so their "
-                f"numbers are optimistic: {listed}"
+                f"{len(keys)} of {num_videos(len(scores))} {'was' if len(keys) == 1 else 'were'} seen in {part}, "
+                f"themselves or people in them; they are left out of the result, which they would improve: {listed}"
             )
     return lines
+
+
+def num_videos(number: int, kind: str = "") -> str:
+    """A number of videos of a kind, such as "2 real videos"."""
+    return f"{number} {kind}video{'' if number == 1 else 's'}"

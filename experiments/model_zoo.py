@@ -34,9 +34,9 @@ COLUMNS = ("dataset", "video", "label", "method", "fake_probability", "seen", "s
 _INTRODUCTION = (
     "The tables give the metrics of each checkpoint and ensemble on each available data set, per video, with 95 % "
     "intervals in brackets (bootstrap over people where the data set names them). `–` marks what is undefined, such "
-    "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. The notes under a "
-    "table list only videos whose files are recorded with the model, with one use of each; re-encoded copies are not "
-    "recognised."
+    "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. Videos that a model "
+    "has seen before are left out of its row. The notes under a table list only videos whose files are recorded with "
+    "the model, with one use of each; re-encoded copies are not recognised."
 )
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
 
@@ -116,8 +116,9 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
     ]
     for name in plan.data:
         rows = {model: _row_of(result, name) for model, result in results.items()}
-        first = next(iter(rows.values()))
-        lines += [f"## {name}", "", f"{first.num_real} real videos, {first.num_fake} fakes.", ""]
+        first = next(iter(results.values()))
+        is_fake = [score.is_fake for score in first.clean_scores if score.dataset == name]
+        lines += [f"## {name}", "", f"{is_fake.count(False)} real videos, {is_fake.count(True)} fakes.", ""]
         lines += [f"| model | scored | {' | '.join(_METRICS.values())} |", f"|---|---|{'---|' * len(_METRICS)}"]
         for model, row in rows.items():
             cells = [_cell(row.estimates[metric]) for metric in _METRICS]
@@ -144,7 +145,7 @@ def _command_lines(plan: ZooPlan) -> list[str]:
 
 
 def _row_of(result: EvaluationResult, dataset: str) -> Row:
-    """The row of a data set. With a single data set there is no such row, and that of all videos is the same."""
+    """The row of a data set. With a single data set there is no such row, and the first is the same."""
     videos = [row for row in result.rows if row.level == "video"]
     return next((row for row in videos if row.kind == "dataset" and row.name == dataset), videos[0])
 
@@ -157,11 +158,14 @@ def _cell(estimate: Estimate) -> str:
 
 
 def _seen_lines(dataset: str, results: Mapping[str, EvaluationResult]) -> list[str]:
-    """Which models were trained or calibrated on videos of a data set, by the lists in their folders."""
+    """Which models have seen videos of a data set before, by the lists in their folders."""
     lines = []
     for model, result in results.items():
         seen = Counter(score.seen for score in result.clean_scores if score.dataset == dataset and score.seen)
-        lines += [f"- {model}: {number} of these videos were used for {part}." for part, number in seen.items()]
+        lines += [
+            f"- {model}: {number} of these videos were used for {part} and are left out."
+            for part, number in seen.items()
+        ]
     return [*lines, ""] if lines else []
 
 

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 from deepfake_video import EvaluationPlan, EvaluationResult, average_seeds, compare
 from deepfake_video.cli import main
 from deepfake_video.common.exit_codes import FAILED
+from deepfake_video.evaluation.comparing import with_comparison
 from deepfake_video.evaluation.evaluator import make_result
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score, write_csv_scores
@@ -133,17 +134,16 @@ def test_rows_that_a_run_lacks_are_not_averaged_and_are_named(tmp_path, capsys):
     a, b = (scores(is_fake, probabilities, frame_probabilities=(0.5,)) for probabilities in (first, second))
     a[:4] = [replace(score, seen="training") for score in a[:4]]
     b[:4] = [replace(score, seen="validation") for score in b[:4]]
-    b = [replace(score, frame_probabilities=()) for score in b]
+    b = [replace(score, frame_probabilities=(), compression="c23") for score in b]
     rows = average_seeds([result(a), result(b)])
-    # The videos that neither model has seen are the same.
-    assert [(row.level, row.name) for row in rows] == [("video", "all videos"), ("video", "not seen before")]
-    assert rows[1].estimates["auc"].values == pytest.approx(
+    names = ("not seen before", "seen in training", "all, with those seen before")
+    assert [(row.level, row.name) for row in rows] == [("video", name) for name in names]
+    assert rows[0].estimates["auc"].values == pytest.approx(
         [roc_auc_score(is_fake[4:], probabilities[4:]) for probabilities in (first, second)], abs=1e-6
     )
     (note,) = rows.notes
-    assert "seen in training (video, frame); " in note
-    assert "all videos (frame)" in note
-    assert note.endswith("seen in validation (video)")
+    assert "not seen before (frame); " in note
+    assert "c23 (video)" in note
 
     for name, listed in (("a", a), ("b", b)):
         write_csv_scores(listed, tmp_path / f"{name}.csv")
@@ -161,15 +161,53 @@ def test_an_average_over_runs_of_different_thresholds_says_so():
 
 def test_a_row_of_the_same_name_for_other_videos_is_not_averaged():
     is_fake, first, _ = draw()
-    runs = []
-    for start in (0, 4):
-        listed = scores(is_fake, first)
-        listed[start : start + 4] = [replace(score, seen="training") for score in listed[start : start + 4]]
-        runs.append(result(listed))
+    runs = [
+        result([replace(score, compression="c23" if int(score.key) < number else "c40") for score in listed])
+        for number, listed in ((4, scores(is_fake, first)), (8, scores(is_fake, first)))
+    ]
     rows = average_seeds(runs)
     assert [row.name for row in rows] == ["all videos"]
-    assert rows.notes[0].endswith("seen in training (video); not seen before (video)")
+    assert rows.notes[0].endswith("c23 (video); c40 (video)")
     assert average_seeds([runs[0], runs[0]]).notes == []
+
+
+def runs_that_have_seen_different_videos() -> tuple[np.ndarray, list[np.ndarray], list[EvaluationResult]]:
+    """Two runs, of which the first has seen the videos 0 to 19, and the second the videos 40 to 59."""
+    is_fake, first, second = draw()
+    # Both are perfect where they have seen the videos.
+    probabilities = [np.where(chosen, is_fake, p) for chosen, p in zip(SEEN, (first, second), strict=True)]
+    runs = [
+        result([replace(s, seen="training" if known else None) for s, known in zip(listed, chosen, strict=True)])
+        for listed, chosen in zip((scores(is_fake, p) for p in probabilities), SEEN, strict=True)
+    ]
+    return is_fake, probabilities, runs
+
+
+SEEN = (np.arange(60) < 20, np.arange(60) >= 40)
+
+
+def test_models_are_compared_on_the_videos_that_neither_has_seen():
+    is_fake, probabilities, runs = runs_that_have_seen_different_videos()
+    found = compare(*runs)
+    middle = slice(20, 40)
+    areas = [roc_auc_score(is_fake[middle], p[middle]) for p in probabilities]
+    assert (found.first_auc, found.second_auc) == pytest.approx(areas, abs=1e-6)
+    assert (found.num_videos, found.num_seen) == (20, 40)
+    assert "(20 videos scored by both, without 40 videos that one of them has seen before)" in str(
+        with_comparison(*runs)
+    )
+
+    everything = result([replace(score, seen="training") for score in runs[1].scores])
+    with pytest.raises(EvaluationError, match="without the 60 videos that one of the models has seen before"):
+        compare(runs[0], everything)
+
+
+def test_seeds_are_averaged_over_the_videos_that_no_run_has_seen():
+    is_fake, probabilities, runs = runs_that_have_seen_different_videos()
+    first, *_ = average_seeds(runs)
+    areas = [roc_auc_score(is_fake[20:40], p[20:40]) for p in probabilities]
+    assert first.name == "not seen before"
+    assert first.estimates["auc"].values == pytest.approx(areas, abs=1e-6)
 
 
 def test_the_command_tells_what_limits_the_second_model(tmp_path, capsys):
@@ -181,7 +219,7 @@ def test_the_command_tells_what_limits_the_second_model(tmp_path, capsys):
     words = ["evaluate", "--scores", str(tmp_path / "first.csv"), "--compare", str(tmp_path / "second.csv"), "--json"]
     assert main([*words, "--bootstrap", "0"]) == FAILED
     warnings = json.loads(capsys.readouterr().out)["warnings"]
-    assert any("1 of 60 videos were seen in training" in warning for warning in warnings)
+    assert any("1 of 60 videos was seen in training" in warning for warning in warnings)
     assert any("not scored: 3: no face found" in warning for warning in warnings)
 
 

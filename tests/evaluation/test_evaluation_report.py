@@ -124,6 +124,73 @@ def test_a_set_of_reals_alone_says_that_auc_is_undefined_and_how_specific_the_mo
     assert "specificity at the threshold 0.5: .500" in text
 
 
+# The model gets what it has seen right, and the others wrong.
+KNOWN = [
+    score("real/a", 0.01, seen="training", frame_indices=(0,), frame_probabilities=(0.01,)),
+    score("fake/b", 0.99, seen="calibration", method="Swap", frame_indices=(0,), frame_probabilities=(0.99,)),
+    score("real/c", 0.6, frame_indices=(0,), frame_probabilities=(0.6,)),
+    score("fake/d", 0.4, method="Swap", frame_indices=(0,), frame_probabilities=(0.4,)),
+    score("fake/e", None, method="Swap"),
+]
+
+
+def test_the_result_is_that_of_videos_that_the_model_has_not_seen():
+    report = make_report(KNOWN)
+    assert report.metrics["auc"] == 0
+    assert (report.rows[0].name, report.rows[0].num_real, report.rows[0].num_fake) == ("not seen before", 1, 2)
+    found = {(row.level, row.name): row for row in report.rows}
+    assert found["video", "Swap"].estimates["auc"].value == 0
+    assert found["frame", "not seen before"].estimates["auc"].value == 0
+    # (real a, fake d), (a, b) and (c, b) are in order, and (c, d) is not.
+    assert found["video", "all, with those seen before"].estimates["auc"].value == 0.75
+    assert "specificity at the threshold 0.5: .000" in result_text(report)
+    block = model_index(report, "tiny")
+    assert block.startswith("# Left out: 2 videos that the model has seen before.\n")
+    published = yaml.safe_load(block)["model-index"][0]["results"][0]["metrics"]
+    assert {entry["type"]: entry["value"] for entry in published}["roc_auc"] == 0
+
+
+def test_the_rows_of_data_sets_and_their_mean_leave_out_what_was_seen():
+    others = [score(f"{label}/{label}", value, dataset="Other") for label, value in (("real", 0.2), ("fake", 0.8))]
+    rows = rows_by_name([*KNOWN, *others])
+    assert [rows[name].estimates["auc"].value for name in ("Set", "Other", "mean of the data sets")] == [0, 1, 0.5]
+    known = [replace(s, seen="training") for s in KNOWN]
+    assert rows_by_name([*known, *others])["mean of the data sets"].estimates["auc"].value is None
+
+
+def test_corruptions_of_videos_that_the_model_has_seen_do_not_count():
+    cells = [replace(s, corruption="blur-1") for s in KNOWN]
+    assert robustness_table([*KNOWN, *cells])["blur"][:2] == [0, 0]
+
+
+def test_a_model_that_has_seen_every_video_has_no_result():
+    scores = [score("real/a", 0.1, seen="training"), score("fake/b", 0.9, seen="training")]
+    report = make_report(scores)
+    assert set(report.metrics.values()) == {None}
+    assert "not seen before: AUC undefined: the model has seen every video before" in result_text(report)
+    assert yaml.safe_load(model_index(report, "tiny"))["model-index"][0]["results"] == []
+
+
+@pytest.mark.skipif(importlib.util.find_spec("matplotlib") is None, reason="matplotlib is an extra")
+def test_plots_leave_out_what_was_seen(tmp_path):
+    from matplotlib import rc_context
+
+    with rc_context({"svg.fonttype": "none"}):
+        write_plots(make_report(KNOWN), tmp_path, image_format="svg")
+    drawn = {file.stem: file.read_text() for file in tmp_path.iterdir()}
+    assert all("Set, split test, not seen before" in text for text in drawn.values())
+    assert "not seen before: AUC 0.000" in drawn["roc"]
+    assert "real (1 video)" in drawn["scores"]
+    # The two probabilities are wrong by 0.6.
+    assert "ECE 0.600" in drawn["reliability"]
+    assert write_plots(make_report(KNOWN[:2]), tmp_path) == []
+
+
+def test_a_part_that_no_checkpoint_records_is_refused():
+    with pytest.raises(ValueError, match="seen must be training, validation, calibration or empty, got 'yes'"):
+        score("real/a", 0.1, seen="yes")
+
+
 def test_nothing_scored_is_a_report_too():
     report = make_report([SCORES[-1]])
     assert "AUC undefined: no video could be scored" in result_text(report)
