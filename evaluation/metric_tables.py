@@ -73,8 +73,8 @@ def result_parts(result: EvaluationResult) -> list[Table | Text]:
     if any(estimate.low is not None for row in result.rows for estimate in row.estimates.values()):
         unit = result.interval_unit
         interval = (
-            f"95 % confidence interval, bootstrap over {unit}; in closed form where all draws are equal, and none for "
-            f"fewer than {MIN_CLUSTERS} of a class"
+            f"95 % confidence interval, bootstrap over {unit}. Where all draws are equal, it is in closed form; "
+            f"otherwise none is given for fewer than {MIN_CLUSTERS} of a class"
         )
         parts.append(Text(f"below each number: {interval}", style="dim"))
     if rows["deepfakebench"]:
