@@ -95,15 +95,15 @@ def describe_range(entry: NotJudged) -> str:
         >>> from deepfake_video.scanning.not_judged import describe_range
         >>> from deepfake_video.scanning.results import NotJudged
         >>> describe_range(NotJudged(start_s=4.0, end_s=7.0, reason="no_new_picture"))
-        '0:04–0:07 (no new picture)'
+        '0:04.0–0:07.0 (no new picture)'
     """
     return f"{range_text(entry)} ({reason_text(entry)})"
 
 
 def range_text(entry: NotJudged) -> str:
-    """The times of a range; "from 0:04" if its end is unknown."""
+    """The times of a range; "from 0:04.0" if its end is unknown."""
     if entry.end_s is None:
-        return f"from {clock(entry.start_s)}"
+        return f"from {clock(entry.start_s, tenths=True)}"
     return clock_range(entry.start_s, entry.end_s)
 
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Merge the overlapping windows of a timeline into stretches, each with a start, an end and a face."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -127,7 +128,8 @@ def clock_length(seconds: float) -> str:
 
 def clock_range(start_s: float, end_s: float) -> str:
     """
-    Format the start and end of a part of a video, with tenths of a second if both lie within one second.
+    Format the start and end of a part of a video in tenths of a second: the start is rounded down and the end up, so
+    that the printed range contains the part, and a part that begins after 0.7 s does not seem to begin at 0.
 
     Args:
         start_s: Start in seconds.
@@ -136,10 +138,7 @@ def clock_range(start_s: float, end_s: float) -> str:
     Example:
 
         >>> from deepfake_video.scanning.stretches import clock_range
-        >>> clock_range(65, 67.9), clock_range(0.2, 0.6)
-        ('1:05–1:07', '0:00.2–0:00.6')
+        >>> clock_range(65, 67.9), clock_range(0, 1.92)
+        ('1:05.0–1:07.9', '0:00.0–0:02.0')
     """
-    start, end = clock(start_s), clock(end_s)
-    if start == end:
-        start, end = (clock(time, tenths=True) for time in (start_s, end_s))
-    return f"{start}–{end}"
+    return f"{clock(start_s, tenths=True)}–{clock(math.ceil(end_s * 10 - 1e-5) / 10, tenths=True)}"

@@ -59,6 +59,11 @@ test("times and names are shown as in the report", () => {
     "0:03.0",
     "0:03.9",
   ]);
-  expect([clockRange(65, 67.9), clockRange(0.2, 0.6)]).toEqual(["1:05–1:07", "0:00.2–0:00.6"]);
+  expect([clockRange(65, 67.9), clockRange(0, 1.92), clockRange(0.68, 7.36), clockRange(58, 59.96)]).toEqual([
+    "1:05.0–1:07.9",
+    "0:00.0–0:02.0",
+    "0:00.6–0:07.4",
+    "0:58.0–1:00.0",
+  ]);
   expect(printable("a\u202egpj.mp4\n")).toBe("a�gpj.mp4�");
 });

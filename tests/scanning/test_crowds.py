@@ -98,7 +98,7 @@ def test_the_time_of_a_face_that_was_left_out_is_not_said_to_show_none(tmp_path,
     result = redness_detector(num_frames=24).score(tmp_path / "turns.mp4")
     assert "4 faces were found, and only the 3 most prominent ones were scored" in result.warnings
     assert result.face_coverage == 1.0
-    assert describe_shortly(result) == "not judged: 0:03–0:04 (no face found, or none that was scored)"
+    assert describe_shortly(result) == "not judged: 0:03.0–0:04.0 (no face found, or none that was scored)"
 
 
 def test_the_timeline_scores_no_more_faces_of_a_frame(video, monkeypatch):

@@ -76,7 +76,7 @@ def test_a_timeline_keeps_status_and_coverage_and_has_one_line_per_face():
     first, second = (line.split() for line in lines[4:6])
     assert first[1:4] == ["1", "0.100", "95%"]
     assert second[:3] == ["2", "0.931", "50%"]
-    assert second[-2:] == ["30:00–1:02:05", "0.97"]
+    assert second[-2:] == ["30:00.0–1:02:05.0", "0.97"]
 
 
 def test_a_face_that_only_the_timeline_found_has_no_score():

@@ -102,7 +102,7 @@ def test_it_names_the_face_that_decided_and_the_one_that_does_not_count():
     assert "3 faces were found" in text
     assert "the highest score, that of face 2." in text
     assert (
-        "Face 3 has a score of 0.90; it was seen at 0:03–0:04 and detected in 10% of the sampled frames; it does "
+        "Face 3 has a score of 0.90; it was seen at 0:03.0–0:04.0 and detected in 10% of the sampled frames; it does "
         "not count" in text
     )
 
@@ -140,7 +140,7 @@ def test_it_counts_the_frames_behind_the_score():
 
 
 def test_it_says_when():
-    assert "1 part of the timeline reaches the threshold. The highest is 0:03–0:05 (face 2) with 0.80." in section(
+    assert "1 part of the timeline reaches the threshold. The highest is 0:03.0–0:05.0 (face 2) with 0.80." in section(
         RESULT, "When"
     )
     assert "`--timeline` adds it" in section(replace(RESULT, timeline=[]), "When")

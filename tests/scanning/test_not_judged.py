@@ -155,7 +155,8 @@ def test_a_range_without_an_end_and_a_stream_are_worded(left):
     ]
     said = describe_shortly(replace(left, not_judged=entries))
     assert said == (
-        "not judged: 0:00–0:08 (another video stream, number 1), from 0:07 (beyond the readable part of the file)"
+        "not judged: 0:00.0–0:08.0 (another video stream, number 1), "
+        "from 0:07.0 (beyond the readable part of the file)"
     )
 
 
@@ -163,19 +164,19 @@ def test_of_many_ranges_the_longest_are_shown(left):
     entries = [NotJudged(start_s=3.0 * n, end_s=3.0 * n + 1 + n / 10, reason="no_face") for n in range(9)]
     said = describe_shortly(replace(left, not_judged=entries))
     assert said.endswith(", and 5 more")
-    assert "0:24–0:25" in said
-    assert "0:00–0:01" not in said
+    assert "0:24.0–0:25.8" in said
+    assert "0:00.0–0:01.0" not in said
 
 
 def test_ranges_are_worded_with_their_reasons(left):
-    assert describe_shortly(left) == "not judged: 0:03–0:05 (no face found, or none that was scored)"
+    assert describe_shortly(left) == "not judged: 0:03.0–0:05.0 (no face found, or none that was scored)"
     said = dict(explain(left))["What was not examined"]
-    assert "0:03–0:05: no face found, or none that was scored." in said
+    assert "0:03.0–0:05.0: no face found, or none that was scored." in said
     page = render_report([left], [None])
     assert "What was not examined" in page
-    assert "0:03–0:05" in page
+    assert "0:03.0–0:05.0" in page
 
 
 def test_the_table_says_it_if_there_is_a_timeline(left, capsys):
     print_table([left])
-    assert "left.mp4: not judged: 0:03–0:05" in capsys.readouterr().out
+    assert "left.mp4: not judged: 0:03.0–0:05.0" in capsys.readouterr().out

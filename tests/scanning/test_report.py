@@ -105,7 +105,7 @@ def test_it_says_what_when_who_and_by_which_model():
     for said in (
         "The fake probability 0.93 is above 0.8.",
         "0.93",
-        "1:04–1:07",
+        "1:04.0–1:07.0",
         "Face 1",
         "95 %",
         "my-model",

@@ -406,7 +406,7 @@ def test_the_table_shows_the_timeline_and_no_colour_outside_a_terminal(folder, m
     captured = capsys.readouterr()
     assert "\x1b" not in captured.out + captured.err
     assert any(block in captured.out for block in "▁▂▃▄▅▆▇█")
-    assert "0:00–0:02" in captured.out
+    assert "0:00.0–0:02.0" in captured.out
     assert max(map(len, captured.out.splitlines()[:2])) <= 80
 
 

@@ -26,7 +26,7 @@ from deepfake_video.scanning.evidence import Examination
 from deepfake_video.scanning.results import ModelIdentity, TimelineEntry, VideoResult
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.settings import ScanSettings
-from deepfake_video.scanning.stretches import clock, worst_stretches
+from deepfake_video.scanning.stretches import clock, clock_range, worst_stretches
 from deepfake_video.scanning.timeline import (
     HOP_FRAMES,
     WINDOW_FRAMES,
@@ -368,3 +368,17 @@ def test_times_are_minutes_and_seconds(seconds, said):
 )
 def test_tenths_belong_to_the_same_second_as_the_rest(seconds, said):
     assert clock(seconds, tenths=True) == said
+
+
+@pytest.mark.parametrize(
+    ("start_s", "end_s", "said"),
+    [
+        (0.0, 1.92, "0:00.0–0:02.0"),
+        (0.68, 7.36, "0:00.6–0:07.4"),
+        (2.9999997, 3.3000001, "0:03.0–0:03.3"),
+        (58.0, 59.96, "0:58.0–1:00.0"),
+        (3599.95, 3725.0, "59:59.9–1:02:05.0"),
+    ],
+)
+def test_a_printed_range_contains_the_range(start_s, end_s, said):
+    assert clock_range(start_s, end_s) == said

@@ -14,10 +14,9 @@ export function clock(seconds: number, tenths = false): string {
   return tenths ? `${text}.${inTenths % 10}` : text;
 }
 
-/** The start and end of a part of a video, with tenths of a second if both lie within one second. */
+/** The start and end of a part of a video in tenths of a second, the start rounded down and the end up. */
 export function clockRange(start: number, end: number): string {
-  const isShort = clock(start) === clock(end);
-  return `${clock(start, isShort)}–${clock(end, isShort)}`;
+  return `${clock(start, true)}–${clock(Math.ceil(end * 10 - 1e-5) / 10, true)}`;
 }
 
 /** The name of a face, counted from 1. */
