@@ -28,8 +28,8 @@ CSV_NAME = "scores.csv"
 OF_SAMPLE = ("key", "label", "dataset", "method", "compression", "split", "identities", "original")
 # Columns of the CSV file that are numbers, besides the probability.
 _NUMBERS = {"face_coverage": float, "num_faces": int, "face_px": float, "bits_per_pixel": float}
-# Columns that only a table of predict has.
-_PREDICTED = {"verdict", "threshold", "weights_sha256"}
+# Columns of a table, or fields of a line, that only results of predict have.
+_PREDICTED = {"verdict", "threshold"}
 # Only in the JSON lines.
 _NOT_IN_CSV = ("frame_indices", "frame_probabilities", "frame_weights", "stamp")
 
@@ -213,12 +213,17 @@ def read_lines(file: Path) -> list[Score]:
         file: The file.
 
     Raises:
-        EvaluationError: If another line is damaged.
+        EvaluationError: If another line is damaged, or `predict` wrote the file.
     """
     scores = []
     for number, line in enumerate(read_complete_lines(file).splitlines(), 1):
         try:
-            scores.append(Score.from_dict(parse_json(line)))
+            values = parse_json(line)
+            if isinstance(values, dict):
+                _check_labels(file, values)
+            scores.append(Score.from_dict(values))
+        except EvaluationError:
+            raise
         except (ValueError, AttributeError) as error:
             raise EvaluationError(f"{file}, line {number}: invalid score ({error}); delete the line.") from error
     return scores
@@ -310,11 +315,7 @@ def _read_csv_scores(file: Path) -> list[Score]:
         text, delimiter = find_delimiter(read_text(file, errors="surrogateescape"))
         rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().lower() for name in next(filter(any, rows), [])]
-        if set(header) >= _PREDICTED:
-            raise EvaluationError(
-                f"{file}: contains results of predict, whose labels are predictions; write the true labels into the "
-                "column label, and remove the column verdict."
-            )
+        _check_labels(file, header)
         _check_header(file, header)
         scores: list[Score] = []
         lines: dict[tuple[str, str | None], int] = {}
@@ -332,6 +333,15 @@ def _read_csv_scores(file: Path) -> list[Score]:
     except InputError as error:
         raise EvaluationError(str(error)) from error
     return scores
+
+
+def _check_labels(file: Path, names: Iterable[str]) -> None:
+    """Refuse results of `predict`, by the names of their columns or fields."""
+    if set(names) >= _PREDICTED:
+        raise EvaluationError(
+            f"{file}: contains results of predict, whose labels are predictions; in a table that predict wrote with "
+            "--csv, write the true labels into the column label, and remove the column verdict."
+        )
 
 
 def _check_header(file: Path, header: Sequence[str]) -> None:

@@ -562,6 +562,14 @@ def test_a_table_of_scores_that_would_give_a_wrong_figure_is_refused(tmp_path, c
         read_scores(tmp_path / "scores.csv")
 
 
+def test_results_of_predict_are_refused_as_lines_too(tmp_path):
+    line = {"path": "a.mp4", "verdict": "undecided", "label": "fake", "fake_probability": 0.9, "threshold": 0.5}
+    (tmp_path / "results.jsonl").write_text(f"{json.dumps(line)}\n")
+    with pytest.raises(EvaluationError, match="results of predict, whose labels are predictions") as error:
+        read_scores(tmp_path / "results.jsonl")
+    assert "delete the line" not in str(error.value)
+
+
 def test_a_program_that_is_called_a_picture_is_refused(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "0.eps")
     (tmp_path / "0.eps").rename(tmp_path / "0.png")
