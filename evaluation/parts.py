@@ -11,7 +11,7 @@ from .calibration import HALF, hold_out
 from .datasets import open_benchmark
 from .plan import EvaluationPlan
 from .progress import EvaluationListener
-from .samples import Benchmark, EvaluationError, Sample, limit_classes, source_of_people
+from .samples import Benchmark, EvaluationError, Sample, limit_classes, name_split, source_of_people
 
 
 MAX_LISTED = 20
@@ -119,20 +119,18 @@ def open_part(name: str, root: Path, plan: EvaluationPlan) -> Part:
         EvaluationError: If it cannot be read, or cannot be divided as the plan asks.
     """
     whole = open_benchmark(root, plan.layout, photos=plan.photos)
-    split: str = plan.split or ("test" if whole.has_splits else "all")
     evaluated = whole.select(plan.split).samples
     held_out: list[Sample] = []
     held_out_name = ""
     if plan.calibrated_folder is not None:
         held_out, evaluated, held_out_name = hold_out(whole, plan.split, plan.calibration_split, seed=plan.seed)
-        if held_out_name == HALF:
-            split = f"{split}, without {HALF}"
     notes = list(whole.notes)
     if plan.limit is not None:
         before = len(evaluated)
         evaluated, held_out = (limit_classes(part, plan.limit, seed=plan.seed) for part in (evaluated, held_out))
         if len(evaluated) < before:
             notes.append(f"{len(evaluated)} of {before} videos were drawn: at most {plan.limit} of each class")
+    split = name_split(sample.split for sample in evaluated) + (f", without {HALF}" if held_out_name == HALF else "")
     return Part(
         name=name,
         whole=whole,
@@ -168,7 +166,8 @@ def announce(part: Part, folder: Path | None, listener: EvaluationListener, proc
     named = {sample.key for sample in samples}
     missing = [key for key in part.whole.missing if key in named]
     if missing:
-        lines.append(f"{len(missing)} of them are missing; they are counted as not scored:")
+        are = "is missing and" if len(missing) == 1 else "are missing and"
+        lines.append(f"{len(missing)} of them {are} counted as not scored:")
         lines += [f"  {key}" for key in missing[:MAX_LISTED]]
         if len(missing) > MAX_LISTED:
             rest = f"{len(missing) - MAX_LISTED} more"

@@ -14,7 +14,7 @@ from ..scanning.results import UNTRAINED_WARNING, Count, FakeBias, Probability, 
 from .evaluation_result import EvaluationResult
 from .evaluator import join_results, make_result
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan
-from .samples import EvaluationError
+from .samples import EvaluationError, name_split
 from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores
 
 
@@ -150,7 +150,7 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
     result = make_result(
         scores,
         plan,
-        split=plan.split or ", ".join(sorted({score.split or "all" for score in scores})),
+        split=name_split(score.split for score in scores),
         threshold=threshold if chosen is None else chosen,
         run=run,
         notes=notes,

@@ -175,6 +175,12 @@ def limit_classes(samples: Sequence[Sample], limit: int, *, seed: int) -> list[S
     return [sample for position, sample in enumerate(samples) if position in kept]
 
 
+def name_split(splits: Iterable[str | None]) -> str:
+    """Name the part of a data set to which videos of these splits belong: their split if it is one, else "all"."""
+    found = set(splits)
+    return (found.pop() if len(found) == 1 else None) or "all"
+
+
 def parse_split(name: str) -> str | None:
     """The split that a name such as "validation" stands for; `None` if it is not the name of one."""
     return _SPLIT_OF.get(name.lower())

@@ -98,6 +98,29 @@ def test_saved_scores_keep_the_threshold_of_the_last_evaluation(data, model, tmp
         assert f"specificity at the threshold {threshold}:" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(("splits", "said"), [(("val", "val"), "val"), (("val", "train"), "all"), (("", ""), "all")])
+def test_a_table_of_saved_scores_names_the_split_as_that_of_the_evaluation(
+    data, model, tmp_path, capsys, splits, said
+):
+    table = "path,label,split\n" + "".join(
+        f"{label}/0.mp4,{label},{split}\n" for label, split in zip(("real", "fake"), splits, strict=True)
+    )
+    (data / "list.csv").write_text(table)
+    evaluate(data, model, tmp_path / "run")
+    capsys.readouterr()
+    main(["evaluate", "--scores", str(tmp_path / "run"), *FIXED[4:]])
+    saved = capsys.readouterr().out.splitlines()[0]
+    evaluated = (tmp_path / "run/table.txt").read_text().splitlines()[0]
+    assert f"split {said}," in evaluated
+    assert saved.strip() == evaluated.strip()
+
+
+def test_one_missing_video_is_one(data, model, tmp_path, capsys):
+    (data / "list.csv").write_text("path,label\nreal/0.mp4,real\nfake/0.mp4,fake\nfake/gone.mp4,fake\n")
+    main(["evaluate", str(data / "list.csv"), "--model", model, "--workers", "0", "--bootstrap", "0"])
+    assert "1 of them is missing and counted as not scored:" in capsys.readouterr().err
+
+
 def test_runs_of_different_thresholds_are_not_one_table(data, model, tmp_path, capsys):
     for name, threshold in (("one", "0.5"), ("two", "0.7")):
         assert evaluate(data, model, tmp_path / name, "--threshold", threshold) == 0
