@@ -33,6 +33,7 @@ from .metrics import measure
 from .samples import Benchmark, EvaluationError, Sample, identity_groups, people_in_common
 from .scores import Score
 from .verdict_card import without_section
+from .warnings import num_videos
 
 
 # Name of the part to calibrate on if there is no official validation split.
@@ -75,8 +76,10 @@ class Calibration:
         """Warnings if videos were left out, or if the calibration was fitted on few videos."""
         found = []
         if self.num_left_out:
-            videos = "1 video" if self.num_left_out == 1 else f"{self.num_left_out} videos"
-            found.append(f"{videos} left out of the calibration, because the model was trained on the people shown")
+            found.append(
+                f"{num_videos(self.num_left_out)} left out of the calibration, because the model was trained on the "
+                "people shown"
+            )
         num_fake = self.num_videos - self.num_real
         if min(self.num_real, num_fake) < MIN_VIDEOS:
             found.append(
@@ -366,7 +369,7 @@ def _copy_companions(source: Path, target: Path, calibration: Calibration) -> No
     num_fake = calibration.num_videos - calibration.num_real
     copied = without_section(text)
     count = calibration.num_left_out
-    left_out = f" Left out, because the model was trained on the people shown: {count} videos." if count else ""
+    left_out = f" Left out, because the model was trained on the people shown: {num_videos(count)}." if count else ""
     section = (
         f"\n## Calibration\n\nRecalibrated on {calibration.num_real} real and {num_fake} fake videos of "
         f"{calibration.dataset} ({calibration.split}): temperature {calibration.temperature:.4g}, bias of "

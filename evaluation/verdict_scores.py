@@ -13,6 +13,7 @@ from .evaluation_result import EvaluationResult
 from .known_videos import divide_by_people
 from .samples import EvaluationError
 from .scores import Score
+from .warnings import num_videos
 
 
 # Share of the measured videos that may be smaller or more compressed than the limits that are stored.
@@ -52,18 +53,21 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
     kept = [score for score in unseen if score.face_coverage is None or score.face_coverage >= MIN_FACE_COVERAGE]
     notes = []
     if pictures := len(found) - len(videos):
-        notes.append(f"{pictures} photos or pictures of cropped faces left out, because verdicts are for videos")
+        kind = "photo or picture of cropped faces" if pictures == 1 else "photos or pictures of cropped faces"
+        notes.append(f"{pictures} {kind} left out, because verdicts are for videos")
     if repeated := len(videos) - len(scored):
-        notes.append(f"{_videos(repeated)} left out, because the same file occurs again")
+        notes.append(f"{num_videos(repeated)} left out, because the same file occurs again")
     if seen:
-        count = _videos(len(seen))
+        count = num_videos(len(seen))
         notes.append(f"{count} left out, because the checkpoint was trained or validated on the people shown")
     if calibrated := sum(score.seen == "calibration" for score in kept):
-        notes.append(f"{_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores")
+        notes.append(
+            f"{num_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores"
+        )
     if faceless := len(unseen) - len(kept):
-        notes.append(f"{_videos(faceless)} left out, because a face was found in too few frames")
+        notes.append(f"{num_videos(faceless)} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
-        notes.append(f"{nameless} videos have no identity label; each is counted as a separate person")
+        notes.append(f"{num_videos(nameless)} without an identity label, each counted as a separate person")
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes
@@ -102,10 +106,6 @@ def _place(part: EvaluationResult) -> str:
 def _free_name(name: str, taken: set[str]) -> str:
     numbered = (f"{name} ({number})" for number in range(1, len(taken) + 2))
     return name if name not in taken else next(other for other in numbered if other not in taken)
-
-
-def _videos(number: int) -> str:
-    return f"{number} video" if number == 1 else f"{number} videos"
 
 
 def measured_limits(scores: Sequence[Score]) -> tuple[float | None, float | None]:

@@ -248,7 +248,7 @@ def load_videos(
         on_skip(f"{len(failures) - MAX_LISTED} more")
     if len(failures) > len(samples) / 10:
         raise TrainingFailedError(
-            f"{len(failures)} of {len(samples)} videos have no face crops; the first: {failures[0]}"
+            f"no face crops of {len(failures)} of {len(samples)} videos; the first: {failures[0]}"
         )
     if {video.sample.is_fake for video in videos} != {sample.is_fake for sample in samples}:
         raise TrainingFailedError(f"all videos of one label lack face crops; the first one: {failures[0]}")

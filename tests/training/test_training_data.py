@@ -235,7 +235,7 @@ def test_a_few_videos_without_faces_are_named_and_left_out(twenty, monkeypatch, 
 
 def test_many_videos_without_faces_are_an_error(twenty, monkeypatch, tmp_path):
     monkeypatch.setattr(data, "cache_crops", fail(3))
-    with pytest.raises(TrainingFailedError, match="3 of 20 videos have no face crops; the first: 0: no face"):
+    with pytest.raises(TrainingFailedError, match="no face crops of 3 of 20 videos; the first: 0: no face"):
         load_videos(twenty, SETTINGS, tmp_path, workers=0)
 
 
