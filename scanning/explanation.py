@@ -140,8 +140,8 @@ def _frames(result: VideoResult) -> list[str]:
     if result.media == "image":
         return ["The score is based on a single picture, the photo."]
     _, threshold = _numbers(result)
-    length = f" (length {result.duration_s:.1f} s)" if result.duration_s else ""
-    sentences = [f"The score is based on {_count(result.frames_analyzed, 'frame')} sampled from the video{length}."]
+    frames = _count(result.frames_analyzed, "frame")
+    sentences = [f"The score is based on {frames} sampled from {_sampled_part(result)}."]
     own = _decisive_frames(result)
     if own and len(result.frame_rules) == 1:
         above = sum(frame.fake_probability >= threshold for frame in own)
@@ -151,6 +151,17 @@ def _frames(result: VideoResult) -> list[str]:
             f"the threshold. The highest is {highest.fake_probability:.2f} at {clock(highest.time_s)}."
         )
     return sentences
+
+
+def _sampled_part(result: VideoResult) -> str:
+    """The video and its length, or what can be read of it."""
+    if not result.duration_s:
+        return "the video"
+    missing = next((entry for entry in result.not_judged if entry.reason == "cut_off"), None)
+    if missing is None:
+        return f"the video (length {result.duration_s:.1f} s)"
+    whole = "" if missing.end_s is None else f" of {missing.end_s:.1f} s"
+    return f"the readable {result.duration_s:.1f} s{whole}"
 
 
 def _times(result: VideoResult) -> list[str]:
@@ -164,14 +175,12 @@ def _times(result: VideoResult) -> list[str]:
     worst = stretches[0]
     where = clock_range(worst.start_s, worst.end_s)
     whose = "" if worst.track_id is None else f" ({face_name(worst.track_id).lower()})"
-    if not above:
-        return [
-            f"No part of the timeline reaches the threshold. The highest window is {where}{whose} with "
-            f"{worst.fake_probability:.2f}."
-        ]
+    if above:
+        found = f"{_count(len(above), 'part')} of the timeline reach{'es' if len(above) == 1 else ''} the threshold."
+    else:
+        found = "No part of the timeline reaches the threshold."
     return [
-        f"{_count(len(above), 'part')} of the timeline reach{'es' if len(above) == 1 else ''} the threshold. The "
-        f"highest is {where}{whose} with {worst.fake_probability:.2f}.",
+        f"{found} The highest {'is' if above else 'window is'} {where}{whose} with {worst.fake_probability:.2f}.",
         "The timeline does not change the score. Its times are accurate to about "
         f"{longest_window_s(result):.1f} s, the length of its longest window.",
     ]

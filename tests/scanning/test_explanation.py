@@ -146,6 +146,19 @@ def test_it_says_when():
     assert "`--timeline` adds it" in section(replace(RESULT, timeline=[]), "When")
 
 
+def test_the_accuracy_of_the_times_is_said_below_the_threshold_too():
+    text = section(replace(RESULT, threshold=1.0), "When")
+    assert "No part of the timeline reaches the threshold. The highest window is 0:03.0–0:05.0" in text
+    assert "accurate to about 2.0 s" in text
+
+
+@pytest.mark.parametrize(("end_s", "of_whole"), [(80.0, " of 80.0 s"), (None, "")])
+def test_the_length_of_an_incomplete_file_is_that_of_its_readable_part(end_s, of_whole):
+    missing = NotJudged(start_s=75.0, end_s=end_s, reason="cut_off")
+    text = section(replace(RESULT, not_judged=[missing]), "Which frames")
+    assert f"4 frames sampled from the readable 75.0 s{of_whole}." in text
+
+
 def test_it_says_what_was_not_judged():
     text = section(RESULT, "What was not examined")
     assert "No face was found in 10% of the sampled frames" in text
