@@ -12,6 +12,8 @@ from .scores import Score
 MAX_SEEN, MAX_UNSCORED = 5, 20
 # With this many real videos or more, a false positive rate of 1 % is at least one video.
 MIN_REALS_FOR_FPR = 100
+_WAS_SEEN = "was seen in {}, itself or a person in it, and is"
+_WERE_SEEN = "were seen in {}, themselves or people in them, and are"
 
 
 def list_unscored(scores: Iterable[Score]) -> list[dict[str, str | None]]:
@@ -44,10 +46,8 @@ def make_warnings(rows: Sequence[Row]) -> list[str]:
             warnings.append(f"{row.name}: {row.undefined}")
     missing = whole.num_real + whole.num_fake - whole.num_scored
     if missing:
-        warnings.append(
-            f"{num_videos(missing)} could not be scored: they count in the coverage but are left out of all other "
-            "metrics"
-        )
+        counts = "it counts in the coverage but is" if missing == 1 else "they count in the coverage but are"
+        warnings.append(f"{num_videos(missing)} could not be scored: {counts} left out of all other metrics")
     if 0 < result.num_real < MIN_REALS_FOR_FPR and result.estimates["auc"].value is not None:
         warnings.append(
             f"with only {num_videos(result.num_real, 'real ')}, TPR at 1 % FPR equals the TPR without any false alarm"
@@ -62,9 +62,9 @@ def seen_warnings(scores: Sequence[Score]) -> list[str]:
         keys = sorted(score.key for score in scores if score.seen == part)
         if keys:
             listed = ", ".join(keys[:MAX_SEEN]) + (f" and {len(keys) - MAX_SEEN} more" if len(keys) > MAX_SEEN else "")
+            said = _WAS_SEEN if len(keys) == 1 else _WERE_SEEN
             lines.append(
-                f"{len(keys)} of {num_videos(len(scores))} {'was' if len(keys) == 1 else 'were'} seen in {part}, "
-                f"themselves or people in them; they are left out of the result, which they would improve: {listed}"
+                f"{len(keys)} of {num_videos(len(scores))} {said.format(part)} left out of the result: {listed}"
             )
     return lines
 
