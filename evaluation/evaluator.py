@@ -128,7 +128,8 @@ def check_request(
             check_weights(verdict_folder, weights_sha256)
     if compared is not None:
         check_classes(parts)
-        _load([compared], plan, processes, [])
+        both = ([compared], _model_names(model))
+        check_classes(parts, [_load(models, plan, processes, []).known_videos for models in both])
 
 
 def _evaluate_parts(

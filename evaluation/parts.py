@@ -9,6 +9,7 @@ from ..common.files import as_paths, write_atomically
 from ..common.processes import ProcessGroup
 from .calibration import HALF, hold_out
 from .datasets import open_benchmark
+from .known_videos import KnownVideos
 from .plan import EvaluationPlan
 from .progress import EvaluationListener
 from .samples import Benchmark, EvaluationError, Sample, limit_classes, name_split, source_of_people
@@ -178,18 +179,29 @@ def announce(part: Part, folder: Path | None, listener: EvaluationListener, proc
     listener.announce(lines)
 
 
-def check_classes(parts: Iterable[Part]) -> None:
+def check_classes(parts: Iterable[Part], known_videos: Sequence[KnownVideos] = ()) -> None:
     """
     Check that there are real and fake videos, which a comparison of AUCs needs.
+
+    Args:
+        parts: The data sets.
+        known_videos: Videos and people that the models have seen, which do not count. Those that only their content
+            identifies are left out after it was read.
 
     Raises:
         EvaluationError: If a class is missing.
     """
-    labels = {sample.label for part in parts for sample in part.scorable}
+    labels = {
+        sample.label
+        for part in parts
+        for sample in part.scorable
+        if not any(known.seen(sample, None) for known in known_videos)
+    }
     if len(labels) < 2:
+        unseen = " that neither has seen before" if known_videos else ""
+        found = f"only {labels.pop()} ones; add the other class" if labels else "none; add some"
         raise EvaluationError(
-            f"two models are compared on real and fake videos, but there are only {', '.join(labels) or 'missing'} "
-            "ones; add the other class, or omit --compare."
+            f"two models are compared on real and fake videos{unseen}, but there are {found}, or omit --compare."
         )
 
 

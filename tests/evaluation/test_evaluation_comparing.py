@@ -4,7 +4,9 @@
 import json
 import statistics
 from dataclasses import replace
+from pathlib import Path
 
+import benchmark_trees as trees
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
@@ -13,7 +15,9 @@ from deepfake_video import EvaluationPlan, EvaluationResult, average_seeds, comp
 from deepfake_video.cli import main
 from deepfake_video.common.exit_codes import FAILED
 from deepfake_video.evaluation.comparing import with_comparison
+from deepfake_video.evaluation.datasets import open_benchmark
 from deepfake_video.evaluation.evaluator import make_result
+from deepfake_video.evaluation.known_videos import list_videos, write_lists
 from deepfake_video.evaluation.samples import EvaluationError
 from deepfake_video.evaluation.scores import Score, write_csv_scores
 
@@ -252,6 +256,19 @@ def test_a_comparison_that_cannot_succeed_is_refused_before_anything_is_scored(t
         words = ["evaluate", str(tmp_path / f"{data}.csv"), "--compare", str(tmp_path / "mistyped"), "--device", "cpu"]
         assert main(words) == 2
         assert message in capsys.readouterr().err
+
+
+def test_a_comparison_on_videos_that_a_model_has_seen_is_refused_before_anything_is_scored(
+    tmp_path, monkeypatch, capsys
+):
+    root = trees.make_faceforensics(tmp_path / "FaceForensics++")
+    first, second = (Path(trees.save_model(tmp_path / name, seed)) for seed, name in enumerate(("first", "second")))
+    write_lists(first, {"training": list_videos((sample, None) for sample in open_benchmark(root).samples)})
+    monkeypatch.setattr("deepfake_video.evaluation.evaluator.evaluate", lambda *_, **__: pytest.fail("scored"))
+    for model, compared in ((first, second), (second, first)):
+        words = ["evaluate", str(root), "--model", str(model), "--compare", str(compared), "--device", "cpu"]
+        assert main(words) == 2
+        assert "that neither has seen before, but there are none" in capsys.readouterr().err
 
 
 def test_tables_are_printed_even_if_the_comparison_fails(tmp_path, capsys):
