@@ -16,7 +16,7 @@ import sys
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 
 from deepfake_video import evaluate
@@ -24,7 +24,7 @@ from deepfake_video.common.errors import UsageError
 from deepfake_video.common.exit_codes import OK, run_command
 from deepfake_video.common.files import write_atomically
 from deepfake_video.evaluation.evaluation_result import EvaluationResult
-from deepfake_video.evaluation.metric_rows import Row
+from deepfake_video.evaluation.metric_rows import Row, RowOptions, make_rows
 from deepfake_video.evaluation.metrics import Estimate
 from deepfake_video.evaluation.plan import EvaluationPlan
 
@@ -35,10 +35,16 @@ _INTRODUCTION = (
     "The tables give the metrics of each checkpoint and ensemble on each available data set, per video, with 95 % "
     "intervals in brackets (bootstrap over people where the data set names them). `–` marks what is undefined, such "
     "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. Videos that a model "
-    "has seen before are left out of its row. The notes under a table list only videos whose files are recorded with "
+    "was trained on are left out of its row. The notes under a table list only videos whose files are recorded with "
     "the model, with one use of each; re-encoded copies are not recognised."
 )
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
+
+_USES = {
+    "training": "training and are left out",
+    "validation": "validation, so the checkpoint may have been chosen by them",
+    "calibration": "calibration, on which sensitivity and specificity depend, but not AUC and EER",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +121,7 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
         *_command_lines(plan),
     ]
     for name in plan.data:
-        rows = {model: _row_of(result, name) for model, result in results.items()}
+        rows = {model: _row_of(plan, result, name) for model, result in results.items()}
         first = next(iter(results.values()))
         is_fake = [score.is_fake for score in first.clean_scores if score.dataset == name]
         lines += [f"## {name}", "", f"{is_fake.count(False)} real videos, {is_fake.count(True)} fakes.", ""]
@@ -144,10 +150,16 @@ def _command_lines(plan: ZooPlan) -> list[str]:
     ]
 
 
-def _row_of(result: EvaluationResult, dataset: str) -> Row:
-    """The row of a data set. With a single data set there is no such row, and the first is the same."""
-    videos = [row for row in result.rows if row.level == "video"]
-    return next((row for row in videos if row.kind == "dataset" and row.name == dataset), videos[0])
+def _row_of(plan: ZooPlan, result: EvaluationResult, dataset: str) -> Row:
+    """
+    The row of a data set.
+
+    Unlike the result of an evaluation, it contains the videos that a model was validated or calibrated on: the page
+    says so below the table, and hardly any others exist for some methods.
+    """
+    of_dataset = [score for score in result.clean_scores if score.dataset == dataset and score.seen != "training"]
+    options = RowOptions(threshold=result.threshold, resamples=plan.resamples)
+    return make_rows([replace(score, seen=None) for score in of_dataset], options)[0]
 
 
 def _cell(estimate: Estimate) -> str:
@@ -162,10 +174,10 @@ def _seen_lines(dataset: str, results: Mapping[str, EvaluationResult]) -> list[s
     lines = []
     for model, result in results.items():
         seen = Counter(score.seen for score in result.clean_scores if score.dataset == dataset and score.seen)
-        lines += [
-            f"- {model}: {number} of these videos were used for {part} and are left out."
-            for part, number in seen.items()
-        ]
+        for part, number in seen.items():
+            lines.append(
+                f"- {model}: {number} of these videos {'was' if number == 1 else 'were'} used for {_USES[part]}."
+            )
     return [*lines, ""] if lines else []
 
 

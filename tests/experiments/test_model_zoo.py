@@ -12,6 +12,8 @@ from sklearn.metrics import roc_auc_score
 
 import model_zoo
 from deepfake_video.common.exit_codes import OK, USAGE
+from deepfake_video.evaluation.evaluation_result import EvaluationResult
+from deepfake_video.evaluation.scores import Score
 
 
 @pytest.fixture(scope="module")
@@ -59,3 +61,25 @@ def test_a_model_without_a_name_is_refused(tmp_path, capsys):
     words = ["--model", "folder", "--data", f"a={tmp_path}", "--output", str(tmp_path)]
     assert model_zoo.main(words) == USAGE
     assert "--model takes NAME=VALUE" in capsys.readouterr().err
+
+
+def test_only_videos_of_the_training_are_left_out_and_other_uses_are_named():
+    scores = [
+        Score(key=f"{label}{number}", label=label, dataset="d", fake_probability=probability, seen=seen)
+        for label, number, probability, seen in [
+            ("real", 1, 0.1, "calibration"),
+            ("fake", 1, 0.9, "calibration"),
+            # With these two, the AUC would be 0.75.
+            ("real", 2, 0.2, None),
+            ("fake", 2, 0.0, "training"),
+        ]
+    ]
+    result = EvaluationResult(
+        dataset="d", split="all", threshold=0.5, run={"weights_sha256": "a" * 64}, rows=[], scores=scores
+    )
+    plan = model_zoo.ZooPlan(models={"m": ("m",)}, data={"d": "d"}, output=Path(), work=Path(), resamples=0)
+    page = model_zoo.zoo_page(plan, {"m": result})
+    assert "2 real videos, 2 fakes." in page
+    assert "| m | 3 | 1.00 |" in page
+    assert "- m: 2 of these videos were used for calibration, on which sensitivity and specificity depend" in page
+    assert "- m: 1 of these videos was used for training and are left out." in page
