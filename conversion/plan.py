@@ -4,9 +4,10 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..common.files import make_paths, refuse_standard_output
+from ..common.plans import check_fields
 from ..common.text import quoted
 from .errors import ConversionOptionError
 from .published import PRESET_NAMES
@@ -22,20 +23,6 @@ ChannelOrder = Literal["rgb", "bgr"]
 Faces = Literal["auto", "none"]
 Triple = tuple[float, float, float]
 
-_ALLOWED: dict[str, tuple[Any, ...]] = {
-    "preset": PRESET_NAMES,
-    "recurrence": get_args(Recurrence),
-    "pooling": get_args(Pooling),
-    "attention_activation": get_args(Activation),
-    "fake_index": (0, 1),
-    "activation": get_args(Activation),
-    "padding": get_args(Padding),
-    "frame_aggregation": get_args(FrameAggregation),
-    "frame_sampling": get_args(FrameSampling),
-    "channel_order": get_args(ChannelOrder),
-    "antialias": (True, False),
-    "faces": get_args(Faces),
-}
 # Lowest and highest value.
 _RANGES: dict[str, tuple[float, float]] = {
     "image_size": (2, 4096),
@@ -43,7 +30,23 @@ _RANGES: dict[str, tuple[float, float]] = {
     "num_frames": (1, 4096),
     "face_margin": (0.5, 5),
 }
-_CHOICES = (*_ALLOWED, *_RANGES, "image_mean", "image_std")
+_CHOICES = (
+    "preset",
+    "recurrence",
+    "pooling",
+    "attention_activation",
+    "fake_index",
+    "activation",
+    "padding",
+    "frame_aggregation",
+    "frame_sampling",
+    "channel_order",
+    "antialias",
+    "faces",
+    *_RANGES,
+    "image_mean",
+    "image_std",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,14 +135,13 @@ class ConversionPlan:
 
     def __post_init__(self) -> None:
         make_paths(self, "checkpoint", "output")
+        check_fields(self)
         if self.output is not None:
             refuse_standard_output(self.output)
-        for name, allowed in _ALLOWED.items():
-            value = getattr(self, name)
-            if value is not None and value not in allowed:
-                raise ConversionOptionError(
-                    f"{option(name)} must be one of {', '.join(map(str, allowed))}, got {quoted(value)}."
-                )
+        if self.preset is not None and self.preset not in PRESET_NAMES:
+            raise ConversionOptionError(
+                f"--preset must be one of {', '.join(PRESET_NAMES)}, got {quoted(self.preset)}."
+            )
         for name, (low, high) in _RANGES.items():
             value = getattr(self, name)
             if value is not None and not low <= value <= high:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from ..common.errors import UsageError
+from ..common.files import make_paths
+from ..common.plans import check_fields
 from ..scanning.settings import ScanSettings
 
 
@@ -80,16 +82,8 @@ class EvaluationPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, value, known in (
-            ("layout", self.layout, LAYOUT_NAMES),
-            ("split", self.split, SPLIT_NAMES),
-            ("group_by", self.group_by, GROUP_NAMES),
-            ("ensemble", self.ensemble, get_args(Ensemble)),
-            ("calibration split", self.calibration_split, SPLIT_NAMES[:3]),
-            *(("kind of corruption", kind, KIND_NAMES) for kind in self.corruptions),
-        ):
-            if value is not None and value not in known:
-                raise UsageError(f"the {name} must be one of {', '.join(known)}; got {value!r}.")
+        make_paths(self, "calibrated_folder")
+        check_fields(self)
         for name, number, lowest in (
             ("limit", self.limit, 1),
             ("number of workers", self.workers, 0),

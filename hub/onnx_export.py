@@ -13,6 +13,7 @@ from ..common.errors import UsageError, WorkError
 from ..common.files import OutputError, TargetError, refuse_standard_output
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
+from ..common.plans import check_fields
 from ..common.text import one_line, printable
 
 
@@ -40,7 +41,7 @@ class ExportPlan:
         overwrite: Replace `output` if it exists.
 
     Raises:
-        UsageError: If `output` has no file name, or is `-`.
+        UsageError: If a value is of another type, or `output` has no file name or is `-`.
     """
 
     folder: str | Path
@@ -48,6 +49,7 @@ class ExportPlan:
     overwrite: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not Path(self.output).name:
             raise UsageError(f"output must name a file, got {str(self.output)!r}.")
         refuse_standard_output(self.output)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
+from ..common.plans import check_fields
 from ..common.text import one_line, printable, quoted
 from .finding import ModelLoadError
 from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
@@ -29,7 +30,7 @@ class PushPlan:
         message: Commit message.
 
     Raises:
-        UsageError: If `repo_id` is not a valid name on the Hub.
+        UsageError: If a value is of another type, or `repo_id` is not a valid name on the Hub.
     """
 
     folder: str | Path
@@ -40,6 +41,7 @@ class PushPlan:
     message: str = "Upload a deepfake-video model"
 
     def __post_init__(self) -> None:
+        check_fields(self)
         check_repo_id(self.repo_id)
 
 

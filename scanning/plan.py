@@ -8,6 +8,7 @@ from typing import overload
 
 from ..common.errors import UsageError
 from ..common.files import as_paths
+from ..common.plans import check_fields
 from .inputs import Inputs
 from .results import VideoResult
 from .settings import ScanSettings
@@ -73,10 +74,7 @@ class ScanPlan:
     annotate: str | Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("sources", "lists", "models"):
-            if isinstance(getattr(self, name), str | Path):
-                raise UsageError(f"{name} must be a list, got the single value {str(getattr(self, name))!r}.")
-            as_paths(name, getattr(self, name))
+        check_fields(self)
         most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
         if self.workers is not None and not 1 <= self.workers <= most:
             raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")

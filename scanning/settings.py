@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from ..common.errors import UsageError
+from ..common.plans import check_fields
 from ..common.processors import usable_cores
 from ..video_errors import MAX_DECODE_THREADS, VideoLimits
 
@@ -57,7 +58,7 @@ class ScanSettings:
         limits: Limits on what is read. `None` for the defaults and the environment variables.
 
     Raises:
-        UsageError: If a number is out of range.
+        UsageError: If a value has another type, is none of the choices, or is out of range.
 
     Example:
 
@@ -78,6 +79,7 @@ class ScanSettings:
     limits: VideoLimits | None = None
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if self.num_frames is not None and not 1 <= self.num_frames <= 10_000:
             raise UsageError(f"the number of frames must lie between 1 and 10000, got {self.num_frames}.")
         check_threshold(self.threshold)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..common.errors import UsageError
+from ..common.plans import check_fields
 from ..scanning.settings import ScanSettings
 
 
@@ -34,7 +35,7 @@ class ServicePlan:
             are refused unless the limits of `settings` allow them.
 
     Raises:
-        UsageError: If a value is out of range.
+        UsageError: If a value is of another type or out of range.
 
     Example:
 
@@ -54,6 +55,7 @@ class ServicePlan:
     allow_addresses: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self)
         if not 0 <= self.port <= 65535:
             raise UsageError(f"the port must lie between 0 and 65535, got {self.port}.")
         if self.max_waiting < 0:

@@ -4,9 +4,10 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from ..common.files import make_paths
+from ..common.plans import check_fields
 from ..evaluation.metrics import Estimate
 from .errors import TrainingError
 from .recipe import PairsOn, Recipe
@@ -39,7 +40,8 @@ class TrainingPlan:
         stop_after: Number of steps after which the call stores its state and stops; `None` to finish the training.
 
     Raises:
-        TrainingError: If a path does not exist, a value is invalid, or the recipe cannot be used.
+        UsageError: If a value is of another type or none of the choices; a [`TrainingError`] if it is out of range,
+            a path does not exist, or the recipe cannot be used.
 
     Example:
 
@@ -64,6 +66,7 @@ class TrainingPlan:
 
     def __post_init__(self) -> None:
         make_paths(self, "data", "output", "validation_data", "cache")
+        check_fields(self)
         if not self.data:
             raise TrainingError("give at least one data set to train on.")
         for path in (*self.data, *self.validation_data):
@@ -73,12 +76,6 @@ class TrainingPlan:
             raise TrainingError(f"workers must be at least 0, got {self.workers}.")
         if self.stop_after is not None and self.stop_after < 1:
             raise TrainingError(f"stop_after must be at least 1, got {self.stop_after}.")
-        for name, value, choices in (
-            ("device", self.device, get_args(Device)),
-            ("precision", self.precision, get_args(Precision)),
-        ):
-            if value not in choices:
-                raise TrainingError(f"{name} must be one of {', '.join(choices)}, got {value!r}.")
         self.recipe.check_pairs_on(self.pairs_on)
         self.recipe.check_model()
         if self.recipe.trains == "head" and self.recipe.initial is None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, TypeAlias
 
 from ..common.json_files import read_json
 from ..common.text import one_line, printable
@@ -276,15 +276,13 @@ class Recipe:
         if self.initial_path is not None and not self.initial_path.exists():
             raise TrainingError(f"recipe: initial: no such file or folder: {self.initial}.")
 
-    def check_pairs_on(self, pairs_on: str) -> None:
+    def check_pairs_on(self, pairs_on: PairsOn) -> None:
         """
         Check that the pixels of the training pairs can be computed on "cpu" or "device".
 
         Raises:
-            TrainingError: If there is no such choice, or the recipe does not support it.
+            TrainingError: If the recipe does not support it.
         """
-        if pairs_on not in get_args(PairsOn):
-            raise TrainingError(f"pairs_on must be one of {', '.join(get_args(PairsOn))}, got {pairs_on!r}.")
         if pairs_on == "device" and self.feature_pairs:
             raise TrainingError(
                 'pairs_on "device" cannot be combined with feature_pairs, whose pairs are drawn only once; use "cpu".'

@@ -58,9 +58,9 @@ def test_options_are_the_choices_that_are_made() -> None:
         ({"image_std": (1.0, 0.0, 1.0)}, "--image-std must be three finite numbers"),
         ({"image_mean": (1.0, float("inf"), 1.0)}, "--image-mean must be three finite numbers"),
         ({"image_mean": (1.0, 1.0)}, "--image-mean must be three finite numbers"),
-        ({"pooling": "median"}, "--pooling must be one of last, mean, max, attention"),
+        ({"pooling": "median"}, "pooling must be one of last, mean, max, attention"),
         ({"preset": "mine"}, "--preset must be one of"),
-        ({"fake_index": 2}, "--fake-index must be one of 0, 1"),
+        ({"fake_index": 2}, "fake_index must be one of 0, 1"),
         ({"backbone": "resnet50"}, "--backbone takes timm/NAME"),
     ],
 )

@@ -220,7 +220,7 @@ def test_results_are_reported_even_if_a_file_cannot_be_written(folder, model, tm
     ("choices", "said"),
     [
         ({"workers": 0}, "number of workers must lie between 1 and 256"),
-        ({"sources": "clip.mp4"}, "sources must be a list, got the single value 'clip.mp4'"),
+        ({"sources": "clip.mp4"}, "sources must be a list, each item text or a path, got 'clip.mp4'"),
         ({"models": "model"}, "models must be a list"),
         ({"annotate": "copy.mp4", "output": "run"}, "cannot be combined"),
     ],

@@ -12,6 +12,7 @@ from accelerate import Accelerator
 
 from deepfake_video import TrainingPlan, train
 from deepfake_video.cli import main
+from deepfake_video.common.errors import UsageError
 from deepfake_video.common.exit_codes import USAGE
 from deepfake_video.training.augmentation import degrade_clip, draw_degradation, draw_framing, frame_clip
 from deepfake_video.training.batch_sources import DeviceBatches, LoaderBatches
@@ -194,7 +195,7 @@ def test_features_that_are_computed_once_are_refused(plan):
     recipe = replace(plan.recipe, trains="head", initial=str(plan.data[0]), feature_pairs=4)
     with pytest.raises(TrainingError, match=r"^pairs_on \"device\" cannot be combined with feature_pairs"):
         replace(plan, recipe=recipe)
-    with pytest.raises(TrainingError, match="pairs_on must be one of cpu, device, got 'gpu'"):
+    with pytest.raises(UsageError, match="pairs_on must be one of cpu, device, got 'gpu'"):
         replace(plan, pairs_on="gpu")
 
 
