@@ -7,13 +7,12 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import MISSING, fields
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from .errors import UsageError
 from .text import printable
 
 
-T = TypeVar("T")
 _NAMES = {int: "a whole number", float: "a number", str: "text", bool: "True or False", Path: "a path"}
 
 
@@ -45,9 +44,9 @@ def check_fields(plan: object) -> None:
             raise UsageError(f"{name} must be {_described(hint)}, got {_shown(value)}.")
 
 
-def check_plan(plan: object, kind: type[T]) -> T:
+def check_plan(plan: object, kind: Any) -> None:
     """
-    Return the argument of a function if it is a plan of the expected class.
+    Check that the argument of a function is a plan of the expected class.
 
     Args:
         plan: The argument.
@@ -66,9 +65,8 @@ def check_plan(plan: object, kind: type[T]) -> T:
         deepfake_video.common.errors.UsageError: PushPlan(folder=..., repo_id=...) is expected, got 'my-model'.
     """
     if not isinstance(plan, kind):
-        required = [f"{field.name}=..." for field in fields(kind) if _is_required(field)]  # type: ignore[arg-type]
+        required = [f"{field.name}=..." for field in fields(kind) if _is_required(field)]
         raise UsageError(f"{kind.__name__}({', '.join(required)}) is expected, got {_shown(plan)}.")
-    return plan
 
 
 def _is_required(field: Any) -> bool:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from ..common.plans import check_plan
 from .choices import SOURCES, Choices, preset_options, settle
 from .diagnosis import diagnose
 from .heads import Head, Order
@@ -109,6 +110,7 @@ def inspect_checkpoint(plan: ConversionPlan) -> Inspection:
         >>> inspection.choices.missing
         ('--fake-index 0|1',)
     """
+    check_plan(plan, ConversionPlan)
     checkpoint = load(plan.checkpoint, plan.key)
     layout = recognise(
         checkpoint.shapes,

@@ -13,7 +13,7 @@ from ..common.errors import UsageError, WorkError
 from ..common.files import OutputError, TargetError, refuse_standard_output
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
-from ..common.plans import check_fields
+from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable
 
 
@@ -110,6 +110,7 @@ def export(plan: ExportPlan) -> ExportResult:
         >>> max(result.differences.values()) < 1e-4
         True
     """
+    check_plan(plan, ExportPlan)
     require_packages("The export", "onnx", "onnxscript", "onnxruntime", extra="export")
     folder, output = Path(plan.folder), Path(plan.output)
     if os.path.lexists(output) and not (plan.overwrite and output.is_file()):

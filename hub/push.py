@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
-from ..common.plans import check_fields
+from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable, quoted
 from .finding import ModelLoadError
 from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
@@ -96,6 +96,7 @@ def push(plan: PushPlan) -> PushResult:
         >>> "model.safetensors" in result.files
         True
     """
+    check_plan(plan, PushPlan)
     folder, branch = Path(plan.folder), plan.revision or "main"
     _check_is_self_contained(folder)
     files = model_files(folder)

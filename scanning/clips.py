@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from ..clip_sampling import Clip
+from ..common.files import as_paths
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..video_errors import VideoLimits
 from .clip_reading import ReadVideo, read_video
@@ -63,7 +64,8 @@ def face_clips(
 
     Raises:
         VideoError: If the file cannot be read, or if no face is found (`NoFaceFoundError`).
-        ModelLoadError: If the preprocessing of the model cannot be loaded.
+        UsageError: If an argument is of another type, or the preprocessing of the model cannot be loaded
+            ([`ModelLoadError`]).
 
     Example:
 
@@ -73,8 +75,9 @@ def face_clips(
         >>> tuple(clip.pixel_values_videos.shape), clip.boxes.shape, clip.times_s.shape
         ((1, 8, 3, 224, 224), (8, 4), (8,))
     """
+    (path,) = as_paths("video", [video])
     processor = model if isinstance(model, DeepfakeVideoProcessor) else load_processor(model)
-    read = read_video(video, [processor], ScanSettings(num_frames=num_frames, limits=limits))
+    read = read_video(path, [processor], ScanSettings(num_frames=num_frames, limits=limits))
     coverages = {face.track.track_id: face.coverage for face in read.faces[0]}
     return [_face_clip(read, clip, processor, coverages) for clip in read.clips[0]]
 

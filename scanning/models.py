@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from ..common.files import as_paths
 from ..configuration_deepfake import DeepfakeConfig
 from ..hub.checkpoint import read_checkpoint, read_choices
 from ..hub.finding import ModelLoadError, find_model_folder
@@ -213,7 +214,7 @@ def load_processor(name: str | Path | None) -> DeepfakeVideoProcessor:
     Raises:
         ModelLoadError: If the folder or its JSON files cannot be read.
     """
-    name = str(DEFAULT_CHECKPOINT if name is None else name)
+    (name,) = as_paths("model", [DEFAULT_CHECKPOINT if name is None else name])
     return read_choices(name, find_model_folder(name)[0])[1]
 
 

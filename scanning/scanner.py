@@ -1,13 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """The public function `scan`."""
 
+import glob
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import overload
+from typing import Any, overload
 
+from ..common.errors import UsageError
 from ..common.files import as_paths
 from ..common.processes import ProcessGroup
+from ..common.text import printable
 from .batch import examine_all
 from .evidence import Examination
 from .inputs import Inputs, collect_inputs
@@ -63,8 +67,9 @@ def scan(
         `torchrun`), the first process returns all results and the others return an empty result.
 
     Raises:
-        UsageError: If the request is invalid: sources that contain no video, a model that cannot be loaded
-            ([`ModelLoadError`]), a device that does not exist, an `output` folder of another scan.
+        UsageError: If the request is invalid: sources that contain no video, a list, folder or pattern in place of one
+            path, a model that cannot be loaded ([`ModelLoadError`]), a device that does not exist, an `output` folder
+            of another scan.
         WorkError: If the work fails: a file cannot be written ([`OutputError`]), worker processes do not start.
 
     Example:
@@ -80,15 +85,30 @@ def scan(
         1
     """
     if isinstance(source, ScanPlan):
+        if model or settings or timeline or device != "auto":
+            raise UsageError("a plan has its own models, device and settings; set them in ScanPlan(...).")
         return _run(source, listener or ScanListener())
     from .detector import Detector
 
-    (path,) = as_paths("source", [source])
+    path = _one_path(source)
     models = as_paths("model", [model] if isinstance(model, str | Path) else model)
-    settings = settings or ScanSettings()
-    if timeline:
-        settings = replace(settings, timeline=True)
-    return Detector(models, device=device, settings=settings).score(path)
+    plan = ScanPlan(models=models, device=device, settings=ScanSettings() if settings is None else settings)
+    settings = replace(plan.settings, timeline=plan.settings.timeline or timeline)
+    return Detector(plan.model_names, device=plan.device, settings=settings).score(path)
+
+
+def _one_path(source: Any) -> str:
+    """The path or address of a single video. What stands for several is refused, because only a plan expands it."""
+    is_path = isinstance(source, str | os.PathLike)
+    path = as_paths("source", [source])[0] if is_path else ""
+    is_pattern = glob.has_magic(path) and "://" not in path and not os.path.lexists(path)
+    if not is_path or is_pattern or os.path.isdir(path):
+        shown = printable(repr(path if is_path else source), 80)
+        raise UsageError(
+            f"source must be the path of one video, got {shown}; for a list, a folder or a pattern, call "
+            "scan(ScanPlan(sources=[...]))."
+        )
+    return path
 
 
 def _run(plan: ScanPlan, listener: ScanListener) -> ScanResult:

@@ -21,6 +21,7 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
 from ..common.errors import WorkError
+from ..common.plans import check_plan
 from ..scanning.detector import Detector
 from ..scanning.results import SCHEMA_VERSION
 from ..version import __version__
@@ -49,6 +50,7 @@ def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address
         UsageError: If a model cannot be loaded, or a limit in the environment is invalid.
         WorkError: If the service cannot listen on the port.
     """
+    check_plan(plan, ServicePlan)
     detector = load_detector(plan)
     with tempfile.TemporaryDirectory(prefix="deepfake-video-serve-") as folder, _listen(plan) as listener:
         app = build_service(detector, plan, Path(folder))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from ..common.files import check_folder_target, lock_folder
+from ..common.plans import check_plan
 from ..common.processes import ProcessGroup
 from ..common.processors import usable_cores
 from ..evaluation.samples import Sample
@@ -52,6 +53,7 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
         >>> result.model, result.metrics["auc"].value  # doctest: +SKIP
         (PosixPath('run1/model'), 0.87)
     """
+    check_plan(plan, TrainingPlan)
     listener = listener or TrainingListener()
     for folder in (plan.output, plan.crops):
         check_folder_target(folder)

@@ -43,7 +43,7 @@ class Named(os.PathLike):
     ],
 )
 def test_what_is_no_path_is_an_error_that_names_the_argument(name, call, wrong):
-    with pytest.raises(UsageError, match=f"^{name}(: a path is| must be a list, each item) text or a .*, got .*[3b]"):
+    with pytest.raises(UsageError, match=f"^{name}(: a path is| must be) .*, got .*[3b]"):
         call(wrong)
 
 

@@ -17,6 +17,14 @@ from deepfake_video import (
     ScanSettings,
     ServicePlan,
     TrainingPlan,
+    convert,
+    export,
+    face_clips,
+    inspect_checkpoint,
+    push,
+    scan,
+    serve,
+    train,
 )
 from deepfake_video.common import plans
 from deepfake_video.common.errors import UsageError
@@ -98,6 +106,55 @@ def test_every_kind_of_list_path_and_number_is_accepted():
     assert ConversionPlan(checkpoint=Path("x.pt"), image_mean=[0, 0, 0.5]).options() == {"image_mean": [0, 0, 0.5]}
     plan = EvaluationPlan(corruptions=["blur"], calibrated_folder="new")
     assert (plan.corruptions, plan.calibrated_folder) == (["blur"], Path("new"))
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (convert, "ConversionPlan(checkpoint=...) is expected, got 'x'."),
+        (inspect_checkpoint, "ConversionPlan(checkpoint=...) is expected, got 'x'."),
+        (export, "ExportPlan(folder=..., output=...) is expected, got 'x'."),
+        (push, "PushPlan(folder=..., repo_id=...) is expected, got 'x'."),
+        (serve, "ServicePlan() is expected, got 'x'."),
+        (train, "TrainingPlan(data=..., recipe=..., output=...) is expected, got 'x'."),
+    ],
+)
+def test_a_function_without_its_plan_says_what_it_takes(function, message):
+    with pytest.raises(UsageError) as caught:
+        function("x")
+    assert str(caught.value) == message
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"source": ["a.mp4", "b.mp4"]}, r"got \['a.mp4', 'b.mp4'\]; for a list, .* scan\(ScanPlan\(sources=\["),
+        ({"source": Path()}, r"got '\.'; .* a folder .* scan\(ScanPlan\(sources=\["),
+        ({"source": "vids/*.mp4"}, r"got 'vids/\*\.mp4'; .* a pattern, call scan\(ScanPlan\(sources=\["),
+        ({"source": "a.mp4", "settings": {"timeline": True}}, "settings must be of the class ScanSettings"),
+        ({"source": "a.mp4", "timeline": "no"}, "timeline must be True or False"),
+        ({"source": "a.mp4", "device": 0}, "device must be text, got 0"),
+        ({"source": ScanPlan(sources=["a.mp4"]), "timeline": True}, "a plan has its own models, device and settings"),
+    ],
+)
+def test_wrong_arguments_of_a_scan_are_refused(arguments, message):
+    with pytest.raises(UsageError, match=message):
+        scan(**arguments)
+
+
+def test_a_name_with_the_characters_of_a_pattern_is_a_path(tmp_path):
+    (tmp_path / "clip[1].mp4").write_bytes(b"no video")
+    assert scan(tmp_path / "clip[1].mp4").status == "unsupported"
+    assert scan("http://127.0.0.1:9/clip.mp4?a=*").status == "unreadable"
+
+
+def test_wrong_arguments_of_face_clips_are_refused():
+    with pytest.raises(UsageError, match=r"video: a path is text or a pathlib.Path, got \['a.mp4'\]"):
+        face_clips(["a.mp4"])
+    with pytest.raises(UsageError, match=r"model: a path is text or a pathlib.Path, got 3"):
+        face_clips("a.mp4", 3)
+    with pytest.raises(UsageError, match=r"num_frames must be a whole number, got 8\.5"):
+        face_clips("a.mp4", num_frames=8.5)
 
 
 def test_examples_run():
