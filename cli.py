@@ -79,11 +79,26 @@ def _parse_and_run(argv: Sequence[str] | None) -> int:
         # An empty output folder, for instance, would be the current folder.
         raise UsageError("an argument is empty, perhaps because a shell variable is not set.")
     command = next((word for word in words if word in _COMMANDS), "")
-    arguments, unknown = build_parser(command).parse_known_args(words)
-    if unknown:
-        # The main parser would show its own usage, which does not list the options of the command.
-        arguments.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+    arguments, left = build_parser(command).parse_known_args(words)
+    if left:
+        _take_left(arguments, left)
     return int(arguments.run(arguments))
+
+
+def _take_left(arguments: argparse.Namespace, left: Sequence[str]) -> None:
+    """
+    Take the paths that argparse leaves over, because an option stands between them and the first ones.
+
+    `parse_intermixed_args` does not know subparsers and, in Python 3.11, forgets that no option follows `--`.
+    """
+    end = left.index("--") if "--" in left else len(left)
+    several = [action for action in arguments.parser._get_positional_actions() if action.nargs in ("*", "+")]
+    if not several or any(word.startswith("-") and word != "-" for word in left[:end]):
+        # The main parser would show its own usage, which does not list the options of the command.
+        arguments.parser.error(f"unrecognized arguments: {' '.join(left)}")
+    (action,) = several
+    found = map(action.type or str, [*left[:end], *left[end + 1 :]])
+    setattr(arguments, action.dest, [*getattr(arguments, action.dest), *found])
 
 
 def entry() -> int:

@@ -97,6 +97,45 @@ def test_a_mistyped_option_shows_the_usage_of_its_command(command, capsys):
     assert "unrecognized arguments: --no-such-option" in said
 
 
+@pytest.mark.parametrize(
+    ("words", "name", "expected"),
+    [
+        ("predict a --quiet b", "paths", ["a", "b"]),
+        ("predict a --list x b --csv y c --json", "paths", ["a", "b", "c"]),
+        ("predict a --quiet b -- -c --json", "paths", ["a", "b", "-c", "--json"]),
+        ("predict a --quiet -- -b", "paths", ["a", "-b"]),
+        ("predict --quiet -- -b a", "paths", ["-b", "a"]),
+        ("evaluate a --json ff=b", "roots", ["a", "ff=b"]),
+        ("train a --recipe frames b --output o", "data", [Path("a"), Path("b")]),
+        ("push --repo-id me/model -- -a", "folder", Path("-a")),
+    ],
+)
+def test_options_may_stand_between_paths(words, name, expected, monkeypatch):
+    found = []
+    module, run = {
+        "predict": ("scanning.command", "run"),
+        "evaluate": ("evaluation.command", "run"),
+        "train": ("training.train_command", "run"),
+        "push": ("hub.commands", "run_push"),
+    }[words.split()[0]]
+    monkeypatch.setattr(f"deepfake_video.{module}.{run}", lambda arguments: found.append(arguments) or 0)
+    assert main(words.split()) == 0
+    assert getattr(found[0], name) == expected
+
+
+@pytest.mark.parametrize("words", ["predict a --quite b", "predict a --json b --quite", "push a --repo-id me/model b"])
+def test_what_is_left_over_is_not_taken_for_a_path_if_it_may_be_an_option_or_too_many(words, capsys):
+    with pytest.raises(SystemExit):
+        main(words.split())
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(
+            f"error: unrecognized arguments: {' '.join(word for word in words.split() if word in ('--quite', 'b'))}"
+        )
+    )
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_an_interrupt_is_one_line_and_130(command, capsys, monkeypatch):
     def interrupt(arguments: object) -> int:
