@@ -81,7 +81,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
+        "--model",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="model folder, Hub id, or default for the packaged checkpoint, which is used if none is given; repeat it "
+        "for an ensemble",
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
     parser.add_argument(

@@ -63,7 +63,9 @@ def run_push(arguments: argparse.Namespace) -> int:
 def add_export_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video export`."""
     _describe(parser, _EXPORT_DESCRIPTION, _EXPORT_EXAMPLES)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="the model folder")
+    parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="the model folder, or default for the packaged checkpoint"
+    )
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .onnx file to write")
     parser.add_argument("--overwrite", action="store_true", help="replace FILE")
 

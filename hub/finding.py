@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..common.errors import UsageError
 from ..common.text import one_line
+from .packaged import folder_named
 from .terms import CARD_NAME, TERMS_NAMES
 
 
@@ -22,7 +23,7 @@ def find_model_folder(name: str) -> tuple[Path, str | None]:
     Find the folder of a model, and download it if it is a repository of the Hub.
 
     Args:
-        name: Model folder or Hub id.
+        name: Model folder or Hub id, or "default" for the packaged checkpoint, unless there is a folder of this name.
 
     Returns:
         The folder, and the commit of a Hub repository; `None` for a local folder.
@@ -30,7 +31,7 @@ def find_model_folder(name: str) -> tuple[Path, str | None]:
     Raises:
         ModelLoadError: If it is neither, cannot be downloaded, or is a legacy checkpoint.
     """
-    path = Path(name)
+    path = folder_named(name)
     if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
         raise ModelLoadError(
             f"{name}: a legacy checkpoint cannot be loaded directly; convert it first: "

@@ -15,6 +15,7 @@ from ..common.interrupts import unfinished
 from ..common.packages import require_packages
 from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable
+from .packaged import folder_named
 
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class ExportPlan:
     The folder to export and the file to write.
 
     Args:
-        folder: A model folder.
+        folder: A model folder, or "default" for the packaged checkpoint.
         output: The ONNX file to write; missing parent folders are created.
         overwrite: Replace `output` if it exists.
 
@@ -112,7 +113,7 @@ def export(plan: ExportPlan) -> ExportResult:
     """
     check_plan(plan, ExportPlan)
     require_packages("The export", "onnx", "onnxscript", "onnxruntime", extra="export")
-    folder, output = Path(plan.folder), Path(plan.output)
+    folder, output = folder_named(plan.folder), Path(plan.output)
     if os.path.lexists(output) and not (plan.overwrite and output.is_file()):
         raise TargetError(output, "it exists; choose another --output, or use --overwrite to replace a file")
     from .checkpoint import read_checkpoint

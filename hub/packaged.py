@@ -34,6 +34,17 @@ def default_checkpoint() -> Path:
     return DEFAULT_CHECKPOINT
 
 
+def folder_named(name: str | Path) -> Path:
+    """
+    Return the folder of a name: the packaged checkpoint for "default", unless there is a folder of this name.
+
+    Args:
+        name: Path of a model folder, or "default".
+    """
+    folder = Path(name)
+    return DEFAULT_CHECKPOINT if str(name) == DEFAULT_CHECKPOINT.name and not folder.exists() else folder
+
+
 def write_default_checkpoint(folder: str | Path) -> Path:
     """
     Copy the packaged checkpoint into a self-contained folder.

@@ -128,7 +128,12 @@ def _add_scoring(group: "argparse._ArgumentGroup") -> None:
 def add_model_arguments(group: "argparse._ActionsContainer") -> None:
     """Add the arguments that select the models and the device; all commands that score videos share them."""
     group.add_argument(
-        "--model", action="append", default=[], metavar="ID", help="model folder or Hub id; repeat it for an ensemble"
+        "--model",
+        action="append",
+        default=[],
+        metavar="ID",
+        help="model folder, Hub id, or default for the packaged checkpoint, which is used if none is given; repeat it "
+        "for an ensemble",
     )
     group.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
 

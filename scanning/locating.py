@@ -16,7 +16,7 @@ def locate_model(name: str | None) -> tuple[Path, ModelIdentity] | None:
     Find a model, and download it if need be.
 
     Args:
-        name: Model folder or Hub id; `None` for the packaged checkpoint.
+        name: Model folder or Hub id, as [`find_model_folder`] takes it; `None` for the packaged checkpoint.
 
     Returns:
         The folder, and the identity in results, whose hash is not set yet. `None` if the packaged checkpoint is

@@ -27,7 +27,7 @@ class ScanPlan:
             `"s3://bucket/videos/"`.
         lists: Text files with one source per line, or CSV files with a column of paths.
         photos: Whether photos in folders are scored too. Photos that are named or match a pattern always are.
-        models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
+        models: Model folders or Hub ids; several form an ensemble. `"default"`, or none, is the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored.
         workers: Number of worker processes. On a CPU, each loads the models. On a GPU, they read the videos, which

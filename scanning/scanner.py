@@ -54,7 +54,7 @@ def scan(
     Args:
         source: Path or address of one video, or a [`ScanPlan`]. All other arguments except `listener` apply to a
             single video; a plan contains its own settings.
-        model: Model folder or Hub id, or several for an ensemble. The packaged checkpoint by default.
+        model: Model folder or Hub id, or several for an ensemble. `"default"`, or none, is the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How the video is scored.
         timeline: Whether to also score short windows of the video, which shows where it looks manipulated. It takes

@@ -23,7 +23,7 @@ class ServicePlan:
     The settings of the HTTP service.
 
     Args:
-        models: Model folders or Hub ids; several form an ensemble. Empty for the packaged checkpoint.
+        models: Model folders or Hub ids; several form an ensemble. `"default"`, or none, is the packaged checkpoint.
         device: `"cpu"`, `"cuda"`, `"mps"`, or `"auto"` for the fastest one available.
         settings: How each video is scored. `max_bytes` and `max_duration_s` tighten its limits.
         host: Address to listen on. Requests are not authenticated, so the default is this machine only.

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeAlias
 from ..common.json_files import read_json
 from ..common.text import one_line, printable
 from ..configuration_deepfake import DeepfakeConfig
+from ..hub.packaged import folder_named
 from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..model_presets import PRESET_CHOICES
 from .crops import CropSettings, check_settings
@@ -65,8 +66,9 @@ class Recipe:
         config: Fields of the configuration that replace those of the preset.
         processor: Settings of [`DeepfakeVideoProcessor`] that replace those of the preset.
         initial: Source of the initial weights: `None` (random), `"imagenet"` (weights that torchvision or timm
-            publishes for the backbone; downloaded), the path of a model folder (the whole network if the shapes agree,
-            otherwise its backbone), or the path of a file with the weights of the backbone.
+            publishes for the backbone; downloaded), the path of a model folder, or `"default"` for the packaged
+            checkpoint (the whole network if the shapes agree, otherwise its backbone), or the path of a file with the
+            weights of the backbone.
         initial_share: Share of the initial weights in the final weights; the best trained weights make up the rest.
             Equal shares often generalise better to other data than either alone (Wortsman et al., 2022,
             https://arxiv.org/abs/2109.01903).
@@ -291,7 +293,7 @@ class Recipe:
     @property
     def initial_path(self) -> Path | None:
         """Model folder or file of the initial weights; `None` if they are random or published for the backbone."""
-        return None if self.initial in (None, IMAGENET) else Path(str(self.initial))
+        return None if self.initial in (None, IMAGENET) else folder_named(str(self.initial))
 
     @property
     def num_pairs(self) -> int:

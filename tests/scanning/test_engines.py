@@ -2,6 +2,7 @@
 """Which library and which device compute a scan, what is imported for it, and what a result says of it."""
 
 import ctypes
+import hashlib
 import importlib.metadata
 import json
 import subprocess
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from huggingface_hub import cached_assets_path
 
+from deepfake_video import ExportPlan, Recipe, export
 from deepfake_video.cli import main
 from deepfake_video.common.errors import UsageError
 from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
@@ -112,6 +114,28 @@ def test_auto_is_onnxruntime_for_the_packaged_checkpoint_and_torch_where_there_a
     assert [packaged.score(clip).settings["engine"], other.score(clip).settings["engine"]] == ["onnx", "torch"]
     assert packaged.describe()["settings"]["engine"] == "onnx"
     assert Detector([exportable, str(DEFAULT_CHECKPOINT)], device="cpu").settings.engine == "torch"
+
+
+def test_default_is_the_packaged_checkpoint_in_place_of_a_model(exportable, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = hashlib.sha256((DEFAULT_CHECKPOINT / "model.safetensors").read_bytes()).hexdigest()
+    alone, ensemble = Detector(["default"], device="cpu"), Detector(["default", exportable], device="cpu")
+    assert (alone.identity.id, alone.identity.weights_sha256) == ("default", weights)
+    assert ensemble.identity.id == f"default + {exportable}"
+    assert Recipe.read("frames", initial="default").initial_path == DEFAULT_CHECKPOINT
+    read = []
+    monkeypatch.setattr("deepfake_video.hub.checkpoint.read_checkpoint", read.append)
+    with pytest.raises(AttributeError):
+        export(ExportPlan(folder="default", output="model.onnx"))
+    assert read == [DEFAULT_CHECKPOINT]
+
+
+def test_a_folder_with_the_name_of_the_packaged_checkpoint_is_preferred(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    save_tiny_model(Path("default"))
+    weights = hashlib.sha256(Path("default/model.safetensors").read_bytes()).hexdigest()
+    found = Detector(["default"], device="cpu").identity
+    assert (found.id, found.weights_sha256) == ("./default", weights)
 
 
 def test_both_engines_give_the_same_score_timeline_and_heat(clip):
