@@ -17,7 +17,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification, describe_invalid
 from ..timm_backbones import fill_computed_buffers
 from .finding import ModelLoadError
 from .folder_type import describe_other_model
-from .model_files import CONFIG_NAME, weight_files
+from .model_files import CONFIG_NAME, VIDEO_PROCESSOR_NAME, weight_files
 from .weights import read_weights
 
 
@@ -73,6 +73,11 @@ def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideo
     try:
         return config, DeepfakeVideoProcessor.from_pretrained(folder)
     except (*_WRONG_VALUES, OSError) as error:
+        if not (folder / VIDEO_PROCESSOR_NAME).exists():
+            raise ModelLoadError(
+                f"{name}: the folder contains no {VIDEO_PROCESSOR_NAME}; save the processor there too, with its "
+                "save_pretrained."
+            ) from error
         raise ModelLoadError(f"{name}: the video processor's file cannot be used: {one_line(error)}") from error
 
 

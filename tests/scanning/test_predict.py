@@ -18,7 +18,7 @@ from transformers import pipeline
 
 import deepfake_video
 from clips import NOT_VIDEOS, remux, write_audio_only, write_clip, write_truncated
-from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
+from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor, scan
 from deepfake_video.cli import main
 from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning import detector, locating
@@ -462,6 +462,16 @@ def test_a_wrong_processor_is_one_sentence(change, said, tmp_path):
     with pytest.raises(ModelLoadError, match=said) as error:
         load_model(str(model))
     assert "\n" not in str(error.value)
+
+
+def test_a_folder_without_a_processor_says_which_file_is_missing(tmp_path, folder):
+    DeepfakeForVideoClassification(DeepfakeConfig.from_preset("tiny")).save_pretrained(tmp_path / "model")
+    with pytest.raises(ModelLoadError) as error:
+        scan(folder / "a.mp4", model=tmp_path / "model", device="cpu")
+    assert str(error.value) == (
+        f"{tmp_path / 'model'}: the folder contains no video_preprocessor_config.json; save the processor there too, "
+        "with its save_pretrained."
+    )
 
 
 def test_a_number_of_frames_that_the_bursts_do_not_divide_is_refused_before_the_first_video(tmp_path, folder, capsys):
