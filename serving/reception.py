@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message
 
+from ..common.text import one_line
+
 
 # Seconds for which the body of a refused request is read.
 LINGER_S = 10.0
@@ -162,9 +164,14 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
         with anyio.fail_after(max_s):
             form = await limited.form(max_files=1, max_fields=1)
     except HTTPException as error:
-        # What Starlette says of a form that it cannot read is a sentence about its fields.
         if not isinstance(error.detail, str):
             raise
+        # The reason why the body is no form, such as a long name, is behind the error that Starlette turned into this.
+        reason = getattr(error.__context__, "__cause__", None)
+        if reason is not None:
+            message = f"the form cannot be read ({one_line(reason)}); send multipart/form-data with shorter names"
+            raise refusal(400, "invalid", message) from None
+        # What Starlette says otherwise is a sentence about the fields.
         raise refusal(400, "invalid", f"{ONE_OF_BOTH} (multipart/form-data)") from None
     except TimeoutError:
         raise refusal(408, "timeout", f"the request did not arrive within {max_s:g} s") from None

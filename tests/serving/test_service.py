@@ -168,6 +168,18 @@ def test_another_request_is_400_and_one_sentence(client, request_):
     assert "fields" not in reply.json()["message"]
 
 
+def test_a_name_that_is_too_long_is_not_called_a_missing_file(client):
+    reply = client.post("/score", files={"file": ("a" * 5000 + ".mp4", b"x")})
+    assert (reply.status_code, reply.json()) == (
+        400,
+        {
+            "status": "invalid",
+            "message": "the form cannot be read (Maximum header size exceeded); send multipart/form-data with shorter "
+            "names",
+        },
+    )
+
+
 def test_addresses_are_refused_by_default(client):
     reply = client.post("/score", data={"url": "https://example.com/a.mp4"})
     assert reply.status_code == 403
