@@ -112,7 +112,8 @@ plan = TrainingPlan(
 )
 first = train(plan)
 second = train(replace(plan, recipe=replace(plan.recipe, initial=str(first.model)), output=output / "second"))
-print("steps", second.steps, second.model.is_dir())
+# In one piece, so that the lines of the two processes stay apart.
+sys.stdout.write(f"steps {second.steps} {second.model.is_dir()}\\n")
 """
 
 
