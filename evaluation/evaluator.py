@@ -12,6 +12,7 @@ from transformers.utils import logging
 
 from ..common.files import as_paths, check_folder_target, lock_folder
 from ..common.interrupts import unfinished
+from ..common.plans import check_plan
 from ..common.processes import ProcessGroup
 from ..hub.model_files import WEIGHTS_NAME
 from ..hub.packaged import DEFAULT_CHECKPOINT
@@ -266,6 +267,7 @@ def make_result(
 
 def _complete(plan: EvaluationPlan, group_by: GroupBy | None) -> EvaluationPlan:
     """The plan with the grouping that was asked for, and with the frames of DeepfakeBench where they are wanted."""
+    check_plan(plan, EvaluationPlan)
     if group_by is not None:
         plan = replace(plan, group_by=group_by)
     if plan.deepfakebench:

@@ -8,6 +8,7 @@ from typing import Any
 
 from ..common.files import as_paths
 from ..common.json_files import as_dataclass, as_object, read_json
+from ..common.plans import check_plan
 from ..scanning.detector import DECISION_THRESHOLD
 from ..scanning.fingerprint import RUN_NAME, RunMismatchError
 from ..scanning.results import UNTRAINED_WARNING, Count, FakeBias, Probability, Temperature
@@ -97,6 +98,7 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
         1.0
     """
     plan = plan or EvaluationPlan()
+    check_plan(plan, EvaluationPlan)
     paths = [Path(path) for path in as_paths("scores", [scores] if isinstance(scores, (str, Path)) else scores)]
     if len(paths) == 1:
         return _rescore(paths[0], plan)

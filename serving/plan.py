@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What [`serve`] needs to know."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,5 +63,5 @@ class ServicePlan:
             raise UsageError(f"the number of waiting requests must be at least 0, got {self.max_waiting}.")
         if self.max_bytes < 1:
             raise UsageError(f"the maximum size must be at least 1 byte, got {self.max_bytes}.")
-        if not self.max_duration_s > 0:
-            raise UsageError(f"the maximum length must be more than 0 s, got {self.max_duration_s}.")
+        if not 0 < self.max_duration_s < math.inf:
+            raise UsageError(f"the maximum length must be a finite time of more than 0 s, got {self.max_duration_s}.")

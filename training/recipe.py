@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from ..common.files import as_paths
 from ..common.json_files import read_json
 from ..common.text import one_line, printable
 from ..configuration_deepfake import DeepfakeConfig
@@ -230,7 +231,7 @@ class Recipe:
         Raises:
             TrainingError: If there is no such recipe, or it is invalid.
         """
-        path = Path(name)
+        path = Path(*as_paths("recipe", [name]))
         if not path.is_file():
             path = RECIPES / f"{name}.json"
         if not path.is_file():
