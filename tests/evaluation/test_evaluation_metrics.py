@@ -113,6 +113,12 @@ def test_logits_are_refused_and_never_squashed(wrong):
         measure(np.array(wrong), np.array([False, True]), 0.5)
 
 
+@pytest.mark.parametrize("count", [3, 11, 71])
+def test_the_auc_of_separated_classes_is_exactly_one(count):
+    is_fake = np.repeat([False, True], count)
+    assert measure(np.linspace(0.01, 0.99, 2 * count), is_fake, 0.5)["auc"] == 1.0
+
+
 @pytest.mark.parametrize("is_fake", [True, False])
 def test_a_single_class_has_no_auc_but_the_metrics_that_need_one_class(is_fake):
     values = measure(np.array([0.2, 0.6, 0.9]), np.array([is_fake] * 3), 0.5)
