@@ -115,7 +115,8 @@ def make_rows(scores: Sequence[Score], options: RowOptions) -> list[Row]:
         of_level = [
             _row(kind, name, group, level, options)
             for kind, name, group in groups
-            if level == "video" or any(score.frame_probabilities for score in group)
+            # A data set that the model has seen has an empty row at each level, and the mean is undefined.
+            if level == "video" or any(score.frame_probabilities for score in scores)
         ]
         rows += _with_mean(of_level)
     return rows

@@ -155,7 +155,8 @@ def test_the_rows_of_data_sets_and_their_mean_leave_out_what_was_seen():
     rows = rows_by_name([*KNOWN, *others])
     assert [rows[name].estimates["auc"].value for name in ("Set", "Other", "mean of the data sets")] == [0, 1, 0.5]
     known = [replace(s, seen="training") for s in KNOWN]
-    assert rows_by_name([*known, *others])["mean of the data sets"].estimates["auc"].value is None
+    for level in ("video", "frame"):
+        assert rows_by_name([*known, *others], level)["mean of the data sets"].estimates["auc"].value is None
 
 
 def test_corruptions_of_videos_that_the_model_has_seen_do_not_count():
