@@ -264,7 +264,9 @@ def make_paths(plan: object, *names: str) -> None:
             object.__setattr__(plan, name, paths[0] if is_single else paths)
 
 
-def walk_folder(folder: str | Path, on_error: Callable[[OSError], None]) -> Iterator[tuple[str, list[str]]]:
+def walk_folder(
+    folder: str | Path, on_error: Callable[[OSError], None], *, enters: Callable[[str], bool] = lambda name: True
+) -> Iterator[tuple[str, list[str]]]:
     """
     Find the files in a folder and its subfolders, also those that are symbolic links to folders.
 
@@ -274,6 +276,7 @@ def walk_folder(folder: str | Path, on_error: Callable[[OSError], None]) -> Iter
     Args:
         folder: The folder.
         on_error: Called if a folder cannot be read; `filename` of the error is its path.
+        enters: Whether subfolders of a name are entered.
 
     Yields:
         The path of each folder, and the names of its files in order.
@@ -296,7 +299,7 @@ def walk_folder(folder: str | Path, on_error: Callable[[OSError], None]) -> Iter
                 folders.clear()
                 continue
             entered.add(real)
-            folders.sort()
+            folders[:] = sorted(name for name in folders if enters(name))
             inner = (os.path.join(parent, name) for name in folders)
             waiting.extend(path for path in inner if os.path.islink(path))
             yield parent, sorted(names)

@@ -186,12 +186,11 @@ def _find_matches(pattern: str) -> Iterator[str]:
         yield from glob.iglob(pattern)
         return
     for folder in glob.glob(start) if start else [""]:
-        for parent, _ in walk_folder(folder or os.curdir, lambda error: None):
+        # `glob.glob` enters no hidden folder either.
+        walked = walk_folder(folder or os.curdir, lambda error: None, enters=lambda name: not name.startswith("."))
+        for parent, _ in walked:
             inside = os.path.relpath(parent, folder or os.curdir)
             base = folder if inside == os.curdir else os.path.join(folder, inside)
-            # As in `glob.glob`.
-            is_hidden = any(name.startswith(".") for name in inside.split(os.sep) if inside != os.curdir)
-            if not is_hidden:
-                if base and not rest[0]:
-                    yield base
-                yield from _find_matches(os.path.join(glob.escape(base), rest[0] or "*"))
+            if base and not rest[0]:
+                yield base
+            yield from _find_matches(os.path.join(glob.escape(base), rest[0] or "*"))

@@ -344,6 +344,15 @@ def test_a_pattern_finds_each_file_once_whatever_links_lead_to_it(tmp_path, monk
     assert sorted(collect_inputs([pattern]).paths) == ["data/inner/b.mp4", "data/z.mp4"]
 
 
+def test_a_pattern_finds_a_file_behind_a_link_although_its_folder_is_hidden(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("data/.store/videos").mkdir(parents=True)
+    Path("data/.store/videos/a.mp4").touch()
+    Path("data/videos").symlink_to(".store/videos")
+    # `glob.glob` finds no other.
+    assert collect_inputs(["data/**/*.mp4"]).paths == ["data/videos/a.mp4"]
+
+
 @pytest.mark.parametrize("start", ["", "data/", "da*/", "./"])
 @pytest.mark.parametrize("end", ["**/*.mp4", "**/b*/*.mp4", "**/**/*.mp4", "**/b/**/*.mp4", "**/[*].mp4", "**.mp4"])
 def test_a_pattern_without_links_finds_what_python_finds(tmp_path, monkeypatch, start, end):
