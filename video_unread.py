@@ -57,8 +57,9 @@ def find_unread(
     if first_s > MIN_DIFFERENCE_S:
         unread.append(UnreadRange(start_s=0.0, end_s=first_s, reason="no_picture"))
     if is_cut_off:
-        end_s = declared_s if declared_s is not None and declared_s > times.end_s + MIN_DIFFERENCE_S else None
-        unread.append(UnreadRange(start_s=times.end_s, end_s=end_s, reason="cut_off"))
+        # A file that lacks its last bytes may contain all of its pictures.
+        if declared_s is None or declared_s > times.end_s:
+            unread.append(UnreadRange(start_s=times.end_s, end_s=declared_s, reason="cut_off"))
     elif sound_s is not None and sound_s > times.end_s + MIN_DIFFERENCE_S:
         unread.append(UnreadRange(start_s=times.end_s, end_s=sound_s, reason="no_picture"))
     for other in other_streams(container, stream):

@@ -147,12 +147,12 @@ class Detector:
             # Inference needs the memory.
             reader.release_frames()
             return_free_memory()
-        result = add_not_judged(self.score_clips(video), find_not_judged(reader, video))
-        examination = Examination(result=result)
-        if reader.is_photo:
-            return self._look_at_photo(reader, video, examination) if with_evidence else examination
-        if self.settings.timeline:
-            examination = self._look_closer(reader, video, result, with_evidence, on_progress)
+        result = self.score_clips(video)
+        if self.settings.timeline and not reader.is_photo:
+            return self._look_closer(reader, video, result, with_evidence, on_progress)
+        examination = Examination(result=add_not_judged(result, find_not_judged(reader, video)))
+        if reader.is_photo and with_evidence:
+            return self._look_at_photo(reader, video, examination)
         return examination
 
     def _look_closer(
@@ -173,6 +173,7 @@ class Detector:
             # The score of the video is complete without its timeline.
             missing = f"the timeline could not be computed: {as_video_error(video.path, error).message}"
             result = replace(result, warnings=[*result.warnings, missing])
+            result = add_not_judged(result, find_not_judged(reader, video))
             return Examination(result=result, evidence=Evidence() if with_evidence else None)
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)

@@ -221,9 +221,9 @@ def _changes(result: VideoResult) -> list[str]:
         "No score gives a photo another verdict, because the error rates were measured on videos."
         if result.media == "image"
         else "The verdict follows from the fake probability of the whole video, the number, size and coverage of the "
-        "faces, and the compression, not from the threshold or from single frames. A suspicious part in the timeline "
-        "can only turn likely real into undecided. A copy closer to the original, with less compression or larger "
-        "faces, may give another verdict.",
+        "faces, and the compression, not from the threshold or from single frames. A suspicious part in the timeline, "
+        "a part of the file that could not be read, or another video stream can only turn likely real into undecided. "
+        "A copy closer to the original, with less compression or larger faces, may give another verdict.",
         f"At a threshold {bound} {_safe_side(probability, is_up=is_fake)}, the label would be {other}.",
     ]
     sentences += _other_aggregations(result, is_fake=is_fake)

@@ -97,6 +97,15 @@ def test_an_incomplete_file_is_not_judged_beyond_its_readable_part(tmp_path):
     assert end_s == pytest.approx(6.0, abs=0.1)
 
 
+def test_a_file_that_lacks_its_last_byte_lacks_no_more_than_a_frame(tmp_path):
+    whole = write_people(tmp_path / "whole.mp4", seconds=2)
+    for name in ("cut.mkv", "cut.mp4"):
+        content = remux(tmp_path / f"whole-{name}", whole).read_bytes()
+        (tmp_path / name).write_bytes(content[:-1])
+        with VideoReader(tmp_path / name) as reader:
+            assert sum(entry.end_s - entry.start_s for entry in reader.unread) <= 1 / FPS + 0.01
+
+
 def test_damaged_pictures_are_a_range(tmp_path):
     clip = write_changing_size(tmp_path / "damaged.mkv", [(640, 360)], seconds=3.0)
     content = bytearray(clip.read_bytes())

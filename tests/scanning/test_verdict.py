@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from clips import remux, write_truncated
+from deepfake_video.scanning import detector as detector_module
 from deepfake_video.scanning.device_batch import examine_on_device
 from deepfake_video.scanning.results import FaceResult, NotJudged
 from deepfake_video.scanning.verdict import NO_BANDS, VerdictRule, add_not_judged, find_rule
@@ -213,6 +214,16 @@ def test_the_readable_half_of_a_file_is_not_likely_real(likely_real, tmp_path):
     for result in (alone, together.result):
         assert (result.verdict, result.label) == ("undecided", "real")
         assert "seconds could not be read, because the file is incomplete or damaged" in result.verdict_reason
+
+
+def test_a_timeline_tells_more_exactly_how_much_was_not_read(likely_real, monkeypatch):
+    clip, detector, _ = likely_real
+    monkeypatch.setattr(detector, "settings", replace(detector.settings, timeline=True))
+    # Sampled frames stand for the time until the next ones, of which the timeline reads most.
+    ranges = {False: [unread(1.0, 3.0, "undecodable")], True: [unread(1.0, 1.2, "undecodable")]}
+    monkeypatch.setattr(detector_module, "find_not_judged", lambda reader, video, windows=(): ranges[bool(windows)])
+    result = detector.score(clip)
+    assert (result.verdict, result.not_judged) == ("likely real", ranges[True])
 
 
 def test_the_sentence_has_the_rates_and_what_likely_real_does_not_cover():
