@@ -169,8 +169,9 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
         # The reason why the body is no form, such as a long name, is behind the error that Starlette turned into this.
         reason = getattr(error.__context__, "__cause__", None)
         if reason is not None:
-            message = f"the form cannot be read ({one_line(reason)}); send multipart/form-data with shorter names"
-            raise refusal(400, "invalid", message) from None
+            said = one_line(reason)
+            advice = "use shorter names" if "header size" in said else "send multipart/form-data"
+            raise refusal(400, "invalid", f"the form cannot be read ({said}); {advice}") from None
         # What Starlette says otherwise is a sentence about the fields.
         raise refusal(400, "invalid", f"{ONE_OF_BOTH} (multipart/form-data)") from None
     except TimeoutError:

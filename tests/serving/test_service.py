@@ -174,10 +174,16 @@ def test_a_name_that_is_too_long_is_not_called_a_missing_file(client):
         400,
         {
             "status": "invalid",
-            "message": "the form cannot be read (Maximum header size exceeded); send multipart/form-data with shorter "
-            "names",
+            "message": "the form cannot be read (Maximum header size exceeded); use shorter names",
         },
     )
+
+
+def test_a_body_that_is_no_form_is_not_called_one_with_long_names(client):
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    message = client.post("/score", content=b"hello", headers=headers).json()["message"]
+    assert message.startswith("the form cannot be read (")
+    assert message.endswith("; send multipart/form-data")
 
 
 def test_addresses_are_refused_by_default(client):
