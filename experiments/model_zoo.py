@@ -41,8 +41,9 @@ _INTRODUCTION = (
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
 
 _USES = {
-    "training": "training and are left out",
+    "training": "training, and left out",
     "validation": "validation, so the checkpoint may have been chosen by them",
+    # Not in an ensemble, in which the temperature of a model is its weight.
     "calibration": "calibration, on which sensitivity and specificity depend, but not AUC and EER",
 }
 
@@ -129,7 +130,7 @@ def zoo_page(plan: ZooPlan, results: Mapping[str, EvaluationResult]) -> str:
         for model, row in rows.items():
             cells = [_cell(row.estimates[metric]) for metric in _METRICS]
             lines.append(f"| {model} | {row.num_scored} | {' | '.join(cells)} |")
-        lines += ["", *_seen_lines(name, results)]
+        lines += ["", *_seen_lines(plan, name, results)]
     return "\n".join([*lines, *_models_section(plan, results)]) + "\n"
 
 
@@ -169,15 +170,14 @@ def _cell(estimate: Estimate) -> str:
     return f"{estimate.value:.2f}{interval}"
 
 
-def _seen_lines(dataset: str, results: Mapping[str, EvaluationResult]) -> list[str]:
+def _seen_lines(plan: ZooPlan, dataset: str, results: Mapping[str, EvaluationResult]) -> list[str]:
     """Which models have seen videos of a data set before, by the lists in their folders."""
     lines = []
     for model, result in results.items():
         seen = Counter(score.seen for score in result.clean_scores if score.dataset == dataset and score.seen)
         for part, number in seen.items():
-            lines.append(
-                f"- {model}: {number} of these videos {'was' if number == 1 else 'were'} used for {_USES[part]}."
-            )
+            use = part if part == "calibration" and len(plan.models[model]) > 1 else _USES[part]
+            lines.append(f"- {model}: {number} of these videos {'was' if number == 1 else 'were'} used for {use}.")
     return [*lines, ""] if lines else []
 
 

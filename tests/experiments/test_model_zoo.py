@@ -82,4 +82,4 @@ def test_only_videos_of_the_training_are_left_out_and_other_uses_are_named():
     assert "2 real videos, 2 fakes." in page
     assert "| m | 3 | 1.00 |" in page
     assert "- m: 2 of these videos were used for calibration, on which sensitivity and specificity depend" in page
-    assert "- m: 1 of these videos was used for training and are left out." in page
+    assert "- m: 1 of these videos was used for training, and left out." in page
