@@ -53,7 +53,7 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
   const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track);
-  const numOtherStreams = (await input.getVideoTracks()).length - 1;
+  const numOtherStreams = await countOtherStreams(input, track);
   if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
   const left = { isCutOff, numOtherStreams };
   if (await track.canDecode()) {
@@ -75,6 +75,19 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
     return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes, left);
   }
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
+}
+
+/** The video tracks besides the chosen one, without still pictures such as covers. */
+async function countOtherStreams(input: Input, chosen: InputVideoTrack): Promise<number> {
+  let count = 0;
+  for (const track of await input.getVideoTracks()) {
+    if (track.id === chosen.id) continue;
+    const packets = readablePackets(track, { metadataOnly: true });
+    await packets.next();
+    if (!(await packets.next()).done) count++;
+    await packets.return(undefined);
+  }
+  return count;
 }
 
 /** The times of all frames, repaired and as stored, and their bytes, from their packets. */
