@@ -114,7 +114,7 @@ def check_request(
     Raises:
         EvaluationError: If a data set cannot be read, the other model does not fit the plan, the videos lack a
             class or a second source that is needed, or the verdict bands would be those of other weights.
-        ModelLoadError: If the other model cannot be loaded.
+        ModelLoadError: If a model that is needed for these checks cannot be loaded.
     """
     plan = _complete(plan, None)
     parts = [open_part(name, root, plan) for name, root in named_roots(data).items()]

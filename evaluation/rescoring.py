@@ -57,7 +57,6 @@ class _SavedRun:
     dtype: str = ""
     engine: str = ""
     seed: int = 0
-    names_seen_people: bool = True
 
     def __post_init__(self) -> None:
         models = as_dataclass(_known(self.function, _SavedSetup), _SavedSetup).models
