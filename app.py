@@ -74,21 +74,15 @@ SYSTEM_FONTS = ("system-ui", "sans-serif")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `deepfake-video demo` to a parser."""
+    from .scanning.command import add_model_arguments
+
     parser.description = "Start a local web page for uploading and scoring videos."
     parser.epilog = (
         "examples:\n  deepfake-video demo\n  deepfake-video demo --model FOLDER --port 8000\n"
         "  deepfake-video demo --local-page"
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument(
-        "--model",
-        action="append",
-        default=[],
-        metavar="ID",
-        help="model folder, Hub id, or default for the packaged checkpoint, which is used if none is given; repeat it "
-        "for an ensemble",
-    )
-    parser.add_argument("--device", default="auto", metavar="NAME", help="auto, cpu, cuda or mps (default: auto)")
+    add_model_arguments(parser)
     parser.add_argument(
         "--threads",
         type=int,

@@ -218,13 +218,13 @@ def _move_content(source: Path, target: Path) -> None:
         entry.rename(target / entry.name)
 
 
-def as_paths(name: str, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
+def as_paths(name: str, paths: str | os.PathLike[str] | Iterable[str | os.PathLike[str]]) -> list[str]:
     """
     Return paths as text, which also names a model on the Hub or an address.
 
     Args:
         name: Name of the argument, for the error message.
-        paths: The paths.
+        paths: One or several paths.
 
     Raises:
         UsageError: If one is neither text nor a path, such as bytes.
@@ -238,7 +238,9 @@ def as_paths(name: str, paths: Iterable[str | os.PathLike[str]]) -> list[str]:
         deepfake_video.common.errors.UsageError: sources: a path is text or a pathlib.Path, got b'clip.mp4'.
     """
     # Of bytes, the numbers would be named.
-    given: list[Any] = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, bytes) else [paths]
+    given: list[Any] = (
+        list(paths) if isinstance(paths, Iterable) and not isinstance(paths, (str, bytes, os.PathLike)) else [paths]
+    )
     for path in given:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
             raise UsageError(f"{name}: a path is text or a pathlib.Path, got {printable(repr(path), 80)}.")
@@ -260,7 +262,7 @@ def make_paths(plan: object, *names: str) -> None:
         value = getattr(plan, name)
         is_single = isinstance(value, (str, bytes, os.PathLike))
         if value is not None:
-            paths = tuple(map(Path, as_paths(name, [value] if is_single else value)))
+            paths = tuple(map(Path, as_paths(name, value)))
             object.__setattr__(plan, name, paths[0] if is_single else paths)
 
 

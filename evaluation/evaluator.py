@@ -297,7 +297,7 @@ def _check_targets(
 def _model_names(model: str | Path | Sequence[str | Path] | None) -> list[str]:
     if model is None:
         return []
-    return as_paths("model", [model] if isinstance(model, (str, Path)) else model)
+    return as_paths("model", model)
 
 
 def _load(

@@ -66,7 +66,7 @@ def named_roots(data: Data) -> dict[str, Path]:
     """
     if isinstance(data, Mapping):
         return _checked_names(list(zip(map(str, data), map(Path, as_paths("data", data.values())), strict=True)))
-    roots = [Path(root) for root in as_paths("data", [data] if isinstance(data, (str, Path)) else data)]
+    roots = [Path(root) for root in as_paths("data", data)]
     return _checked_names([(_own_name(root), root) for root in roots])
 
 

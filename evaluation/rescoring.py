@@ -98,7 +98,7 @@ def rescore(scores: str | Path | Sequence[str | Path], *, plan: EvaluationPlan |
     """
     plan = plan or EvaluationPlan()
     check_plan(plan, EvaluationPlan)
-    paths = [Path(path) for path in as_paths("scores", [scores] if isinstance(scores, (str, Path)) else scores)]
+    paths = [Path(path) for path in as_paths("scores", scores)]
     if len(paths) == 1:
         return _rescore(paths[0], plan)
     single = replace(plan, resamples=0)

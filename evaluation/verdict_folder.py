@@ -27,13 +27,13 @@ def check_model_folder(folder: Path) -> None:
         )
 
 
-def check_weights(folder: Path, weights_sha256: str | None) -> None:
+def check_weights(folder: Path, weights_sha256: str) -> None:
     """
     Check that a folder, if its weights are in one file, has certain weights.
 
     Args:
         folder: Folder of the checkpoint.
-        weights_sha256: SHA-256 of the weights that produce the scores; `None` if they come from no file.
+        weights_sha256: SHA-256 of the weights that produce the scores.
 
     Raises:
         EvaluationError: If its weights are others.

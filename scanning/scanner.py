@@ -91,7 +91,7 @@ def scan(
     from .detector import Detector
 
     path = _one_path(source)
-    models = as_paths("model", [model] if isinstance(model, str | Path) else model)
+    models = as_paths("model", model)
     plan = ScanPlan(models=models, device=device, settings=ScanSettings() if settings is None else settings)
     settings = replace(plan.settings, timeline=plan.settings.timeline or timeline)
     return Detector(plan.model_names, device=plan.device, settings=settings).score(path)
