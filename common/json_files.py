@@ -224,6 +224,9 @@ def _checked(value: Any, *types: type, bounds: Between = _ANY_NUMBER) -> Any:
 
 def _written(value: Any) -> Any:
     """The value, if it can be written to a file again."""
+    if value is None or isinstance(value, int) or (isinstance(value, str) and value.isascii()):
+        # Nearly every value of the thousands of results that a run has.
+        return value
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogateescape")
     except (ValueError, RecursionError):
