@@ -6,7 +6,7 @@ Each real video of the lists gets the face of another person of the same list: f
 swapped face has a limited resolution, the colours of the original and a soft edge, as common face-swap programs make
 them. No network was trained on swaps of this kind. The videos and their originals are encoded with H.264 at CRF 23;
 SWAPS/swaps.csv lists them for `deepfake-video evaluate`. Needs FFmpeg's program and `pip install mediapipe==0.10.21
-scipy`, as `../gpu_training/mesh.py` does, but not this project.
+scipy`, but not this project.
 """
 
 import argparse
@@ -26,7 +26,7 @@ from scipy.spatial import Delaunay
 
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "gpu_training"))
-from mesh import MESH, ring
+from mesh import MESH, regions
 
 
 # Frames per video, the fewest that are used, the largest side of a frame in pixels, and videos per person.
@@ -36,7 +36,7 @@ RESOLUTIONS, NEIGHBOURS = (96, 128, 192, 256), 6
 # Size and softness of the mask relative to the face, and how often the colours are transferred.
 MASK_SIZES, MASK_BLURS, COLOUR_SHARE = (0.86, 1.0), (0.02, 0.07), 0.85
 CRF = 23
-OUTLINE = ring(MESH.FACEMESH_FACE_OVAL)
+OUTLINE = regions()["oval"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,7 +138,8 @@ def draw_other(video: FaceVideo, videos: Sequence[FaceVideo], random: np.random.
     """Draw a video of another person with a similar face, of the same list if it shows other people."""
     strangers = [other for other in videos if other.person != video.person]
     others = [other for other in strangers if other.dataset == video.dataset] or strangers
-    others = sorted(others, key=lambda other: float(np.abs(other.shape - video.shape).mean()))
+    shape = video.shape
+    others = sorted(others, key=lambda other: float(np.abs(other.shape - shape).mean()))
     return others[random.integers(min(NEIGHBOURS, len(others)))]
 
 
@@ -170,8 +171,9 @@ def swap_face(
     eroded = cv2.erode(mask * is_inside, np.ones((max(1, int(blur)),) * 2, np.uint8))
     mask = cv2.GaussianBlur(eroded, (0, 0), max(0.7, blur))
     original = frame[top:bottom, left:right]
-    if style.transfers_colours and (mask > 0.5).sum() > 50:
-        face = _transfer_colours(face, original, mask > 0.5)
+    inside = mask > 0.5
+    if style.transfers_colours and inside.sum() > 50:
+        face = _transfer_colours(face, original, inside)
     mixed = face * mask[..., None] + original * (1 - mask[..., None])
     swapped = frame.copy()
     swapped[top:bottom, left:right] = np.clip(np.round(mixed), 0, 255).astype(np.uint8)
@@ -217,7 +219,7 @@ def encode(frames: Sequence[np.ndarray], fps: float, target: Path) -> None:
     height, width = (side // 2 * 2 for side in frames[0].shape[:2])
     source = ["-f", "rawvideo", "-pix_fmt", "bgr24", "-s", f"{width}x{height}", "-r", f"{fps}", "-i", "-"]
     options = ["-c:v", "libx264", "-crf", f"{CRF}", "-pix_fmt", "yuv420p", "-threads", "1"]
-    data = b"".join(np.ascontiguousarray(frame[:height, :width]).tobytes() for frame in frames)
+    data = b"".join(frame[:height, :width].tobytes() for frame in frames)
     subprocess.run(["ffmpeg", "-y", "-v", "error", *source, *options, str(target)], input=data, check=True)
 
 
