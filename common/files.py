@@ -17,6 +17,8 @@ from .text import printable
 
 
 _NOT_A_FILE = "it is not a regular file; give another name"
+# What is not a list of paths; bytes are no path either, but one wrong value.
+_ONE_PATH = (str, bytes, os.PathLike)
 
 
 class OutputError(WorkError):
@@ -238,9 +240,7 @@ def as_paths(name: str, paths: str | os.PathLike[str] | Iterable[str | os.PathLi
         deepfake_video.common.errors.UsageError: sources: a path is text or a pathlib.Path, got b'clip.mp4'.
     """
     # Of bytes, the numbers would be named.
-    given: list[Any] = (
-        list(paths) if isinstance(paths, Iterable) and not isinstance(paths, (str, bytes, os.PathLike)) else [paths]
-    )
+    given: list[Any] = list(paths) if isinstance(paths, Iterable) and not isinstance(paths, _ONE_PATH) else [paths]
     for path in given:
         if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
             raise UsageError(f"{name}: a path is text or a pathlib.Path, got {printable(repr(path), 80)}.")
@@ -260,7 +260,7 @@ def make_paths(plan: object, *names: str) -> None:
     """
     for name in names:
         value = getattr(plan, name)
-        is_single = isinstance(value, (str, bytes, os.PathLike))
+        is_single = isinstance(value, _ONE_PATH)
         if value is not None:
             paths = tuple(map(Path, as_paths(name, value)))
             object.__setattr__(plan, name, paths[0] if is_single else paths)
