@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 
 _MODULES = {
+    "common.errors": ["UsageError", "WorkError"],
     "configuration_deepfake": ["DeepfakeConfig"],
     "modeling_deepfake": ["DeepfakeForImageClassification", "DeepfakeForVideoClassification", "DeepfakeModel"],
     "image_processing_deepfake": ["DeepfakeImageProcessor", "DeepfakeVideoProcessor"],
@@ -61,6 +62,8 @@ def __dir__() -> list[str]:
 
 
 if TYPE_CHECKING:
+    from .common.errors import UsageError as UsageError
+    from .common.errors import WorkError as WorkError
     from .configuration_deepfake import DeepfakeConfig as DeepfakeConfig
     from .conversion.converting import ConversionResult as ConversionResult
     from .conversion.converting import convert as convert

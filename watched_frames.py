@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Thumbnails of the frames that were read, in which cuts are found without decoding a frame again."""
+"""Thumbnails of the frames that were read, so that cuts are detected without decoding a frame again."""
 
 from __future__ import annotations
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from deepfake_video.cli import main
+from deepfake_video.evaluation.intervals import clopper_pearson_interval
 from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
 from deepfake_video.scanning.verdict_bands import Rate, VerdictBands, read_bands
 
@@ -40,24 +41,26 @@ def verdicts_section() -> str:
     bands = _bands()
     real = _shares(bands.false_alarms, bands.undecided_real)
     fake = _shares(bands.misses, bands.undecided_fake)
+    rights = [_right(bands.false_alarms, bands.undecided_real), _right(bands.misses, bands.undecided_fake)]
     names = f"{', '.join(bands.sources[:-1])} and {bands.sources[-1]}" if bands.sources[1:] else bands.sources[0]
     sources = names if len(bands.sources) <= _LISTED_SOURCES else "listed in its card"
     num_real = CLIPS - FAKES
     undecided, missed = num_real * real[1] + FAKES * fake[1], FAKES * fake[0]
     alarms, found = num_real * real[0], FAKES * fake[2]
     lines = [
-        f"Measured on {bands.people} real people and {bands.fakes} fakes that the checkpoint was not trained on, from "
+        f"Measured on {bands.people} real people and {bands.fakes} fakes that the checkpoint was not trained on (the "
+        "clips of one real person count as one, and so do the fakes of one person by one method), from "
         f"{len(bands.sources)} sources ({sources}), each source with limits that were set without it:",
         "",
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",
-        f"| likely fake | {_of_thousand(bands.false_alarms, real[0])} | {CLIPS * fake[2]:.0f} |",
+        f"| likely fake | {_of_thousand(bands.false_alarms, real[0])} | {_of_thousand(rights[1], fake[2])} |",
         f"| undecided | {_of_thousand(bands.undecided_real, real[1])} | "
         f"{_of_thousand(bands.undecided_fake, fake[1])} |",
-        f"| likely real | {CLIPS * real[2]:.0f} | {_of_thousand(bands.misses, fake[0])} |",
+        f"| likely real | {_of_thousand(rights[0], real[2])} | {_of_thousand(bands.misses, fake[0])} |",
         "",
-        "In brackets: exact 95 % intervals; the two rates without one are what remains. The intervals are wide "
-        f"because few people were measured. Of {CLIPS:,} clips of which {FAKES} are fake, these rates give:",
+        "Exact 95 % intervals are in brackets; they are wide because few people were measured. Of "
+        f"{CLIPS:,} clips of which {FAKES} are fake, these rates give:",
         "",
         f"- likely fake: {_clips(alarms + found, found)};",
         f"- undecided: {_clips(undecided, FAKES * fake[1])};",
@@ -119,6 +122,15 @@ def _shares(wrong: Rate | None, undecided: Rate | None) -> tuple[float, float, f
     first = wrong.count / wrong.number if wrong else 0.0
     second = undecided.count / undecided.number if undecided else 1.0
     return first, second, max(0.0, 1.0 - first - second)
+
+
+def _right(wrong: Rate | None, undecided: Rate | None) -> Rate | None:
+    """The rate of the right verdict."""
+    if wrong is None or undecided is None:
+        return None
+    count = wrong.number - wrong.count - undecided.count
+    interval = clopper_pearson_interval(count, wrong.number)
+    return Rate(count=count, number=wrong.number, low=interval.low, high=interval.high)
 
 
 def _of_thousand(rate: Rate | None, share: float) -> str:

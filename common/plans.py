@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Check the values of a plan against its annotations: a wrong one would mean something else, or fail far from here."""
+"""Check the values of a plan against its annotations, so that a wrong type is reported at once and by its name."""
 
 import functools
 import os

@@ -28,7 +28,7 @@ def card_section(bands: VerdictBands) -> str:
     lines = [
         f"{CARD_HEADING}\n",
         f"{low} {high} All other videos are undecided. With k faces, the odds are "
-        f"divided by k{exponent} before they are compared with the upper band. {bands.sentence}\n",
+        f"divided by k{exponent} before they are compared with the upper limit. {bands.sentence}\n",
         f"Measured on {bands.people} real people and {bands.fakes} fakes (combinations of person and method) from "
         f"{len(bands.sources)} sources, each left out in turn: {', '.join(bands.sources)}.\n",
         *(f"- {note}" for note in bands.notes),

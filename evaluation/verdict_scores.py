@@ -62,7 +62,8 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         notes.append(f"{count} left out, because the checkpoint was trained or validated on the people shown")
     if calibrated := sum(score.seen == "calibration" for score in kept):
         notes.append(
-            f"{num_videos(calibrated)} also served to fit temperature and bias, which do not reorder the scores"
+            f"{num_videos(calibrated)} also served to fit temperature and bias, which does not change the order of "
+            "the scores"
         )
     if faceless := len(unseen) - len(kept):
         notes.append(f"{num_videos(faceless)} left out, because a face was found in too few frames")

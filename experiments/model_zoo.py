@@ -34,9 +34,10 @@ COLUMNS = ("dataset", "video", "label", "method", "fake_probability", "seen", "s
 _INTRODUCTION = (
     "The tables give the metrics of each checkpoint and ensemble on each available data set, per video, with 95 % "
     "intervals in brackets (bootstrap over people where the data set names them). `–` marks what is undefined, such "
-    "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. Videos that a model "
-    "was trained on are left out of its row. The notes under a table list only videos whose files are recorded with "
-    "the model, with one use of each; re-encoded copies are not recognised."
+    "as the AUC of a data set without fakes. Sensitivity and specificity use a threshold of 0.5. Only videos that a "
+    "model was trained on are left out of its row; unlike the result of `evaluate`, the tables contain the videos of "
+    "validation and calibration. The notes under a table state what videos were used for, if their files are recorded "
+    "with the model; re-encoded copies are not recognised."
 )
 _METRICS = {"auc": "AUC", "eer": "EER", "sensitivity": "sensitivity", "specificity": "specificity"}
 

@@ -9,9 +9,10 @@ is its command line. Read `scanner`, `batch` and `detector` first. The other mod
    by its content, photos too (`photo_formats`, `photo_reader`). `sample` makes a video to try.
 2. scoring: `detector` scores one video. `clip_reading` reads its clips (public form: `clips`), `different_frames`
    recognises a still picture, a `scoring_model` computes the logits, `framewise` lists the frames, `ensemble` combines
-   models, `timeline` scores windows, and `verdict` decides by the `verdict_bands`. `not_judged` and `provenance`
-   (`provenance_process`) say what the score does not. `batch` scores many videos, here, in `workers`, for a GPU
-   (`device_batch`; both on `supervision`) or on a `cluster`. `memory` returns free memory before the networks run.
+   models, `timeline` scores windows, and `verdict` decides by the `verdict_bands`. `not_judged` lists the ranges
+   without a score, and `provenance` (`provenance_process`) reads the Content Credentials. `batch` scores many videos,
+   here, in `workers`, for a GPU (`device_batch`; both on `supervision`) or on a `cluster`. `memory` returns free
+   memory before the networks run.
 3. engines: `engines` loads the models that `locating` finds: in torch (`models`, `inference`), or in onnxruntime
    (`onnx_model`, `preprocessing`) from `graphs`, which `graph_export` writes and `graph_cache` keeps.
 4. run store: `store` keeps the results of a run, in a folder or at an address (`addresses`). `fingerprint` describes

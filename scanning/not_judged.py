@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What of a file was not judged, and why, as ranges in seconds: the only place that computes and words them."""
+"""Computes the ranges in seconds of a file that were not judged, and states the reasons."""
 
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING

@@ -159,6 +159,9 @@ class VerdictBands:
                 raise ValueError(f"{name} must not be negative")
         if self.people < 0 or self.fakes < 0:
             raise ValueError("people and fakes must not be negative")
+        numbers = {rate.number for rate in (self.misses, self.undecided_fake) if rate is not None}
+        if len(numbers) > 1 or (self.found_fakes or 0) < 0:
+            raise ValueError("misses and undecided_fake must count different ones of the same fakes")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -175,8 +178,15 @@ class VerdictBands:
         return as_dataclass(content, cls)
 
     @property
+    def found_fakes(self) -> int | None:
+        """Number of fakes called likely fake; `None` if it was not measured."""
+        if self.high is None or self.misses is None or self.undecided_fake is None:
+            return None
+        return self.misses.number - self.misses.count - self.undecided_fake.count
+
+    @property
     def sentence(self) -> str:
-        """The measured error rates in words, and what likely real does not cover."""
+        """The measured rates in words, and what likely real does not cover."""
         parts = []
         if self.false_alarms is not None:
             rate = self.false_alarms
@@ -190,7 +200,9 @@ class VerdictBands:
         if self.misses is not None:
             rate = self.misses
             fakes = f"{rate.number} fake" + ("s" if rate.number != 1 else "")
-            parts.append(f"of {fakes}, {rate.count} {_were(rate.count)} called likely real ({rate.interval})")
+            found = self.found_fakes
+            also = "" if found is None else f" and {found} likely fake"
+            parts.append(f"of {fakes}, {rate.count} {_were(rate.count)} called likely real ({rate.interval}){also}")
         else:
             parts.append(
                 f"this checkpoint never reports likely real, because {self.fakes} fakes are too few to "

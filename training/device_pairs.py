@@ -3,8 +3,8 @@
 Computes the pixels of a batch of training pairs on the device of the network.
 
 Worker processes read the crops and draw the plans (`pack_pairs`); the device does the rest (`DevicePairs`). The pixels
-differ from those of `cpu_pairs` by less than a level on average, because intermediate results are rounded at other
-places, and by a few levels after H.264, whose encoder answers small differences with other decisions.
+differ from those of `cpu_pairs` by less than a level on average, because intermediate results are rounded differently,
+and by a few levels after H.264, because small differences in the input change the encoder's decisions.
 """
 
 from collections.abc import Sequence

@@ -35,8 +35,8 @@ class TrainingPlan:
             `None` chooses by the number of cores. They import the calling script again, which must therefore call
             `train` below `if __name__ == "__main__":`.
         pairs_on: Where the pixels of the training pairs are computed: by the worker processes ("cpu"), or by tensor
-            operations on the device of the network ("device"), which needs fewer cores. They differ slightly. A run
-            is resumed with the choice that it was started with.
+            operations on the device of the network ("device"), which needs fewer cores. The pixels differ slightly. A
+            run is resumed with the choice that it was started with.
         stop_after: Number of steps after which the call stores its state and stops; `None` to finish the training.
 
     Raises:

@@ -25,7 +25,7 @@ examples:
   deepfake-video train FaceForensics++ faces --recipe bilstm --set initial=imagenet --output run2
   deepfake-video train my_faces --recipe frames --set 'fakes={"self-blended": 1}' --validation-data Celeb-DF-v2 \\
       --output run3
-  accelerate launch -m deepfake_video train FaceForensics++ --recipe frames --output run4     several GPUs
+  accelerate launch -m deepfake_video.cli train FaceForensics++ --recipe frames --output run4     several GPUs
 
 To resume a training run that was stopped, run the same command again. The model folder is OUTPUT/model.
 """

@@ -141,8 +141,9 @@ export const texts = {
     noFalseAlarms: (count: number): string =>
       `This checkpoint never reports likely fake, because ${count} real people are too few ` +
       "to bound the false-alarm rate",
-    misses: (rate: RateLike): string =>
-      `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})`,
+    misses: (rate: RateLike, found: number | null): string =>
+      `of ${plural(rate.number, "fake")}, ${rate.count} ${were(rate.count)} called likely real (${interval(rate)})` +
+      (found === null ? "" : ` and ${found} likely fake`),
     noMisses: (count: number): string =>
       `this checkpoint never reports likely real, because ${count} fakes are too few to bound the miss rate`,
     undecidedReal: (rate: RateLike): string => `${share(rate)} of the real people`,

@@ -234,6 +234,17 @@ def test_the_sentence_has_the_rates_and_what_likely_real_does_not_cover():
     )
 
 
+def test_the_sentence_says_how_many_fakes_were_found():
+    undecided = Rate(count=40, number=50, low=0.66, high=0.9)
+    assert "4 were called likely real (95 % interval 2.0 to 19.0 %) and 6 likely fake. " in (
+        replace(BANDS, undecided_fake=undecided).sentence
+    )
+    with pytest.raises(ValueError, match="the same fakes"):
+        replace(BANDS, undecided_fake=replace(undecided, number=51))
+    with pytest.raises(ValueError, match="the same fakes"):
+        replace(BANDS, undecided_fake=replace(undecided, count=47, high=0.95))
+
+
 def test_bands_are_read_as_they_were_written_and_belong_to_their_weights(tmp_path):
     assert find_rule(tmp_path, **OF_SCAN).absence == NO_BANDS
     write_bands(BANDS, tmp_path)

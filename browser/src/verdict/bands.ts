@@ -32,12 +32,18 @@ export interface VerdictBands {
   function: Record<"configuration" | "preprocessing", Record<string, unknown>>;
 }
 
-/** The measured error rates in words, and what "likely real" does not cover. */
+/** Number of fakes called likely fake; `null` if it was not measured. */
+function foundFakes({ high, misses, undecided_fake }: VerdictBands): number | null {
+  if (high === null || misses === null || undecided_fake === null) return null;
+  return misses.number - misses.count - undecided_fake.count;
+}
+
+/** The measured rates in words, and what "likely real" does not cover. */
 export function describeRates(bands: VerdictBands): string {
   const { rates } = texts;
   const parts = [
     bands.false_alarms ? rates.falseAlarms(bands.false_alarms) : rates.noFalseAlarms(bands.people),
-    bands.misses ? rates.misses(bands.misses) : rates.noMisses(bands.fakes),
+    bands.misses ? rates.misses(bands.misses, foundFakes(bands)) : rates.noMisses(bands.fakes),
   ];
   const shares = [
     bands.undecided_real && rates.undecidedReal(bands.undecided_real),
