@@ -18,7 +18,7 @@ from functools import cache
 
 import av
 import numpy as np
-from av.video.reformatter import ColorPrimaries, Colorspace, ColorTrc, VideoReformatter
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 
 
 __all__ = ["UnsupportedColorError", "check_matrix", "color_note", "put_on_white", "to_rgb"]
@@ -44,6 +44,8 @@ _UNSUPPORTED_MATRICES = {
 _RESERVED_MATRIX = 3
 # Entries of the tables; those that are indexed by light are spaced by its square root, finer in the shadows.
 _ENTRIES = 1 << 16
+# Levels of full range for those of limited range, 16 to 235 (ITU-R BT.709, 5.6).
+_FROM_LIMITED = np.clip(np.round((np.arange(256) - 16) * (255 / 219)), 0, 255).astype(np.uint8)
 # Rows converted at once, so that intermediate results stay in the processor's cache.
 _ROWS = 16
 
@@ -71,7 +73,10 @@ def to_rgb(frame: av.VideoFrame, reformatter: VideoReformatter) -> np.ndarray:
         av.FFmpegError: If the pixel format cannot be converted.
     """
     if color_note(frame) is None:
-        return _packed_pixels(reformatter.reformat(frame, format="rgb24", threads=1))
+        pixels = _packed_pixels(reformatter.reformat(frame, format="rgb24", threads=1))
+        # libswscale takes grey frames for full range, whatever they declare.
+        is_limited_grey = frame.format.name.startswith("gray") and frame.color_range == ColorRange.MPEG
+        return _FROM_LIMITED[pixels] if is_limited_grey else pixels
     is_declared = frame.colorspace != _UNSPECIFIED or "yuv" not in frame.format.name
     matrix = None if is_declared else Colorspace.BT2020
     # Not packed 16-bit RGB: for odd widths, libswscale leaves its last column unwritten (8-bit video) or takes its

@@ -43,6 +43,10 @@ __all__ = [
 ]
 
 
+# Identifier of the object of an ASF file (.wmv) that holds its size.
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
+
 class Stopwatch:
     """Context manager that measures the seconds spent reading one video."""
 
@@ -192,6 +196,14 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     file.seek(position)
     if kind == "avi":
         return int.from_bytes(head[4:8], "little") + 8 > size
+    if kind == "gif":
+        # Its last byte is the trailer (GIF89a, 27). Some programs write padding behind it.
+        file.seek(max(0, size - 512))
+        tail = file.read(512)
+        file.seek(position)
+        return not tail.rstrip(b"\0\r\n ").endswith(b"\x3b")
+    if kind == "asf":
+        return _declared_asf_bytes(file) > size
     if kind == "mpegts":
         return all(size % length for length in (188, 192, 204))
     start = head.find(b"\x18\x53\x80\x67") + 4
@@ -202,6 +214,19 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     mask = (1 << 7 * length) - 1
     claimed = int.from_bytes(head[start : start + length], "big") & mask
     return length <= 8 and claimed != mask and start + length + claimed > size
+
+
+def _declared_asf_bytes(file: IO[bytes]) -> int:
+    """Return the size that the header of an ASF file declares (ASF specification, 3.2); 0 if it declares none."""
+    position = file.tell()
+    file.seek(0)
+    head = file.read(1 << 16)
+    file.seek(position)
+    start = head.find(_ASF_FILE_PROPERTIES)
+    # A stream that was recorded while it was sent has no valid size.
+    if start < 0 or len(head) < start + 92 or head[start + 88] & 1:
+        return 0
+    return int.from_bytes(head[start + 40 : start + 48], "little")
 
 
 def check_pixels(source: object, width: int, height: int, limits: VideoLimits) -> None:

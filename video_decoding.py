@@ -135,7 +135,9 @@ class VideoReader:
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
-        self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
+        self.num_frames, num_pictures = len(self.timestamps_s), len(self._index.order)
+        # The pictures before the first one that can be decoded are no part of the video.
+        self.num_bytes = self._index.num_bytes * min(self.num_frames, num_pictures) // max(num_pictures, 1)
         self.gaps = times.gap_starts_s
 
     def __enter__(self) -> VideoReader:
@@ -328,6 +330,7 @@ class VideoReader:
         # Matroska stores no decoding times.
         dts = None if kind.startswith("matroska") else index.seek_times
         ticks: list[int | None] | np.ndarray = index.pts[index.order]
+        first_picture = int(ticks[0]) if index.has_times else None
         can_trust = index.has_times and are_orderly(index.pts, index.order, dts)
         if not (can_trust and (index.is_seekable or self._decoder_agrees(index))):
             ticks = [frame.pts for frame in self._decode_all()]
@@ -347,7 +350,7 @@ class VideoReader:
         times = read_times(ticks, clock, last_duration=last_duration)
         is_cut_off |= index.is_cut_off
         self._warn(*describe_times(kind, times, is_cut_off=is_cut_off, nominal_fps=self._nominal_fps()))
-        self.unread = find_unread(*self._open(), times, clock, is_cut_off=is_cut_off)
+        self.unread = find_unread(*self._open(), times, clock, first_tick=first_picture, is_cut_off=is_cut_off)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:

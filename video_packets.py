@@ -159,7 +159,9 @@ def read_packet_index(
     if is_cut_off and shown and shown[-1] == len(pts) - 1:
         shown.pop()
     kind = container.format.name.split(",")[0]
-    is_cut_off |= kind == "mov" and len(stream.index_entries) > len(pts)
+    # The index of an AVI file lists dropped frames too, without a size.
+    if kind in ("mov", "avi") and len(stream.index_entries) > len(pts):
+        is_cut_off |= sum(entry.size > 0 for entry in stream.index_entries) > len(pts)
     return _build_index(kind, stream, *(np.array(a, np.int64) for a in (pts, dts, durations, keys, shown)),
                         is_complete=is_complete, smallest=smallest, is_cut_off=is_cut_off,
                         num_bytes=num_bytes)  # fmt: skip

@@ -264,10 +264,13 @@ class _Repair:
         for item in [*known[1:], None]:  # `None` is the end
             if item is not None:
                 position, value = item
-                # Timestamps that continue each other behind a short gap are not invalid, although they also continue
-                # the clock: the longer it is without a valid timestamp, the longer a step it may take.
+                # Timestamps that continue each other behind a gap are not invalid, although they also continue the
+                # clock: the longer it is without a valid timestamp, the longer a step it may take. Another gap may
+                # follow them, as between bursts of pictures.
                 is_behind_gap = bool(
-                    pending and pending[-1][1] + offset > good[-1][1] and self._continues(pending[-1], item, self._gap)
+                    pending
+                    and pending[-1][1] + offset > good[-1][1]
+                    and self._continues(pending[-1], item, self._longest)
                 )
                 if not is_behind_gap and self._continues(good[-1], (position, value + offset), self._gap):
                     self._reject(pending, good[-1], offset)

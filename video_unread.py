@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The parts of a file that reading it leaves out: other video streams, time without a picture, and what is cut off."""
+"""The parts of a file that reading it leaves out: other streams, time without a picture, and what is damaged."""
 
 from __future__ import annotations
 
@@ -26,19 +26,26 @@ class UnreadRange:
     Args:
         start_s: Start, in seconds from the start of the container.
         end_s: End; `None` if it is unknown.
-        reason: "no_picture" where only sound is, "cut_off" after the last readable picture of an incomplete file,
-            "other_stream" for a video stream that is not the chosen one.
+        reason: "no_picture" where only sound is, "undecodable" before the first picture that can be decoded, "cut_off"
+            after the last readable picture of an incomplete file, "other_stream" for a video stream that is not the
+            chosen one.
         stream: Index of the other stream.
     """
 
     start_s: float
     end_s: float | None
-    reason: Literal["no_picture", "cut_off", "other_stream"]
+    reason: Literal["no_picture", "undecodable", "cut_off", "other_stream"]
     stream: int | None = None
 
 
 def find_unread(
-    container: InputContainer, stream: VideoStream, times: FrameTimes, clock: ContainerClock, *, is_cut_off: bool
+    container: InputContainer,
+    stream: VideoStream,
+    times: FrameTimes,
+    clock: ContainerClock,
+    *,
+    first_tick: int | None,
+    is_cut_off: bool,
 ) -> list[UnreadRange]:
     """Find what is not read of an open container.
 
@@ -47,15 +54,26 @@ def find_unread(
         stream: The chosen video stream.
         times: Display times of its frames.
         clock: The clock of the container.
+        first_tick: Display time of the first picture in the file, which may not be decodable; `None` if unknown.
         is_cut_off: Whether the file ends before its pictures do.
     """
     first_s, begin_s = float(times.seconds[0]), clock.start_s or 0.0
     # A length on a clock that is reset inside the file says nothing.
     declared_s = None if container.duration is None or clock.has_resets else container.duration / 1e6
+    if container.format.name == "gif":
+        declared_s = None  # no header holds it; libav counts what is there
+    elif container.format.name == "avi" and stream.frames and stream.average_rate:
+        # libav shortens the length of an incomplete AVI file; the number of frames in its header stays.
+        declared_s = max(declared_s or 0.0, float(stream.frames / stream.average_rate))
     sound_s = None if clock.sound_end_s is None or clock.has_resets else clock.sound_end_s - begin_s
     unread = []
-    if first_s > MIN_DIFFERENCE_S:
-        unread.append(UnreadRange(start_s=0.0, end_s=first_s, reason="no_picture"))
+    present_s = first_s if first_tick is None else first_tick * clock.time_base - begin_s
+    if not MIN_DIFFERENCE_S < first_s - present_s <= first_s:
+        present_s = first_s
+    if present_s > MIN_DIFFERENCE_S:
+        unread.append(UnreadRange(start_s=0.0, end_s=present_s, reason="no_picture"))
+    if present_s < first_s:
+        unread.append(UnreadRange(start_s=present_s, end_s=first_s, reason="undecodable"))
     if is_cut_off:
         # A file that lacks its last bytes may contain all of its pictures.
         if declared_s is None or declared_s > times.end_s:

@@ -185,7 +185,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
             "choose one for the table with --threshold."
         )
     scores = [
-        replace(score, key=f"{name}/{score.key}", dataset=name, identities=_qualified(score, name))
+        replace(score, key=f"{name}/{score.key}", dataset=name, source=_source(score, result, name))
         for name, result in results.items()
         for score in result.scores
     ]
@@ -209,11 +209,15 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
     return replace(joined, parts=tuple(replace(result, name=name) for name, result in results.items()))
 
 
-def _qualified(score: Score, name: str) -> tuple[str, ...]:
-    """Identities that stay distinct if the data sets within a file or folder give way to one name."""
-    if score.dataset == name:
-        return score.identities
-    return tuple(f"{score.dataset}: {identity}" for identity in score.identities)
+def _source(score: Score, result: EvaluationResult, name: str) -> str:
+    """
+    The data set that names the people of a score.
+
+    The same people may be in several parts, as in copies at several compressions. A name that comes from the folder or
+    file says nothing of that: the part is taken for a source of its own.
+    """
+    is_named = score.dataset != result.run.get("derived_name")
+    return (score.source or score.dataset) if is_named else name
 
 
 def make_result(

@@ -10,6 +10,7 @@ from .evaluation_result import EvaluationResult
 from .plan import EvaluationPlan
 from .rescoring import rescore
 from .samples import EvaluationError
+from .scores import read_scores
 
 
 def calibrate(
@@ -19,7 +20,8 @@ def calibrate(
     Fit temperature and bias on the scores of an evaluation, and write a calibrated copy of its checkpoint.
 
     Use scores of identities on which the calibrated checkpoint will not be evaluated, such as those of the validation
-    split. No video is read again. Videos that the checkpoint was trained on are left out with everyone they show.
+    split, which are used if the folder holds them. No video is read again. Videos that the checkpoint was trained on
+    are left out with everyone they show.
 
     Args:
         run: Result of [`evaluate`], or the folder that it wrote.
@@ -43,7 +45,7 @@ def calibrate(
         >>> fitted.num_videos, fitted.folder
         (10, 'calibrated')
     """
-    result = run if isinstance(run, EvaluationResult) else rescore(run, plan=EvaluationPlan(resamples=0))
+    result = run if isinstance(run, EvaluationResult) else _read_result(run)
     folder = Path(output)
     check_new_folder(folder)
     described = result.run
@@ -63,3 +65,9 @@ def calibrate(
         raise EvaluationError(f"{name}: not the checkpoint that produced the scores; evaluate it first.")
     scores = result.clean_scores
     return write_calibration(scores, {}, model=loaded, dataset=result.dataset, split=result.split, folder=folder)
+
+
+def _read_result(folder: str | Path) -> EvaluationResult:
+    """The result of the validation split in the folder of a run, or of everything that is evaluated by default."""
+    has_validation = any(score.split == "val" for score in read_scores(folder))
+    return rescore(folder, plan=EvaluationPlan(split="val" if has_validation else None, resamples=0))

@@ -17,6 +17,7 @@ from .evaluator import join_results, make_result
 from .plan import DEEPFAKEBENCH_FRAMES, EvaluationPlan
 from .samples import EvaluationError, name_split
 from .scores import CSV_NAME, LINES_PATTERN, Score, read_scores
+from .warnings import num_videos
 
 
 _NO_RUN = "there is no run.json that names the checkpoint of these scores"
@@ -134,16 +135,18 @@ def _name(path: Path) -> str:
 
 
 def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
-    scores = read_scores(path)
-    if plan.split not in (None, "all"):
-        scores = [score for score in scores if score.split == plan.split]
-        if not scores:
-            raise EvaluationError(f"{path}: no score belongs to the split {plan.split!r}.")
+    found, notes = read_scores(path), []
+    split = plan.split or ("test" if any(score.split == "test" for score in found) else "all")
+    scores = found if split == "all" else [score for score in found if score.split == split]
+    if not scores:
+        raise EvaluationError(f"{path}: no score belongs to the split {split!r}.")
+    if plan.split is None and len(scores) < len(found):
+        notes.append(f"{num_videos(len(found) - len(scores))} of other splits left out; --split all includes them")
     if all(score.corruption is not None for score in scores):
         raise EvaluationError(f"{path}: contains only scores of corrupted videos.")
     threshold, run = _saved_run(path)
     chosen = plan.settings.threshold
-    notes = [] if run.get("is_trained", True) else [UNTRAINED_WARNING]
+    notes += [] if run.get("is_trained", True) else [UNTRAINED_WARNING]
     if not run and chosen is None:
         notes.append(f"the threshold {threshold:g} is assumed: {_NO_RUN}")
     if plan.deepfakebench:

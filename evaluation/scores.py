@@ -48,6 +48,8 @@ class Score:
         compression: Compression such as "c23".
         split: Split of the sample.
         identities: People (or source videos) in the video; the target person comes first.
+        source: Data set in which the people have these names, if it is not `dataset`, as in a table of several data
+            sets.
         original: Real video that a fake was made from.
         status: "ok", or the reason why there is no score.
         fake_probability: In [0, 1]; `None` unless the status is "ok".
@@ -84,6 +86,7 @@ class Score:
     compression: str | None = None
     split: str | None = None
     identities: tuple[str, ...] = ()
+    source: str | None = None
     original: str | None = None
     status: str = "ok"
     fake_probability: float | None = None

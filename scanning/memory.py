@@ -1,8 +1,39 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Return freed memory to the operating system."""
+"""Memory of this process: returning what was freed, and recognising that there is not enough."""
 
+import contextlib
 import ctypes
+import re
 import sys
+from collections.abc import Iterator
+
+
+# What torch and onnxruntime say in errors of several classes.
+_NOT_ENOUGH = re.compile("out of memory|allocate memory|not enough memory|bad.?alloc", re.IGNORECASE)
+
+
+@contextlib.contextmanager
+def memory_errors() -> Iterator[None]:
+    """
+    Raise `MemoryError` where torch or onnxruntime report with a class of their own that there is not enough memory.
+
+    Example:
+        >>> from deepfake_video.scanning.memory import memory_errors
+        >>> try:
+        ...     with memory_errors():
+        ...         raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 GiB")
+        ... except MemoryError as error:
+        ...     print(error)
+        CUDA out of memory. Tried to allocate 20.00 GiB
+    """
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        if _NOT_ENOUGH.search(str(error)):
+            raise MemoryError(str(error)) from error
+        raise
 
 
 def return_free_memory() -> None:

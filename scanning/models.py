@@ -21,6 +21,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification
 from .graphs import ScoringDescription
 from .inference import prepare_for_inference
 from .locating import UNTRAINED_ID, locate_model
+from .memory import memory_errors
 from .results import ModelIdentity
 from .scoring_model import ClipLogits, ScoringModel
 from .settings import Dtype
@@ -75,17 +76,20 @@ class LoadedModel:
         pixels: np.ndarray = pixel_values(self.processor, crops).numpy()
         return pixels
 
+    @memory_errors()
     @torch.inference_mode()
     def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
         """See [`ScoringModel.frame_features`]."""
         return _in_numpy(self.network.get_frame_features(self._on_device(pixel_values)))
 
+    @memory_errors()
     @torch.inference_mode()
     def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
         """See [`ScoringModel.classify_features`]."""
         kept = None if mask is None else self._on_device(mask)
         return _logits(self.network.classify_features(self._on_device(features), kept))
 
+    @memory_errors()
     @torch.inference_mode()
     def compute_logits(self, pixel_values: np.ndarray) -> ClipLogits:
         """See [`ScoringModel.compute_logits`]."""

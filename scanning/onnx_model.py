@@ -22,6 +22,7 @@ from .graphs import (
     read_manifest,
     read_sources,
 )
+from .memory import memory_errors
 from .preprocessing import Preprocessing
 from .results import ModelIdentity
 from .scoring_model import ClipLogits
@@ -98,6 +99,7 @@ class OnnxModel:
         """Preprocess one clip: frames `(h, w, 3)` uint8, already sampled and cropped, to `(1, T, C, H, W)`."""
         return self.processor.pixel_values(crops)
 
+    @memory_errors()
     def frame_features(self, pixel_values: np.ndarray) -> np.ndarray:
         """
         Compute the features of each frame, over which the windows of a timeline slide.
@@ -114,6 +116,7 @@ class OnnxModel:
         features = np.concatenate(list(run(self._encode, chunks)))
         return features.reshape(*pixel_values.shape[:2], -1)
 
+    @memory_errors()
     def classify_features(self, features: np.ndarray, mask: np.ndarray | None = None) -> ClipLogits:
         """
         Compute the logits of clips from the features of their frames.
@@ -175,13 +178,14 @@ def load_onnx_model(
 
     Raises:
         GraphsError: If onnxruntime is missing, there are no graphs, or a file has changed since the graphs were
-            written, or the weights have a type that numpy cannot hold.
+            written, the weights have a type that numpy cannot hold, or the frames another size than the graphs.
         UnsupportedChoiceError: If the preprocessing needs torch.
     """
     if importlib.util.find_spec("onnxruntime") is None:
         raise GraphsError("onnxruntime is not installed: pip install onnxruntime")
     graphs = checkpoint / GRAPHS_FOLDER if graphs is None else graphs
     manifest = read_manifest(graphs)
+    _check_size(manifest.description, checkpoint)
     contents = read_sources(checkpoint, graphs, manifest)
     stored = _read_weights(contents[WEIGHTS_NAME], checkpoint / WEIGHTS_NAME)
     try:
@@ -193,6 +197,19 @@ def load_onnx_model(
         raise GraphsError(f"{graphs}: onnxruntime cannot load the graphs ({str(error)[:200]}).") from error
     identity = replace(identity, weights_sha256=manifest.sha256[WEIGHTS_NAME])
     return OnnxModel(manifest.description, encoder, head, identity, checkpoint, threads)
+
+
+def _check_size(description: ScoringDescription, checkpoint: Path) -> None:
+    """Refuse a processor whose frames are not those of the graphs, which take one size."""
+    processor, side = (
+        Preprocessing.from_choices(description.preprocessing),
+        description.configuration.get("image_size"),
+    )
+    if (processor.height, processor.width) != (side, side):
+        raise GraphsError(
+            f"{checkpoint}: the onnx engine takes frames of {side}x{side} pixels (image_size), but the processor "
+            f"makes {processor.width}x{processor.height}; use --engine torch."
+        )
 
 
 def _read_weights(content: bytes, path: Path) -> dict[str, np.ndarray]:

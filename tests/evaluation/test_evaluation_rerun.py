@@ -23,6 +23,8 @@ from deepfake_video.evaluation.known_videos import (
     read_lists,
     write_lists,
 )
+from deepfake_video.evaluation.plan import EvaluationPlan
+from deepfake_video.evaluation.rescoring import rescore
 from deepfake_video.evaluation.samples import Sample
 from deepfake_video.evaluation.scores import read_scores
 from deepfake_video.scanning import file_stamps, fingerprint
@@ -113,6 +115,22 @@ def test_a_table_of_saved_scores_names_the_split_as_that_of_the_evaluation(
     evaluated = (tmp_path / "run/table.txt").read_text().splitlines()[0]
     assert f"split {said}," in evaluated
     assert saved.strip() == evaluated.strip()
+
+
+def test_saved_scores_are_those_of_the_test_split_unless_another_is_chosen(tmp_path):
+    rows = "".join(
+        f"{split}{i}.mp4,{'fake' if i % 2 else 'real'},{split},{(i * 7 % 10) / 10}\n"
+        for split in ("val", "test")
+        for i in range(8)
+    )
+    (tmp_path / "scores.csv").write_text(f"path,label,split,fake_probability\n{rows}")
+    plan = EvaluationPlan(resamples=0)
+    result = rescore(tmp_path / "scores.csv", plan=plan)
+    assert (result.split, len(result.scores)) == ("test", 8)
+    assert "8 videos of other splits left out; --split all includes them" in result.warnings
+    every = rescore(tmp_path / "scores.csv", plan=replace(plan, split="all"))
+    assert (every.split, len(every.scores)) == ("all", 16)
+    assert not any("other splits" in warning for warning in every.warnings)
 
 
 def test_one_missing_video_is_one(data, model, tmp_path, capsys):

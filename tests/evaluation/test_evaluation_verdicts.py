@@ -17,8 +17,9 @@ from deepfake_video.cli import main
 from deepfake_video.evaluation.evaluator import join_results, make_result
 from deepfake_video.evaluation.intervals import clopper_pearson_interval
 from deepfake_video.evaluation.plan import EvaluationPlan
+from deepfake_video.evaluation.rescoring import rescore
 from deepfake_video.evaluation.samples import EvaluationError
-from deepfake_video.evaluation.scores import Score
+from deepfake_video.evaluation.scores import Score, write_csv_scores
 from deepfake_video.evaluation.verdicts import conformal_bound, measure_verdicts, reduce_to_people, write_verdicts
 from deepfake_video.hub.terms import TermsError
 from deepfake_video.modeling_deepfake import DeepfakeForVideoClassification
@@ -386,6 +387,18 @@ def test_people_of_two_data_sets_in_one_file_stay_two_people():
     assert joined.rows[0].num_clusters == 9
     bands = measure_verdicts(joined)
     assert (bands.people, bands.sources) == (9, ("a", "b", "c"))
+
+
+@pytest.mark.parametrize(("source", "other"), [("mine", "mine"), ("Celeb-DF-v2", "Celeb-DF++")])
+def test_the_same_people_in_two_data_sets_are_one_cluster_each(source, other, tmp_path):
+    plan = EvaluationPlan(resamples=20)
+    scores = [score(f"{i}", 0.1 + i / 20, is_fake=i > 5, source=source, identities=(f"p{i}",)) for i in range(12)]
+    copies = [replace(one, key=f"copy-{one.key}", dataset=other) for one in scores]
+    joined = join_results({"c23": result_of(scores), "c40": result_of(copies)}, plan)
+    assert joined.rows[0].num_clusters == 12
+    # Also where the joined table is read again.
+    write_csv_scores(joined.scores, tmp_path / "joined.csv")
+    assert rescore(tmp_path / "joined.csv", plan=plan).rows[0].num_clusters == 12
 
 
 def part_of(place: str, name: str, scores, **changes):

@@ -28,6 +28,9 @@ from deepfake_video.scanning.results import FrameRule, ModelIdentity
 from drawn_faces import save_tiny_model
 
 
+RuntimeException = pytest.importorskip(
+    "onnxruntime.capi.onnxruntime_pybind11_state", reason="onnxruntime is not installed"
+).RuntimeException
 pytestmark = pytest.mark.skipif(
     any(importlib.util.find_spec(name) is None for name in ("onnx", "onnxscript", "onnxruntime")),
     reason="the extra `export` is not installed",
@@ -206,6 +209,35 @@ def test_a_wrong_value_of_the_description_is_named(own_copy):
         GraphsError, match=r"scoring\.json is damaged \(description: temperature: a number from 0\.001"
     ):
         load_onnx_model(own_copy, IDENTITY)
+
+
+def test_frames_of_another_size_than_the_graphs_are_refused(own_copy):
+    file = own_copy / "onnx" / "scoring.json"
+    content = json.loads(file.read_text())
+    content["description"]["preprocessing"]["size"] = {"height": 48, "width": 40}
+    file.write_text(json.dumps(content))
+    with pytest.raises(GraphsError, match=r"takes frames of 32x32 pixels .* makes 40x48; use --engine torch"):
+        load_onnx_model(own_copy, IDENTITY)
+
+
+def test_too_little_memory_is_a_memory_error(checkpoint, monkeypatch):
+    model = load_onnx_model(checkpoint, IDENTITY)
+    # The message and the class of onnxruntime, whose allocator would need more than there is.
+    monkeypatch.setattr(
+        model,
+        "_encode",
+        lambda frames: raise_error(RuntimeException("Failed to allocate memory for requested buffer")),
+    )
+    clip = np.zeros((1, 2, 3, 32, 32), np.float32)
+    with pytest.raises(MemoryError, match="Failed to allocate memory"):
+        model.frame_features(clip)
+    monkeypatch.setattr(model, "_encode", lambda frames: raise_error(RuntimeException("another defect")))
+    with pytest.raises(RuntimeException, match="another defect"):
+        model.frame_features(clip)
+
+
+def raise_error(error):
+    raise error
 
 
 def test_without_onnxruntime_the_way_out_is_named(checkpoint, monkeypatch):

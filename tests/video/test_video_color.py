@@ -174,6 +174,23 @@ class TestWideGamut:
             assert reader.warnings == []
 
 
+class TestGrey:
+    def test_grey_of_limited_range_is_stretched_to_full_range(self, tmp_path: Path) -> None:
+        levels = np.repeat(np.array([16, 126, 235], np.uint8), 32)
+        path = tmp_path / "grey.mkv"
+        with av.open(str(path), "w") as output:
+            stream = output.add_stream("ffv1", rate=25)
+            stream.width, stream.height, stream.pix_fmt = 96, 64, "gray"
+            stream.codec_context.color_range = 1
+            frame = av.VideoFrame.from_ndarray(np.tile(levels, (64, 1)), format="gray")
+            frame.color_range = 1
+            output.mux([*stream.encode(frame), *stream.encode(None)])
+        with VideoReader(path) as reader:
+            ((_, image),) = reader.frames([0])
+        # ITU-R BT.709, 5.6: black is 16, white is 235; 126 is half of the range and half a level.
+        assert image[0, ::32].tolist() == [[0] * 3, [128] * 3, [255] * 3]
+
+
 class TestMatrices:
     def test_a_matrix_without_conversion_is_refused_by_name(self, tmp_path: Path) -> None:
         path = write_clip(tmp_path / "ictcp.mp4", num_frames=2, colorspace=14)

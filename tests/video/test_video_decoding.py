@@ -316,6 +316,57 @@ class TestDamage:
             assert 0 < cut.num_frames < whole.num_frames
             assert any("damaged or cut off after about" in text for text in cut.warnings)
 
+    @pytest.mark.parametrize(
+        ("name", "codec", "end_s"),
+        [
+            ("clip.avi", "mpeg4", 4.0),
+            ("sound.avi", "libx264", 4.0),
+            ("clip.wmv", "wmv2", None),
+            ("clip.gif", "gif", None),
+        ],
+    )
+    def test_what_is_cut_off_counts_as_unread(
+        self, tmp_path: Path, name: str, codec: str, end_s: float | None
+    ) -> None:
+        pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+        whole = write_clip(tmp_path / name, codec=codec, num_frames=100, pix_fmt=pix_fmt, audio=name == "sound.avi")
+        with VideoReader(whole) as reader:
+            assert (reader.unread, reader.warnings) == ([], [])
+        with VideoReader(write_truncated(tmp_path / f"cut.{name}", whole)) as reader:
+            (unread,) = reader.unread
+            assert (unread.reason, unread.start_s) == ("cut_off", reader.duration_s)
+            assert unread.end_s == (None if end_s is None else pytest.approx(end_s, abs=0.1))
+            assert 1 < reader.duration_s < 3
+            assert "damaged or cut off after about" in reader.warnings[0]
+
+    def test_a_hole_in_an_avi_file_counts_as_unread(self, tmp_path: Path) -> None:
+        path = write_clip(tmp_path / "hole.avi", codec="mpeg4", num_frames=100)
+        content = bytearray(path.read_bytes())
+        start, stop = len(content) * 35 // 100, len(content) * 75 // 100
+        content[start:stop] = bytes(stop - start)
+        path.write_bytes(content)
+        with VideoReader(path) as reader:
+            assert reader.num_frames < 90
+            (unread,) = reader.unread
+            assert (unread.reason, unread.end_s) == ("cut_off", pytest.approx(4.0))
+
+    def test_pictures_before_the_first_decodable_one_count_as_damaged(self, tmp_path: Path) -> None:
+        whole = write_clip(tmp_path / "whole.ts", num_frames=200, keyframe_every=100)
+        with av.open(str(whole)) as container:
+            packets = [packet for packet in container.demux(video=0) if packet.size]
+        starts = [packet.pos for packet in packets if packet.is_keyframe]
+        content = whole.read_bytes()
+        # From the second picture on, so that the ones up to the next keyframe have none.
+        begin = next(packet.pos for packet in packets[3:])
+        (tmp_path / "late.ts").write_bytes(content[: starts[0]] + content[begin:])
+        with VideoReader(whole) as reader:
+            bits_per_frame = reader.num_bytes / reader.num_frames
+        with VideoReader(tmp_path / "late.ts") as reader:
+            (unread,) = reader.unread
+            assert unread.reason == "undecodable"
+            assert unread.end_s - unread.start_s == pytest.approx(97 / 25, abs=0.2)
+            assert reader.num_bytes / reader.num_frames == pytest.approx(bits_per_frame, rel=0.3)
+
     def test_a_change_to_a_forbidden_size_is_told(self, tmp_path: Path) -> None:
         path = write_size_change(tmp_path / "grows.mkv", then=(1600, 1200))
         with VideoReader(path, limits=VideoLimits(max_frame_pixels=10_000)) as reader:

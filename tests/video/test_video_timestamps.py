@@ -66,6 +66,21 @@ class TestClock:
         assert "7200.0 s ahead" in times.warnings[0]
 
 
+class TestPauses:
+    @pytest.mark.parametrize("pictures", [1, 2, 3, 4])
+    @pytest.mark.parametrize("pause", [2500, 3000, 5000])
+    def test_bursts_of_pictures_between_pauses_keep_their_times(self, pictures: int, pause: int) -> None:
+        ticks = [(pause + 40 * (pictures - 1)) * burst + 40 * i for burst in range(12) for i in range(pictures)]
+        times = times_of([0, 40, 80, *(500 + tick for tick in ticks)])
+        assert times.seconds == pytest.approx(np.array([0, 40, 80, *(500 + tick for tick in ticks)]) / 1000)
+        assert not any("invalid" in warning for warning in times.warnings)
+
+    @given(st.lists(st.sampled_from([40, 40, 40, 3000, 8000]), min_size=3, max_size=40))
+    def test_increasing_times_with_pauses_stay(self, steps: list[int]) -> None:
+        ticks = np.cumsum([0, 40, 40, 40, *steps, 40, 40, 40])
+        assert times_of(ticks.tolist()).seconds == pytest.approx(ticks / 1000)
+
+
 class TestRepairs:
     @pytest.mark.parametrize(
         ("changes", "said"),

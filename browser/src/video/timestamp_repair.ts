@@ -88,8 +88,8 @@ export class TimestampRepair {
       const item: Item = [position, this.times[position]];
       const before = pending.at(-1);
       const isAhead = before !== undefined && this.mapped(before)[1] > this.latest[1];
-      // Times that continue each other behind a short gap are not invalid, although they also continue the clock.
-      const isBehindGap = isAhead && continues(before, item, this.gap);
+      // Times that continue each other behind a gap are not invalid, although they also continue the clock.
+      const isBehindGap = isAhead && continues(before, item, this.longest);
       if (!isBehindGap && continues(this.latest, this.mapped(item), this.gap)) {
         rejectPending();
         this.keep(item);
