@@ -31,6 +31,13 @@ test("a long step is a gap, and a late picture keeps its time", () => {
   expect(times.warnings).toEqual(["no new picture for 4.9 s, starting at 2.1 s"]);
 });
 
+test.each([2.5, 3, 5])("bursts of pictures between pauses of %d s keep their times", (pause) => {
+  const bursts = range(12).flatMap((burst) => range(3).map((i) => 0.5 + (pause + 0.08) * burst + 0.04 * i));
+  const ticks = [0, 0.04, 0.08, ...bursts];
+  const times = readTimes(ticks, FILE, 0.04);
+  expect(times.seconds.map((time) => time.toFixed(6))).toEqual(ticks.map((time) => time.toFixed(6)));
+});
+
 test.each([2, 3, 5, 60, 3000])("a gap of %i s stays and is named", (length) => {
   const times = readTimes(
     EVEN.map((time, i) => (i < 30 ? time : time + length)),
