@@ -173,7 +173,7 @@ class NotJudged:
         end_s: End; `None` if it is unknown.
         reason: `"no_face"`: no face was found in the sampled frames, or none that was scored, because it was seen too
             briefly or more than 24 were found; `"no_new_picture"`: the picture stands still, because the file has
-            none for this time; `"undecodable"`: the sampled frames are damaged; `"no_picture"`: there is only sound;
+            none for this time; `"undecodable"`: the pictures are damaged; `"no_picture"`: there is only sound;
             `"cut_off"`: beyond the readable part of an incomplete file; `"other_stream"`: a video stream that was not
             scored.
         stream: Number of the stream that was not scored.
