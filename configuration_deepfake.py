@@ -283,7 +283,8 @@ class DeepfakeConfig(PreTrainedConfig):
 
     @staticmethod
     def _places_of_fake(config: "DeepfakeConfig") -> list[bool]:
-        return [label == "fake" for label in (config.id2label or {}).values()]
+        # By number, since the order of the entries in a dictionary says nothing.
+        return [label == "fake" for _, label in sorted((config.id2label or {}).items())]
 
     @property
     def num_features(self) -> int:

@@ -39,7 +39,8 @@ FACTS: dict[str, dict[str, Any]] = {
     "faceforensics-xception": {"image_size": 299, "num_frames": 32, **_HALVES, "face_margin": 1.3},
     "efficientnet-lite2-frames": _facts_of_preset("efficientnet-lite2-frames"),
     "xception-frames": {**_facts_of_preset("xception-frames"), **_HALVES},
-    # Shiohara and Yamasaki, 2022: pixels from 0 to 1, an eighth of the box more on each side, stretched to a square.
+    # Shiohara and Yamasaki, 2022: pixels from 0 to 1, an eighth of the box more on each side, stretched to a square by
+    # OpenCV, without antialiasing.
     "self-blended-images": {
         "image_size": 380,
         "num_frames": 32,
@@ -47,6 +48,7 @@ FACTS: dict[str, dict[str, Any]] = {
         **_FROM_0_TO_1,
         "face_margin": 1.25,
         "face_square": False,
+        "antialias": False,
     },
     "selimsef-dfdc": {
         "image_size": 380,

@@ -117,8 +117,8 @@ def hold_out(
         name = HALF
     else:
         held_out, name = benchmark.select(calibration_split).samples, calibration_split
-    keys = {sample.key for sample in held_out}
-    if shared := people_in_common(held_out, chosen) or [s.key for s in chosen if s.key in keys]:
+    files = {file for sample in held_out for file in sample.files}
+    if shared := people_in_common(held_out, chosen) or [s.key for s in chosen if not files.isdisjoint(s.files)]:
         raise EvaluationError(
             f"{benchmark.root}: {shared[0]} is in the data to calibrate on and in the data to evaluate; choose "
             "another --split or --calibration-split, so that no video is evaluated with a calibration that was "

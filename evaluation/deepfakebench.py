@@ -5,7 +5,7 @@ Frames are face images. A video is identified by its whole path in the file, not
 methods of FaceForensics++ have videos of the same names.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -63,7 +63,31 @@ def read_deepfakebench(root: Path) -> Benchmark:
                 missing.append(sample.key)
     if not samples:
         raise EvaluationError(f"{root}: there is no video in this list.")
-    return Benchmark(layout="deepfakebench", root=root, samples=samples, missing=missing, has_splits=True)
+    kept = _without_repetitions(samples)
+    notes = []
+    if repeated := len(samples) - len(kept):
+        notes.append(f"{repeated} entries of train and val left out, because the split test lists the same videos")
+    keys = {sample.key for sample in kept}
+    return Benchmark(
+        layout="deepfakebench",
+        root=root,
+        samples=kept,
+        missing=[key for key in missing if key in keys],
+        notes=notes,
+        has_splits=True,
+    )
+
+
+def _without_repetitions(samples: Sequence[Sample]) -> list[Sample]:
+    """The samples without those of other splits that the split test lists too: several data sets have one list."""
+    tested = {_video_name(sample) for sample in samples if sample.split == "test"}
+    return [sample for sample in samples if sample.split == "test" or _video_name(sample) not in tested]
+
+
+def _video_name(sample: Sample) -> tuple[str, ...]:
+    """The place of a video in the list, without the split."""
+    dataset, label, _, *name = sample.key.split("/")
+    return dataset, label, *name
 
 
 def _json_files(root: Path) -> list[Path]:
@@ -101,7 +125,11 @@ def _samples(content: dict[str, Any], pictures: _Pictures) -> Iterator[Sample]:
     for dataset, labels in content.items():
         for label, splits in labels.items():
             for split, videos in splits.items():
-                for compression, name, entry in _videos(as_object(videos, f"{dataset}/{label}/{split}")):
+                listed = as_object(videos, f"{dataset}/{label}/{split}")
+                if isinstance(listed.get("frames"), list):
+                    # DeepfakeBench's script writes the last video of DFDC's test set into the split itself.
+                    listed = {name: entry for name, entry in listed.items() if name not in ("frames", "label")}
+                for compression, name, entry in _videos(listed):
                     place = [dataset, label, split, *([compression] if compression else []), name]
                     yield _sample(place, entry, pictures, compression=compression)
 

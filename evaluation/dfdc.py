@@ -2,7 +2,9 @@
 """The Deepfake Detection Challenge: training parts, test sets, and the preview.
 
 Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, original}}. Test: `labels.csv`,
-`filename,label` with 1 for fake, in the folder of the videos or in its parent. Preview: `dataset.json`,
+`filename,label` with 1 for fake, in the folder of the videos or in its parent, or `metadata.json`, {file: {is_fake}}.
+Of the people nothing is known: 486 of them are in 19,154 real videos (Dolhansky et al., 2020), so the identities are
+source videos. Preview: `dataset.json`,
 {path: {label, set, target_id, swapped_id}}.
 """
 
@@ -37,8 +39,10 @@ def read_dfdc(root: Path) -> Benchmark:
     Raises:
         EvaluationError: If a list is damaged or has no video.
     """
-    samples = [sample for file in _metadata_files(root) for sample in _read_metadata(file, root)]
-    samples += [sample for file in _label_files(root) for sample in _read_labels(file, root)]
+    samples = [sample for file in _label_files(root) for sample in _read_labels(file, root)]
+    labelled = {sample.path for sample in samples}
+    described = [sample for file in _metadata_files(root) for sample in _read_metadata(file, root)]
+    samples += [sample for sample in described if sample.path not in labelled]
     if not samples:
         raise EvaluationError(f"{root}: there is no video in metadata.json and labels.csv.")
     return _benchmark("dfdc", root, samples)
@@ -120,7 +124,7 @@ def _read_metadata(file: Path, root: Path) -> list[Sample]:
                 path=path,
                 is_fake=_label(file, name, entry),
                 dataset=DFDC,
-                split=parse_split(str(entry.get("split", "train"))),
+                split=parse_split(str(entry.get("split", "test" if "is_fake" in entry else "train"))),
                 identities=(Path(original or name).stem,),
                 original=None if original is None else Path(original).stem,
             )
@@ -164,7 +168,8 @@ def _read_entries(file: Path) -> dict[str, dict[str, Any]]:
 
 
 def _label(file: Path, name: str, entry: dict[str, Any]) -> bool:
-    is_fake = parse_label(str(entry.get("label")))
+    label = entry.get("label", entry.get("is_fake"))
+    is_fake = parse_label(str(label))
     if is_fake is None:
-        raise EvaluationError(f"{file}: {name} has the label {entry.get('label')!r}, expected FAKE or REAL.")
+        raise EvaluationError(f"{file}: {name} has the label {label!r}, expected FAKE or REAL.")
     return is_fake

@@ -29,8 +29,10 @@ _PEOPLE_OF = {
     **dict.fromkeys(("FF-DF", "FF-F2F", "FF-FS", "FF-NT", "FaceShifter"), "FaceForensics++"),
     "DeepFakeDetection": "DFD",
     "DFDCP": "DFDC-preview",
-    "Celeb-DF++": "Celeb-DF-v2",
+    **dict.fromkeys(("Celeb-DF-v1", "Celeb-DF++"), "Celeb-DF-v2"),
 }
+# Data sets that do not say who is in a video: their identities are source videos, several of which show one person.
+_SOURCE_VIDEOS_ONLY = frozenset({"DFDC"})
 
 
 class EvaluationError(UsageError):
@@ -241,6 +243,11 @@ def source_of_people(dataset: str) -> str:
         ('FaceForensics++', 'videos')
     """
     return _PEOPLE_OF.get(dataset, dataset)
+
+
+def names_people(dataset: str) -> bool:
+    """Return whether the identities of a data set are people, so that different ones are different people."""
+    return dataset not in _SOURCE_VIDEOS_ONLY
 
 
 def person_name(dataset: str, identity: str) -> str:

@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 
 from ..evaluation.datasets import open_benchmark
-from ..evaluation.samples import Benchmark, Sample, identity_groups, person_name
+from ..evaluation.samples import Benchmark, Sample, identity_groups, names_people, person_name
+from ..evaluation.warnings import num_videos
 from .crops import CachedCrops, CropSettings, cache_crops
 from .errors import TrainingError, TrainingFailedError
 
@@ -39,8 +40,8 @@ def open_data(
 
     A data set with a "val" split keeps its splits. Of any other data set with real and fake videos, a share of the
     identity groups is held out; a data set of real faces only is used for training only. A data set for validation
-    gives its "val" split, or everything if it has none. Test splits are not used. A data set without identities cannot
-    be divided.
+    gives its "val" split, or everything if it has none. Test splits are not used. A data set that does not name its
+    people is used for training only.
 
     Data sets that take their name from their file or folder are taken to name the same people: `train.csv` and
     `val.csv` may be two lists of one collection. If a data set names people who are held out of another one, they are
@@ -73,9 +74,14 @@ def open_data(
     train: list[Sample] = []
     divisible: list[Sample] = []
     validation = [sample for root in validation_roots for sample in _validation_part(open_root(root))]
+    unnamed: list[str] = []
     for root in roots:
         benchmark = open_root(root)
-        first, second = _divide(benchmark, 0.0 if validation_roots else share, seed)
+        problem = None if validation_roots else _who_is_unknown(benchmark)
+        if problem is not None:
+            unnamed.append(problem)
+            on_note(f"{problem}, so no person can be held out of them: they are used for training only")
+        first, second = _divide(benchmark, 0.0 if validation_roots or problem else share, seed)
         # Official splits and data that were given for validation are followed as they are.
         (train if validation_roots or _is_split(benchmark) else divisible).extend(first)
         validation += second
@@ -88,10 +94,41 @@ def open_data(
     train += divisible
     _refuse_shared_people(train, validation, derived)
     if {sample.is_fake for sample in validation} != {False, True}:
-        raise TrainingError("the validation needs both real and fake videos; add some with --validation-data.")
+        hint = (
+            f" {unnamed[0]}; list them in a CSV file with the columns path,label,group, where group identifies the "
+            "person, to hold people out."
+            if unnamed
+            else ""
+        )
+        raise TrainingError(f"the validation needs both real and fake videos; add some with --validation-data.{hint}")
     if not any(not sample.is_fake for sample in train):
         raise TrainingError("the training needs real videos or faces; fakes are made from them.")
     return train, validation
+
+
+def without_unused_fakes(
+    samples: Sequence[Sample], *, uses_fakes: bool, on_note: Callable[[str], None]
+) -> list[Sample]:
+    """
+    Leave out the fakes that no pair is made of, so that they are neither cropped nor recorded as trained on.
+
+    Args:
+        samples: Training samples.
+        uses_fakes: Whether the recipe uses fakes of the data. Each of them is paired with a real video of its data
+            set.
+        on_note: Called with a sentence if fakes are left out.
+    """
+    with_reals = {sample.dataset for sample in samples if not sample.is_fake}
+    kept: list[Sample] = []
+    unused: list[Sample] = []
+    for sample in samples:
+        is_used = not sample.is_fake or (uses_fakes and sample.dataset in with_reals)
+        (kept if is_used else unused).append(sample)
+    if unused:
+        datasets = ", ".join(sorted({sample.dataset for sample in unused}))
+        why = f"there are no real videos of {datasets} to pair them with" if uses_fakes else "the recipe makes its own"
+        on_note(f"{num_videos(len(unused))} with fakes left out of the training, because {why}")
+    return kept
 
 
 def _missing_note(benchmark: Benchmark) -> list[str]:
@@ -149,6 +186,15 @@ def _is_split(benchmark: Benchmark) -> bool:
     return any(sample.split == "val" for sample in benchmark.present)
 
 
+def _who_is_unknown(benchmark: Benchmark) -> str | None:
+    """Say of how many videos the people are not known, if people would have to be held out of the data set."""
+    samples = [sample for sample in benchmark.present if sample.split != "test"]
+    if _is_split(benchmark) or len({sample.is_fake for sample in samples}) < 2:
+        return None
+    unknown = sum(not sample.identities or not names_people(sample.dataset) for sample in samples)
+    return f"{benchmark.root}: it is not known who is in {unknown} of the {len(samples)} videos" if unknown else None
+
+
 def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample], list[Sample]]:
     samples = benchmark.present
     if _is_split(benchmark):
@@ -157,12 +203,6 @@ def _divide(benchmark: Benchmark, share: float, seed: int) -> tuple[list[Sample]
     samples = [sample for sample in samples if sample.split != "test"]
     if not share or len({sample.is_fake for sample in samples}) < 2:
         return samples, []
-    if unknown := [sample for sample in samples if not sample.identities]:
-        raise TrainingError(
-            f"{benchmark.root}: no identity is known for {len(unknown)} of the {len(samples)} videos, so no person "
-            "can be held out. Give other data with --validation-data, or list the videos in a CSV file with the "
-            "columns path,label,group, where group identifies the person."
-        )
     groups = identity_groups(samples)
     if len(groups) < 2:
         raise TrainingError(f"{benchmark.root}: all of its videos share identities, so none can be held out.")

@@ -5,6 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import nn
 
 from ..common.json_files import read_json
@@ -12,7 +14,7 @@ from ..common.text import one_line
 from ..conversion.backbones import legacy_names
 from ..conversion.loading import read_checkpoint
 from ..hub.folder_type import describe_other_model
-from ..hub.model_files import CONFIG_NAME, WEIGHTS_NAME
+from ..hub.model_files import CONFIG_NAME, weight_files
 from ..modeling_deepfake import DeepfakeForVideoClassification, DeepfakePreTrainedModel
 from .errors import TrainingError
 from .recipe import IMAGENET, Recipe
@@ -81,7 +83,7 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
         _load_backbone(network, read_checkpoint(path).tensors, path)
         return False
     is_reversed = _is_reversed(path)
-    weights = read_checkpoint(path / WEIGHTS_NAME).tensors
+    weights = _read_weights(path)
     if is_reversed:
         # Training starts with every answer right instead of every answer wrong.
         last = {key: tensor for key, tensor in weights.items() if key.startswith("classifier.out_proj.")}
@@ -97,6 +99,19 @@ def _load_initial(network: DeepfakePreTrainedModel, path: Path) -> bool:
     weights = {key.removeprefix(prefix): weights[key] for key in weights if key.startswith(prefix)}
     _load_backbone(network, weights, path)
     return False
+
+
+def _read_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a model folder, which may be divided into shards."""
+    try:
+        files = weight_files(folder)
+        # Not by `read_checkpoint`, which removes a prefix that all keys of one file share.
+        shards = [load_file(file) for file in files] if len(files) > 1 else []
+    except (OSError, ValueError, SafetensorError) as error:
+        raise TrainingError(f"{folder}: {error}") from error
+    if not shards:
+        return read_checkpoint(files[0]).tensors
+    return {name: tensor for shard in shards for name, tensor in shard.items()}
 
 
 def _is_reversed(folder: Path) -> bool:

@@ -18,7 +18,7 @@ from ..image_processing_deepfake import DeepfakeVideoProcessor
 from ..model_presets import PRESET_CHOICES
 from .crops import CropSettings, check_settings
 from .errors import TrainingError
-from .fakes import MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
+from .fakes import FAULTY, MANIPULATED, SELF_BLENDED, WITH_REGION, fake_kinds
 
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -182,6 +182,10 @@ class Recipe:
         _require(
             all(_is_number(share) and 0 <= share <= _LARGEST for share in shares) and any(shares),
             "fakes must have at least one positive value and no negative values.",
+        )
+        _require(
+            not self.fakes.get(FAULTY) or self.clip_frames >= 2,
+            f'"{FAULTY}" fakes require clip_frames of at least 2: a single frame has no temporal fault.',
         )
         without_region = [kind for kind, share in self.fakes.items() if share and kind not in WITH_REGION]
         _require(

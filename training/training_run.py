@@ -11,7 +11,8 @@ from ..common.processors import usable_cores
 from ..evaluation.samples import Sample
 from ..scanning.media import check_decode_device
 from .checkpointing import read_progress
-from .data import Video, load_videos, open_data, refuse_shared
+from .data import Video, load_videos, open_data, refuse_shared, without_unused_fakes
+from .fakes import MANIPULATED
 from .loop import train_network
 from .model_folder import check_initial, count_groups, note_on_initial, save_model
 from .networks import make_network
@@ -61,18 +62,20 @@ def train(plan: TrainingPlan, listener: TrainingListener | None = None) -> Train
     # Initial weights that do not fit are found here, before hours of cropping; the training creates its own network.
     make_network(plan.recipe)
     check_initial(plan.recipe)
-    samples = open_data(
+    training, validation = open_data(
         plan.data,
         plan.validation_data,
         share=plan.recipe.validation_share,
         seed=plan.recipe.split_seed,
         on_note=listener.note,
     )
+    uses_fakes = plan.recipe.fakes.get(MANIPULATED, 0) > 0
+    training = without_unused_fakes(training, uses_fakes=uses_fakes, on_note=listener.note)
     group = ProcessGroup(plan.device)
     with lock_folder(plan.output, group.rank, work="training"):
         if group.device == "cpu":
             plan = replace(plan, device="cpu")
-        return _train_in(group, plan, samples, listener)
+        return _train_in(group, plan, (training, validation), listener)
 
 
 def _train_in(

@@ -15,6 +15,7 @@ from deepfake_video.evaluation.samples import (
     identity_groups,
     natural_key,
     people_in_common,
+    person_name,
 )
 
 
@@ -241,6 +242,17 @@ def test_the_dfdc_test_list_is_read_with_and_without_a_header(tmp_path, header):
     }
 
 
+def test_the_dfdc_test_set_is_read_from_its_metadata_once(tmp_path):
+    trees.make_dfdc_test(tmp_path)
+    metadata = {"aalscayrfi.mp4": {"is_fake": 1, "aug": "none"}, "abhggqdift.mp4": {"is_fake": 0}}
+    (tmp_path / "test/metadata.json").write_text(json.dumps(metadata))
+    both = open_benchmark(tmp_path).select("test").samples
+    (tmp_path / "labels.csv").unlink()
+    for samples in (both, open_benchmark(tmp_path).select("test").samples):
+        assert {sample.path.stem: sample.is_fake for sample in samples} == {"aalscayrfi": True, "abhggqdift": False}
+        assert len(samples) == 2
+
+
 def test_the_dfdc_preview_keeps_sets_methods_and_people(tmp_path):
     test = open_benchmark(trees.make_dfdc_preview(tmp_path)).select("test")
     fake = next(sample for sample in test.samples if sample.is_fake)
@@ -296,6 +308,34 @@ def test_deepfakebench_names_the_same_people_and_originals_as_the_original_layou
             name: (s.identities, s.original) for name, s in native.items()
         }
         assert all(sample.identities for sample in listed)
+
+
+def test_videos_of_the_test_split_are_in_no_other_split(tmp_path):
+    # As preprocessing/rearrange.py of DeepfakeBench writes UADFV: each split lists every video.
+    videos = {name: {"frames": [f"{name}/0.png"]} for name in ("a", "b")}
+    splits = {"train": {**videos, "c": {"frames": ["c/0.png"]}}, "val": videos, "test": videos}
+    (tmp_path / "UADFV.json").write_text(json.dumps({"UADFV": {"UADFV_Real": splits, "UADFV_Fake": splits}}))
+    benchmark = open_benchmark(tmp_path / "UADFV.json")
+    assert sorted(sample.key for sample in benchmark.samples if not sample.is_fake) == [
+        "UADFV/UADFV_Real/test/a",
+        "UADFV/UADFV_Real/test/b",
+        "UADFV/UADFV_Real/train/c",
+    ]
+    assert "8 entries of train and val left out, because the split test lists the same videos" in benchmark.notes
+
+
+def test_stray_entries_of_deepfakebenchs_dfdc_are_skipped(tmp_path):
+    video = {"label": "DFDC_Real", "frames": ["a/0.png"]}
+    content = {"DFDC_Real": {"val": video, "test": {"a": video}}, "DFDC_Fake": {"test": {"b": video}}}
+    (tmp_path / "DFDC.json").write_text(json.dumps({"DFDC": content}))
+    assert sorted(sample.key for sample in open_benchmark(tmp_path / "DFDC.json").samples) == [
+        "DFDC/DFDC_Fake/test/b",
+        "DFDC/DFDC_Real/test/a",
+    ]
+
+
+def test_the_versions_of_celeb_df_show_the_same_people():
+    assert person_name("Celeb-DF-v1", "id0") == person_name("Celeb-DF-v2", "id0") == person_name("Celeb-DF++", "id0")
 
 
 # --- folders and lists of one's own ---

@@ -159,6 +159,7 @@ CALIBRATED = {"temperature": 2.0, "fake_bias": 0.5}
 LABELS = {
     "three": {0: "real", 1: "fake", 2: "edited"},
     "reversed": {0: "fake", 1: "real"},
+    "reversed, in another order": {1: "real", 0: "fake"},
     "without fake": {0: "authentic", 1: "manipulated"},
     "renamed": {0: "authentic", 1: "fake"},
 }

@@ -11,7 +11,7 @@ import pytest
 from deepfake_video.evaluation.samples import Sample, people_in_common
 from deepfake_video.training import data
 from deepfake_video.training.crops import CachedCrops, CropSettings
-from deepfake_video.training.data import load_videos, open_data
+from deepfake_video.training.data import load_videos, open_data, without_unused_fakes
 from deepfake_video.training.errors import TrainingError, TrainingFailedError
 
 
@@ -61,10 +61,36 @@ def test_the_seed_chooses_who_is_held_out(tmp_path):
 
 
 def test_a_data_set_that_names_training_videos_alone_is_divided(tmp_path):
-    # DFDC's parts call all of their videos "train".
-    train, validation = open_data([trees.make_dfdc(tmp_path / "dfdc")], [], share=0.5, seed=0)
+    root = people(tmp_path / "d", "abcd")
+    lines = root.read_text().splitlines()
+    root.write_text("\n".join([f"{lines[0]},split", *(f"{line},train" for line in lines[1:])]))
+    train, validation = open_data([root], [], share=0.5, seed=0)
     assert labels(train) == labels(validation) == {"real", "fake"}
     assert not people_in_common(train, validation)
+
+
+def test_dfdc_which_does_not_name_its_people_is_for_training_only(tmp_path):
+    dfdc, named = trees.make_dfdc(tmp_path / "dfdc"), people(tmp_path / "d", "abcd")
+    notes: list[str] = []
+    train, validation = open_data([dfdc, named], [], share=0.5, seed=0, on_note=notes.append)
+    assert {sample.dataset for sample in validation} == {"videos"}
+    assert sum(sample.dataset == "DFDC" for sample in train) == 4
+    assert f"{dfdc}: it is not known who is in 4 of the 4 videos, so no person can be held out" in notes[0]
+    with pytest.raises(TrainingError, match=r"--validation-data\. .*dfdc: it is not known who is in 4 of the 4"):
+        open_data([dfdc], [], share=0.5, seed=0)
+
+
+def test_fakes_that_no_pair_is_made_of_are_left_out_and_said(tmp_path):
+    trees.put_clip(tmp_path / "gen/fake/a.mp4")
+    train, _ = open_data([people(tmp_path / "d", "ab"), tmp_path / "gen"], [], share=0.5, seed=0)
+    notes: list[str] = []
+    kept = without_unused_fakes(train, uses_fakes=True, on_note=notes.append)
+    assert [sample.dataset for sample in train if sample not in kept] == ["gen"]
+    assert notes == [
+        "1 video with fakes left out of the training, because there are no real videos of gen to pair them with"
+    ]
+    assert labels(without_unused_fakes(train, uses_fakes=False, on_note=notes.append)) == {"real"}
+    assert "because the recipe makes its own" in notes[1]
 
 
 def test_real_faces_alone_are_for_training_wholly(tmp_path):
@@ -189,7 +215,7 @@ def test_one_identity_in_all_videos_cannot_be_divided(tmp_path):
 def test_data_that_do_not_say_who_is_seen_are_not_divided(tmp_path):
     for label in ("real", "fake"):
         trees.put_images(tmp_path / f"folder/{label}", 5)
-    with pytest.raises(TrainingError, match=r"folder: .*10 of the 10 videos.*--validation-data.*group"):
+    with pytest.raises(TrainingError, match=r"--validation-data.*folder: .*10 of the 10 videos.*group"):
         open_data([tmp_path / "folder"], [], share=0.3, seed=0)
     train, validation = open_data([tmp_path / "folder"], [people(tmp_path / "d", "ab")], share=0.3, seed=0)
     assert (len(train), len(validation)) == (10, 4)

@@ -51,6 +51,14 @@ def test_a_model_folder_of_the_same_network_goes_on_with_its_head(tmp_path):
     assert all(torch.equal(taken[name], value) for name, value in network.state_dict().items())
 
 
+def test_a_model_folder_with_shards_is_read_whole(tmp_path):
+    network = make_network(tiny_recipe(seed=5))
+    network.save_pretrained(tmp_path / "model", max_shard_size="100KB")
+    assert not (tmp_path / "model/model.safetensors").exists()
+    taken = make_network(tiny_recipe(initial=str(tmp_path / "model"))).state_dict()
+    assert all(torch.equal(taken[name], value) for name, value in network.state_dict().items())
+
+
 def test_a_model_whose_first_label_is_fake_starts_with_the_same_answers(tmp_path):
     network = make_network(tiny_recipe(seed=5)).eval()
     network.config.id2label, network.config.label2id = {0: "fake", 1: "real"}, {"fake": 0, "real": 1}

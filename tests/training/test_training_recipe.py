@@ -219,3 +219,8 @@ def test_an_unknown_preset_or_configuration_field_is_a_value_error():
         tiny_recipe(preset="tinny").make_config()
     with pytest.raises(ValueError, match="pooling"):
         tiny_recipe(config={"pooling": "median"}).make_config()
+
+
+def test_a_single_frame_has_no_temporal_fault():
+    with pytest.raises(TrainingError, match='"faulty" fakes require clip_frames of at least 2'):
+        tiny_recipe(fakes={"faulty": 1.0}, clip_frames=1, burst_length=1)
