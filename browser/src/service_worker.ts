@@ -8,7 +8,8 @@ declare const self: ServiceWorkerGlobalScope;
 declare const __FILES__: string;
 declare const __VERSION__: string;
 
-const PREFIX = "deepfake-video-";
+/** Caches belong to all pages of an origin, where there may be other builds; no address contains a space. */
+const PREFIX = `deepfake-video ${self.registration.scope} `;
 const CACHE = `${PREFIX}${__VERSION__}`;
 const FILES = JSON.parse(__FILES__) as string[];
 /** Kept when the page asks for them, so that they are fetched once only. */
@@ -18,12 +19,12 @@ self.addEventListener("install", (event) => {
   event.waitUntil(
     (async (): Promise<void> => {
       const cache = await caches.open(CACHE);
-      await cache.addAll(["./", ...FILES.filter((name) => !LARGE.test(name))]);
-      await self.skipWaiting();
+      await cache.addAll(["./", ...FILES.filter((name) => !LARGE.test(name))].map(fresh));
     })(),
   );
 });
 
+// The browser activates a new version once no page of the old one is open, so that each gets the files of its version.
 self.addEventListener("activate", (event) => {
   event.waitUntil(
     (async (): Promise<void> => {
@@ -42,12 +43,17 @@ async function answer(request: Request): Promise<Response> {
   const cache = await caches.open(CACHE);
   let response = await cache.match(request, { ignoreSearch: true });
   if (response === undefined) {
-    response = await fetch(request);
-    const name = request.url.slice(self.registration.scope.length);
-    if (response.status === 200 && FILES.includes(name)) await cache.put(request, response.clone());
+    const isOwn = FILES.includes(request.url.slice(self.registration.scope.length));
+    response = await fetch(isOwn ? fresh(request.url) : request);
+    if (response.status === 200 && isOwn) await cache.put(request, response.clone());
   }
   const headers = new Headers(response.headers);
   for (const [name, value] of Object.entries(HEADERS)) headers.set(name, value);
   const { status, statusText } = response;
   return new Response(response.body, { status, statusText, headers });
+}
+
+/** A request that asks the server whether what the browser has kept of an earlier version is still valid. */
+function fresh(address: string): Request {
+  return new Request(new URL(address, self.registration.scope), { cache: "no-cache" });
 }
