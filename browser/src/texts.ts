@@ -160,6 +160,7 @@ export const texts = {
     engine: (usesGpu: boolean, threads: number): string =>
       `${usesGpu ? "WebGPU and " : ""}WASM, ${plural(threads, "thread")}`,
     unusable: (message: string): string => `This page cannot work here: ${message}.`,
+    noWorker: "a part of it cannot be loaded; load the page again",
     waiting: "waiting",
     cancelled: "cancelled",
     cancel: "Cancel",

@@ -42,6 +42,7 @@ async function rewrite(track: InputVideoTrack): Promise<number[]> {
     shown,
     shown.map((_, i) => i / 12),
     JOINED.length,
+    async () => {},
   );
   const copied = await packetsOf(await trackOf(copy));
   return copied.map(({ timestamp }) => Math.round(timestamp * 12)).sort((a, b) => a - b);
@@ -66,5 +67,7 @@ test("a file that cannot be read any more is not copied", async () => {
 
 test("a large file is refused before anything of it is read", async () => {
   const track = {} as InputVideoTrack;
-  await expect(rewriteTimes(track, [], [], 256 * 2 ** 20 + 1)).rejects.toMatchObject({ reason: "too_large" });
+  await expect(rewriteTimes(track, [], [], 256 * 2 ** 20 + 1, async () => {})).rejects.toMatchObject({
+    reason: "too_large",
+  });
 });

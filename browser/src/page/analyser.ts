@@ -4,6 +4,7 @@
 import type { Evidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
 import type { Engine } from "../model/encoder";
+import { texts } from "../texts";
 import type { Answer, Request, Stage } from "../worker/protocol";
 import { Player } from "./player";
 
@@ -27,6 +28,7 @@ interface Task {
   file: File;
   listener: Listener;
   player: Player | null;
+  isCancelled: boolean;
   resolve(finished: Finished | null): void;
 }
 
@@ -44,6 +46,8 @@ export class Analyser {
   /** The result of a video whose worker died. */
   private blank: VideoResult | null = null;
   private timer = 0;
+  private isLoaded = false;
+  private isUnusable = false;
 
   constructor(private readonly listener: EngineListener) {
     this.worker = this.start();
@@ -52,26 +56,37 @@ export class Analyser {
   /** Analyse a video; `null` if that was cancelled. */
   analyse(file: File, listener: Listener): Promise<Finished | null> {
     return new Promise((resolve) => {
-      this.task = { id: this.nextId++, file, listener, player: null, resolve };
-      this.send({ kind: "analyse", id: this.task.id, file });
-      this.watch(ALIVE_MS);
+      const task = { id: this.nextId++, file, listener, player: null, isCancelled: false, resolve };
+      this.task = task;
+      if (this.isUnusable) {
+        this.finish(this.crashed(task));
+        return;
+      }
+      this.send({ kind: "analyse", id: task.id, file });
+      this.watch(task);
     });
   }
 
   cancel(): void {
-    if (this.task === null) return;
-    this.send({ kind: "cancel", id: this.task.id });
-    this.watch(OBEYS_MS, true);
+    const { task } = this;
+    if (task === null || task.isCancelled) return;
+    task.isCancelled = true;
+    this.send({ kind: "cancel", id: task.id });
+    // A worker that is still loading begins nothing that was cancelled; a new one would load again.
+    if (this.isLoaded) this.watch(task);
+    else this.finish(null);
   }
 
   private start(): Worker {
     this.bytes = 0;
+    this.isLoaded = false;
     const worker = new Worker(new URL("../worker/worker.ts", import.meta.url), { type: "module" });
     worker.addEventListener("message", ({ data }: MessageEvent<Answer>) => this.receive(data));
     worker.addEventListener("error", (event) => {
       event.preventDefault();
-      if (this.blank === null) this.listener.onUnusable(event.message);
-      else this.restart(false);
+      // Another worker would fail to load as well.
+      if (this.isLoaded) this.restart();
+      else this.giveUp(event.message || texts.page.noWorker);
     });
     const request: Request = {
       kind: "load",
@@ -87,27 +102,36 @@ export class Analyser {
   }
 
   private receive(answer: Answer): void {
-    if (answer.kind === "loaded") this.blank = answer.blank;
-    if (this.task !== null) this.watch(ALIVE_MS);
+    if (answer.kind === "loaded") {
+      this.blank = answer.blank;
+      this.isLoaded = true;
+    }
+    // A cancelled video has only the time that began then.
+    if (this.task !== null && !this.task.isCancelled) this.watch(this.task);
     if (answer.kind === "loading") {
       this.bytes += answer.bytes;
       this.listener.onLoading(this.bytes / MEGABYTE);
     } else if (answer.kind === "loaded") {
       this.listener.onReady(answer.engine);
     } else if (answer.kind === "unusable") {
-      this.listener.onUnusable(answer.message);
+      this.giveUp(answer.message);
     } else if (answer.kind !== "alive" && answer.id === this.task?.id) {
-      const { listener } = this.task;
-      if (answer.kind === "progress") listener.onProgress(answer.stage, answer.share);
-      else if (answer.kind === "frame-please") void this.showFrame(this.task, answer.time);
-      else if (answer.kind === "verdict") listener.onVerdict(answer.result);
-      else this.finish(answer.kind === "finished" ? answer : null);
+      const { listener, isCancelled } = this.task;
+      if (answer.kind === "frame-please") void this.showFrame(this.task, answer.time);
+      else if (answer.kind === "cancelled") this.finish(null);
+      else if (answer.kind === "finished") this.finish(isCancelled ? null : answer);
+      else if (isCancelled) return;
+      else if (answer.kind === "progress") listener.onProgress(answer.stage, answer.share);
+      else listener.onVerdict(answer.result);
     }
   }
 
   private async showFrame(task: Task, time: number): Promise<void> {
-    task.player ??= new Player(task.file);
-    const bitmap = await task.player.frameAt(time).catch(() => null);
+    let bitmap: ImageBitmap | null = null;
+    if (!task.isCancelled) {
+      task.player ??= new Player(task.file);
+      bitmap = await task.player.frameAt(time).catch(() => null);
+    }
     if (task !== this.task) {
       bitmap?.close();
       return;
@@ -123,20 +147,31 @@ export class Analyser {
     task?.resolve(finished);
   }
 
-  private watch(milliseconds: number, isCancelled = false): void {
+  private watch(task: Task): void {
     clearTimeout(this.timer);
     // How long the model takes to load depends on the network.
-    if (this.blank === null && !isCancelled) return;
-    this.timer = setTimeout(() => this.restart(isCancelled), milliseconds) as unknown as number;
+    if (!this.isLoaded) return;
+    this.timer = setTimeout(() => this.restart(), task.isCancelled ? OBEYS_MS : ALIVE_MS) as unknown as number;
   }
 
   /** Replace the worker; the video that it was busy with gets a result that says so. */
-  private restart(isCancelled: boolean): void {
+  private restart(): void {
     this.worker.terminate();
-    const file = this.task?.file;
     this.worker = this.start();
-    const crashed = this.blank && file ? { result: { ...this.blank, path: file.name }, evidence: null } : null;
-    this.finish(isCancelled ? null : crashed);
+    this.finish(this.task && this.crashed(this.task));
+  }
+
+  /** There is no worker that can analyse anything. */
+  private giveUp(message: string): void {
+    this.isUnusable = true;
+    this.listener.onUnusable(message);
+    if (this.task !== null) this.finish(this.crashed(this.task));
+  }
+
+  /** What is said of a video whose worker died; nothing of a cancelled one, or before a model was loaded. */
+  private crashed({ file, isCancelled }: Task): Finished | null {
+    if (isCancelled || this.blank === null) return null;
+    return { result: { ...this.blank, path: file.name }, evidence: null };
   }
 }
 

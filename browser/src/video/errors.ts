@@ -13,6 +13,9 @@ export class VideoError extends Error {
   }
 }
 
+/** Ends the analysis of a file that is no longer wanted. */
+export class Cancelled extends Error {}
+
 /** Whether the browser could not read the file, which may have been moved or changed. */
 export function isUnreadable(error: unknown): boolean {
   return error instanceof DOMException && error.name === "NotReadableError";

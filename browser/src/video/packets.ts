@@ -14,11 +14,14 @@ import {
 } from "mediabunny";
 import { texts } from "../texts";
 import { isUnreadable, VideoError } from "./errors";
+import type { Pause } from "./pictures";
 
 /** Pictures are stored at most this many places away from where they are shown (H.264, A.3.1: 16 frames). */
 const MAX_REORDERING = 16;
 /** Larger files are not rewritten, because the copy is held in memory. */
 const MAX_REWRITTEN_BYTES = 256 * 2 ** 20;
+/** Even where packets have to be searched for, so many are read within seconds. */
+export const PACKETS_PER_PAUSE = 1000;
 
 /** The time and place of a packet. */
 export interface PacketEntry {
@@ -90,6 +93,7 @@ export async function rewriteTimes(
   shown: readonly PacketEntry[],
   times: readonly number[],
   numBytes: number,
+  pause: Pause,
 ): Promise<Input> {
   if (numBytes > MAX_REWRITTEN_BYTES) throw new VideoError("too_large", texts.errors.tooLargeToRepair);
   const [codec, config] = [await track.getCodec(), await track.getDecoderConfig()];
@@ -104,6 +108,7 @@ export async function rewriteTimes(
   // Frames that the copy lacks are reported by the reader, like others that cannot be decoded.
   for await (const packet of readablePackets(track)) {
     const timestamp = timeOfPlace.get(place++);
+    if (place % PACKETS_PER_PAUSE === 0) await pause();
     if (timestamp !== undefined) await copy.add(packet.clone({ timestamp }), { decoderConfig: config });
   }
   await output.finalize();

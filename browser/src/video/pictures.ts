@@ -12,6 +12,9 @@ export type PictureStream = (
 /** Shows a frame at a time in seconds with a video element; `null` if that cannot play the video. */
 export type AskForFrame = (time: number) => Promise<ImageBitmap | null>;
 
+/** Tells the caller that the work goes on, and lets its messages through; throws `Cancelled` if it wants no more. */
+export type Pause = () => Promise<void>;
+
 /** The middle of a frame's time, so that no rounding chooses its neighbour. */
 export function middleOf(shown: readonly number[], index: number): number {
   const next = shown[index + 1];

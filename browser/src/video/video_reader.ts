@@ -8,12 +8,12 @@ import type { Size } from "../faces/detection";
 import { texts } from "../texts";
 import { colorMatrix, isKnownMatrix } from "./colors";
 import { decodedPictures } from "./decoding";
-import { isUnreadable, VideoError } from "./errors";
+import { Cancelled, isUnreadable, VideoError } from "./errors";
 import type { FrameSource, Unread } from "./frame_source";
 import type { PacketEntry, PacketOrder } from "./packets";
-import { orderPackets, readablePackets, rewriteTimes } from "./packets";
+import { orderPackets, PACKETS_PER_PAUSE, readablePackets, rewriteTimes } from "./packets";
 import type { Picture } from "./picture";
-import type { AskForFrame, PictureStream } from "./pictures";
+import type { AskForFrame, Pause, PictureStream } from "./pictures";
 import { playedPictures } from "./pictures";
 import type { ContainerClock, FrameTimes } from "./timestamps";
 import { readTimes } from "./timestamps";
@@ -27,21 +27,22 @@ const WIDE_PRIMARIES = ["bt2020", "smpte432"];
  * Opens a video; only frames that are wanted are decoded.
  *
  * @param askForFrame Shows a frame with a video element, for codecs that WebCodecs lacks.
+ * @param pause Called now and then while the video is opened, and for each frame that is wanted of it.
  */
-export async function openVideo(file: Blob, askForFrame: AskForFrame): Promise<FrameSource> {
+export async function openVideo(file: Blob, askForFrame: AskForFrame, pause: Pause): Promise<FrameSource> {
   // A stream of a file that is gone fails with an error that does not say so in Chromium.
   const source = new BlobSource(file, { useStreamReader: false });
   const input = new Input({ source, formats: ALL_FORMATS });
   try {
-    return await openTrack(input, askForFrame);
+    return await openTrack(input, askForFrame, pause);
   } catch (error) {
     input.dispose();
-    if (error instanceof VideoError || isUnreadable(error)) throw error;
+    if (error instanceof VideoError || error instanceof Cancelled || isUnreadable(error)) throw error;
     throw new VideoError("unsupported", texts.errors.notAVideo);
   }
 }
 
-async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameSource> {
+async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): Promise<FrameSource> {
   const track = await input.getPrimaryVideoTrack();
   if (track === null) throw new VideoError("unsupported", texts.errors.noPicture);
   const color = await track.getColorSpace();
@@ -52,27 +53,27 @@ async function openTrack(input: Input, askForFrame: AskForFrame): Promise<FrameS
   if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
-  const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track);
+  const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track, pause);
   const numOtherStreams = await countOtherStreams(input, track);
   if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
   const left = { isCutOff, numOtherStreams };
   if (await track.canDecode()) {
     if (!order.numResets)
-      return new VideoReader(input, decodedPictures(track, stored, declared), times, numBytes, left);
-    const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes);
+      return new VideoReader(input, decodedPictures(track, stored, declared), pause, times, numBytes, left);
+    const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes, pause);
     input.dispose();
     const rewritten = await copy.getPrimaryVideoTrack();
     if (rewritten === null) {
       copy.dispose();
       throw new VideoError("decode_error", texts.errors.noFrames);
     }
-    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), times, numBytes, left);
+    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), pause, times, numBytes, left);
   }
   const probe = order.numResets ? null : await askForFrame(stored[0]);
   if (probe !== null) {
     probe.close();
     times.warnings.push(texts.warnings.played);
-    return new VideoReader(input, playedPictures(stored, askForFrame), times, numBytes, left);
+    return new VideoReader(input, playedPictures(stored, askForFrame), pause, times, numBytes, left);
   }
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
 }
@@ -94,6 +95,7 @@ async function countOtherStreams(input: Input, chosen: InputVideoTrack): Promise
 async function readIndex(
   input: Input,
   track: InputVideoTrack,
+  pause: Pause,
 ): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number; isCutOff: boolean }> {
   const packets: PacketEntry[] = [];
   let [numBytes, place] = [0, 0];
@@ -109,7 +111,7 @@ async function readIndex(
     if (timestamp + duration > 0 || timestamp >= 0) {
       packets.push({ timestamp, duration, isKey: packet.type === "key", place });
     }
-    place++;
+    if (++place % PACKETS_PER_PAUSE === 0) await pause();
   }
   if (!isCutOff && (await isShorterThanDeclared(input))) warnOfDamage();
   const order = orderPackets(packets);
@@ -161,6 +163,7 @@ class VideoReader implements FrameSource {
   constructor(
     private readonly input: Input,
     private readonly pictures: PictureStream,
+    private readonly pause: Pause,
     times: FrameTimes,
     readonly numBytes: number,
     left: Pick<Unread, "isCutOff" | "numOtherStreams">,
@@ -191,6 +194,7 @@ class VideoReader implements FrameSource {
     let numFound = 0;
     try {
       for (const index of indices) {
+        await this.pause();
         let picture = this.cache.get(index) ?? null;
         if (picture === null) {
           const { value } = await decoded.next();

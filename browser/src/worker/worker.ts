@@ -5,15 +5,12 @@ import { gatherEvidence } from "../analysis/evidence";
 import type { VideoResult } from "../analysis/result";
 import { sha256 } from "../model/checkpoint";
 import { texts } from "../texts";
-import { VideoError } from "../video/errors";
+import { Cancelled, VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import { openMedia } from "../video/media";
-import type { Picture } from "../video/picture";
 import type { Answer, Request, Stage } from "./protocol";
 import type { Loaded } from "./runtime";
 import { loadDetector } from "./runtime";
-
-class Cancelled extends Error {}
 
 /** What the page says of a video if this worker dies. */
 const CRASH = new VideoError("unreadable", texts.errors.crashed);
@@ -55,8 +52,15 @@ async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Pro
         takeFrame = resolve;
         answer({ kind: "frame-please", id, time });
       });
+    const pause = async (): Promise<void> => {
+      // Gives waiting messages their turn.
+      await new Promise((resolve) => setTimeout(resolve));
+      if (cancelled.has(id)) throw new Cancelled();
+      answer({ kind: "alive" });
+    };
+    await pause();
     progress("reading", 0);
-    source = watched(await openMedia(file, askForFrame), id, () => answer({ kind: "alive" }));
+    source = await openMedia(file, askForFrame, pause);
     progress("scoring", 0);
     const { result, scored } = await detector.score(file.name, source);
     if (!source.isPhoto) answer({ kind: "verdict", id, result });
@@ -85,21 +89,6 @@ async function withHash(result: VideoResult, file: File): Promise<VideoResult> {
   if (file.size > MAX_HASHED_BYTES) return { ...result, warnings: [...result.warnings, texts.warnings.notHashed] };
   const content = await file.arrayBuffer().catch(() => null);
   return content === null ? result : { ...result, sha256: await sha256(new Uint8Array(content)) };
-}
-
-/** A source that ends with an error once its analysis is cancelled. */
-function watched(source: FrameSource, id: number, onFrame: () => void): FrameSource {
-  const frames = source.frames.bind(source);
-  source.frames = async function* (indices): AsyncGenerator<[number, Picture]> {
-    for await (const frame of frames(indices)) {
-      // Gives waiting messages their turn.
-      await new Promise((resolve) => setTimeout(resolve));
-      if (cancelled.has(id)) throw new Cancelled();
-      onFrame();
-      yield frame;
-    }
-  };
-  return source;
 }
 
 function describe(error: unknown): string {
