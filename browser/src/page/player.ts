@@ -18,7 +18,8 @@ export class Player {
 
   /** The frame at a time in seconds; `null` if the element cannot play the file. */
   async frameAt(time: number): Promise<ImageBitmap | null> {
-    if (!(await this.ready)) return null;
+    // An element that has failed says so once only.
+    if (!(await this.ready) || this.video.error !== null) return null;
     const sought = this.until("seeked");
     this.video.currentTime = time;
     if (!(await sought)) return null;
