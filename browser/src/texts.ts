@@ -124,9 +124,9 @@ export const texts = {
       `the scores are low, but the file contains ${count === 1 ? "another video stream" : `${count} other video streams`}` +
       ", not scored",
     cutOff: "the scores are low, but the file is incomplete, and how much is missing is not known",
-    undecodable: (share: number): string =>
-      `the scores are low, but ${percent(share)} of the sampled frames could not be read, because the file is ` +
-      "incomplete or damaged",
+    undecodable: (unreadS: number, lengthS: number): string =>
+      `the scores are low, but ${general(unreadS, 3)} of ${general(lengthS, 3)} seconds could not be read, because ` +
+      "the file is incomplete or damaged",
     smallFace: (size: number, least: number): string =>
       `a face is only ${size.toFixed(0)} pixels wide; the error rates were measured only for faces of at least ` +
       `${least.toFixed(0)} pixels`,

@@ -29,7 +29,7 @@ function openJoined(readable: number, error: Error): Promise<InputVideoTrack> {
 async function packetsOf(track: InputVideoTrack): Promise<PacketEntry[]> {
   const packets: PacketEntry[] = [];
   for await (const { timestamp, duration, type } of new EncodedPacketSink(track).packets()) {
-    packets.push({ timestamp, duration, isKey: type === "key", place: packets.length });
+    packets.push({ timestamp, duration, isKey: type === "key", group: 0, place: packets.length });
   }
   return packets;
 }

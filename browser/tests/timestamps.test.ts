@@ -112,7 +112,13 @@ test("a start time hours before the picture is not believed", () => {
 
 test("packets are shown by their times, and a clock that goes back begins a new sequence", () => {
   const stored = [0, 3, 1, 2, 6, 4, 5];
-  const packet = (timestamp: number, place: number) => ({ timestamp, duration: 1, place, isKey: timestamp === 0 });
+  const packet = (timestamp: number, place: number) => ({
+    timestamp,
+    duration: 1,
+    place,
+    isKey: timestamp === 0,
+    group: 0,
+  });
   const order = orderPackets([...stored, ...stored, 5].map(packet));
   expect(order.shown.map(({ timestamp }) => timestamp)).toEqual([0, 1, 2, 3, 4, 5, 6, 0, 1, 2, 3, 4, 5, 6]);
   expect([order.numResets, order.numRepeated]).toEqual([1, 1]);

@@ -2,9 +2,10 @@
 /** The verdict, with the cases and values of `tests/scanning/test_verdict.py`. */
 
 import { expect, test } from "vitest";
-import type { FaceResult } from "../src/analysis/result";
+import type { FaceResult, NotJudged, VerdictName, VideoResult } from "../src/analysis/result";
 import type { VerdictBands } from "../src/verdict/bands";
-import { decide, type Evidence } from "../src/verdict/rule";
+import { addNotJudged, decide, type Evidence } from "../src/verdict/rule";
+import type { Unread } from "../src/video/frame_source";
 
 const BANDS: VerdictBands = {
   format: 1,
@@ -26,7 +27,7 @@ const BANDS: VerdictBands = {
   function: { configuration: {}, preprocessing: {} },
 };
 
-const WHOLE = { share: 0, numOtherStreams: 0, isCutOff: false };
+const WHOLE: Unread = { numOtherStreams: 0, isCutOff: false, undecodable: new Set() };
 
 function face(fake_probability: number, coverage = 1): FaceResult {
   return { track_id: 0, fake_probability, coverage, first_s: 0, last_s: 1, size_px: 100 };
@@ -35,7 +36,7 @@ function face(fake_probability: number, coverage = 1): FaceResult {
 function decided(fakeProbability: number, evidence: Partial<Evidence> = {}) {
   const faces = [face(fakeProbability)];
   const all = {
-    ...{ fakeProbability, faces, seldom: [], numDifferent: 20, bitsPerPixel: null, unread: WHOLE },
+    ...{ fakeProbability, faces, seldom: [], numDifferent: 20, bitsPerPixel: null },
     ...evidence,
   };
   return decide({ bands: BANDS }, all);
@@ -59,15 +60,24 @@ test("a video of few different frames is nearly a photo", () => {
   );
 });
 
-test.each([
-  [{ ...WHOLE, share: 0.1 }, "likely real", "0.1 is below 0.2"],
-  [{ ...WHOLE, share: 0.15 }, "undecided", "15% of the sampled frames could not be read"],
-  [{ ...WHOLE, isCutOff: true }, "undecided", "how much is missing is not known"],
-  [{ ...WHOLE, numOtherStreams: 1 }, "undecided", "contains another video stream, not scored"],
-  [{ ...WHOLE, numOtherStreams: 2 }, "undecided", "contains 2 other video streams, not scored"],
-])("a file of which much was not read is not likely real: %o", (unread, verdict, said) => {
-  expect(decided(0.1, { unread })).toMatchObject({ verdict, reason: expect.stringContaining(said) });
-  expect(decided(0.9, { unread }).verdict).toBe("likely fake");
+function damaged(end_s: number): NotJudged[] {
+  return [{ start_s: 2, end_s, reason: "undecodable", stream: null }];
+}
+
+test.each<[NotJudged[], Partial<Unread>, VerdictName, string | null]>([
+  [damaged(3), {}, "likely real", null],
+  [damaged(3.5), {}, "undecided", "1.5 of 10 seconds could not be read"],
+  [[{ start_s: 2, end_s: 9, reason: "no_face", stream: null }], {}, "likely real", null],
+  [[], { isCutOff: true }, "undecided", "how much is missing is not known"],
+  [[], { numOtherStreams: 1 }, "undecided", "contains another video stream, not scored"],
+  [[], { numOtherStreams: 2 }, "undecided", "contains 2 other video streams, not scored"],
+])("a file of which much was not read is not likely real: %j %j", (ranges, unread, verdict, said) => {
+  const whole = { ...WHOLE, ...unread };
+  const real = { verdict: "likely real", verdict_reason: "low", duration_s: 10 } as VideoResult;
+  const found = addNotJudged(real, ranges, whole);
+  expect(found).toMatchObject({ verdict, not_judged: ranges });
+  expect(found.verdict_reason).toContain(said ?? "low");
+  expect(addNotJudged({ ...real, verdict: "likely fake" }, ranges, whole).verdict).toBe("likely fake");
 });
 
 test.each([

@@ -12,7 +12,7 @@ import { pictureFor, selectFrames } from "../model/preprocessing";
 import { mean, range, sigmoid, spread, unique } from "../numeric";
 import { texts } from "../texts";
 import type { VerdictRule } from "../verdict/rule";
-import { decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/rule";
+import { addNotJudged, decide, decideAfterTimeline, decidePhoto, findRule } from "../verdict/rule";
 import { VideoError } from "../video/errors";
 import type { FrameSource } from "../video/frame_source";
 import type { Picture } from "../video/picture";
@@ -92,10 +92,6 @@ export class Detector {
           seldom: faces.filter((face) => !counted.includes(face)),
           numDifferent: Math.max(...clips.map((clip) => thumbnails.countDifferent(clip.frameIndices))),
           bitsPerPixel,
-          unread: {
-            ...source.unread,
-            share: searched.filter((index) => source.unread.undecodable.has(index)).length / searched.length,
-          },
         });
     const coverage = tracks && coverageOf(tracks, searched);
     const result: VideoResult = {
@@ -117,7 +113,15 @@ export class Detector {
       frames: clips.flatMap((clip, i) => listFrames(source, clip, scored.frameMargins[i])),
       frame_rules: [this.frameRule],
     };
-    return { result, scored };
+    return { result: this.complete(source, result, scored), scored };
+  }
+
+  /** Add what was not judged of a video. */
+  private complete(source: FrameSource, result: VideoResult, scored: ScoredClips, windows?: Window[]): VideoResult {
+    if (source.isPhoto) return result;
+    const judged = scored.clips.flatMap((clip) => clip.frameIndices);
+    const searched = selectFrames(source.numFrames, this.checkpoint.description.preprocessing);
+    return addNotJudged(result, findNotJudged(source, judged, searched, windows), source.unread);
   }
 
   /** Add the timeline to a result; a photo has none, and each of its faces is a window. */
@@ -134,16 +138,16 @@ export class Detector {
       const windows = await makeTimeline(source, seen, this.networks, this.faceDetector, onFrame);
       const timeline = windows.map((window) => window.entry);
       const highest = Math.max(0, ...timeline.map((entry) => entry.fake_probability));
-      const not_judged = findNotJudged(source, timeline);
       const decided = decideAfterTimeline(this.rule, result, highest);
       // Frames between the sampled ones may be damaged.
       const later = source.warnings.filter((warning) => !known.has(warning)).map(texts.warnings.ofTimeline);
       const warnings = [...result.warnings, ...later];
-      return { result: { ...result, ...decided, timeline, not_judged, warnings }, windows };
+      const judged = { ...result, ...decided, timeline, warnings };
+      return { result: this.complete(source, judged, scored, windows), windows };
     } catch (error) {
       if (!(error instanceof VideoError)) throw error;
       const warnings = [...result.warnings, texts.warnings.noTimeline(error.message)];
-      return { result: { ...result, warnings }, windows: [] };
+      return { result: this.complete(source, { ...result, warnings }, scored), windows: [] };
     }
   }
 

@@ -46,7 +46,7 @@ export interface TimelineEntry {
 export interface NotJudged {
   start_s: number;
   end_s: number;
-  reason: "no_face" | "no_new_picture";
+  reason: "no_face" | "no_new_picture" | "undecodable";
   stream: null;
 }
 

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The verdict on a video; see `scanning/verdict.py`. */
 
-import type { FaceResult, VerdictLimits, VerdictName } from "../analysis/result";
+import type { FaceResult, NotJudged, VerdictLimits, VerdictName, VideoResult } from "../analysis/result";
 import { constants } from "../constants";
 import type { ScoringDescription } from "../model/checkpoint";
 import { logit, sigmoid } from "../numeric";
 import { texts } from "../texts";
+import type { Unread } from "../video/frame_source";
 import type { VerdictBands } from "./bands";
 import { describeRates } from "./bands";
 
@@ -66,8 +67,6 @@ export interface Evidence {
   seldom: readonly FaceResult[];
   /** Number of different frames that were scored. */
   numDifferent: number;
-  /** Share of the sampled frames that cannot be decoded, other video streams, and whether the file is cut off. */
-  unread: { share: number; numOtherStreams: number; isCutOff: boolean };
   bitsPerPixel: number | null;
 }
 
@@ -93,7 +92,7 @@ export function decide(rule: VerdictRule, evidence: Evidence): Verdict {
     return { verdict: "undecided", reason, ...known };
   }
   let problem = findProblem(seen, evidence, bands);
-  if (verdict === "likely real") problem ??= findSuspicious(evidence.seldom, rule) ?? findUnread(evidence);
+  if (verdict === "likely real") problem ??= findSuspicious(evidence.seldom, rule);
   return problem === null ? { verdict, reason, ...known } : { verdict: "undecided", reason: problem, ...known };
 }
 
@@ -114,6 +113,13 @@ export function decideAfterTimeline(
   return { verdict: "undecided", verdict_reason: texts.reasons.suspiciousPart(highest) };
 }
 
+/** Add the ranges that were not judged to a result. It is no longer likely real if a larger part was not read. */
+export function addNotJudged(result: VideoResult, not_judged: NotJudged[], unread: Unread): VideoResult {
+  const added = { ...result, not_judged };
+  const problem = result.verdict === "likely real" ? findUnread(added, unread) : null;
+  return problem === null ? added : { ...added, verdict: "undecided", verdict_reason: problem };
+}
+
 /** Fake probability of a part or face above which a video is not called likely real. */
 function suspicionOf(rule: VerdictRule): number {
   return rule.bands?.high ?? 0.5;
@@ -127,11 +133,14 @@ function findSuspicious(faces: readonly FaceResult[], rule: VerdictRule): string
 }
 
 /** Why what was not read of a file forbids to call it likely real, if it does. */
-function findUnread({ unread }: Evidence): string | null {
+function findUnread({ not_judged, duration_s }: VideoResult, unread: Unread): string | null {
   const { reasons } = texts;
   if (unread.numOtherStreams) return reasons.otherStreams(unread.numOtherStreams);
   if (unread.isCutOff) return reasons.cutOff;
-  return unread.share > constants.verdict.maxUnreadShare ? reasons.undecodable(unread.share) : null;
+  const ranges = not_judged.filter(({ reason }) => reason === "undecodable");
+  const unreadS = ranges.reduce((sum, { start_s, end_s }) => sum + end_s - start_s, 0);
+  const lengthS = duration_s ?? 0;
+  return unreadS > constants.verdict.maxUnreadShare * lengthS ? reasons.undecodable(unreadS, lengthS) : null;
 }
 
 /** Why the rates do not hold for this video, if they do not. */

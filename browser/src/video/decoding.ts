@@ -13,6 +13,7 @@ import type { Picture } from "./picture";
 import { mirror, turn } from "./picture";
 import type { PictureStream } from "./pictures";
 import { middleOf, takePixels } from "./pictures";
+import { restarting } from "./restarting";
 
 const { video: options } = constants;
 /** Seconds by which the time of a frame may differ from that of its packet. */
@@ -22,26 +23,27 @@ const TIME_TOLERANCE = 1e-4;
  * The frames of a track.
  *
  * @param shown The time of each frame on the clock of the file.
+ * @param groups The number of each frame's group of pictures.
  * @param color What the stream declares.
  */
-export function decodedPictures(track: InputVideoTrack, shown: readonly number[], color: ColorMatrix): PictureStream {
+export function decodedPictures(
+  track: InputVideoTrack,
+  shown: readonly number[],
+  groups: readonly number[],
+  color: ColorMatrix,
+): PictureStream {
+  const decode = (indices: readonly number[]): AsyncGenerator<VideoSample | null, unknown> =>
+    new VideoSampleSink(track).samplesAtTimestamps(indices.map((index) => middleOf(shown, index)));
   return async function* (indices, warn): AsyncGenerator<Picture | null, undefined> {
-    const samples = new VideoSampleSink(track).samplesAtTimestamps(indices.map((index) => middleOf(shown, index)));
+    const samples = restarting(decode, indices, (index) => groups[index]);
     try {
       for (const index of indices) {
-        let picture: Picture | null = null;
-        try {
-          const { value: sample } = await samples.next();
-          if (sample) picture = await takePicture(sample, shown[index], color, warn);
-        } catch (error) {
-          if (isUnreadable(error)) throw new VideoError("unreadable", texts.errors.unreadable);
-          if (error instanceof VideoError) throw error;
-          warn(texts.warnings.cutOff);
-        }
-        yield picture;
+        const { value: sample } = await samples.next();
+        yield sample ? await takePicture(sample, shown[index], color, warn) : null;
       }
+    } catch (error) {
+      throw isUnreadable(error) ? new VideoError("unreadable", texts.errors.unreadable) : error;
     } finally {
-      // Closes the decoder, and the frames that nobody asked for any more.
       await samples.return(undefined);
     }
     return undefined;
@@ -59,6 +61,9 @@ async function takePicture(
     // A decoder that left the frame out returns the one before.
     const isMeant = Math.abs(sample.timestamp - time) < TIME_TOLERANCE;
     return isMeant ? await toPicture(sample, color, warn) : null;
+  } catch {
+    // Its pixels cannot be had, or are of a kind that no browser had so far.
+    return null;
   } finally {
     sample.close();
   }

@@ -28,6 +28,8 @@ export interface PacketEntry {
   timestamp: number;
   duration: number;
   isKey: boolean;
+  /** The number of its group of pictures, which begins with a keyframe. */
+  group: number;
   /** Its number in the order of the file. */
   place: number;
 }

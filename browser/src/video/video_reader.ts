@@ -54,12 +54,13 @@ async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): 
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
   const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track, pause);
+  const groups = order.shown.map(({ group }) => group);
   const numOtherStreams = await countOtherStreams(input, track);
   if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
   const left = { isCutOff, numOtherStreams };
   if (await track.canDecode()) {
     if (!order.numResets)
-      return new VideoReader(input, decodedPictures(track, stored, declared), pause, times, numBytes, left);
+      return new VideoReader(input, decodedPictures(track, stored, groups, declared), pause, times, numBytes, left);
     const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes, pause);
     input.dispose();
     const rewritten = await copy.getPrimaryVideoTrack();
@@ -67,7 +68,14 @@ async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): 
       copy.dispose();
       throw new VideoError("decode_error", texts.errors.noFrames);
     }
-    return new VideoReader(copy, decodedPictures(rewritten, times.seconds, declared), pause, times, numBytes, left);
+    return new VideoReader(
+      copy,
+      decodedPictures(rewritten, times.seconds, groups, declared),
+      pause,
+      times,
+      numBytes,
+      left,
+    );
   }
   const probe = order.numResets ? null : await askForFrame(stored[0]);
   if (probe !== null) {
@@ -98,7 +106,7 @@ async function readIndex(
   pause: Pause,
 ): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number; isCutOff: boolean }> {
   const packets: PacketEntry[] = [];
-  let [numBytes, place] = [0, 0];
+  let [numBytes, place, group] = [0, 0, 0];
   let isCutOff = false;
   const warnings: string[] = [];
   const warnOfDamage = (): void => {
@@ -108,9 +116,9 @@ async function readIndex(
   for await (const packet of readablePackets(track, { metadataOnly: true }, warnOfDamage)) {
     const { timestamp, duration } = packet;
     numBytes += packet.byteLength;
-    if (timestamp + duration > 0 || timestamp >= 0) {
-      packets.push({ timestamp, duration, isKey: packet.type === "key", place });
-    }
+    const isKey = packet.type === "key";
+    if (isKey) group++;
+    if (timestamp + duration > 0 || timestamp >= 0) packets.push({ timestamp, duration, isKey, group, place });
     if (++place % PACKETS_PER_PAUSE === 0) await pause();
   }
   if (!isCutOff && (await isShorterThanDeclared(input))) warnOfDamage();
