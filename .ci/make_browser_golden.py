@@ -101,6 +101,27 @@ def joined(path: Path) -> None:
     path.write_bytes(first + path.read_bytes())
 
 
+def hidden(path: Path) -> None:
+    """Write a VP8 clip in which every tenth picture is hidden, as pictures that only serve others are."""
+    encode(path, people(), codec="libvpx", options={"deadline": "realtime", "b:v": "1M"})
+    with av.open(str(path)) as source:
+        template = source.streams.video[0]
+        packets = [packet for packet in source.demux(template) if packet.size]
+        with av.open(str(path.with_suffix(".tmp.webm")), "w") as container:
+            stream = container.add_stream_from_template(template)
+            for number, packet in enumerate(packets):
+                content = bytearray(bytes(packet))
+                is_hidden = number % 10 == 4
+                if is_hidden:
+                    content[0] &= ~0x10
+                copy = av.Packet(bytes(content))
+                # Encoders give a hidden picture the time of the next one.
+                copy.pts = copy.dts = packets[number + is_hidden].pts
+                copy.time_base, copy.is_keyframe, copy.stream = packet.time_base, packet.is_keyframe, stream
+                container.mux(copy)
+    path.with_suffix(".tmp.webm").replace(path)
+
+
 def turned_photo(path: Path) -> None:
     """Write a photo that is stored lying on its side, as cameras do."""
     exif = Image.Exif()
@@ -128,6 +149,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "two-people.mp4": lambda path: encode(path, people(both=True)),
     "vp9.webm": lambda path: encode(path, people(), codec="libvpx-vp9", options={"deadline": "realtime"}),
     "vp8.webm": lambda path: encode(path, people(), codec="libvpx", options={"deadline": "realtime", "b:v": "1M"}),
+    "hidden.webm": hidden,
     "matroska.mkv": lambda path: encode(path, people(), options={"bf": "0"}),
     "lying.mp4": lambda path: encode(path, people(quarter_turns=1)),
     "small.mp4": lambda path: encode(path, people(size=(320, 180))),

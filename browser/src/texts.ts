@@ -48,6 +48,7 @@ export const texts = {
     tooManyPixels: (pixels: number): string =>
       `its frames have ${(pixels / 1e6).toFixed(0)} million pixels, more than this page can hold; scale the video down`,
     tooLargeToRepair: `its timestamps go back, which this page cannot repair in so large a file; use ${command}`,
+    hiddenPictures: `its timestamps go back, which this page cannot repair where pictures are hidden; use ${command}`,
     crashed: "the analysis crashed, perhaps for lack of memory; try a shorter or smaller video, or close other tabs",
     unexpected: (error: string): string => `the analysis failed (${error}); please report this`,
   },

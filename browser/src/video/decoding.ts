@@ -18,6 +18,16 @@ import { restarting } from "./restarting";
 const { video: options } = constants;
 /** Seconds by which the time of a frame may differ from that of its packet. */
 const TIME_TOLERANCE = 1e-4;
+/** Seconds behind its beginning at which a frame is asked for: hidden pictures may be stored a millisecond behind it. */
+const MAX_DELAY = 5e-4;
+
+/** Whether the browser decodes a track. mediabunny does not ask it about VP8 and VP9, for which it has our decoder. */
+export async function canDecode(track: InputVideoTrack): Promise<boolean> {
+  const config = await track.getDecoderConfig();
+  if (config === null || typeof VideoDecoder === "undefined") return false;
+  const { supported } = await VideoDecoder.isConfigSupported(config).catch(() => ({ supported: false }));
+  return supported === true;
+}
 
 /**
  * The frames of a track.
@@ -33,7 +43,9 @@ export function decodedPictures(
   color: ColorMatrix,
 ): PictureStream {
   const decode = (indices: readonly number[]): AsyncGenerator<VideoSample | null, unknown> =>
-    new VideoSampleSink(track).samplesAtTimestamps(indices.map((index) => middleOf(shown, index)));
+    new VideoSampleSink(track).samplesAtTimestamps(
+      indices.map((index) => Math.min(middleOf(shown, index), shown[index] + MAX_DELAY)),
+    );
   return async function* (indices, warn): AsyncGenerator<Picture | null, undefined> {
     const samples = restarting(decode, indices, (index) => groups[index]);
     try {

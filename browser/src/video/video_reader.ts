@@ -7,7 +7,7 @@ import { constants } from "../constants";
 import type { Size } from "../faces/detection";
 import { texts } from "../texts";
 import { colorMatrix, isKnownMatrix } from "./colors";
-import { decodedPictures } from "./decoding";
+import { canDecode, decodedPictures } from "./decoding";
 import { Cancelled, isUnreadable, VideoError } from "./errors";
 import type { FrameSource, Unread } from "./frame_source";
 import type { PacketEntry, PacketOrder } from "./packets";
@@ -17,6 +17,7 @@ import type { AskForFrame, Pause, PictureStream } from "./pictures";
 import { playedPictures } from "./pictures";
 import type { ContainerClock, FrameTimes } from "./timestamps";
 import { readTimes } from "./timestamps";
+import { hiddenTest } from "./vpx";
 
 /** Bytes of decoded frames that are kept for the next pass. */
 const CACHE_BYTES = 128 * 2 ** 20;
@@ -58,7 +59,7 @@ async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): 
   const numOtherStreams = await countOtherStreams(input, track);
   if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
   const left = { isCutOff, numOtherStreams };
-  if (await track.canDecode()) {
+  if (await canDecode(track)) {
     if (!order.numResets)
       return new VideoReader(input, decodedPictures(track, stored, groups, declared), pause, times, numBytes, left);
     const copy = await rewriteTimes(track, order.shown, times.seconds, numBytes, pause);
@@ -113,16 +114,21 @@ async function readIndex(
     isCutOff = true;
     warnings.push(texts.warnings.cutOff);
   };
-  for await (const packet of readablePackets(track, { metadataOnly: true }, warnOfDamage)) {
+  const isHidden = hiddenTest(await track.getCodec());
+  let numHidden = 0;
+  for await (const packet of readablePackets(track, { metadataOnly: isHidden === null }, warnOfDamage)) {
     const { timestamp, duration } = packet;
     numBytes += packet.byteLength;
     const isKey = packet.type === "key";
     if (isKey) group++;
-    if (timestamp + duration > 0 || timestamp >= 0) packets.push({ timestamp, duration, isKey, group, place });
+    if (isHidden?.(packet.data)) numHidden++;
+    else if (timestamp + duration > 0 || timestamp >= 0) packets.push({ timestamp, duration, isKey, group, place });
     if (++place % PACKETS_PER_PAUSE === 0) await pause();
   }
   if (!isCutOff && (await isShorterThanDeclared(input))) warnOfDamage();
   const order = orderPackets(packets);
+  // A copy of the packets with other times would lack the hidden ones.
+  if (order.numResets && numHidden) throw new VideoError("unsupported", texts.errors.hiddenPictures);
   const last = order.shown.at(-1);
   if (last === undefined) throw new VideoError("decode_error", texts.errors.noFrames);
   if (order.numRepeated) warnings.push(texts.warnings.repeatedTimes(order.numRepeated));
