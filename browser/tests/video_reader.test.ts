@@ -3,6 +3,17 @@
 
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import type { InputVideoTrack } from "mediabunny";
+import {
+  ALL_FORMATS,
+  BufferSource,
+  BufferTarget,
+  EncodedPacketSink,
+  EncodedVideoPacketSource,
+  Input,
+  Mp4OutputFormat,
+  Output,
+} from "mediabunny";
 import { afterEach, expect, test, vi } from "vitest";
 import { range } from "../src/numeric";
 import { Cancelled } from "../src/video/errors";
@@ -55,4 +66,46 @@ test("a cancel ends the reading of frames that cannot be decoded too", async () 
   isCancelled = true;
   await expect(frames.next()).rejects.toThrow(Cancelled);
   expect(source.unread.undecodable.size).toBe(0);
+});
+
+test("the first of several default tracks is read, as in the package", async () => {
+  stubWebCodecs();
+  const output = new Output({ format: new Mp4OutputFormat(), target: new BufferTarget() });
+  const copies: [InputVideoTrack, EncodedVideoPacketSource][] = [];
+  for (const name of ["small.mp4", "plain.mp4"]) {
+    const input = new Input({ source: new BufferSource(readFileSync(join(GOLDEN, name))), formats: ALL_FORMATS });
+    const track = await input.getPrimaryVideoTrack();
+    if (track === null) throw new Error("no track");
+    const copy = new EncodedVideoPacketSource("avc");
+    output.addVideoTrack(copy);
+    copies.push([track, copy]);
+  }
+  await output.start();
+  for (const [track, copy] of copies) {
+    const meta = { decoderConfig: (await track.getDecoderConfig()) ?? undefined } as EncodedVideoChunkMetadata;
+    for await (const packet of new EncodedPacketSink(track).packets()) await copy.add(packet, meta);
+    copy.close();
+  }
+  await output.finalize();
+  const both = await openVideo(
+    new Blob([output.target.buffer ?? ""]),
+    async () => null,
+    async () => {},
+  );
+  expect(both.numBytes).toBe((await open("small.mp4")).numBytes);
+  expect(both.unread.numOtherStreams).toBe(1);
+});
+
+test("a file that is trimmed by its edit list ends where that says", async () => {
+  stubWebCodecs();
+  const content = new Uint8Array(readFileSync(join(GOLDEN, "plain.mp4")));
+  const list = Buffer.from(content).indexOf("elst");
+  // Milliseconds of the first edit.
+  new DataView(content.buffer).setUint32(list + 12, 1000);
+  const source = await openVideo(
+    new Blob([content]),
+    async () => null,
+    async () => {},
+  );
+  expect(source.numFrames).toBe(12);
 });

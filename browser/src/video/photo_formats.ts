@@ -2,6 +2,7 @@
 /** Recognises photos, and reads their size before anything is decoded; see `scanning/photo_formats.py`. */
 
 import type { Size } from "../faces/detection";
+import { tagAt } from "./bytes";
 
 export type PhotoFormat = "jpeg" | "png" | "webp";
 
@@ -72,8 +73,4 @@ function readWebp(view: DataView): PhotoHead {
   }
   const size: Size = [view.getUint16(26, true) & 0x3fff, view.getUint16(28, true) & 0x3fff];
   return { size: kind === "VP8 " ? size : null, isAnimated: false };
-}
-
-function tagAt(view: DataView, place: number): string {
-  return String.fromCharCode(...[0, 1, 2, 3].map((i) => view.getUint8(place + i)));
 }

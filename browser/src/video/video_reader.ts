@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Opens a video file and reads the times of its frames, with mediabunny. */
 
-import type { InputVideoTrack } from "mediabunny";
-import { ALL_FORMATS, BlobSource, Input, MPEG_TS } from "mediabunny";
+import type { InputFormat, InputVideoTrack } from "mediabunny";
+import { ALL_FORMATS, BlobSource, Input, MP4, MPEG_TS, QTFF } from "mediabunny";
 import { constants } from "../constants";
 import type { Size } from "../faces/detection";
 import { texts } from "../texts";
 import { colorMatrix, isKnownMatrix } from "./colors";
 import { canDecode, decodedPictures } from "./decoding";
+import type { Segment } from "./edit_list";
+import { isShown, shownSegments, WHOLE } from "./edit_list";
 import { Cancelled, isUnreadable, VideoError } from "./errors";
 import type { FrameSource, Unread } from "./frame_source";
 import type { PacketEntry, PacketOrder } from "./packets";
@@ -21,6 +23,8 @@ import { hiddenTest } from "./vpx";
 
 /** Bytes of decoded frames that are kept for the next pass. */
 const CACHE_BYTES = 128 * 2 ** 20;
+/** Formats with edit lists. */
+const EDITED: readonly InputFormat[] = [MP4, QTFF];
 const HDR_TRANSFERS = ["pq", "hlg"];
 const WIDE_PRIMARIES = ["bt2020", "smpte432"];
 
@@ -35,7 +39,7 @@ export async function openVideo(file: Blob, askForFrame: AskForFrame, pause: Pau
   const source = new BlobSource(file, { useStreamReader: false });
   const input = new Input({ source, formats: ALL_FORMATS });
   try {
-    return await openTrack(input, askForFrame, pause);
+    return await openTrack(input, file, askForFrame, pause);
   } catch (error) {
     input.dispose();
     if (error instanceof VideoError || error instanceof Cancelled || isUnreadable(error)) throw error;
@@ -43,9 +47,8 @@ export async function openVideo(file: Blob, askForFrame: AskForFrame, pause: Pau
   }
 }
 
-async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): Promise<FrameSource> {
-  const track = await input.getPrimaryVideoTrack();
-  if (track === null) throw new VideoError("unsupported", texts.errors.noPicture);
+async function openTrack(input: Input, file: Blob, askForFrame: AskForFrame, pause: Pause): Promise<FrameSource> {
+  const { track, numOthers } = await chooseTrack(input);
   const color = await track.getColorSpace();
   if (HDR_TRANSFERS.includes(color.transfer ?? "") || WIDE_PRIMARIES.includes(color.primaries ?? "")) {
     throw new VideoError("unsupported", texts.errors.highDynamicRange);
@@ -54,11 +57,11 @@ async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): 
   if (!isKnownMatrix(declared.matrix)) throw new VideoError("unsupported", texts.errors.colorMatrix);
   const pixels = (await track.getCodedWidth()) * (await track.getCodedHeight());
   if (pixels > constants.maxFramePixels) throw new VideoError("too_large", texts.errors.tooManyPixels(pixels));
-  const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track, pause);
+  const segments = EDITED.includes(await input.getFormat()) ? await shownSegments(file, track.id) : WHOLE;
+  const { times, order, stored, numBytes, isCutOff } = await readIndex(input, track, segments, pause);
   const groups = order.shown.map(({ group }) => group);
-  const numOtherStreams = await countOtherStreams(input, track);
-  if (numOtherStreams) times.warnings.unshift(texts.warnings.otherStreams(numOtherStreams));
-  const left = { isCutOff, numOtherStreams };
+  if (numOthers) times.warnings.unshift(texts.warnings.otherStreams(numOthers));
+  const left = { isCutOff, numOtherStreams: numOthers };
   if (await canDecode(track)) {
     if (!order.numResets)
       return new VideoReader(input, decodedPictures(track, stored, groups, declared), pause, times, numBytes, left);
@@ -87,23 +90,38 @@ async function openTrack(input: Input, askForFrame: AskForFrame, pause: Pause): 
   throw new VideoError("unsupported", texts.errors.codec(await track.getCodecParameterString()));
 }
 
-/** The video tracks besides the chosen one, without still pictures such as covers. */
-async function countOtherStreams(input: Input, chosen: InputVideoTrack): Promise<number> {
-  let count = 0;
-  for (const track of await input.getVideoTracks()) {
-    if (track.id === chosen.id) continue;
-    const packets = readablePackets(track, { metadataOnly: true });
-    await packets.next();
-    if (!(await packets.next()).done) count++;
-    await packets.return(undefined);
+/**
+ * The default video track, or the first one, among those that the browser may decode and that are no still pictures such
+ * as covers; and how many others there are. See `video_formats.choose_stream`.
+ */
+async function chooseTrack(input: Input): Promise<{ track: InputVideoTrack; numOthers: number }> {
+  const all = await input.getVideoTracks();
+  const moving: InputVideoTrack[] = [];
+  for (const track of all) if (await hasSeveralPackets(track)) moving.push(track);
+  const usable = moving.length ? moving : all;
+  let best: { track: InputVideoTrack; rank: number } | null = null;
+  for (const track of usable) {
+    const [codec, { default: isDefault }] = [await track.getCodec(), await track.getDisposition()];
+    const rank = (codec === null ? 0 : 2) + (isDefault ? 1 : 0);
+    if (best === null || rank > best.rank) best = { track, rank };
   }
-  return count;
+  if (best === null) throw new VideoError("unsupported", texts.errors.noPicture);
+  return { track: best.track, numOthers: usable.length - 1 };
+}
+
+async function hasSeveralPackets(track: InputVideoTrack): Promise<boolean> {
+  const packets = readablePackets(track, { metadataOnly: true });
+  await packets.next();
+  const { done } = await packets.next();
+  await packets.return(undefined);
+  return done !== true;
 }
 
 /** The times of all frames, repaired and as stored, and their bytes, from their packets. */
 async function readIndex(
   input: Input,
   track: InputVideoTrack,
+  segments: readonly Segment[],
   pause: Pause,
 ): Promise<{ times: FrameTimes; order: PacketOrder; stored: number[]; numBytes: number; isCutOff: boolean }> {
   const packets: PacketEntry[] = [];
@@ -122,7 +140,7 @@ async function readIndex(
     const isKey = packet.type === "key";
     if (isKey) group++;
     if (isHidden?.(packet.data)) numHidden++;
-    else if (timestamp + duration > 0 || timestamp >= 0) packets.push({ timestamp, duration, isKey, group, place });
+    else if (isShown(segments, timestamp)) packets.push({ timestamp, duration, isKey, group, place });
     if (++place % PACKETS_PER_PAUSE === 0) await pause();
   }
   if (!isCutOff && (await isShorterThanDeclared(input))) warnOfDamage();
