@@ -84,6 +84,7 @@ def constants() -> dict[str, Any]:
             "multiple": face_centerface._MULTIPLE,
             "lowestHeat": face_centerface._LOWEST_HEAT,
             "sureHeat": face_centerface._SURE_HEAT,
+            "maxChecks": face_centerface._MAX_CHECKS,
             "maxOverlap": face_centerface._MAX_OVERLAP,
             "tolerance": face_centerface._TOLERANCE,
             "oddsFactor": face_centerface._ODDS_FACTOR,

@@ -17,12 +17,16 @@ test.each<[string, PhotoFormat, [number, number]]>([
   expect(readPhotoHead(content, format)).toEqual({ size, isAnimated: false });
 });
 
-test("an animated picture is recognised", () => {
+test.each([
+  [0, true],
+  [1, false],
+  [2, true],
+])("a picture that announces %d pictures is an animation: %s", (count, isAnimated) => {
   const content = new Uint8Array(readFileSync(join(GOLDEN, "transparent.png")));
-  const control = [0, 0, 0, 8, ...new TextEncoder().encode("acTL"), ...new Uint8Array(12)];
+  const control = [0, 0, 0, 8, ...new TextEncoder().encode("acTL"), 0, 0, 0, count, ...new Uint8Array(8)];
   const end = 8 + 25;
   const animated = Uint8Array.from([...content.subarray(0, end), ...control, ...content.subarray(end)]);
-  expect(readPhotoHead(animated, "png")).toEqual({ size: [640, 360], isAnimated: true });
+  expect(readPhotoHead(animated, "png")).toEqual({ size: [640, 360], isAnimated });
 });
 
 test.each<PhotoFormat>(["jpeg", "png", "webp"])("a %s file that ends in its header has no size", (format) => {

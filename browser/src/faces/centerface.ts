@@ -65,9 +65,11 @@ export class CenterFace implements FollowingDetector {
   /** Detect the faces of a frame at a scale; uncertain ones are checked at a higher resolution. */
   private async detectAt(frame: Picture, scale: number): Promise<Face[]> {
     const faces: Face[] = [];
+    let numChecks = 0;
     for (const found of await this.search(frame, scale)) {
       let face = found;
-      if (found.score < SURE_SCORE) {
+      if (found.score < SURE_SCORE && numChecks < options.maxChecks) {
+        numChecks++;
         for (const other of await this.detectNear(frame, found.box)) {
           if (boxIou(other.box, found.box) > constants.tracking.minIou && other.score > face.score) face = other;
         }

@@ -50,12 +50,12 @@ function jpegSize(view: DataView): Size | null {
   return null;
 }
 
-/** The chunk IHDR comes first; acTL, which announces an animation, comes before the picture. */
+/** The chunk IHDR comes first; acTL, which tells how many pictures an animation has, comes before the picture. */
 function readPng(view: DataView): PhotoHead {
   const size: Size = [view.getUint32(16), view.getUint32(20)];
   for (let place = 8; place + 8 <= view.byteLength; place += 12 + view.getUint32(place)) {
     const kind = tagAt(view, place + 4);
-    if (kind === "acTL") return { size, isAnimated: true };
+    if (kind === "acTL") return { size, isAnimated: view.getUint32(place + 8) !== 1 };
     if (kind === "IDAT") break;
   }
   return { size, isAnimated: false };
