@@ -53,6 +53,10 @@ test("the frames before a damaged one are read, and the others are known to be u
   expect(times.length).toBe(11);
   expect([...source.unread.undecodable]).toEqual(range(21, 11));
   expect(source.warnings).toEqual(["21 of the requested frames cannot be decoded"]);
+  // What cannot be decoded is not tried again.
+  stubWebCodecs();
+  expect((await shownTimes(source, range(30))).length).toBe(11);
+  expect(source.warnings.length).toBe(1);
 });
 
 test("a cancel ends the reading of frames that cannot be decoded too", async () => {

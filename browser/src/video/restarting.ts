@@ -32,6 +32,7 @@ export async function* restarting<Sample>(
           sample = await next(samples);
         } catch (error) {
           if (isUnreadable(error)) throw error;
+          await samples.return(undefined);
           samples = null;
           careful = group;
         }

@@ -221,12 +221,13 @@ class VideoReader implements FrameSource {
 
   async *frames(indices: readonly number[]): AsyncGenerator<[number, Picture]> {
     const wanted = new Set(indices);
-    const missing = indices.filter((index) => !this.cache.has(index));
+    const missing = indices.filter((index) => !this.cache.has(index) && !this.undecodable.has(index));
     const decoded = this.pictures(missing, (sentence) => this.warn(sentence));
-    let numFound = 0;
+    let [numFound, numFailed] = [0, 0];
     try {
       for (const index of indices) {
         await this.pause();
+        if (this.undecodable.has(index)) continue;
         let picture = this.cache.get(index) ?? null;
         if (picture === null) {
           const { value } = await decoded.next();
@@ -238,6 +239,7 @@ class VideoReader implements FrameSource {
         }
         if (picture === null) {
           this.undecodable.add(index);
+          numFailed++;
           continue;
         }
         numFound++;
@@ -247,7 +249,7 @@ class VideoReader implements FrameSource {
       await decoded.return(undefined);
     }
     if (indices.length && !numFound) throw new VideoError("decode_error", texts.errors.noFrames);
-    if (numFound < indices.length) this.warn(texts.warnings.undecodable(indices.length - numFound));
+    if (numFailed) this.warn(texts.warnings.undecodable(numFailed));
   }
 
   private keep(index: number, picture: Picture, wanted: ReadonlySet<number>): void {
