@@ -104,6 +104,11 @@ test.each(clips)("$name: the crops and the result are those of the Python packag
   expect(complete.settings).toEqual(expected.settings);
   const placeOf = ({ index, weight, track_id }: FrameScore): unknown[] => [index, weight, track_id];
   expect(complete.frames.map(placeOf)).toEqual(expected.frames.map(placeOf));
+  expect(complete.not_judged.map(({ reason }) => reason)).toEqual(expected.not_judged.map(({ reason }) => reason));
+  complete.not_judged.forEach((entry, i) => {
+    expect(entry.start_s).toBeCloseTo(expected.not_judged[i].start_s, 6);
+    expect(entry.end_s).toBeCloseTo(expected.not_judged[i].end_s, 6);
+  });
   expect(complete.timeline.length).toBe(expected.timeline.length);
   complete.timeline.forEach((entry, i) => {
     expect(entry.start_s).toBeCloseTo(expected.timeline[i].start_s, 6);
