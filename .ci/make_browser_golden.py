@@ -150,6 +150,7 @@ FILES: dict[str, Callable[[Path], None]] = {
     "vp9.webm": lambda path: encode(path, people(), codec="libvpx-vp9", options={"deadline": "realtime"}),
     "vp8.webm": lambda path: encode(path, people(), codec="libvpx", options={"deadline": "realtime", "b:v": "1M"}),
     "hidden.webm": hidden,
+    "groups.mp4": lambda path: encode(path, people(), options={"g": str(FPS)}),
     "matroska.mkv": lambda path: encode(path, people(), options={"bf": "0"}),
     "lying.mp4": lambda path: encode(path, people(quarter_turns=1)),
     "small.mp4": lambda path: encode(path, people(size=(320, 180))),

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isDeepStrictEqual } from "node:util";
+import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from "mediabunny";
 import type { Browser } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
@@ -171,6 +172,22 @@ describe.each(installed())("in %s", (name) => {
     // mediabunny leaves out a cluster of Matroska that is not complete, which may be the only one.
     expect(result.status === "ok" ? result.warnings : [result.message]).not.toEqual([]);
     expect(result.verdict).not.toBe("likely real");
+    await page.close();
+  });
+
+  test.runIf(name === "chrome")("behind a damaged picture, reading goes on at the next keyframe", async () => {
+    const content = readFileSync(join(GOLDEN, "groups.mp4"));
+    const input = new Input({ source: new BufferSource(content), formats: ALL_FORMATS });
+    const track = await input.getPrimaryVideoTrack();
+    const packet = track && (await new EncodedPacketSink(track).getKeyPacket(1.01));
+    const place = content.indexOf(packet?.data ?? "");
+    content.fill(0xff, place, place + (packet?.byteLength ?? 0));
+    writeFileSync(join(folder, "damaged.mp4"), content);
+    const { page } = await openTab(browser, server.address);
+    const [result] = await judge(page, [join(folder, "damaged.mp4")], 1);
+    expect(result).toMatchObject({ status: "ok", verdict: "undecided" });
+    expect(result.verdict_reason).toContain("1 of 3 seconds could not be read");
+    expect(result.not_judged).toMatchObject([{ start_s: 1, end_s: 2, reason: "undecodable" }]);
     await page.close();
   });
 

@@ -62,7 +62,7 @@ export class Detector {
     return rnn_type !== "none" && recurrence === "sequence";
   }
 
-  /** Score a video or photo that is open, without its timeline. */
+  /** Score a video or photo that is open, without its timeline; `complete` or `lookCloser` completes the result. */
   async score(path: string, source: FrameSource): Promise<{ result: VideoResult; scored: ScoredClips }> {
     const { description } = this.checkpoint;
     const { preprocessing } = description;
@@ -113,11 +113,11 @@ export class Detector {
       frames: clips.flatMap((clip, i) => listFrames(source, clip, scored.frameMargins[i])),
       frame_rules: [this.frameRule],
     };
-    return { result: this.complete(source, result, scored), scored };
+    return { result, scored };
   }
 
-  /** Add what was not judged of a video. */
-  private complete(source: FrameSource, result: VideoResult, scored: ScoredClips, windows?: Window[]): VideoResult {
+  /** Add what was not judged of a video, which may change the verdict. */
+  complete(source: FrameSource, result: VideoResult, scored: ScoredClips, windows?: readonly Window[]): VideoResult {
     if (source.isPhoto) return result;
     const judged = scored.clips.flatMap((clip) => clip.frameIndices);
     const searched = selectFrames(source.numFrames, this.checkpoint.description.preprocessing);

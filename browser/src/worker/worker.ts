@@ -63,7 +63,7 @@ async function analyse({ id, file }: Extract<Request, { kind: "analyse" }>): Pro
     source = await openMedia(file, askForFrame, pause);
     progress("scoring", 0);
     const { result, scored } = await detector.score(file.name, source);
-    if (!source.isPhoto) answer({ kind: "verdict", id, result });
+    if (!source.isPhoto) answer({ kind: "verdict", id, result: detector.complete(source, result, scored) });
     const { durationS } = source;
     const onFrame = (second: number): void => progress("timeline", second / durationS);
     const { result: complete, windows } = await detector.lookCloser(source, result, scored, onFrame);
