@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** The built page in the browsers of this machine, on the golden set. SCREENSHOTS=FOLDER keeps pictures and results. */
 
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { isDeepStrictEqual } from "node:util";
 import { ALL_FORMATS, BufferSource, EncodedPacketSink, Input } from "mediabunny";
-import type { Browser } from "puppeteer-core";
+import type { Browser, Page } from "puppeteer-core";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
 import { toJson } from "../src/analysis/result";
@@ -251,6 +251,33 @@ describe.each(installed())("in %s", (name) => {
     const offline = await openTab(browser, plain.address);
     expect(await offline.page.evaluate(() => crossOriginIsolated)).toBe(true);
     await offline.page.close();
+  });
+
+  test("an update is used once no tab has the old version, and only then", async () => {
+    const root = join(folder, "site");
+    cpSync(DIST, root, { recursive: true });
+    // A server that lets browsers keep its files for a day.
+    const plain = await serve({ "Cache-Control": "max-age=86400" }, root);
+    const [markup, worker] = [join(root, "index.html"), join(root, "service_worker.js")];
+    const isNew = (page: Page): Promise<boolean> => page.evaluate(() => document.documentElement.lang === "x-new");
+    const first = await openTab(browser, plain.address);
+    writeFileSync(markup, readFileSync(markup, "utf8").replace(/lang="[^"]*"/, 'lang="x-new"'));
+    writeFileSync(worker, readFileSync(worker, "utf8").replace(/"[0-9a-f]{16}"/, '"0123456789abcdef"'));
+    const second = await openTab(browser, plain.address);
+    await second.page.waitForFunction(async () => (await navigator.serviceWorker.getRegistration())?.waiting);
+    await second.page.reload();
+    expect(await isNew(second.page)).toBe(false);
+    await first.page.close();
+    await second.page.close();
+    // The new version takes over a moment after the last tab.
+    let isUpdated = false;
+    for (let tries = 0; tries < 5 && !isUpdated; tries++) {
+      const third = await openTab(browser, plain.address);
+      isUpdated = await isNew(third.page);
+      await third.page.close();
+    }
+    expect(isUpdated).toBe(true);
+    await plain.close();
   });
 });
 

@@ -2,7 +2,6 @@
 /** Serves the built page, as a static host does: with the headers of the page, or with none. */
 
 import { existsSync, readFileSync, statSync } from "node:fs";
-import type { Server } from "node:http";
 import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { extname, join, resolve } from "node:path";
@@ -21,19 +20,19 @@ export interface PageServer {
   close(): Promise<void>;
 }
 
-export async function serve(headers: Record<string, string>, port = 0): Promise<PageServer> {
+export async function serve(headers: Record<string, string>, root = DIST): Promise<PageServer> {
   const server = createServer((request, response) => {
     const path = decodeURIComponent(new URL(request.url ?? "/", "http://localhost").pathname);
-    const file = join(DIST, path.endsWith("/") ? `${path}index.html` : path);
+    const file = join(root, path.endsWith("/") ? `${path}index.html` : path);
     for (const [name, value] of Object.entries(headers)) response.setHeader(name, value);
-    if (!file.startsWith(DIST) || !existsSync(file) || !statSync(file).isFile()) {
+    if (!file.startsWith(root) || !existsSync(file) || !statSync(file).isFile()) {
       response.writeHead(404).end();
       return;
     }
     response.setHeader("Content-Type", TYPES[extname(file)] ?? "application/octet-stream");
     response.end(readFileSync(file));
   });
-  await listen(server, port);
+  await new Promise<void>((done) => server.listen(0, "127.0.0.1", done));
   return {
     address: `http://localhost:${(server.address() as AddressInfo).port}/`,
     close: () =>
@@ -42,8 +41,4 @@ export async function serve(headers: Record<string, string>, port = 0): Promise<
         server.closeAllConnections();
       }),
   };
-}
-
-function listen(server: Server, port: number): Promise<void> {
-  return new Promise((done) => server.listen(port, "127.0.0.1", done));
 }
