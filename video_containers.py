@@ -197,11 +197,11 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     if kind == "avi":
         return int.from_bytes(head[4:8], "little") + 8 > size
     if kind == "gif":
-        # Its last byte is the trailer (GIF89a, 27). Some programs write padding behind it.
+        # A block that ends with 0, then the trailer (GIF89a, 27). Some programs write something behind it.
         file.seek(max(0, size - 512))
         tail = file.read(512)
         file.seek(position)
-        return not tail.rstrip(b"\0\r\n ").endswith(b"\x3b")
+        return b"\0\x3b" not in tail
     if kind == "asf":
         return _declared_asf_bytes(file) > size
     if kind == "mpegts":

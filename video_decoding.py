@@ -84,14 +84,15 @@ class VideoReader:
     Attributes:
         name: The source as one printable line.
         num_frames: Number of frames, counted and not estimated.
-        num_bytes: Size of the compressed frames.
+        num_bytes: Size of the compressed frames, without those before the first one that can be decoded.
         timestamps_s: Time of each frame in seconds, of shape (num_frames,), float64, increasing. 0 is the start of
             the container, where the clock of a player starts: if the picture begins two seconds after the sound, the
             first frame is at 2.0 s. See `video_timestamps`.
         fps: Average frames per second without the gaps.
         duration_s: End of the last frame in seconds on that clock.
         gaps: Index of each frame followed by a gap, and its end in seconds if it lasted for the median interval.
-        unread: Other video streams, time without a picture, and what is cut off.
+        unread: Other video streams, time without a picture, pictures before the first one that can be decoded, and
+            what is cut off.
         undecodable: Indices of requested frames that could not be decoded.
         warnings: Sentences about problems of the file that did not stop the reading.
         fetched: How many bytes were fetched from a store so far; `None` for other sources.
@@ -135,9 +136,7 @@ class VideoReader:
                 raise VideoUnreadableError(source, f"it cannot be read ({error})") from None
             raise
         self.timestamps_s, self.fps, self.duration_s = times.seconds, times.fps, times.end_s
-        self.num_frames, num_pictures = len(self.timestamps_s), len(self._index.order)
-        # The pictures before the first one that can be decoded are no part of the video.
-        self.num_bytes = self._index.num_bytes * min(self.num_frames, num_pictures) // max(num_pictures, 1)
+        self.num_frames, self.num_bytes = len(self.timestamps_s), self._index.num_bytes
         self.gaps = times.gap_starts_s
 
     def __enter__(self) -> VideoReader:
@@ -330,7 +329,7 @@ class VideoReader:
         # Matroska stores no decoding times.
         dts = None if kind.startswith("matroska") else index.seek_times
         ticks: list[int | None] | np.ndarray = index.pts[index.order]
-        first_picture = int(ticks[0]) if index.has_times else None
+        pictures = ticks if index.has_times else None
         can_trust = index.has_times and are_orderly(index.pts, index.order, dts)
         if not (can_trust and (index.is_seekable or self._decoder_agrees(index))):
             ticks = [frame.pts for frame in self._decode_all()]
@@ -338,6 +337,10 @@ class VideoReader:
                 index.is_seekable = index.has_times = False
         if not len(ticks):
             raise explain_no_frames(self._file, self._source)
+        if pictures is not None and ticks[0] is not None:
+            # What comes before the first picture that can be decoded is no part of the video.
+            num_early = int(np.searchsorted(pictures, ticks[0]))
+            index.num_bytes = index.num_bytes * (len(pictures) - num_early) // len(pictures)
         if kind in ("gif", "apng") and len(ticks) == 1:
             if (num_pictures := len(index.order)) > 1:
                 message = f"the animation is damaged: only one of its {num_pictures} pictures can be decoded"
@@ -347,10 +350,11 @@ class VideoReader:
             # It stores no times, only pictures in regular places, which libav shifts and shuffles by a decoding delay.
             ticks = np.sort(np.array(ticks, np.int64))
             ticks += first_tick - ticks[0]
+        first_tick_in_file = None if pictures is None else int(pictures[0])
         times = read_times(ticks, clock, last_duration=last_duration)
         is_cut_off |= index.is_cut_off
         self._warn(*describe_times(kind, times, is_cut_off=is_cut_off, nominal_fps=self._nominal_fps()))
-        self.unread = find_unread(*self._open(), times, clock, first_tick=first_picture, is_cut_off=is_cut_off)
+        self.unread = find_unread(*self._open(), times, clock, first_tick=first_tick_in_file, is_cut_off=is_cut_off)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:

@@ -100,6 +100,7 @@ def _benchmark(layout: str, root: Path, samples: list[Sample]) -> Benchmark:
         samples=sorted(samples, key=lambda sample: sample.key),
         missing=sorted(sample.key for sample in samples if not sample.path.is_file()),
         has_splits=any(sample.split == "test" for sample in samples),
+        names_people=layout != "dfdc",
     )
 
 

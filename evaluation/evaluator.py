@@ -185,7 +185,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
             "choose one for the table with --threshold."
         )
     scores = [
-        replace(score, key=f"{name}/{score.key}", dataset=name, source=_source(score, result, name))
+        replace(score, key=f"{name}/{score.key}", dataset=name, people_of=_people_of(score, result, name))
         for name, result in results.items()
         for score in result.scores
     ]
@@ -209,7 +209,7 @@ def join_results(results: Mapping[str, EvaluationResult], plan: EvaluationPlan) 
     return replace(joined, parts=tuple(replace(result, name=name) for name, result in results.items()))
 
 
-def _source(score: Score, result: EvaluationResult, name: str) -> str:
+def _people_of(score: Score, result: EvaluationResult, name: str) -> str:
     """
     The data set that names the people of a score.
 
@@ -217,7 +217,7 @@ def _source(score: Score, result: EvaluationResult, name: str) -> str:
     file says nothing of that: the part is taken for a source of its own.
     """
     is_named = score.dataset != result.run.get("derived_name")
-    return (score.source or score.dataset) if is_named else name
+    return (score.people_of or score.dataset) if is_named else name
 
 
 def make_result(

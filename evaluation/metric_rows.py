@@ -163,16 +163,16 @@ def cluster_names(videos: Sequence[NamedVideo], group_by: GroupBy) -> list[str]:
             that names it, and the video itself where none is known; "video" always takes the video.
     """
     return [
-        f"identity {person_name(_source(video), video.identities[0])}"
+        f"identity {person_name(_people_of(video), video.identities[0])}"
         if group_by == "identity" and video.identities
         else f"video {video.dataset}: {video.key}"
         for video in videos
     ]
 
 
-def _source(video: NamedVideo) -> str:
+def _people_of(video: NamedVideo) -> str:
     """The data set that names the people of a video."""
-    return (video.source if isinstance(video, Score) else None) or video.dataset
+    return (video.people_of if isinstance(video, Score) else None) or video.dataset
 
 
 def cluster_numbers(videos: Sequence[NamedVideo], group_by: GroupBy) -> np.ndarray:

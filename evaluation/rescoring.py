@@ -141,7 +141,8 @@ def _rescore(path: Path, plan: EvaluationPlan) -> EvaluationResult:
     if not scores:
         raise EvaluationError(f"{path}: no score belongs to the split {split!r}.")
     if plan.split is None and len(scores) < len(found):
-        notes.append(f"{num_videos(len(found) - len(scores))} of other splits left out; --split all includes them")
+        left_out = {score.key for score in found} - {score.key for score in scores}
+        notes.append(f"{num_videos(len(left_out))} of other splits left out; --split all includes them")
     if all(score.corruption is not None for score in scores):
         raise EvaluationError(f"{path}: contains only scores of corrupted videos.")
     threshold, run = _saved_run(path)

@@ -31,8 +31,6 @@ _PEOPLE_OF = {
     "DFDCP": "DFDC-preview",
     **dict.fromkeys(("Celeb-DF-v1", "Celeb-DF++"), "Celeb-DF-v2"),
 }
-# Data sets that do not say who is in a video: their identities are source videos, several of which show one person.
-_SOURCE_VIDEOS_ONLY = frozenset({"DFDC"})
 
 
 class EvaluationError(UsageError):
@@ -95,6 +93,7 @@ class Benchmark:
         notes: Caveats about the data set.
         has_splits: True if the publishers of the data set define the splits.
         derived_name: Name of the data set that samples have only from the folder or file; `None` if it names them.
+        names_people: False if the identities are source videos, several of which may show one person.
     """
 
     layout: str
@@ -104,6 +103,7 @@ class Benchmark:
     notes: list[str] = field(default_factory=list)
     has_splits: bool = False
     derived_name: str | None = None
+    names_people: bool = True
 
     @property
     def present(self) -> list[Sample]:
@@ -243,11 +243,6 @@ def source_of_people(dataset: str) -> str:
         ('FaceForensics++', 'videos')
     """
     return _PEOPLE_OF.get(dataset, dataset)
-
-
-def names_people(dataset: str) -> bool:
-    """Return whether the identities of a data set are people, so that different ones are different people."""
-    return dataset not in _SOURCE_VIDEOS_ONLY
 
 
 def person_name(dataset: str, identity: str) -> str:

@@ -48,7 +48,7 @@ class Score:
         compression: Compression such as "c23".
         split: Split of the sample.
         identities: People (or source videos) in the video; the target person comes first.
-        source: Data set in which the people have these names, if it is not `dataset`, as in a table of several data
+        people_of: Data set in which the people have these names, if it is not `dataset`, as in a table of several data
             sets.
         original: Real video that a fake was made from.
         status: "ok", or the reason why there is no score.
@@ -86,7 +86,7 @@ class Score:
     compression: str | None = None
     split: str | None = None
     identities: tuple[str, ...] = ()
-    source: str | None = None
+    people_of: str | None = None
     original: str | None = None
     status: str = "ok"
     fake_probability: float | None = None

@@ -69,6 +69,8 @@ def usable_scores(parts: Sequence[EvaluationResult]) -> tuple[list[Score], list[
         notes.append(f"{num_videos(faceless)} left out, because a face was found in too few frames")
     if nameless := sum(not score.identities for score in kept):
         notes.append(f"{num_videos(nameless)} without an identity label, each counted as a separate person")
+    if any(part.run.get("layout") == "dfdc" for part in parts):
+        notes.append("each source video of DFDC counted as a person, because DFDC does not name its people")
     if any(score.num_faces is None for score in kept):
         notes.append("the number of faces is not known for some videos; one face is assumed for them")
     return kept, notes

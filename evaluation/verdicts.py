@@ -123,7 +123,8 @@ def measure_verdicts(runs: "EvaluationResult | str | Path | Sequence[EvaluationR
         (90, 90, True)
     """
     listed = [runs] if isinstance(runs, (EvaluationResult, str, Path)) else list(runs)
-    plan = EvaluationPlan(resamples=0)
+    # What was trained or validated on is left out by name, not by split.
+    plan = EvaluationPlan(split="all", resamples=0)
     results = [run if isinstance(run, EvaluationResult) else rescore(run, plan=plan) for run in listed]
     # In a joined table, the name of a run takes the place of its data sets.
     parts = [part for result in results for part in result.parts or [result]]

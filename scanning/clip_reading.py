@@ -17,6 +17,7 @@ from ..video_sources import FrameSource, MediaReader
 from ..watched_frames import WatchedFrames
 from .different_frames import count_different
 from .media import open_media
+from .memory import memory_errors
 from .results import PHOTO_WARNING
 from .settings import ScanSettings
 
@@ -145,6 +146,7 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
     return VideoDecodeError(path, f"scoring it failed ({said}); please report this")
 
 
+@memory_errors()
 def read_open_video(
     path: str | Path, reader: MediaReader, processors: Sequence[ClipSampler], settings: ScanSettings
 ) -> ReadVideo:

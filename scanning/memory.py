@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 
 # What torch and onnxruntime say in errors of several classes.
-_NOT_ENOUGH = re.compile("out of memory|allocate memory|not enough memory|bad.?alloc", re.IGNORECASE)
+_NOT_ENOUGH = re.compile("out of memory|allocate memory|not enough memory|bad.?alloc|alloc_failed", re.IGNORECASE)
 
 
 @contextlib.contextmanager

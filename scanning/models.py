@@ -95,6 +95,7 @@ class LoadedModel:
         """See [`ScoringModel.compute_logits`]."""
         return _logits(self.network(self._on_device(pixel_values)))
 
+    @memory_errors()
     def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
         """See [`ScoringModel.grad_cam`]."""
         return self.network.grad_cam(self._on_device(pixel_values))

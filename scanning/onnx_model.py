@@ -201,10 +201,7 @@ def load_onnx_model(
 
 def _check_size(description: ScoringDescription, checkpoint: Path) -> None:
     """Refuse a processor whose frames are not those of the graphs, which take one size."""
-    processor, side = (
-        Preprocessing.from_choices(description.preprocessing),
-        description.configuration.get("image_size"),
-    )
+    processor, side = Preprocessing.from_choices(description.preprocessing), description.image_size
     if (processor.height, processor.width) != (side, side):
         raise GraphsError(
             f"{checkpoint}: the onnx engine takes frames of {side}x{side} pixels (image_size), but the processor "

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from ..evaluation.datasets import open_benchmark
-from ..evaluation.samples import Benchmark, Sample, identity_groups, names_people, person_name
+from ..evaluation.samples import Benchmark, Sample, identity_groups, person_name
 from ..evaluation.warnings import num_videos
 from .crops import CachedCrops, CropSettings, cache_crops
 from .errors import TrainingError, TrainingFailedError
@@ -80,7 +80,7 @@ def open_data(
         problem = None if validation_roots else _who_is_unknown(benchmark)
         if problem is not None:
             unnamed.append(problem)
-            on_note(f"{problem}, so no person can be held out of them: they are used for training only")
+            on_note(f"{problem}, so all of them are used for training only")
         first, second = _divide(benchmark, 0.0 if validation_roots or problem else share, seed)
         # Official splits and data that were given for validation are followed as they are.
         (train if validation_roots or _is_split(benchmark) else divisible).extend(first)
@@ -191,7 +191,7 @@ def _who_is_unknown(benchmark: Benchmark) -> str | None:
     samples = [sample for sample in benchmark.present if sample.split != "test"]
     if _is_split(benchmark) or len({sample.is_fake for sample in samples}) < 2:
         return None
-    unknown = sum(not sample.identities or not names_people(sample.dataset) for sample in samples)
+    unknown = sum(not sample.identities or not benchmark.names_people for sample in samples)
     return f"{benchmark.root}: it is not known who is in {unknown} of the {len(samples)} videos" if unknown else None
 
 

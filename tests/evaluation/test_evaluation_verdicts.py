@@ -401,6 +401,12 @@ def test_the_same_people_in_two_data_sets_are_one_cluster_each(source, other, tm
     assert rescore(tmp_path / "joined.csv", plan=plan).rows[0].num_clusters == 12
 
 
+def test_a_column_of_another_tool_does_not_rename_people(tmp_path):
+    rows = [f"{i}.mp4,{'fake' if i % 2 else 'real'},{i / 24},p{i % 6},site-{i}" for i in range(24)]
+    (tmp_path / "t.csv").write_text("\n".join(["path,label,fake_probability,group,source", *rows]))
+    assert rescore(tmp_path / "t.csv", plan=EvaluationPlan(resamples=20)).rows[0].num_clusters == 6
+
+
 def part_of(place: str, name: str, scores, **changes):
     """The result of one data set that lies in a place."""
     return replace(result_of(scores, dataset=place, **changes), name=name)

@@ -236,6 +236,22 @@ def test_too_little_memory_is_a_memory_error(checkpoint, monkeypatch):
         model.frame_features(clip)
 
 
+def test_too_little_memory_of_torch_is_a_memory_error(checkpoint, monkeypatch):
+    model = load_model(str(checkpoint), device="cpu")
+    error = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    clip, features = np.zeros((1, 2, 3, 32, 32), np.float32), np.zeros((1, 2, 256), np.float32)
+    for name, compute in (
+        ("get_frame_features", lambda: model.frame_features(clip)),
+        ("classify_features", lambda: model.classify_features(features)),
+        ("forward", lambda: model.compute_logits(clip)),
+        ("grad_cam", lambda: model.grad_cam(clip)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(model.network, name, lambda *values: raise_error(error))
+            with pytest.raises(MemoryError, match="CUDA out of memory"):
+                compute()
+
+
 def raise_error(error):
     raise error
 

@@ -75,9 +75,19 @@ def test_dfdc_which_does_not_name_its_people_is_for_training_only(tmp_path):
     train, validation = open_data([dfdc, named], [], share=0.5, seed=0, on_note=notes.append)
     assert {sample.dataset for sample in validation} == {"videos"}
     assert sum(sample.dataset == "DFDC" for sample in train) == 4
-    assert f"{dfdc}: it is not known who is in 4 of the 4 videos, so no person can be held out" in notes[0]
+    assert f"{dfdc}: it is not known who is in 4 of the 4 videos, so all of them are used for training" in notes[0]
     with pytest.raises(TrainingError, match=r"--validation-data\. .*dfdc: it is not known who is in 4 of the 4"):
         open_data([dfdc], [], share=0.5, seed=0)
+
+
+def test_a_list_of_dfdc_videos_that_names_people_is_divided(tmp_path):
+    root = people(tmp_path / "d", "abcd")
+    lines = root.read_text().splitlines()
+    root.write_text("\n".join([f"{lines[0]},dataset", *(f"{line},DFDC" for line in lines[1:])]))
+    train, validation = open_data([root], [], share=0.5, seed=0)
+    assert labels(validation) == {"real", "fake"}
+    assert len(train) + len(validation) == 8
+    assert not people_in_common(train, validation)
 
 
 def test_fakes_that_no_pair_is_made_of_are_left_out_and_said(tmp_path):
