@@ -328,19 +328,20 @@ class VideoReader:
         last_duration = int(index.durations[index.order[-1]]) if len(index.order) else 0
         # Matroska stores no decoding times.
         dts = None if kind.startswith("matroska") else index.seek_times
-        ticks: list[int | None] | np.ndarray = index.pts[index.order]
-        pictures = ticks if index.has_times else None
+        shown = index.pts[index.order]
+        first_shown = int(shown[0]) if index.has_times else None
+        ticks: list[int | None] | np.ndarray = shown
         can_trust = index.has_times and are_orderly(index.pts, index.order, dts)
         if not (can_trust and (index.is_seekable or self._decoder_agrees(index))):
             ticks = [frame.pts for frame in self._decode_all()]
-            if not index.has_times or ticks != index.pts[index.order].tolist():
+            if not index.has_times or ticks != shown.tolist():
                 index.is_seekable = index.has_times = False
         if not len(ticks):
             raise explain_no_frames(self._file, self._source)
-        if pictures is not None and ticks[0] is not None:
+        if first_shown is not None and ticks[0] is not None:
             # What comes before the first picture that can be decoded is no part of the video.
-            num_early = int(np.searchsorted(pictures, ticks[0]))
-            index.num_bytes = index.num_bytes * (len(pictures) - num_early) // len(pictures)
+            num_early = int(np.searchsorted(shown, ticks[0]))
+            index.num_bytes = index.num_bytes * (len(shown) - num_early) // len(shown)
         if kind in ("gif", "apng") and len(ticks) == 1:
             if (num_pictures := len(index.order)) > 1:
                 message = f"the animation is damaged: only one of its {num_pictures} pictures can be decoded"
@@ -350,11 +351,10 @@ class VideoReader:
             # It stores no times, only pictures in regular places, which libav shifts and shuffles by a decoding delay.
             ticks = np.sort(np.array(ticks, np.int64))
             ticks += first_tick - ticks[0]
-        first_tick_in_file = None if pictures is None else int(pictures[0])
         times = read_times(ticks, clock, last_duration=last_duration)
         is_cut_off |= index.is_cut_off
         self._warn(*describe_times(kind, times, is_cut_off=is_cut_off, nominal_fps=self._nominal_fps()))
-        self.unread = find_unread(*self._open(), times, clock, first_tick=first_tick_in_file, is_cut_off=is_cut_off)
+        self.unread = find_unread(*self._open(), times, clock, first_tick=first_shown, is_cut_off=is_cut_off)
         return index, times
 
     def _decoder_agrees(self, index: PacketIndex) -> bool:
