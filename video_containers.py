@@ -191,17 +191,13 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     """Return whether the file is shorter than its header or the sizes of its packets declare."""
     kind, position = container.format.name.split(",")[0], file.tell()
     size = file.seek(0, os.SEEK_END)
-    file.seek(0)
-    head = file.read(512)
     file.seek(position)
+    head = _read_at(file, 0, 512)
     if kind == "avi":
         return int.from_bytes(head[4:8], "little") + 8 > size
     if kind == "gif":
         # A block that ends with 0, then the trailer (GIF89a, 27). Some programs write something behind it.
-        file.seek(max(0, size - 512))
-        tail = file.read(512)
-        file.seek(position)
-        return b"\0\x3b" not in tail
+        return b"\0\x3b" not in _read_at(file, max(0, size - 512), 512)
     if kind == "asf":
         return _declared_asf_bytes(file) > size
     if kind == "mpegts":
@@ -216,12 +212,18 @@ def ends_early(file: IO[bytes], container: InputContainer) -> bool:
     return length <= 8 and claimed != mask and start + length + claimed > size
 
 
+def _read_at(file: IO[bytes], start: int, num_bytes: int) -> bytes:
+    """Read from a place in a file, and leave the file where it was."""
+    position = file.tell()
+    file.seek(start)
+    content = file.read(num_bytes)
+    file.seek(position)
+    return content
+
+
 def _declared_asf_bytes(file: IO[bytes]) -> int:
     """Return the size that the header of an ASF file declares (ASF specification, 3.2); 0 if it declares none."""
-    position = file.tell()
-    file.seek(0)
-    head = file.read(1 << 16)
-    file.seek(position)
+    head = _read_at(file, 0, 1 << 16)
     start = head.find(_ASF_FILE_PROPERTIES)
     # A stream that was recorded while it was sent has no valid size.
     if start < 0 or len(head) < start + 92 or head[start + 88] & 1:

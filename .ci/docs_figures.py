@@ -41,7 +41,8 @@ def verdicts_section() -> str:
     bands = _bands()
     real = _shares(bands.false_alarms, bands.undecided_real)
     fake = _shares(bands.misses, bands.undecided_fake)
-    rights = [_right(bands.false_alarms, bands.undecided_real), _right(bands.misses, bands.undecided_fake)]
+    likely_real = _right(bands.false_alarms, bands.undecided_real)
+    likely_fake = _right(bands.misses, bands.undecided_fake)
     names = f"{', '.join(bands.sources[:-1])} and {bands.sources[-1]}" if bands.sources[1:] else bands.sources[0]
     sources = names if len(bands.sources) <= _LISTED_SOURCES else "listed in its card"
     num_real = CLIPS - FAKES
@@ -54,10 +55,10 @@ def verdicts_section() -> str:
         "",
         f"| verdict | of {CLIPS:,} real clips | of {CLIPS:,} fakes |",
         "|---|---|---|",
-        f"| likely fake | {_of_thousand(bands.false_alarms, real[0])} | {_of_thousand(rights[1], fake[2])} |",
+        f"| likely fake | {_of_thousand(bands.false_alarms, real[0])} | {_of_thousand(likely_fake, fake[2])} |",
         f"| undecided | {_of_thousand(bands.undecided_real, real[1])} | "
         f"{_of_thousand(bands.undecided_fake, fake[1])} |",
-        f"| likely real | {_of_thousand(rights[0], real[2])} | {_of_thousand(bands.misses, fake[0])} |",
+        f"| likely real | {_of_thousand(likely_real, real[2])} | {_of_thousand(bands.misses, fake[0])} |",
         "",
         "Exact 95 % intervals are in brackets; they are wide because few people were measured. Of "
         f"{CLIPS:,} clips of which {FAKES} are fake, these rates give:",

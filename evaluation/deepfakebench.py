@@ -47,32 +47,26 @@ def read_deepfakebench(root: Path) -> Benchmark:
         EvaluationError: If a file has another structure or lists no video.
     """
     samples: list[Sample] = []
-    missing: list[str] = []
     for file in _json_files(root):
         content = read_json_list(file)
         if not _looks_right(content):
             raise EvaluationError(f"{file}: expected the structure {{dataset: {{label: {{split: {{video: ...}}}}}}}}.")
         pictures = _Pictures(file)
         try:
-            found = list(_samples(content, pictures))
+            samples += _samples(content, pictures)
         except ValueError as error:
             raise EvaluationError(f"{file}: not a list of DeepfakeBench ({error}); download it again.") from error
-        for sample in found:
-            samples.append(sample)
-            if not sample.images or not all(image.is_file() for image in sample.images):
-                missing.append(sample.key)
     if not samples:
         raise EvaluationError(f"{root}: there is no video in this list.")
     kept = _without_repetitions(samples)
     notes = []
     if repeated := len(samples) - len(kept):
         notes.append(f"{repeated} entries of train and val left out, because the split test lists the same videos")
-    keys = {sample.key for sample in kept}
     return Benchmark(
         layout="deepfakebench",
         root=root,
         samples=kept,
-        missing=[key for key in missing if key in keys],
+        missing=[s.key for s in kept if not s.images or not all(image.is_file() for image in s.images)],
         notes=notes,
         has_splits=True,
     )

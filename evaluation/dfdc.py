@@ -4,8 +4,7 @@
 Training: `dfdc_train_part_N/metadata.json`, {file: {label: FAKE|REAL, split, original}}. Test: `labels.csv`,
 `filename,label` with 1 for fake, in the folder of the videos or in its parent, or `metadata.json`, {file: {is_fake}}.
 Of the people nothing is known: 486 of them are in 19,154 real videos (Dolhansky et al., 2020), so the identities are
-source videos. Preview: `dataset.json`,
-{path: {label, set, target_id, swapped_id}}.
+source videos. Preview: `dataset.json`, {path: {label, set, target_id, swapped_id}}.
 """
 
 from itertools import takewhile
