@@ -2,14 +2,16 @@
 """Several processes: those of `accelerate launch` or `torchrun`, and worker processes."""
 
 import atexit
+import contextlib
 import multiprocessing
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
+from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from .interrupts import deferred, unfinished
@@ -153,6 +155,44 @@ def _begin(has_begun: Any, initializer: Callable[..., object] | None, *arguments
 def _end_with(parent: Any) -> None:
     parent.join()
     os._exit(1)
+
+
+@contextmanager
+def sending_process(context: Any, items: Iterable[Any]) -> Iterator[Connection]:
+    """
+    Create a process that iterates over `items` and sends each of them; it ends with the block.
+
+    A process that dies, even while it sends an item, closes the connection. In a queue that several processes share,
+    the rest of such an item would be awaited for ever.
+
+    Args:
+        context: A context of `multiprocessing`.
+        items: The items; they and the iterable can be pickled.
+
+    Yields:
+        The connection. Its `recv` raises `EOFError` or `OSError` when the process has ended.
+    """
+    start_resource_tracker()
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_send_all, args=(sender, items), daemon=True)
+    with deferred():
+        # The process never receives interrupts.
+        process.start()
+    # The copy of the process remains, which is closed when it ends.
+    sender.close()
+    try:
+        yield receiver
+    finally:
+        receiver.close()
+        process.terminate()
+        process.join()
+
+
+def _send_all(connection: Connection, items: Iterable[Any]) -> None:
+    # If the parent has ended, sending fails, which ends this process, too.
+    with contextlib.suppress(BrokenPipeError):
+        for item in items:
+            connection.send(item)
 
 
 def spawned_pool(

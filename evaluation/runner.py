@@ -10,15 +10,14 @@ import multiprocessing
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
-
 from ..clip_sampling import ClipSampler
-from ..common.interrupts import deferred
-from ..common.processes import ProcessGroup, start_resource_tracker, worker_pool
+from ..common.processes import NeverBegunError, ProcessGroup, sending_process, worker_pool
 from ..common.processors import helper_processes
 from ..scanning.clip_reading import VIDEO_FAILURES, ReadVideo, as_video_error, read_video
 from ..scanning.file_stamps import hash_files, stamp_files
@@ -30,13 +29,11 @@ from .frame_scorer import FrameScorer
 from .progress import EvaluationListener
 from .run_folder import load_valid_scores
 from .sample_reading import read_corrupted, read_sample
-from .samples import Sample
+from .samples import EvaluationError, Sample
 from .scores import Score, ScoreLog, unique
 
 
 MAX_WORKERS = 8
-# Videos that a worker reads ahead; bounds the memory.
-READ_AHEAD = 2
 
 
 @dataclass(frozen=True)
@@ -87,9 +84,9 @@ class Work:
         return [(sample.key, None), *((sample.key, str(corruption)) for corruption in self.corruptions)]
 
 
-@dataclass
-class _Reading(IterableDataset[Item]):
-    """Reads many videos; each worker process takes its share."""
+@dataclass(frozen=True)
+class _Reading:
+    """Reads many videos one after the other."""
 
     work: Work
     processors: list[ClipSampler]
@@ -98,9 +95,7 @@ class _Reading(IterableDataset[Item]):
     began_ns: int = field(default_factory=time.time_ns)
 
     def __iter__(self) -> Iterator[Item]:
-        worker = get_worker_info()
-        first, step = (worker.id, worker.num_workers) if worker else (0, 1)
-        for sample in self.work.samples[first::step]:
+        for sample in self.work.samples:
             yield from self.read(sample)
 
     def read(self, sample: Sample) -> Iterator[Item]:
@@ -165,7 +160,7 @@ def score_samples(
 
     Raises:
         RunMismatchError: If the folder belongs to another run.
-        EvaluationError: If its scores are damaged.
+        EvaluationError: If its scores are damaged, or no worker process begins.
         OSError: If it cannot be written.
     """
     listener = listener or EvaluationListener()
@@ -232,26 +227,35 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
         return
     reading = replace(reading, settings=reading.settings.for_processes(workers))
     context = _worker_context()
-    done = set(reading.finished)
-    while left := [sample for sample in reading.work.samples if not done.issuperset(reading.work.tasks_of(sample))]:
-        rest = replace(reading, work=replace(reading.work, samples=left), finished=frozenset(done))
-        try:
-            for item in _read_by_workers(rest, workers, context):
-                done.add(item.task)
-                yield item
-            return
-        except RuntimeError as error:
-            if "DataLoader worker" not in str(error):
-                raise
-        # A worker died of a video or for lack of memory: each video that the workers held is read again on its own.
+    shares: dict[Connection, _Reading] = {}
+    with ExitStack() as processes:
+
+        def begin(share: _Reading) -> None:
+            shares[processes.enter_context(sending_process(context, share))] = share
+
+        samples = reading.work.samples
         for worker in range(workers):
-            suspects = [
-                sample for sample in left[worker::workers] if not done.issuperset(reading.work.tasks_of(sample))
-            ]
-            for sample in suspects[: READ_AHEAD + 1]:
-                for item in _read_apart(replace(rest, finished=frozenset(done)), sample, context):
+            begin(replace(reading, work=replace(reading.work, samples=samples[worker::workers])))
+        done = set(reading.finished)
+        while shares:
+            ready = wait(list(shares))
+            for connection in [one for one in shares if one in ready]:
+                try:
+                    item: Item = connection.recv()
+                except (EOFError, OSError):
+                    share = shares.pop(connection)
+                else:
                     done.add(item.task)
                     yield item
+                    continue
+                left = [sample for sample in share.work.samples if not done.issuperset(share.work.tasks_of(sample))]
+                if not left:
+                    continue
+                # The worker died of the first video that is left, or for lack of memory: it is read again on its own.
+                for item in _read_apart(replace(share, finished=frozenset(done)), left[0], context):
+                    done.add(item.task)
+                    yield item
+                begin(replace(share, work=replace(share.work, samples=left[1:]), finished=frozenset(done)))
 
 
 def _worker_context() -> Any:
@@ -263,35 +267,18 @@ def _worker_context() -> Any:
     return context
 
 
-def _read_by_workers(reading: _Reading, workers: int, context: Any) -> Iterator[Item]:
-    loader = DataLoader(
-        reading,
-        batch_size=None,
-        num_workers=workers,
-        prefetch_factor=READ_AHEAD,
-        collate_fn=_unchanged,
-        multiprocessing_context=context,
-    )
-    start_resource_tracker()
-    with deferred():
-        items = iter(loader)
-    yield from items
-
-
 def _read_apart(reading: _Reading, sample: Sample, context: Any) -> list[Item]:
     """Read one sample in a process of its own, which may die of it."""
-    with worker_pool(1, context) as pool:
-        try:
+    try:
+        with worker_pool(1, context) as pool:
             return pool.submit(_read_all, reading, sample).result()
-        except BrokenProcessPool as error:
-            failure = as_video_error(sample.path, error)
+    except NeverBegunError as error:
+        raise EvaluationError(str(error)) from error
+    except BrokenProcessPool as error:
+        failure = as_video_error(sample.path, error)
     items = [Item(sample, corruption, failure) for corruption in (None, *reading.work.corruptions)]
     return [item for item in items if item.task not in reading.finished]
 
 
 def _read_all(reading: _Reading, sample: Sample) -> list[Item]:
     return list(reading.read(sample))
-
-
-def _unchanged(item: Any) -> Any:
-    return item

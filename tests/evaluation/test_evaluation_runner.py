@@ -5,6 +5,9 @@ import json
 import multiprocessing
 import os
 import random
+import subprocess
+import sys
+import textwrap
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -514,6 +517,20 @@ def test_a_video_that_kills_its_worker_is_a_row_and_the_others_are_scored(data, 
         str(path): "unreadable" if isinstance(path, Deadly) else "ok" for path in paths
     }
     assert any("process that read it died" in (score.message or "") for score in scores)
+
+
+def test_a_script_without_the_guard_of_its_workers_gets_one_error_and_no_scores(data, models, tmp_path):
+    lines = f"""
+        from deepfake_video import EvaluationPlan, evaluate
+        evaluate({models[0]!r}, {str(data)!r}, output="run", plan=EvaluationPlan(workers=2))
+    """
+    (tmp_path / "script.py").write_text(textwrap.dedent(lines))
+    done = subprocess.run([sys.executable, "script.py"], cwd=tmp_path, capture_output=True, text=True)
+    last = done.stderr.splitlines()[-1]
+    assert done.returncode == 1
+    assert "EvaluationError: the worker processes ended before they began" in last
+    assert "__main__" in last
+    assert not (tmp_path / "run/scores-00000.jsonl").read_bytes()
 
 
 def test_a_table_of_scores_is_harmless_and_reads_back(tmp_path):
