@@ -3,8 +3,9 @@
 
 import { existsSync } from "node:fs";
 import { delimiter, join } from "node:path";
-import type { Browser, Page } from "puppeteer-core";
+import type { Browser, EvaluateFunc, Page } from "puppeteer-core";
 import puppeteer from "puppeteer-core";
+import { vi } from "vitest";
 import type { VideoResult } from "../src/analysis/result";
 
 export type Name = "chrome" | "firefox";
@@ -71,15 +72,25 @@ export async function visit(browser: Browser, address: string): Promise<Tab> {
 
 export async function untilReady(page: Page): Promise<string> {
   const isReady = (): boolean => document.querySelector(".status")?.textContent?.startsWith("Ready") ?? false;
-  await page.waitForFunction(isReady, { timeout: WAIT_MS });
+  await waitUntil(page, isReady);
   return page.$eval(".status", (status) => status.textContent ?? "");
+}
+
+/** Wait for a function of the page. That of Puppeteer needs `eval`, which the page forbids in some Firefox. */
+export async function waitUntil<Arguments extends unknown[]>(
+  page: Page,
+  isTrue: EvaluateFunc<Arguments>,
+  { interval = 50, timeout = WAIT_MS } = {},
+  ...args: Arguments
+): Promise<void> {
+  await vi.waitUntil(() => page.evaluate(isTrue, ...args), { interval, timeout });
 }
 
 /** Choose videos, and wait for this many results of the page in all. */
 export async function judge(page: Page, files: readonly string[], count: number): Promise<VideoResult[]> {
   await choose(page, files);
   const hasAll = (least: number): boolean => (globalThis as unknown as Api).deepfakeVideo.results().length >= least;
-  await page.waitForFunction(hasAll, { timeout: WAIT_MS, polling: 200 }, count);
+  await waitUntil(page, hasAll, { interval: 200 }, count);
   return page.evaluate(() => (globalThis as unknown as Api).deepfakeVideo.results());
 }
 

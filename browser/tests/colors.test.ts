@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 import { expect, test } from "vitest";
 import type { Planes } from "../src/video/colors";
-import { enlarge, toPlanes, toRgb } from "../src/video/colors";
+import { conversionOf, enlarge, toPlanes, toRgb } from "../src/video/colors";
 
 /** Two by two pixels of one luma, and a chroma sample. */
 function flat(y: number, u: number, v: number): Planes {
@@ -36,6 +36,17 @@ test("a picture that the browser has converted by another matrix leads back to i
   );
   // libyuv: Y = 110, U = 136, V = 116 give R = 1.164 * 94 - 1.797 * 12 and so on.
   expect([planes.luma.samples[0], planes.u.samples[0], planes.v.samples[planes.v.offset]]).toEqual([110, 136, 116]);
+});
+
+test("a VP8 frame that Firefox has converted leads back to its planes, whatever the frame declares", () => {
+  const declared = { matrix: "bt709", fullRange: false } as const;
+  // Firefox 140 shows the planes 101, 119, 96 as 48, 128, 81 in VP8, and as 41, 118, 81 in VP9 and H.264.
+  for (const [codec, shown] of [["vp8", [48, 128, 81]] as const, ["vp9", [41, 118, 81]] as const]) {
+    const picture = { width: 2, height: 2, data: Uint8Array.from(Array(4).fill(shown).flat()) };
+    const { luma, u, v } = toPlanes(picture, conversionOf(codec, declared));
+    const found = [luma.samples[0], u.samples[0], v.samples[v.offset]];
+    for (const [i, value] of [101, 119, 96].entries()) expect(Math.abs(found[i] - value)).toBeLessThanOrEqual(1);
+  }
 });
 
 test("planes of one colour keep it when pixels are made square", () => {

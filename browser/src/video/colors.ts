@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /** From the planes of a decoded frame to red, green and blue, as libswscale converts them. */
 
+import type { VideoCodec } from "mediabunny";
 import type { Picture } from "./picture";
 import { newPicture } from "./picture";
 
@@ -21,6 +22,14 @@ export interface ColorMatrix {
 /** What a stream or a frame declares, with what holds if it declares nothing. */
 export function colorMatrix({ matrix, fullRange }: VideoColorSpaceInit): ColorMatrix {
   return { matrix: matrix ?? null, fullRange: fullRange ?? false };
+}
+
+/**
+ * How a browser converted a frame that it offers only as RGB, which is what the frame declares; but Firefox declares
+ * BT.709 for VP8, too, whose one matrix is that of BT.601 (RFC 6386, section 9.2) and with which it converts.
+ */
+export function conversionOf(codec: VideoCodec | null, declared: VideoColorSpaceInit): ColorMatrix {
+  return codec === "vp8" ? { matrix: "smpte170m", fullRange: false } : colorMatrix(declared);
 }
 
 /** How the chroma planes weigh in red, green and blue; without a declared matrix by that of BT.601. */

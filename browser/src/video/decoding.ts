@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 /** Decodes frames with WebCodecs, to pictures as a player shows them: with square pixels, upright. */
 
-import type { InputVideoTrack, Rational, VideoSample } from "mediabunny";
+import type { InputVideoTrack, Rational, VideoCodec, VideoSample } from "mediabunny";
 import { VideoSampleSink } from "mediabunny";
 import { constants } from "../constants";
 import { roundHalfEven } from "../numeric";
 import { texts } from "../texts";
 import type { ColorMatrix, Plane, Planes } from "./colors";
-import { colorMatrix, enlarge, toPlanes, toRgb } from "./colors";
+import { conversionOf, enlarge, toPlanes, toRgb } from "./colors";
 import { isUnreadable, VideoError } from "./errors";
 import type { Picture } from "./picture";
 import { mirror, turn } from "./picture";
@@ -48,10 +48,11 @@ export function decodedPictures(
     );
   return async function* (indices, warn): AsyncGenerator<Picture | null, undefined> {
     const samples = restarting(decode, indices, (index) => groups[index]);
+    const codec = await track.getCodec();
     try {
       for (const index of indices) {
         const { value: sample } = await samples.next();
-        yield sample ? await takePicture(sample, shown[index], color, warn) : null;
+        yield sample ? await takePicture(sample, codec, shown[index], color, warn) : null;
       }
     } catch (error) {
       throw isUnreadable(error) ? new VideoError("unreadable", texts.errors.unreadable) : error;
@@ -65,6 +66,7 @@ export function decodedPictures(
 /** The picture of a sample, which is closed; `null` for another frame than that of `time`. */
 async function takePicture(
   sample: VideoSample,
+  codec: VideoCodec | null,
   time: number,
   color: ColorMatrix,
   warn: (sentence: string) => void,
@@ -72,7 +74,7 @@ async function takePicture(
   try {
     // A decoder that left the frame out returns the one before.
     const isMeant = Math.abs(sample.timestamp - time) < TIME_TOLERANCE;
-    return isMeant ? await toPicture(sample, color, warn) : null;
+    return isMeant ? await toPicture(sample, codec, color, warn) : null;
   } catch {
     // Its pixels cannot be had, or are of a kind that no browser had so far.
     return null;
@@ -81,10 +83,15 @@ async function takePicture(
   }
 }
 
-async function toPicture(sample: VideoSample, color: ColorMatrix, warn: (sentence: string) => void): Promise<Picture> {
+async function toPicture(
+  sample: VideoSample,
+  codec: VideoCodec | null,
+  color: ColorMatrix,
+  warn: (sentence: string) => void,
+): Promise<Picture> {
   const { width, height } = sample.visibleRect;
   const [squareWidth, squareHeight] = squareSize(width, height, sample.pixelAspectRatio, warn);
-  let planes = await planesOf(sample);
+  let planes = await planesOf(sample, codec);
   if (squareWidth !== width || squareHeight !== height) {
     planes = enlarge(planes, [width, height], [squareWidth, squareHeight]);
   }
@@ -109,11 +116,11 @@ function squareSize(
 }
 
 /** The planes of the visible part of a frame; those of a frame that the browser has converted are computed. */
-async function planesOf(sample: VideoSample): Promise<Planes> {
+async function planesOf(sample: VideoSample, codec: VideoCodec | null): Promise<Planes> {
   if (sample.format && !/^(RGB|BGR)/.test(sample.format)) return readPlanes(sample, sample.format);
   const { width, height } = sample.visibleRect;
   const picture = takePixels(sample.toVideoFrame(), width, height);
-  return toPlanes(picture, colorMatrix(sample.colorSpace.toJSON()));
+  return toPlanes(picture, conversionOf(codec, sample.colorSpace.toJSON()));
 }
 
 async function readPlanes(sample: VideoSample, format: string): Promise<Planes> {
