@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from deepfake_video.evaluation.samples import Sample
+from deepfake_video.hub.packaged import DEFAULT_CHECKPOINT
 from deepfake_video.training import validation
 from deepfake_video.training.data import Video
 from deepfake_video.training.errors import TrainingError
@@ -85,6 +87,15 @@ def test_a_network_of_bursts_is_validated_on_all_frames_that_its_processor_sampl
     network, processor = make_network(recipe), recipe.make_processor()
     validation.score_videos(network, [Video(sample, crops)], recipe, processor, torch.device("cpu"))
     assert lengths == [processor.num_frames] == [32]
+
+
+def test_the_recipe_over_frame_scores_fits_the_packaged_checkpoint():
+    network = make_network(Recipe.read("scores-lstm", initial="default"))
+    stored = load_file(DEFAULT_CHECKPOINT / "model.safetensors")
+    scorer = network.deepfake.temporal_encoder.frame_classifier
+    torch.testing.assert_close(scorer.weight.detach(), stored["classifier.out_proj.weight"].float())
+    stem = network.deepfake.frame_encoder.backbone.conv_stem.weight.detach()
+    torch.testing.assert_close(stem, stored["deepfake.frame_encoder.backbone.conv_stem.weight"].float())
 
 
 def test_a_recipe_is_read_by_its_file(tmp_path):
