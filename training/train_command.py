@@ -95,8 +95,12 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.push:
         check_repo_id(arguments.push)
     try:
+        from transformers.utils import logging
+
         from .training_run import train
 
+        # Of saving the model, which takes a moment.
+        logging.disable_progress_bar()
         result = train(_make_plan(arguments), _make_listener(quiet=arguments.quiet))
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_HINT) from None
