@@ -3,7 +3,7 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, get_args
 
 from ..common.json_files import Between, as_dataclass
@@ -265,7 +265,7 @@ class VideoResult:
     not_judged: list[NotJudged] = field(default_factory=list)
     schema_version: int = SCHEMA_VERSION
     version: str = __version__
-    created: str = field(default_factory=lambda: datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"))
+    created: str = field(default_factory=lambda: datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"))
     settings: dict[str, Any]
     model: ModelIdentity
     sha256: str | None = None

@@ -2,7 +2,7 @@
 """The container image, as far as it can be checked without a container runtime."""
 
 import re
-import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -26,10 +26,6 @@ def test_requirements_are_those_of_the_package_without_torch(torch_free):
 
 
 def test_every_library_that_is_left_out_is_a_requirement(torch_free):
-    if sys.version_info < (3, 11):
-        pytest.skip("tomllib is new in Python 3.11")
-    import tomllib
-
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     names = {re.split(r"[<>=]", line)[0] for line in project["dependencies"]}
     assert names >= torch_free.TORCH
