@@ -16,6 +16,7 @@ from ..video_errors import VideoDecodeError, VideoError, VideoUnreadableError
 from ..video_sources import FrameSource, MediaReader
 from ..watched_frames import WatchedFrames
 from .different_frames import count_different
+from .framewise import NoNumberError
 from .media import open_media
 from .memory import memory_errors
 from .results import PHOTO_WARNING
@@ -138,6 +139,8 @@ def as_video_error(path: str | Path, error: Exception) -> VideoError:
         return VideoUnreadableError(
             path, "the process that read it died, because it ran out of memory or a decoder crashed"
         )
+    if isinstance(error, NoNumberError):
+        return VideoDecodeError(path, f"{error}, because its weights are too large; use another model")
     said = f"{type(error).__name__}: {error}"
     if isinstance(error, OSError):
         return VideoUnreadableError(path, f"it cannot be read ({error.strerror or said}); try again")

@@ -9,6 +9,10 @@ from ..common.logistic import sigmoid
 from .results import FrameScore
 
 
+class NoNumberError(ValueError):
+    """A model computed NaN, as finite weights do that are so large that they overflow on some pictures only."""
+
+
 def fake_margin(logits: np.ndarray, fake_index: int) -> np.ndarray:
     """
     Margin of the fake logit over the other labels: its sigmoid is the fake probability.
@@ -19,10 +23,16 @@ def fake_margin(logits: np.ndarray, fake_index: int) -> np.ndarray:
 
     Returns:
         Array of shape (...), float64.
+
+    Raises:
+        NoNumberError: If a margin is NaN. The highest of several scores would leave it out.
     """
     logits = logits.astype(np.float64)
     others = np.delete(logits, fake_index, axis=-1)
-    margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
+    with np.errstate(invalid="ignore"):
+        margin: np.ndarray = logits[..., fake_index] - np.logaddexp.reduce(others, axis=-1)
+    if np.isnan(margin).any():
+        raise NoNumberError("the model computed NaN instead of a score")
     return margin
 
 

@@ -4,11 +4,13 @@
 import base64
 import io
 import itertools
+import json
 import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -17,8 +19,17 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from clips import write_clip
-from deepfake_video import FaceTrack, VideoError, VideoReader, scan
+from deepfake_video import (
+    DeepfakeConfig,
+    DeepfakeForVideoClassification,
+    DeepfakeVideoProcessor,
+    FaceTrack,
+    VideoError,
+    VideoReader,
+    scan,
+)
 from deepfake_video.face_cropping import NoFaceFoundError
+from deepfake_video.hub.folder import save_hub_folder
 from deepfake_video.scanning import detector as detector_module
 from deepfake_video.scanning import timeline as timeline_module
 from deepfake_video.scanning.detector import Detector
@@ -55,6 +66,38 @@ def test_three_fake_seconds_between_real_ones_show_in_the_timeline(examined):
             assert entry.fake_probability > 0.95
         if entry.end_s <= 3.0 or entry.start_s >= 6.0:
             assert entry.fake_probability < 0.05
+
+
+def test_a_model_that_computes_nan_in_a_part_of_a_video_gives_no_score(tmp_path):
+    """Its weights are finite, and overflow on white pictures only, which are between the frames of the score."""
+    torch.manual_seed(1)
+    frames = {"rnn_type": "none", "num_hidden_layers": 0, "hidden_size": 1024, "is_trained": True}
+    config = DeepfakeConfig.from_preset("tiny", **frames)
+    network = DeepfakeForVideoClassification(config)
+    with torch.no_grad():
+        next(weight for weight in network.parameters() if weight.ndim == 4).mul_(1e38)
+    processor = DeepfakeVideoProcessor.from_config(
+        config, image_mean=[0.0] * 3, image_std=[1.0] * 3, do_crop_faces=False
+    )
+    save_hub_folder(network, processor, tmp_path / "model")
+    with av.open(str(tmp_path / "flash.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=12, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 128, 128, "yuv420p"
+        for number in range(120):
+            picture = np.full((128, 128, 3), 255 if number in (9, 10) else 0, np.uint8)
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(None))
+
+    def look(has_timeline):
+        settings = ScanSettings(timeline=has_timeline, engine="torch")
+        return Detector([str(tmp_path / "model")], device="cpu", settings=settings).score(tmp_path / "flash.mp4")
+
+    assert look(False).status == "ok"
+    result = look(True)
+    assert (result.status, result.fake_probability) == ("decode_error", None)
+    assert "the model computed NaN instead of a score" in result.message
+    assert "report this" not in result.message
+    assert json.loads(result.to_json())["timeline"] == []
 
 
 def test_the_worst_stretch_is_the_fake_one(examined):
