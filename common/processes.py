@@ -110,6 +110,14 @@ class _DeafPool(ProcessPoolExecutor):
         with deferred():
             return super().submit(fn, *args, **kwargs)
 
+    def end(self) -> None:
+        """End the processes of this pool immediately, and no other child of this process, as `shutdown` cannot."""
+        # `shutdown` forgets them. Python 3.14 has `terminate_workers` for this.
+        processes = list((self._processes or {}).values())
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes:
+            process.terminate()
+
 
 @contextmanager
 def worker_pool(
@@ -134,9 +142,7 @@ def worker_pool(
         try:
             yield pool
         except BaseException as error:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in multiprocessing.active_children():
-                process.terminate()
+            pool.end()
             if isinstance(error, BrokenProcessPool) and not has_begun.is_set():
                 raise NeverBegunError(_NEVER_BEGUN) from error
             raise

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Worker processes that send their items."""
+"""Worker processes."""
 
 import multiprocessing
 import os
 import threading
+import time
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
-from deepfake_video.common.processes import sending_process
+from deepfake_video.common.processes import sending_process, worker_pool
 
 
 class Cut:
@@ -40,3 +42,27 @@ def test_the_process_ends_with_the_block():
     with sending_process(multiprocessing.get_context("spawn"), [bytes(2**24)] * 100):
         assert multiprocessing.active_children()
     assert not multiprocessing.active_children()
+
+
+@pytest.mark.parametrize("error", [BrokenProcessPool, KeyboardInterrupt])
+def test_a_pool_that_ends_early_ends_its_own_processes_and_no_other_child(error):
+    context = multiprocessing.get_context("spawn")
+    other = context.Process(target=time.sleep, args=(60,))
+    other.start()
+
+    def work():
+        with worker_pool(1, context) as pool:
+            assert pool.submit(abs, -1).result() == 1
+            pool.submit(time.sleep, 60)
+            raise error
+
+    try:
+        with pytest.raises(error):
+            work()
+        until = time.monotonic() + 30
+        while len(multiprocessing.active_children()) > 1 and time.monotonic() < until:
+            other.join(0.05)
+        assert multiprocessing.active_children() == [other]
+    finally:
+        other.kill()
+        other.join()
