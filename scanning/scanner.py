@@ -15,6 +15,7 @@ from ..common.text import printable
 from .batch import examine_all
 from .evidence import Examination
 from .inputs import Inputs, collect_inputs
+from .media import check_decode_device
 from .outputs import check_targets, name_partial, write_outputs
 from .plan import ScanListener, ScanPlan, ScanResult
 from .results import VideoResult
@@ -112,6 +113,8 @@ def _one_path(source: Any) -> str:
 
 
 def _run(plan: ScanPlan, listener: ScanListener) -> ScanResult:
+    # Sources and outputs in stores are limited, too.
+    check_decode_device(plan.settings.limits)
     inputs = collect_inputs(as_paths("sources", plan.sources), as_paths("lists", plan.lists), photos=plan.photos)
     check_targets(plan, inputs.paths)
     group = ProcessGroup(plan.device)

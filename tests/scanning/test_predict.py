@@ -337,6 +337,15 @@ def test_wrong_usage_is_one_line_and_exit_2(capsys, arguments, said):
     assert said in error
 
 
+@pytest.mark.parametrize("source", ["missing.mp4", "memory://folder/"])
+def test_an_invalid_limit_is_one_line_and_exit_2(source, monkeypatch, capsys):
+    monkeypatch.setenv("DEEPFAKE_VIDEO_MAX_READ_S", "soon")
+    assert main(["predict", source]) == 2
+    assert capsys.readouterr().err == (
+        "deepfake-video: the environment variable DEEPFAKE_VIDEO_MAX_READ_S='soon' is invalid: it must be a number.\n"
+    )
+
+
 def test_a_folder_without_a_video_is_wrong_usage(capsys, tmp_path):
     (tmp_path / "notes.txt").write_text("no video")
     assert main(["predict", str(tmp_path)]) == 2
