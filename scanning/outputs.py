@@ -39,11 +39,14 @@ def check_targets(plan: ScanPlan, paths: Sequence[str]) -> None:
             raise UsageError(
                 f"--{option} {target}: --output keeps a file of its own there, with the results; choose another name."
             )
-        if os.path.realpath(target) in used:
-            raise UsageError(
-                f"--{option} {target}: this file is also an input or another output; choose another name."
-            )
-        used.add(os.path.realpath(target))
+        names = [str(target)] if option == "annotate" else [str(target), name_partial(target)]
+        for name in names:
+            if os.path.realpath(name) in used:
+                which = "this file" if name == str(target) else f"{name}, which a scan that ends early writes,"
+                raise UsageError(
+                    f"--{option} {target}: {which} is also an input or another output; choose another name."
+                )
+        used.update(map(os.path.realpath, names))
     for folder in (plan.output, plan.heatmaps):
         if folder is not None:
             check_target(folder, is_folder=True)

@@ -178,6 +178,16 @@ def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, m
     assert [Path(row["path"]).name for row in rows] == ["a.mp4"]
 
 
+@pytest.mark.parametrize("taken_by", ["lists", "report"])
+def test_the_file_of_an_early_end_replaces_no_input_and_no_other_output(taken_by, folder, tmp_path):
+    taken = tmp_path / "results.partial.csv"
+    taken.write_text(f"{folder / 'a.mp4'}\n")
+    other = {"lists": [taken]} if taken_by == "lists" else {"sources": [folder], "report": taken}
+    with pytest.raises(UsageError, match=r"results\.partial\.csv.* is also an input or another output"):
+        scan(ScanPlan(csv=tmp_path / "results.csv", **other))
+    assert taken.read_text() == f"{folder / 'a.mp4'}\n"
+
+
 def test_the_windows_of_earlier_videos_do_not_stay_in_memory(tmp_path, monkeypatch):
     alive: list[weakref.ref[Window]] = []
     most = []
