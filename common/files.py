@@ -293,18 +293,31 @@ def walk_folder(
         1
     """
     entered: set[str] = set()
-    waiting = deque([os.fspath(folder)])
-    while waiting:
-        for parent, folders, names in os.walk(waiting.popleft(), onerror=on_error):
-            real = os.path.realpath(parent)
-            if real in entered:
-                folders.clear()
-                continue
-            entered.add(real)
-            folders[:] = sorted(name for name in folders if enters(name))
-            inner = (os.path.join(parent, name) for name in folders)
-            waiting.extend(path for path in inner if os.path.islink(path))
-            yield parent, sorted(names)
+    # `os.walk` calls itself for each level before Python 3.12, and fails in folders a thousand levels deep.
+    inside, links = [os.fspath(folder)], deque[str]()
+    while inside or links:
+        parent = inside.pop() if inside else links.popleft()
+        real = os.path.realpath(parent)
+        if real in entered:
+            continue
+        try:
+            with os.scandir(parent) as entries:
+                is_folder = {entry.name: _is_folder(entry) for entry in entries}
+        except OSError as error:
+            on_error(error)
+            continue
+        entered.add(real)
+        folders = [os.path.join(parent, name) for name in sorted(is_folder) if is_folder[name] and enters(name)]
+        links.extend(filter(os.path.islink, folders))
+        inside += reversed([path for path in folders if not os.path.islink(path)])
+        yield parent, sorted(name for name in is_folder if not is_folder[name])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
 
 
 def read_complete_lines(path: Path) -> bytes:

@@ -2,6 +2,7 @@
 """Lists and tables as Notepad, Excel and pandas write them, and what an operating system leaves beside videos."""
 
 import glob
+import inspect
 import os
 import sys
 import unicodedata
@@ -318,6 +319,18 @@ def test_a_folder_without_permission_is_unreadable(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(VideoUnreadableError, match="it cannot be opened \\(Permission denied\\)"):
         open_source_file(tmp_path, limits=VideoLimits())
+
+
+def test_folders_are_searched_deeper_than_python_calls_itself(tmp_path):
+    deepest = tmp_path.joinpath(*["d"] * 200)
+    deepest.mkdir(parents=True)
+    (deepest / "clip.mp4").touch()
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 100)
+    try:
+        assert collect_inputs([str(tmp_path)]).paths == [str(deepest / "clip.mp4")]
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 def test_links_to_folders_are_followed_once_and_loops_end(tmp_path):
