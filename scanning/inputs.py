@@ -112,10 +112,31 @@ def collect_inputs(sources: Iterable[str], lists: Iterable[str] = (), *, photos:
     return inputs
 
 
-def _expand(source: str, inputs: Inputs) -> list[str]:
+def find_source(source: str) -> str:
+    """
+    Return the path that a source names: that of a `file://` address, and that of an existing file whose name is stored
+    in another form, see [`find_on_disk`]. Any other source is returned as it is.
+
+    Args:
+        source: A path or address.
+
+    Raises:
+        InputError: If two different files have this name.
+
+    Example:
+
+        >>> from deepfake_video.scanning.inputs import find_source
+        >>> find_source("file:///videos/clip%201.mp4")
+        '/videos/clip 1.mp4'
+    """
     source = find_on_disk(source)
     if source.lower().startswith("file://") and not os.path.lexists(source):
-        source = url2pathname(urlsplit(source).path)
+        return url2pathname(urlsplit(source).path)
+    return source
+
+
+def _expand(source: str, inputs: Inputs) -> list[str]:
+    source = find_source(source)
     if "\0" in source:
         raise InputError(f"{printable_name(source)}: no file name contains a null character; correct the name.")
     if is_store_address(source) and not os.path.lexists(source):

@@ -14,7 +14,7 @@ from ..common.processes import ProcessGroup
 from ..common.text import printable
 from .batch import examine_all
 from .evidence import Examination
-from .inputs import Inputs, collect_inputs
+from .inputs import Inputs, collect_inputs, find_source
 from .media import check_decode_device
 from .outputs import check_targets, name_partial, write_outputs
 from .plan import ScanListener, ScanPlan, ScanResult
@@ -101,7 +101,7 @@ def scan(
 def _one_path(source: Any) -> str:
     """The path or address of a single video. What stands for several is refused, because only a plan expands it."""
     is_path = isinstance(source, str | os.PathLike)
-    path = as_paths("source", [source])[0] if is_path else ""
+    path = find_source(as_paths("source", [source])[0]) if is_path else ""
     is_pattern = glob.has_magic(path) and "://" not in path and not os.path.lexists(path)
     if not is_path or is_pattern or os.path.isdir(path):
         shown = printable(repr(path if is_path else source), 80)

@@ -157,6 +157,16 @@ def test_a_path_gives_the_result_that_a_plan_gives(folder, model):
     assert scan(path, model=model).fake_probability == expected.fake_probability
 
 
+@pytest.mark.parametrize("form", ["as_uri", "composed"])
+def test_a_single_video_is_found_by_the_names_that_a_plan_takes(form, tmp_path, model):
+    path = tmp_path / "e\u0301.mp4"
+    path.touch()
+    name = path.as_uri() if form == "as_uri" else str(tmp_path / "\u00e9.mp4")
+    (expected,) = scan(ScanPlan(sources=[name], models=[model]))
+    result = scan(name, model=model)
+    assert (result.path, result.status) == (expected.path, expected.status) == (str(path), "unsupported")
+
+
 def test_an_interrupt_reports_and_writes_what_is_done(folder, model, tmp_path, monkeypatch):
     examine = Detector.examine
 
