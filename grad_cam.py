@@ -31,6 +31,10 @@ _LAST_MAPS = ("layer4", "features", "conv5")
 FRAMES_PER_PASS = 4
 
 
+class NoFeatureMapsError(ValueError):
+    """The backbone does not end in feature maps, as in vision transformers."""
+
+
 @dataclass(frozen=True)
 class GradCam:
     """
@@ -59,7 +63,7 @@ def grad_cam(network: Any, pixel_values_videos: torch.Tensor, label_index: int) 
 
     Raises:
         ValueError: If `pixel_values_videos` is not one clip, if a part of the network is in training mode, or if the
-            backbone does not end in feature maps.
+            backbone does not end in feature maps (`NoFeatureMapsError`).
     """
     if pixel_values_videos.ndim != 5 or len(pixel_values_videos) != 1:
         shape = tuple(pixel_values_videos.shape)
@@ -106,7 +110,7 @@ def last_map_module(network: Any) -> nn.Module:
         network: A `DeepfakeForVideoClassification`.
 
     Raises:
-        ValueError: If the backbone has no such module.
+        NoFeatureMapsError: If the backbone has no such module.
     """
     backbone = network.deepfake.frame_encoder.backbone
     module: nn.Module | None
@@ -115,7 +119,7 @@ def last_map_module(network: Any) -> nn.Module:
     else:
         module = next((getattr(backbone, name) for name in _LAST_MAPS if hasattr(backbone, name)), None)
     if module is None:
-        raise ValueError(
+        raise NoFeatureMapsError(
             f"heat maps need a backbone that ends in feature maps, such as a convolutional network; "
             f"{network.config.backbone} does not."
         )

@@ -168,7 +168,9 @@ class Detector:
             windows = ensemble_timeline(
                 reader, video, self.models, self.settings, lambda index: on_progress(float(times[index]))
             )
-            evidence = gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else None
+            evidence, undrawn = (
+                gather_evidence(reader, video, windows, self.models, self.threshold) if with_evidence else (None, [])
+            )
         except (VideoError, OSError, MemoryError) as error:
             # The score of the video is complete without its timeline.
             missing = f"the timeline could not be computed: {as_video_error(video.path, error).message}"
@@ -185,14 +187,17 @@ class Detector:
             verdict=verdict,
             verdict_reason=reason,
             timeline=timeline,
-            warnings=[*result.warnings, *later],
+            warnings=[*result.warnings, *later, *undrawn],
         )
         result = add_not_judged(result, find_not_judged(reader, video, windows))
         return Examination(result=result, evidence=evidence, windows=tuple(windows))
 
     def _look_at_photo(self, reader: MediaReader, video: ReadVideo, examination: Examination) -> Examination:
-        windows = photo_windows(video, examination.result)
-        return replace(examination, evidence=gather_evidence(reader, video, windows, self.models, self.threshold))
+        result = examination.result
+        windows = photo_windows(video, result)
+        evidence, undrawn = gather_evidence(reader, video, windows, self.models, self.threshold)
+        result = replace(result, warnings=[*result.warnings, *undrawn])
+        return replace(examination, result=result, evidence=evidence)
 
     def refuse(self, path: str | Path, error: VideoError, warnings: Sequence[str] = ()) -> VideoResult:
         """

@@ -12,7 +12,7 @@ from .clip_reading import ReadVideo
 from .evidence import Evidence, Heatmap, Thumbnail
 from .jpeg import to_jpeg
 from .results import TimelineEntry, VideoResult
-from .scoring_model import ScoringModel
+from .scoring_model import HeatmapError, ScoringModel
 from .stills import draw_still
 from .timeline import Window, crop_for, top_windows
 
@@ -32,7 +32,7 @@ def gather_evidence(
     windows: Sequence[Window],
     models: Sequence[ScoringModel],
     threshold: float,
-) -> Evidence:
+) -> tuple[Evidence, list[str]]:
     """
     Draw the pictures of a scored video.
 
@@ -44,16 +44,22 @@ def gather_evidence(
             the window (faces or whole frames).
         threshold: Windows below it get no heat map, except for the one with the highest fake probability.
 
+    Returns:
+        The pictures, and warnings that say which ones cannot be drawn.
+
     Raises:
         VideoError: If a frame that was read before cannot be read again.
     """
     worst = top_windows(windows, NUM_HEATMAPS)
     explained = worst[:1] + [window for window in worst[1:] if window.entry.fake_probability >= threshold]
-    return Evidence(
-        still=draw_still(reader, windows),
-        thumbnails=_thumbnails(reader, video),
-        heatmaps=[_explain(reader, window, _model_for(window, video, models)) for window in explained],
-    )
+    heatmaps: list[Heatmap] = []
+    warnings = []
+    try:
+        heatmaps = [_explain(reader, window, _model_for(window, video, models)) for window in explained]
+    except HeatmapError as error:
+        warnings.append(str(error))
+    still, thumbnails = draw_still(reader, windows), _thumbnails(reader, video)
+    return Evidence(still=still, thumbnails=thumbnails, heatmaps=heatmaps), warnings
 
 
 def photo_windows(video: ReadVideo, result: VideoResult) -> list[Window]:

@@ -13,6 +13,7 @@ import torch
 
 from ..common.files import as_paths
 from ..configuration_deepfake import DeepfakeConfig
+from ..grad_cam import NoFeatureMapsError
 from ..hub.checkpoint import read_checkpoint, read_choices
 from ..hub.finding import ModelLoadError, find_model_folder
 from ..hub.packaged import DEFAULT_CHECKPOINT
@@ -23,7 +24,7 @@ from .inference import prepare_for_inference
 from .locating import UNTRAINED_ID, locate_model
 from .memory import memory_errors
 from .results import ModelIdentity
-from .scoring_model import ClipLogits, ScoringModel
+from .scoring_model import ClipLogits, HeatmapError, ScoringModel
 from .settings import Dtype
 
 
@@ -98,7 +99,10 @@ class LoadedModel:
     @memory_errors()
     def grad_cam(self, pixel_values: np.ndarray) -> "GradCam":
         """See [`ScoringModel.grad_cam`]."""
-        return self.network.grad_cam(self._on_device(pixel_values))
+        try:
+            return self.network.grad_cam(self._on_device(pixel_values))
+        except NoFeatureMapsError as error:
+            raise HeatmapError(str(error).removesuffix(".")) from error
 
     def _on_device(self, values: np.ndarray) -> torch.Tensor:
         tensor, device = torch.from_numpy(np.ascontiguousarray(values)), self.network.device

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 FRAMES_PER_PIECE = 128
 
 
+class HeatmapError(ValueError):
+    """No heat map of a model can be computed; the message is a clause with the reason."""
+
+
 @dataclass(frozen=True)
 class ClipLogits:
     """
@@ -122,6 +126,9 @@ class ScoringModel(Protocol):
 
         Args:
             pixel_values: Array of shape (1, T, C, H, W), float32.
+
+        Raises:
+            HeatmapError: If the backbone does not end in feature maps, as in vision transformers.
         """
 
 
