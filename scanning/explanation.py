@@ -215,8 +215,6 @@ def _changes(result: VideoResult) -> list[str]:
     if UNTRAINED_WARNING in result.warnings:
         return ["A trained model."]
     is_fake = probability >= threshold
-    other = "real" if is_fake else "fake"
-    bound = "above" if is_fake else "at or below"
     sentences = [
         "No score gives a photo another verdict, because the error rates were measured on videos."
         if result.media == "image"
@@ -224,8 +222,12 @@ def _changes(result: VideoResult) -> list[str]:
         "faces, and the compression, not from the threshold or from single frames. A suspicious part in the timeline, "
         "a part of the file that could not be read, or another video stream can only turn likely real into undecided. "
         "A copy closer to the original, with less compression or larger faces, may give another verdict.",
-        f"At a threshold {bound} {_safe_side(probability, is_up=is_fake)}, the label would be {other}.",
     ]
+    bound = _safe_side(probability, is_up=is_fake)
+    if not is_fake:
+        sentences.append(f"At a threshold at or below {bound}, the label would be fake.")
+    elif probability < 1.0:
+        sentences.append(f"At a threshold above {bound}, the label would be real.")
     sentences += _other_aggregations(result, is_fake=is_fake)
     if is_fake and (needed := _frames_to_remove(result)) is not None:
         sentences.append(
@@ -292,13 +294,14 @@ def _numbers(result: VideoResult) -> tuple[float, float]:
 
 
 def _safe_side(probability: float, *, is_up: bool) -> str:
-    """A few digits, rounded such that a statement about all thresholds beyond stays true, and below 1 and above 0."""
+    """A few digits, rounded such that a statement about all thresholds beyond stays true, and below 1 if it is."""
     rounding = ROUND_CEILING if is_up else ROUND_FLOOR
-    for digits in range(2, 9):
+    # The largest number below 1 has 16 digits.
+    for digits in range(2, 18):
         bound = Decimal(repr(float(probability))).quantize(Decimal(1).scaleb(-digits), rounding)
         if 0 < bound < 1:
             break
-    return f"{bound:f}"
+    return f"{bound:f}" if bound else "0"
 
 
 def _sentence(text: str) -> str:

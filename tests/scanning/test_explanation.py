@@ -177,12 +177,24 @@ def test_it_says_what_would_change_the_label():
 
 @pytest.mark.parametrize(
     ("probability", "said"),
-    [(0.187, "at or below 0.18,"), (0.29, "at or below 0.29,"), (0.713, "above 0.72,"), (0.9967, "above 0.997,")],
+    [
+        (0.187, "at or below 0.18,"),
+        (0.29, "at or below 0.29,"),
+        (3e-9, "at or below 0.000000003,"),
+        (0.0, "at or below 0,"),
+        (0.713, "above 0.72,"),
+        (0.9967, "above 0.997,"),
+        (0.9999999985, "above 0.999999999,"),
+    ],
 )
 def test_the_threshold_of_the_other_label_is_rounded_to_the_side_where_this_is_true(probability, said):
     label = "fake" if probability >= 0.5 else "real"
     text = section(replace(RESULT, label=label, fake_probability=probability), "What would change the result")
     assert f"At a threshold {said} the label would be" in text
+
+
+def test_no_threshold_gives_the_highest_score_another_label():
+    assert "threshold above" not in section(replace(RESULT, fake_probability=1.0), "What would change the result")
 
 
 def test_the_calibration_of_a_model_is_part_of_what_frames_would_change():
