@@ -26,6 +26,7 @@ from .provenance import reading_provenance
 from .results import FaceResult, FrameScore, ModelIdentity, VideoResult
 from .scoring_model import FRAMES_PER_PIECE, ClipLogits, ScoringModel, logits_in_pieces, warn_of_models
 from .settings import MIN_FACE_COVERAGE, ScanSettings
+from .timeline import crowd_note
 from .verdict import Verdict, add_not_judged, find_rule
 
 
@@ -179,7 +180,10 @@ class Detector:
             return Examination(result=result, evidence=Evidence() if with_evidence else None)
         timeline = [window.entry for window in windows]
         highest = max((entry.fake_probability for entry in timeline), default=0.0)
-        verdict, reason = self.rule.after_timeline(result.verdict, result.verdict_reason, highest)
+        is_crowded = crowd_note() in reader.warnings
+        verdict, reason = self.rule.after_timeline(
+            result.verdict, result.verdict_reason, highest, is_crowded=is_crowded
+        )
         # Frames between the sampled ones may be damaged.
         later = [f"timeline: {warning}" for warning in reader.warnings[num_warnings:]]
         result = replace(

@@ -155,11 +155,15 @@ def _limit_faces(source: FrameSource, tracks: Sequence[FaceTrack]) -> list[FaceT
         kept = [index for index in track.frame_indices.tolist() if num_shown[index] < MAX_FACES]
         num_shown.update(kept)
         if len(kept) < len(track.frame_indices):
-            note = f"some frames show more than {MAX_FACES} faces, and only the most prominent ones were scored"
-            source.warnings[:] = dict.fromkeys([*source.warnings, note])
+            source.warnings[:] = dict.fromkeys([*source.warnings, crowd_note()])
         if kept:
             limited.append(track.on_frames(np.array(kept)))
     return limited
+
+
+def crowd_note() -> str:
+    """The warning about frames of a timeline that show more faces than are scored."""
+    return f"some frames show more than {MAX_FACES} faces, and only the most prominent ones were scored"
 
 
 class _Spans:

@@ -134,18 +134,23 @@ class VerdictRule:
         return Verdict(verdict="undecided", reason=self.absence if self.bands is None else NOT_FOR_PHOTOS)
 
     def after_timeline(
-        self, verdict: VerdictName | None, reason: str | None, highest: float
+        self, verdict: VerdictName | None, reason: str | None, highest: float, *, is_crowded: bool = False
     ) -> tuple[VerdictName | None, str | None]:
         """
-        Reconsider a verdict once the timeline is known: a video with a suspicious part is not called likely real.
+        Reconsider a verdict once the timeline is known: a video with a suspicious part, or with faces that only the
+        timeline found and that were not scored, is not called likely real.
 
         Args:
             verdict: The verdict based on the score of the video.
             reason: Its reason.
             highest: Highest fake probability of a window.
+            is_crowded: Whether a frame of the timeline shows more faces than are scored.
         """
-        if verdict != "likely real" or highest <= self._suspicion_bound:
+        if verdict != "likely real":
             return verdict, reason
+        if highest <= self._suspicion_bound:
+            problem = "the scores are low, but some frames show further faces, which were not scored"
+            return ("undecided", problem) if is_crowded else (verdict, reason)
         reason = f"the video as a whole has a low fake probability, but a part of it has one of {highest:.3g}"
         return "undecided", reason
 

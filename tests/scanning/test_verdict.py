@@ -9,6 +9,7 @@ import pytest
 
 from clips import remux, write_truncated
 from deepfake_video.scanning import detector as detector_module
+from deepfake_video.scanning import timeline as timeline_module
 from deepfake_video.scanning.device_batch import examine_on_device
 from deepfake_video.scanning.results import FaceResult, NotJudged
 from deepfake_video.scanning.verdict import NO_BANDS, VerdictRule, add_not_judged, find_rule
@@ -214,6 +215,17 @@ def test_the_readable_half_of_a_file_is_not_likely_real(likely_real, tmp_path):
     for result in (alone, together.result):
         assert (result.verdict, result.label) == ("undecided", "real")
         assert "seconds could not be read, because the file is incomplete or damaged" in result.verdict_reason
+
+
+def test_a_video_whose_timeline_leaves_out_a_face_is_not_likely_real(likely_real, monkeypatch):
+    clip, detector, _ = likely_real
+    monkeypatch.setattr(detector, "settings", replace(detector.settings, timeline=True))
+    assert detector.score(clip).verdict == "likely real"
+    # As if the only face were the 25th.
+    monkeypatch.setattr(timeline_module, "MAX_FACES", 0)
+    result = detector.score(clip)
+    assert (result.status, result.verdict) == ("ok", "undecided")
+    assert "some frames show further faces, which were not scored" in result.verdict_reason
 
 
 def test_a_timeline_tells_more_exactly_how_much_was_not_read(likely_real, monkeypatch):
