@@ -23,6 +23,7 @@ import numpy as np
 
 from .face_cropping import FaceCropSettings, FaceDetector, FaceTrack, crop_tracks, find_face_tracks
 from .video_decoding import FrameSource, VideoDecodeError, select_frames
+from .video_errors import UnsupportedVideoError
 
 
 logger = logging.getLogger(__name__)
@@ -128,6 +129,12 @@ class ClipSampler:
             found = source.frames(indices, keep=keep_frames)
             frames = {index: self.resize_frame(frame, **kwargs) for index, frame in found}
             shown = np.array([index for index in indices if index in frames])
+            if len({frame.shape for frame in frames.values()}) > 1:
+                message = (
+                    "the frame size changes within the video, and the preprocessing of the model does not give all "
+                    "frames one size: set do_resize and a size with height and width"
+                )
+                raise UnsupportedVideoError(source.name, message)
             return [_fill([frames[index] for index in shown], shown, len(indices), None)]
         tracks = find_face_tracks(source, indices, settings=self.face_settings(**kwargs), detector=detector)
         return self.crop_clips(source, tracks[:max_faces], len(indices), **kwargs)
@@ -206,8 +213,6 @@ def _warn_of_detector(detector: str, own: str) -> None:
 
 def _fill(frames: Sequence[np.ndarray], shown: np.ndarray, length: int, track: FaceTrack | None) -> Clip:
     """Return a clip of `length` frames, spread over all of them; fewer are repeated as evenly as possible."""
-    if len({frame.shape for frame in frames}) > 1:
-        raise ValueError("The frame size changes within the video: set do_resize with a height and a width.")
     if len(frames) < length:
         kept = np.arange(length) * len(frames) // length
     else:

@@ -213,6 +213,21 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
         # An invalid setting is reported here, not at the first video.
         self.check_choices()
         self.face_settings()
+        self._check_size()
+
+    def _check_size(self) -> None:
+        """Refuse a size to which no frame can be resized, or that gives the crops of a face different shapes."""
+        size = {name: side for name, side in dict(self.size or {}).items() if side is not None}
+        is_box = {"height", "width"} <= size.keys()
+        keeps_ratio = "shortest_edge" in size or {"max_height", "max_width"} <= size.keys()
+        if self.do_resize and not (is_box or keeps_ratio):
+            needed = "height and width, max_height and max_width, or shortest_edge"
+            raise ValueError(f"size must have {needed}, got {size}.")
+        if self.do_crop_faces and not (self.do_resize and (is_box or self.face_square)):
+            raise ValueError(
+                "do_crop_faces requires do_resize, and a size with height and width unless face_square is set: "
+                f"otherwise the crops of a face differ in shape; got do_resize={self.do_resize} and {size}."
+            )
 
     @classmethod
     def get_video_processor_dict(

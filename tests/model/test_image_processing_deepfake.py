@@ -13,6 +13,8 @@ from deepfake_video import DeepfakeConfig, DeepfakeImageProcessor, DeepfakeVideo
 from deepfake_video.face_cropping import FaceDetection, crop_face
 from deepfake_video.scanning.sample import draw_face, write_sample_video
 from deepfake_video.video_decoding import FrameArray, VideoDecodeError, VideoReader
+from deepfake_video.video_errors import UnsupportedVideoError
+from drawn_faces import write_changing_size
 from face_tracks import track_from_boxes
 
 
@@ -320,6 +322,12 @@ def test_security_limits_are_not_read_from_a_checkpoint(tmp_path, clip_file):
         ({"face_margin": -1.0}, "margin"),
         ({"face_min_score": 2.0}, "min_score"),
         ({"do_pad": True, "size": {"shortest_edge": 20}}, "do_pad"),
+        ({"size": {"longest_edge": 64}}, "size must have height and width"),
+        ({"do_crop_faces": True, "do_resize": False}, "do_crop_faces requires do_resize"),
+        (
+            {"do_crop_faces": True, "face_square": False, "size": {"shortest_edge": 64}},
+            "do_crop_faces requires do_resize",
+        ),
     ],
     ids=str,
 )
@@ -327,6 +335,14 @@ def test_a_wrong_choice_is_one_clear_sentence(choices, name):
     with pytest.raises(ValueError, match=name) as error:
         DeepfakeVideoProcessor(**choices)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("choices", [{"do_resize": False}, {"size": {"shortest_edge": 32}}], ids=str)
+def test_frames_that_cannot_be_stacked_are_one_clear_sentence(choices, tmp_path):
+    path = write_changing_size(tmp_path / "sizes.mkv", [(640, 360), (360, 640)], seconds=0.5)
+    with pytest.raises(UnsupportedVideoError, match="the frame size changes within the video"):
+        make_processor(**choices)(str(path))
+    assert make_processor()(str(path), return_tensors="pt").pixel_values_videos.shape == (1, 4, 3, 32, 32)
 
 
 def test_fetch_videos_returns_whole_frames_and_metadata(clip_file):
