@@ -7,6 +7,8 @@ import re
 import sys
 from collections.abc import Iterator
 
+from ..video_errors import VideoError
+
 
 # What torch and onnxruntime say in errors of several classes.
 _NOT_ENOUGH = re.compile("out of memory|allocate memory|not enough memory|bad.?alloc|alloc_failed", re.IGNORECASE)
@@ -28,7 +30,8 @@ def memory_errors() -> Iterator[None]:
     """
     try:
         yield
-    except MemoryError:
+    except (MemoryError, VideoError):
+        # The message of a `VideoError` contains the name of a file, which may be anything.
         raise
     except Exception as error:
         if _NOT_ENOUGH.search(str(error)):

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clips import write_clip
+from deepfake_video import scan
 from deepfake_video.scanning.memory import return_free_memory
 
 
@@ -33,3 +35,8 @@ def test_what_a_thread_allocated_and_freed_is_returned():
     thread.join()
     return_free_memory()
     assert resident() - before < PIECES * BYTES / 4
+
+
+def test_a_file_named_after_an_error_of_memory_keeps_its_own_status(tmp_path):
+    path = write_clip(tmp_path / "Out of memory.mp4", num_frames=2)
+    assert scan(path).status == "no_face"
