@@ -167,8 +167,8 @@ def _claim(folder: Path, description: Mapping[str, Any], has_results: bool, comp
     except FileNotFoundError:
         if has_results:
             raise RunMismatchError(
-                f"{folder}: contains results, but no {RUN_NAME} that describes how they were made; choose another "
-                "--output."
+                f"{folder}: contains results or files of another program, but no {RUN_NAME} that describes how they "
+                "were made; choose another --output."
             ) from None
         store_description(folder, wanted)
         return

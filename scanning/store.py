@@ -103,7 +103,9 @@ class ResultStore:
         wanted = set(paths)
         earlier = {result.path: result for result in self._read_all()}
         stamps = self._read_stamps()
-        claim_folder(self.folder, self._function, has_results=bool(earlier), wait=wait)
+        # Without a description, they may be of another program, and are neither read nor replaced.
+        has_files = bool(result_files(self.folder)) or any(self.folder.glob("files-*.jsonl"))
+        claim_folder(self.folder, self._function, has_results=has_files, wait=wait)
         kept: dict[str, VideoResult] = {}
         versions = _read_versions([path for path in earlier if path in wanted])
         for path, result in earlier.items():

@@ -196,6 +196,17 @@ def test_results_that_do_not_say_how_they_were_made_are_refused(tmp_path, videos
     assert listed(folder) == videos[:1]
 
 
+@pytest.mark.parametrize("name", ["results.jsonl", "results-2025.jsonl", "files-of-mine.jsonl"])
+def test_files_of_another_program_are_neither_replaced_nor_removed(name, tmp_path, videos):
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / name).write_text('{"experiment": 1}\n')
+    with open_store(folder) as store, pytest.raises(RunMismatchError, match=r"another program, but no run\.json"):
+        store.begin(videos)
+    assert (folder / name).read_text() == '{"experiment": 1}\n'
+    assert {path.name for path in folder.iterdir()} <= {name, ".lock-0"}
+
+
 def age(path: str, seconds: float = 3600.0) -> None:
     """Set the time of modification back; nobody can set that of the status change."""
     then = time.time() - seconds
