@@ -75,6 +75,10 @@ class ScanPlan:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        for name in ("output", "report", "csv", "heatmaps", "annotate"):
+            # As a path, it would be the current folder.
+            if getattr(self, name) == "":
+                raise UsageError(f"{name} is empty; name a place, or leave it out.")
         most = MAX_WORKERS if self.ray is None else MAX_CLUSTER_WORKERS
         if self.workers is not None and not 1 <= self.workers <= most:
             raise UsageError(f"the number of workers must lie between 1 and {most}, got {self.workers}.")

@@ -243,6 +243,7 @@ def test_results_are_reported_even_if_a_file_cannot_be_written(folder, model, tm
         ({"sources": "clip.mp4"}, "sources must be a list, each item text or a path, got 'clip.mp4'"),
         ({"models": "model"}, "models must be a list"),
         ({"annotate": "copy.mp4", "output": "run"}, "cannot be combined"),
+        ({"output": ""}, "output is empty"),
     ],
     ids=str,
 )
