@@ -297,10 +297,11 @@ def walk_folder(
     inside, links = [os.fspath(folder)], deque[str]()
     while inside or links:
         parent = inside.pop() if inside else links.popleft()
-        real = os.path.realpath(parent)
-        if real in entered:
-            continue
         try:
+            # A link that is removed at this moment, or that nobody else may read, raises an error here.
+            real = os.path.realpath(parent)
+            if real in entered:
+                continue
             with os.scandir(parent) as entries:
                 is_folder = {entry.name: _is_folder(entry) for entry in entries}
         except OSError as error:

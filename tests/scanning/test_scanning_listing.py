@@ -321,6 +321,20 @@ def test_a_folder_without_permission_is_unreadable(tmp_path, monkeypatch):
         open_source_file(tmp_path, limits=VideoLimits())
 
 
+def test_a_link_that_cannot_be_followed_does_not_end_the_search(tmp_path, monkeypatch):
+    (tmp_path / "clip.mp4").touch()
+    (tmp_path / "gone").symlink_to(tmp_path, target_is_directory=True)
+    follow = os.path.realpath
+
+    def removed(path, **options):
+        if str(path).endswith("gone"):
+            raise FileNotFoundError(2, "No such file or directory", str(path))
+        return follow(path, **options)
+
+    monkeypatch.setattr(os.path, "realpath", removed)
+    assert collect_inputs([str(tmp_path)]).paths == [str(tmp_path / "clip.mp4"), str(tmp_path / "gone")]
+
+
 def test_folders_are_searched_deeper_than_python_calls_itself(tmp_path):
     deepest = tmp_path.joinpath(*["d"] * 200)
     deepest.mkdir(parents=True)
