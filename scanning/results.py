@@ -17,7 +17,7 @@ from .settings import FaceAggregation
 SCHEMA_VERSION = 4
 # Increase it with every change after which the same files, weights and settings give another score, timeline, face
 # crop, verdict or reason for a warning. Runs and face crops of another version are not resumed.
-RESULT_VERSION = 9
+RESULT_VERSION = 10
 # The file in the folder of a run that holds its results.
 RESULTS_NAME = "results.jsonl"
 UNTRAINED_WARNING = "random weights: scores are meaningless"
