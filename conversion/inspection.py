@@ -14,7 +14,7 @@ from .layout import Layout
 from .loading import Checkpoint, read_checkpoint
 from .plan import ConversionPlan, option
 from .recognition import recognise
-from .tensor_checks import check_weights
+from .tensor_checks import check_is_whole, check_weights
 from .timm_layouts import is_lite, padded_as, restore_pointwise
 
 
@@ -112,6 +112,7 @@ def inspect_checkpoint(plan: ConversionPlan) -> Inspection:
     """
     check_plan(plan, ConversionPlan)
     checkpoint = load(plan.checkpoint, plan.key)
+    check_is_whole(checkpoint)
     layout = recognise(
         checkpoint.shapes,
         file=str(plan.checkpoint),

@@ -55,6 +55,7 @@ class Checkpoint:
             torch adds to those of compiled modules.
         prefix: This prefix, such as `"module."`.
         wrappers: Dictionary keys that lead to the tensors.
+        beside: Names of other dictionaries with matrices, see [`find_state_dict`].
         set_aside: Keys that do not affect the output, such as weights of the loss; not in `tensors`.
         container: `"zip"`, `"stream"` (PyTorch before 1.6) or `"safetensors"`.
         num_bytes: Size of the file.
@@ -67,6 +68,7 @@ class Checkpoint:
     tensors: dict[str, torch.Tensor]
     prefix: str
     wrappers: tuple[str, ...]
+    beside: tuple[str, ...]
     set_aside: tuple[str, ...]
     container: Container
     num_bytes: int
@@ -116,7 +118,7 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
             content: Any = _read_safetensors(path, num_bytes)
         else:
             content = _read_pickle(path, container)
-        state_dict, wrappers = find_state_dict(content, path, key)
+        state_dict, wrappers, beside = find_state_dict(content, path, key)
         check_keys(state_dict, path)
         state_dict, set_aside = split_unused_keys(state_dict)
         tensors = check_tensors(state_dict, path, num_bytes)
@@ -127,7 +129,9 @@ def read_checkpoint(path: Path, key: str | None = None) -> Checkpoint:
     tensors, prefix = _strip_common_prefix(tensors)
     tensors, inner = _strip_common_prefix(_unwrap_modules(tensors, path))
     prefix += inner
-    return Checkpoint(path, tensors, prefix, wrappers, set_aside, container, num_bytes, sha256, fake_index, key)
+    return Checkpoint(
+        path, tensors, prefix, wrappers, beside, set_aside, container, num_bytes, sha256, fake_index, key
+    )
 
 
 def _check_is_file(path: Path) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from ..common.text import quoted
-from .errors import ConversionError, listed
+from .errors import ConversionError, ConversionOptionError, listed
 from .unwrapping import SAVE_AGAIN
 
 
@@ -89,6 +89,25 @@ def check_tensors(state_dict: Mapping[Any, Any], path: Path, num_bytes: int) -> 
             reason="weights",
         )
     return tensors
+
+
+def check_is_whole(checkpoint: "Checkpoint") -> None:
+    """
+    Check that the file stores no other matrices beside the weights: a head or an RNN would be left out of the score.
+
+    Args:
+        checkpoint: The file.
+
+    Raises:
+        ConversionOptionError: If it does, and no `key` selects the weights.
+    """
+    if checkpoint.beside:
+        own = ".".join(checkpoint.wrappers)
+        raise ConversionOptionError(
+            f"{quoted(checkpoint.path)} contains weights under {quoted(own)} and further matrices under "
+            f"{listed(checkpoint.beside, limit=8)}. If the network uses all of them, save the state dict of the whole "
+            f"network; if it uses only the first, add --key {own}."
+        )
 
 
 def check_weights(checkpoint: "Checkpoint", layout: "Layout") -> None:

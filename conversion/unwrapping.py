@@ -28,7 +28,9 @@ _BYSTANDER = re.compile(
 )
 
 
-def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[Any, Any], tuple[str, ...]]:
+def find_state_dict(
+    content: Any, path: Path, key: str | None
+) -> tuple[Mapping[Any, Any], tuple[str, ...], tuple[str, ...]]:
     """
     Find the state dict in nested dictionaries such as `{"state_dict": …}`.
 
@@ -39,7 +41,8 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
             them; or the prefix of the keys to keep.
 
     Returns:
-        The state dict, and the names that lead to it.
+        The state dict, the names that lead to it, and the names of dictionaries with other matrices, such as those of
+        an RNN, unless `key` selects the state dict.
 
     Raises:
         ConversionError: If there is none.
@@ -49,9 +52,8 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
         raise ConversionError(
             f"{quoted(path)} contains a {type(content).__name__}, not a state dict; {SAVE_AGAIN}.", reason="weights"
         )
-    found = _candidates(content, (), set()) or [((), content)]
-    if any(_has_convolutions(state_dict) for _, state_dict in found):
-        found = [entry for entry in found if _has_convolutions(entry[1])]
+    candidates = _candidates(content, (), set()) or [((), content)]
+    found = [entry for entry in candidates if _has_convolutions(entry[1])] or candidates
     wanted = (key or "").strip(".")
     named = found
     if wanted:
@@ -68,7 +70,8 @@ def find_state_dict(content: Any, path: Path, key: str | None) -> tuple[Mapping[
         raise ConversionError(f"{quoted(path)} contains an empty state dict; {SAVE_AGAIN}.", reason="weights")
     if wanted and not named:
         state_dict = _keep_prefix(state_dict, wanted, path)
-    return state_dict, wrappers
+    beside = () if wanted else tuple(".".join(names) for names, _ in candidates if names != wrappers)
+    return state_dict, wrappers, tuple(name for name in beside if not _BYSTANDER.search(name))
 
 
 def _candidates(

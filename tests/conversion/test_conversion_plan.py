@@ -92,3 +92,14 @@ def test_an_option_that_contradicts_the_names_in_the_file_is_refused(checkpoint:
     with pytest.raises(UsageError, match=r"--fake-index 1 contradicts .*named.pt.*state 0"):
         inspect_checkpoint(ConversionPlan(checkpoint=file, fake_index=1))
     assert inspect_checkpoint(ConversionPlan(checkpoint=file, fake_index=0)).choices["fake_index"] == 0
+
+
+def test_an_rnn_that_is_stored_apart_is_not_left_out(checkpoint: Path, tmp_path: Path) -> None:
+    weights, file = torch.load(checkpoint), tmp_path / "parts.pt"
+    outer = {"cnn": weights, "rnn": torch.nn.LSTM(1280, 8).state_dict(), "loss_fn": {"centers": torch.ones(2, 8)}}
+    torch.save(outer, file)
+    with pytest.raises(UsageError, match=r"weights under 'cnn' and further matrices under 'rnn'\. .* add --key cnn"):
+        inspect_checkpoint(ConversionPlan(checkpoint=file))
+    assert inspect_checkpoint(ConversionPlan(checkpoint=file, key="cnn")).layout.rnn is None
+    torch.save({**outer, "rnn": {"hidden": 8}}, file)
+    assert inspect_checkpoint(ConversionPlan(checkpoint=file)).checkpoint.wrappers == ("cnn",)
