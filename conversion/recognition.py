@@ -15,6 +15,9 @@ from .recurrence import find_rnn
 from .timm_layouts import ADJUSTMENT, XCEPTION
 
 
+_OWN_BACKBONE = "deepfake.frame_encoder.backbone."
+
+
 def recognise(
     shapes: Shapes,
     *,
@@ -42,6 +45,7 @@ def recognise(
         ConversionError: If the layout is not supported, or keys are missing, unexpected or of a wrong shape.
         ConversionOptionError: If `head_order` does not fit, or is required.
     """
+    _refuse_own_weights(shapes, file)
     naming, prefix, backbone = find_backbone(shapes, file, backbone)
     expected = {key: prefix + name for key, name in legacy_names(backbone, naming).items()}
     _check_shapes({name: backbone_shapes(backbone)[key] for key, name in expected.items()}, shapes, file, key_prefix)
@@ -81,6 +85,16 @@ def recognise(
         unused=(*unused, *adjustment),
         num_features=features,
     )
+
+
+def _refuse_own_weights(shapes: Shapes, file: str) -> None:
+    """Refuse weights of a model folder: its config.json states padding, calibration and labels, not their keys."""
+    if any(key.startswith(_OWN_BACKBONE) for key in shapes):
+        raise ConversionError(
+            f"{quoted(file)} contains weights of a model folder of this package, which need no conversion; use the "
+            "folder, or load them with its config.json into DeepfakeForVideoClassification and save that.",
+            reason="layout",
+        )
 
 
 def _without(shapes: Shapes, keys: set[str]) -> Shapes:

@@ -9,9 +9,16 @@ import pytest
 import torch
 from legacy_layouts import CASES, build
 
-from deepfake_video import ConversionPlan, DeepfakeForVideoClassification, convert, inspect_checkpoint
+from deepfake_video import (
+    ConversionPlan,
+    DeepfakeConfig,
+    DeepfakeForVideoClassification,
+    convert,
+    inspect_checkpoint,
+)
 from deepfake_video.common.errors import UsageError
 from deepfake_video.conversion import converting, inspection, plan
+from deepfake_video.conversion.errors import ConversionError
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +110,10 @@ def test_an_rnn_that_is_stored_apart_is_not_left_out(checkpoint: Path, tmp_path:
     assert inspect_checkpoint(ConversionPlan(checkpoint=file, key="cnn")).layout.rnn is None
     torch.save({**outer, "rnn": {"hidden": 8}}, file)
     assert inspect_checkpoint(ConversionPlan(checkpoint=file)).checkpoint.wrappers == ("cnn",)
+
+
+def test_weights_of_a_model_folder_are_not_converted_without_its_configuration(tmp_path: Path) -> None:
+    config = DeepfakeConfig.from_preset("efficientnet-b0-frames", conv_padding="same", fake_bias=2.0)
+    DeepfakeForVideoClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(ConversionError, match="weights of a model folder of this package, which need no conversion"):
+        inspect_checkpoint(ConversionPlan(checkpoint=tmp_path / "model.safetensors", fake_index=1))
