@@ -31,12 +31,15 @@ def _fake_index(entry: Any) -> int | None:
     """The index of "fake" in a list of names, or in a dictionary of names and indices in either direction."""
     if isinstance(entry, Mapping):
         pairs = list(entry.items())
-        if not all(isinstance(name, str) for name, _ in pairs) or all(str(name).isdigit() for name, _ in pairs):
-            pairs = [(name, index) for index, name in pairs]
     elif isinstance(entry, Sequence) and not isinstance(entry, (str, bytes)):
         pairs = [(name, index) for index, name in enumerate(entry)]
     else:
         return None
+    # Anything else is no name, and the text of lists that contain each other is endless.
+    if len(pairs) != 2 or not all(isinstance(part, str | int) for pair in pairs for part in pair):
+        return None
+    if all(str(name).isdigit() for name, _ in pairs):
+        pairs = [(name, index) for index, name in pairs]
     indices = {re.sub("[^a-z]", "", str(name).lower()): str(index) for name, index in pairs}
-    is_complete = len(pairs) == 2 and set(indices) == {"real", "fake"} and set(indices.values()) == {"0", "1"}
+    is_complete = set(indices) == {"real", "fake"} and set(indices.values()) == {"0", "1"}
     return int(indices["fake"]) if is_complete else None

@@ -2,17 +2,19 @@
 """
 Counts the memory that a pickled checkpoint claims, before torch reads it.
 
-With the old stream format, torch allocates the claimed memory before it reads the data, so a one-kilobyte file can
-claim gigabytes. Here the pickle is read with inert placeholders for all classes and functions, and only counted.
+Torch's weights-only loader executes nothing, but allocates what a file asks for: the memory of storages in the old
+stream format, `bytearray(10**9)`, or a million copies of one string. It also hashes tuples that hold each other so
+often that this never ends. Here the pickle is read with inert placeholders for all classes and functions, and only
+counted.
 """
 
 import io
 import pickle
-import pickletools
 import zipfile
 from collections import OrderedDict
+from collections.abc import Callable, Iterable, Sized
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 
 _ELEMENT_SIZES = {
@@ -23,12 +25,15 @@ _ELEMENT_SIZES = {
 }
 # Pickles before the one with the tensors in the stream format: magic number, protocol, system information.
 _STREAM_PREAMBLE = 3
-# Python's unpickler reserves memory up to the highest memo index of a file; 20,000 keys need a tenth of this.
-_MAX_MEMO = 1 << 20
+# The largest of these networks with the states of its optimizer needs a fifth of these steps. Each may make an object
+# of two hundred bytes.
+_MAX_STEPS = 1_000_000
+# A legitimate tuple, such as the shape of a tensor, has a few elements.
+_MAX_TUPLE = 1 << 20
 
 
 class OversizedError(ValueError):
-    """The tensors of a pickle claim more than the size of the file."""
+    """The content of a pickle claims more than the size of the file."""
 
 
 class _Storage:
@@ -39,13 +44,10 @@ class _Storage:
 class _Inert(dict[Any, Any]):
     """Placeholder for any class, function or object of the pickle: accepts everything and does nothing."""
 
-    source = ""
     __hash__ = object.__hash__  # type: ignore[assignment]
 
     def __init__(self, *args: Any) -> None:
         super().__init__()
-        if self.source.startswith("_rebuild") and args and isinstance(args[0], _Storage):
-            _check_view(*args[:4])
 
     def __setstate__(self, state: Any) -> None:
         """Ignore the state of an object."""
@@ -57,23 +59,68 @@ class _Inert(dict[Any, Any]):
         """Ignore items."""
 
 
-class _Counter(pickle.Unpickler):
+class _Rebuilt(_Inert):
+    """Placeholder for what makes a tensor, usually of a storage."""
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__()
+        if args and isinstance(args[0], _Storage):
+            _check_view(*args[:4])
+
+
+_STORAGE_TYPES = {name: type(name, (_Inert,), {"element_size": size}) for name, size in _ELEMENT_SIZES.items()}
+
+
+class _Stepwise:
+    """A file that is read in a limited number of steps."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+        self.steps = 0
+
+    def read(self, size: int) -> bytes:
+        self._count()
+        return self.file.read(size)
+
+    def readline(self) -> bytes:
+        self._count()
+        return self.file.readline()
+
+    def _count(self) -> None:
+        self.steps += 1
+        if self.steps > _MAX_STEPS:
+            raise OversizedError("it consists of too many parts")
+
+
+# Python's own unpickler in Python, because the steps of the one in C cannot be replaced; torch's is in Python, too.
+_PythonUnpickler: Any = pickle._Unpickler
+
+
+class _Counter(_PythonUnpickler):  # type: ignore[misc]
+    """Reads a pickle and raises `OversizedError` if it claims more than `limit` bytes."""
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = dict(_PythonUnpickler.dispatch)
+
     def __init__(self, file: IO[bytes], limit: int) -> None:
-        super().__init__(file)
+        super().__init__(_Stepwise(file))
         self.limit = limit
         self.storages: dict[str, int] = {}
         self.total = 0
+        self.copied = 0
+        # Elements of tuples that contain others, by identity; the tuples are kept, so that no identity is used again.
+        self.elements: dict[int, tuple[int, Any]] = {}
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("collections", "OrderedDict"):
             return OrderedDict
-        return type("Inert", (_Inert,), {"source": global_name})
+        return _Rebuilt if global_name.startswith("_rebuild") else _STORAGE_TYPES.get(global_name, _Inert)
 
     def persistent_load(self, pid: Any) -> Any:
         kind, storage_type, key, _, numel, *_ = pid
-        if kind not in ("storage", b"storage") or not isinstance(numel, int) or numel < 0:
-            raise pickle.UnpicklingError(f"unknown persistent object {kind!r}")
-        size = _ELEMENT_SIZES.get(getattr(storage_type, "source", ""), 1)
+        is_storage = kind in ("storage", b"storage") and isinstance(key, str | int)
+        if not is_storage or not isinstance(numel, int) or numel < 0:
+            raise pickle.UnpicklingError("unknown persistent object")
+        size = getattr(storage_type, "element_size", 1)
         known = self.storages.get(str(key), 0)
         self.storages[str(key)] = max(numel * size, known)
         self.total += self.storages[str(key)] - known
@@ -81,15 +128,50 @@ class _Counter(pickle.Unpickler):
             raise OversizedError("its storages exceed the file")
         return _Storage(numel)
 
+    def count_call(self) -> None:
+        function, arguments = self.stack[-2:]
+        # What makes a tensor of a storage takes places in it; for other functions, a number may be a size.
+        if function is not _Rebuilt:
+            self.copied += sum(abs(value) for value in arguments if isinstance(value, int))
+        self._count_copies(arguments)
 
-def _count(file: IO[bytes], limit: int) -> None:
-    """Read the pickle at the position of the file with inert placeholders, after a check of its memo indices."""
-    start = file.tell()
-    for code, argument, _ in pickletools.genops(file):
-        if code.name in ("PUT", "BINPUT", "LONG_BINPUT") and not 0 <= int(argument or 0) <= _MAX_MEMO:
-            raise OversizedError(f"its memo index is {argument}")
-    file.seek(start)
-    _Counter(file, limit).load()
+    def count_state(self) -> None:
+        self._count_copies(self.stack[-1:])
+
+    def _count_copies(self, values: Iterable[Any]) -> None:
+        self.copied += sum(len(value) for value in values if isinstance(value, Sized))
+        if self.copied > self.limit:
+            raise OversizedError("its objects exceed the file")
+
+    def count_tuple(self) -> None:
+        made = self.stack[-1]
+        inner = [value for value in made if isinstance(value, tuple)]
+        if inner:
+            count = len(made) + sum(self.elements.get(id(value), (len(value),))[0] for value in inner)
+            if count > _MAX_TUPLE:
+                raise OversizedError("its tuples contain each other too often")
+            self.elements[id(made)] = count, made
+
+    def refuse(self) -> None:
+        raise pickle.UnpicklingError("a step that torch does not support")
+
+
+def _one_after_the_other(*steps: Callable[[Any], None]) -> Callable[[Any], None]:
+    def run(counter: _Counter) -> None:
+        for step in steps:
+            step(counter)
+
+    return run
+
+
+_steps = _Counter.dispatch
+for _code in (pickle.REDUCE, pickle.NEWOBJ):
+    _steps[_code[0]] = _one_after_the_other(_Counter.count_call, _steps[_code[0]])
+for _code in (pickle.TUPLE, pickle.TUPLE1, pickle.TUPLE2, pickle.TUPLE3):
+    _steps[_code[0]] = _one_after_the_other(_steps[_code[0]], _Counter.count_tuple)
+_steps[pickle.BUILD[0]] = _one_after_the_other(_Counter.count_state, _steps[pickle.BUILD[0]])
+# The steps within a frame are not counted.
+_steps[pickle.FRAME[0]] = _Counter.refuse
 
 
 def _check_view(storage: _Storage, offset: Any, size: Any, stride: Any) -> None:
@@ -118,8 +200,8 @@ def check_sizes(path: Path, container: str, num_bytes: int) -> None:
         with zipfile.ZipFile(path) as archive:
             name = next(name for name in archive.namelist() if name.split("/")[-1] == "data.pkl")
             with archive.open(name) as file:
-                _count(io.BytesIO(file.read()), num_bytes)
+                _Counter(io.BytesIO(file.read()), num_bytes).load()
         return
     with path.open("rb") as file:
         for _ in range(_STREAM_PREAMBLE + 1):
-            _count(file, num_bytes)
+            _Counter(file, num_bytes).load()
