@@ -13,7 +13,11 @@
 # limitations under the License.
 """Code of the packaged checkpoint for `trust_remote_code=True`: it is the package itself."""
 
-from deepfake_video.modeling_deepfake import DeepfakeForVideoClassification, DeepfakeModel
+from deepfake_video.modeling_deepfake import (
+    DeepfakeForImageClassification,
+    DeepfakeForVideoClassification,
+    DeepfakeModel,
+)
 
 
-__all__ = ["DeepfakeForVideoClassification", "DeepfakeModel"]
+__all__ = ["DeepfakeForImageClassification", "DeepfakeForVideoClassification", "DeepfakeModel"]

@@ -105,17 +105,18 @@ def test_pipeline_gives_the_score_of_predict(tmp_path):
 
 LOAD = """
 import json, sys
-from transformers import AutoModel, pipeline
-name = type(AutoModel.from_pretrained(sys.argv[1], trust_remote_code=True)).__name__
+from transformers import AutoModel, AutoModelForImageClassification, pipeline
+autos = (AutoModel, AutoModelForImageClassification)
+names = [type(auto.from_pretrained(sys.argv[1], trust_remote_code=True)).__name__ for auto in autos]
 answer = pipeline("video-classification", model=sys.argv[1], trust_remote_code=True)(sys.argv[2])
-print(json.dumps({"name": name, "scores": {entry["label"]: entry["score"] for entry in answer}}))
+print(json.dumps({"names": names, "scores": {entry["label"]: entry["score"] for entry in answer}}))
 """
 
 
 def test_its_folder_loads_like_every_other(tmp_path):
     clip = write_sample_video(tmp_path / "clip.mp4")
     said = run_python(LOAD, deepfake_video.default_checkpoint(), clip, cache=tmp_path)
-    assert said["name"] == "DeepfakeModel"
+    assert said["names"] == ["DeepfakeModel", "DeepfakeForImageClassification"]
     assert said["scores"]["fake"] == pytest.approx(scan(clip).fake_probability, abs=1e-5)
 
 
