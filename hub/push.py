@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Publish a model folder on the Hugging Face Hub: all files in one commit, or nothing."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,7 +10,9 @@ from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable, quoted
 from .finding import ModelLoadError
 from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
-from .packaged import DEFAULT_CHECKPOINT
+
+
+_PACKAGE = __name__.partition(".")[0]
 
 
 class PushError(WorkError):
@@ -98,8 +101,8 @@ def push(plan: PushPlan) -> PushResult:
     """
     check_plan(plan, PushPlan)
     folder, branch = Path(plan.folder), plan.revision or "main"
-    _check_is_self_contained(folder)
     files = model_files(folder)
+    _check_is_self_contained(folder, files)
     _check_loads(folder)
     if plan.dry_run:
         return PushResult(repo_id=plan.repo_id, revision=branch, files=files, url=None)
@@ -163,11 +166,14 @@ def _commit(plan: PushPlan, folder: Path, files: dict[str, int], branch: str) ->
     return PushResult(repo_id=repo_id, revision=branch, files=files, url=commit.commit_url)
 
 
-def _check_is_self_contained(folder: Path) -> None:
-    if folder.resolve() == DEFAULT_CHECKPOINT:
+def _check_is_self_contained(folder: Path, files: Iterable[str]) -> None:
+    from transformers.dynamic_module_utils import get_imports
+
+    # The code of the packaged checkpoint, and of every copy of its folder, is the installed package.
+    if any(_PACKAGE in get_imports(folder / name) for name in files if name.endswith(".py")):
         raise ModelFolderError(
-            f"{quoted(folder)} is the packaged checkpoint, which loads only where this package is installed; copy it "
-            "first: deepfake-video checkpoint FOLDER."
+            f"{quoted(folder)} loads only where this package is installed, like the packaged checkpoint; publish a "
+            "self-contained copy of that: deepfake-video checkpoint FOLDER."
         )
 
 

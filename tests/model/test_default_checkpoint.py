@@ -4,6 +4,7 @@
 import ast
 import importlib.metadata
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -138,9 +139,11 @@ def test_its_copy_can_be_written_into_the_empty_current_folder(tmp_path, monkeyp
     assert Path("model.safetensors").read_bytes() == (DEFAULT_CHECKPOINT / "model.safetensors").read_bytes()
 
 
-def test_the_packaged_folder_is_not_published_without_its_code():
+@pytest.mark.parametrize("is_copied", [False, True])
+def test_the_packaged_folder_is_not_published_without_its_code(tmp_path, is_copied):
+    folder = shutil.copytree(DEFAULT_CHECKPOINT, tmp_path / "copy") if is_copied else DEFAULT_CHECKPOINT
     with pytest.raises(ModelFolderError, match="deepfake-video checkpoint"):
-        push(PushPlan(folder=DEFAULT_CHECKPOINT, repo_id="me/detector", dry_run=True))
+        push(PushPlan(folder=folder, repo_id="me/detector", dry_run=True))
 
 
 # People whom the checkpoint was not trained on. Of the thirteen such edits that the material allows, ten show it; in
