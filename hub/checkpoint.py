@@ -17,7 +17,7 @@ from ..modeling_deepfake import DeepfakeForVideoClassification, describe_invalid
 from ..timm_backbones import fill_computed_buffers
 from .finding import ModelLoadError
 from .folder_type import describe_other_model
-from .model_files import CONFIG_NAME, VIDEO_PROCESSOR_NAME, weight_files
+from .model_files import CONFIG_NAME, VIDEO_PROCESSOR_NAME, check_json_files, weight_files
 from .weights import read_weights
 
 
@@ -69,6 +69,10 @@ def read_choices(name: str, folder: Path) -> tuple[DeepfakeConfig, DeepfakeVideo
     Raises:
         ModelLoadError: If a file is missing or invalid.
     """
+    try:
+        check_json_files(folder)
+    except (ValueError, OSError) as error:
+        raise ModelLoadError(f"{name}: {one_line(error)}") from error
     config = _read_config(name, folder)
     try:
         return config, DeepfakeVideoProcessor.from_pretrained(folder)

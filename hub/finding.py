@@ -5,6 +5,7 @@ from pathlib import Path
 
 from ..common.errors import UsageError
 from ..common.text import one_line
+from .model_files import check_json_files
 from .packaged import folder_named
 from .terms import CARD_NAME, TERMS_NAMES
 
@@ -29,7 +30,8 @@ def find_model_folder(name: str) -> tuple[Path, str | None]:
         The folder, and the commit of a Hub repository; `None` for a local folder.
 
     Raises:
-        ModelLoadError: If it is neither, cannot be downloaded, or is a legacy checkpoint.
+        ModelLoadError: If it is neither, cannot be downloaded, or is a legacy checkpoint; or if a JSON file in it is a
+            pipe, a device, or far too large.
     """
     path = folder_named(name)
     if path.suffix.lower() in LEGACY_EXTENSIONS and (path.is_file() or not path.is_dir()):
@@ -38,6 +40,10 @@ def find_model_folder(name: str) -> tuple[Path, str | None]:
             f"deepfake-video convert {name} --output FOLDER"
         )
     if path.is_dir():
+        try:
+            check_json_files(path)
+        except (ValueError, OSError) as error:
+            raise ModelLoadError(f"{name}: {one_line(error)}") from error
         return path, None
     if path.exists() or name.count("/") > 1 or name.startswith((".", "/", "~")):
         raise ModelLoadError(f"{name}: not a model folder; give a model folder or the id of a Hub repository.")

@@ -2,11 +2,12 @@
 """Names of the files that make up a model folder, and a check of which of them are present."""
 
 import re
+import stat
 from pathlib import Path
 
 from ..common.errors import UsageError
 from ..common.json_files import read_json
-from ..common.text import quoted
+from ..common.text import one_line, quoted
 from ..face_centerface import GRAPH_NAME, LICENSE_NAME
 from .folder_type import describe_other_model
 from .terms import CARD_NAME, TERMS_NAMES
@@ -21,6 +22,8 @@ KNOWN_VIDEOS_NAME = "known_videos.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 # Graph and licence of the face detector CenterFace.
 DETECTOR_NAMES = (GRAPH_NAME, LICENSE_NAME)
+# A hundred times the largest list of known videos; a model's JSON that is larger would fill the memory.
+_MAX_JSON_BYTES = 64 * 2**20
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME, CARD_NAME, ".gitattributes"}
 _DATA_NAMES |= {KNOWN_VIDEOS_NAME, *TERMS_NAMES, *DETECTOR_NAMES}
@@ -45,6 +48,10 @@ def model_files(folder: Path) -> dict[str, int]:
     """
     if not folder.is_dir():
         raise ModelFolderError(f"{quoted(folder)} is not a folder; give the one that convert or train wrote.")
+    try:
+        check_json_files(folder)
+    except (ValueError, OSError) as error:
+        raise ModelFolderError(f"{quoted(folder)}: {one_line(error)}") from error
     _check_type(folder)
     code = _code_files(folder)
     weights = _weight_names(folder)
@@ -60,6 +67,28 @@ def model_files(folder: Path) -> dict[str, int]:
             f"{'is' if len(missing) == 1 else 'are'} missing."
         )
     return files
+
+
+def check_json_files(folder: Path) -> None:
+    """
+    Check that reading the JSON files of a folder ends: a pipe would wait for ever, and a device has no end.
+
+    Args:
+        folder: A model folder, which may come from elsewhere.
+
+    Raises:
+        ValueError: If one is not a regular file, or is too large.
+        OSError: If the folder or one of them cannot be read.
+    """
+    for file in folder.glob("*.json"):
+        # These are reported as missing, or ignored.
+        if not file.exists() or file.is_dir():
+            continue
+        status = file.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise ValueError(f"{file.name} is not a regular file; replace it.")
+        if status.st_size > _MAX_JSON_BYTES:
+            raise ValueError(f"{file.name} is larger than {_MAX_JSON_BYTES >> 20} MiB, which no model needs.")
 
 
 def weight_files(folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 
 import hashlib
 import json
+import os
 import struct
 
 import pytest
@@ -10,6 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 from deepfake_video.hub import weights
+from deepfake_video.hub.checkpoint import read_checkpoint
+from deepfake_video.hub.finding import ModelLoadError, find_model_folder
 from deepfake_video.hub.model_files import weight_files
 from deepfake_video.hub.weights import read_weights
 
@@ -146,3 +149,17 @@ def test_a_repeated_key_and_an_unknown_type_are_named(tmp_path):
     write_header(tmp_path / "model.safetensors", f'{{"a":{entry.replace("F32", "F4X")}}}', 4)
     with pytest.raises(ValueError, match=r"model\.safetensors contains 'a' as a tensor of the unsupported type 'F4X'"):
         read_weights([tmp_path / "model.safetensors"], accept)
+
+
+@pytest.mark.parametrize("name", ["config.json", "verdict.json", "video_preprocessor_config.json"])
+def test_a_folder_whose_json_has_no_end_is_refused_unread(tmp_path, name):
+    """Reading the pipe would wait for ever, and the sparse file would be read into memory."""
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ModelLoadError, match=f"{name} is not a regular file"):
+        find_model_folder(str(tmp_path))
+    (tmp_path / name).unlink()
+    with (tmp_path / name).open("wb") as file:
+        file.truncate(1 << 30)
+    for read in (lambda: find_model_folder(str(tmp_path)), lambda: read_checkpoint(tmp_path)):
+        with pytest.raises(ModelLoadError, match=f"{name} is larger than 64 MiB"):
+            read()
