@@ -16,6 +16,8 @@ from .terms import CARD_NAME, TERMS_NAMES
 CONFIG_NAME = "config.json"
 VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
 PROCESSOR_NAMES = ("preprocessor_config.json", VIDEO_PROCESSOR_NAME)
+# Transformers prefers this file to those above, which the package writes and describes.
+REPLACING_NAME = "processor_config.json"
 VERDICT_NAME = "verdict.json"
 # Hashes of the videos that the model was trained, validated or calibrated on; no names.
 KNOWN_VIDEOS_NAME = "known_videos.json"
@@ -71,15 +73,21 @@ def model_files(folder: Path) -> dict[str, int]:
 
 def check_json_files(folder: Path) -> None:
     """
-    Check that reading the JSON files of a folder ends: a pipe would wait for ever, and a device has no end.
+    Check the JSON files of a folder before they are read: a pipe would wait for ever, a device has no end, and
+    `processor_config.json` would replace the settings in the files of both processors.
 
     Args:
         folder: A model folder, which may come from elsewhere.
 
     Raises:
-        ValueError: If one is not a regular file, or is too large.
+        ValueError: If one is not a regular file, is too large, or replaces others.
         OSError: If the folder or one of them cannot be read.
     """
+    if (folder / REPLACING_NAME).exists():
+        raise ValueError(
+            f"{REPLACING_NAME} would replace the settings in {' and '.join(PROCESSOR_NAMES)}; move them there and "
+            "remove it."
+        )
     for file in folder.glob("*.json"):
         # These are reported as missing, or ignored.
         if not file.exists() or file.is_dir():

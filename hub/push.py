@@ -9,7 +9,14 @@ from ..common.errors import UsageError, WorkError
 from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable, quoted
 from .finding import ModelLoadError
-from .model_files import KNOWN_VIDEOS_NAME, VERDICT_NAME, ModelFolderError, is_weight_name, model_files
+from .model_files import (
+    KNOWN_VIDEOS_NAME,
+    REPLACING_NAME,
+    VERDICT_NAME,
+    ModelFolderError,
+    is_weight_name,
+    model_files,
+)
 
 
 _PACKAGE = __name__.partition(".")[0]
@@ -77,7 +84,7 @@ def push(plan: PushPlan) -> PushResult:
     Publish a model folder on the Hugging Face Hub.
 
     All files go into one commit, so an interrupted push leaves the repository as it was. The commit removes weights,
-    verdict bands and known videos of an earlier push that this folder does not have.
+    verdict bands and known videos of an earlier push that this folder does not have, and `processor_config.json`.
 
     Args:
         plan: Folder to publish, and target repository.
@@ -160,7 +167,7 @@ def _commit(plan: PushPlan, folder: Path, files: dict[str, int], branch: str) ->
     operations += [
         CommitOperationDelete(name)
         for name in api.list_repo_files(repo_id, revision=branch)
-        if name not in files and (is_weight_name(name) or name in (VERDICT_NAME, KNOWN_VIDEOS_NAME))
+        if name not in files and (is_weight_name(name) or name in (VERDICT_NAME, KNOWN_VIDEOS_NAME, REPLACING_NAME))
     ]
     commit = api.create_commit(repo_id, operations, commit_message=plan.message, revision=branch)
     return PushResult(repo_id=repo_id, revision=branch, files=files, url=commit.commit_url)

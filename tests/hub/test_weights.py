@@ -10,6 +10,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from deepfake_video import DeepfakeImageProcessor, DeepfakeVideoProcessor
 from deepfake_video.hub import weights
 from deepfake_video.hub.checkpoint import read_checkpoint
 from deepfake_video.hub.finding import ModelLoadError, find_model_folder
@@ -149,6 +150,18 @@ def test_a_repeated_key_and_an_unknown_type_are_named(tmp_path):
     write_header(tmp_path / "model.safetensors", f'{{"a":{entry.replace("F32", "F4X")}}}', 4)
     with pytest.raises(ValueError, match=r"model\.safetensors contains 'a' as a tensor of the unsupported type 'F4X'"):
         read_weights([tmp_path / "model.safetensors"], accept)
+
+
+def test_a_file_that_would_replace_the_settings_of_both_processors_is_refused(tmp_path):
+    """Transformers prefers it, while scoring without torch and publishing know the other two files only."""
+    for processor in (DeepfakeVideoProcessor(num_frames=4), DeepfakeImageProcessor(num_frames=4)):
+        processor.save_pretrained(tmp_path)
+    other = {"video_processor": {**DeepfakeVideoProcessor(num_frames=8).to_dict()}}
+    (tmp_path / "processor_config.json").write_text(json.dumps(other))
+    assert DeepfakeVideoProcessor.from_pretrained(tmp_path).num_frames == 8
+    for read in (lambda: find_model_folder(str(tmp_path)), lambda: read_checkpoint(tmp_path)):
+        with pytest.raises(ModelLoadError, match=r"processor_config\.json would replace the settings"):
+            read()
 
 
 @pytest.mark.parametrize("name", ["config.json", "verdict.json", "video_preprocessor_config.json"])
