@@ -17,6 +17,8 @@ import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -27,7 +29,14 @@ from transformers import initialization as init
 from transformers.activations import ACT2FN
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.modeling_utils import PreTrainedModel
-from transformers.utils import ModelOutput, auto_docstring, can_return_tuple, logging
+from transformers.utils import (
+    SAFE_WEIGHTS_INDEX_NAME,
+    SAFE_WEIGHTS_NAME,
+    ModelOutput,
+    auto_docstring,
+    can_return_tuple,
+    logging,
+)
 
 from .configuration_deepfake import DeepfakeConfig
 from .frame_masks import average_frames, check_clips, check_mask
@@ -252,6 +261,13 @@ class DeepfakePreTrainedModel(PreTrainedModel):
         elif callable(compute := getattr(module, "init_non_persistent_buffers", None)):
             # timm computes these buffers; no checkpoint holds them.
             compute()
+
+    def save_pretrained(self, save_directory: str | PathLike[str], *args: Any, **kwargs: Any) -> None:
+        r"""[`PreTrainedModel.save_pretrained`]; shards replace a single file of weights, which would be preferred."""
+        super().save_pretrained(save_directory, *args, **kwargs)
+        single, index = (Path(save_directory) / name for name in (SAFE_WEIGHTS_NAME, SAFE_WEIGHTS_INDEX_NAME))
+        if single.is_file() and index.is_file() and index.stat().st_mtime_ns > single.stat().st_mtime_ns:
+            single.unlink()
 
     @classmethod
     def from_pretrained(cls, *args: Any, **kwargs: Any) -> Any:

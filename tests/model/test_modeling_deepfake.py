@@ -428,6 +428,15 @@ def test_a_reloaded_model_is_bit_equal(backbone, tmp_path):
         again.save_pretrained(tmp_path)
 
 
+def test_the_weights_that_were_saved_last_are_loaded(tmp_path):
+    """Transformers prefers a single file to shards, and leaves that of an earlier save beside them."""
+    for seed, options in enumerate(({}, {"max_shard_size": "700KB"}, {})):
+        model = make_model(seed)
+        model.save_pretrained(tmp_path, **options)
+        loaded = DeepfakeForVideoClassification.from_pretrained(tmp_path).classifier.out_proj.weight
+        assert torch.equal(loaded, model.classifier.out_proj.weight)
+
+
 THREE = {0: "real", 1: "fake", 2: "edited"}
 
 
