@@ -19,7 +19,7 @@ import math
 from collections.abc import Callable
 from dataclasses import fields
 from os import PathLike
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from huggingface_hub.dataclasses import strict
 from huggingface_hub.errors import StrictDataclassError
@@ -178,6 +178,8 @@ class DeepfakeConfig(PreTrainedConfig):
     ```"""
 
     model_type = "deepfake_video"
+    # Trainer then collects the logits alone, as every `compute_metrics` expects; `ignore_keys=[]` collects all.
+    keys_to_ignore_at_inference: ClassVar[list[str]] = ["frame_logits"]
 
     backbone: str = "efficientnet_b0"
     image_size: int = 224

@@ -568,6 +568,16 @@ def test_the_trainer_learns_and_its_checkpoint_reloads(tmp_path):
         assert torch.equal(again(clips).logits, model.eval()(clips).logits)
 
 
+def test_the_trainer_collects_the_logits_of_the_videos_alone(tmp_path):
+    """In a tuple with those of the frames, they would fit no `compute_metrics` that takes an array."""
+    model, clips = make_model(), make_clips(3, 2)
+    data = [{"pixel_values_videos": clip, "labels": 1} for clip in clips]
+    arguments = TrainingArguments(tmp_path, per_device_eval_batch_size=2, report_to=[], use_cpu=True)
+    predictions = Trainer(model, arguments).predict(data).predictions
+    with torch.no_grad():
+        torch.testing.assert_close(torch.from_numpy(predictions), model(clips).logits)
+
+
 @pytest.mark.parametrize("model_class", [DeepfakeForVideoClassification, DeepfakeForImageClassification])
 def test_accumulated_steps_have_the_loss_and_the_gradient_of_one_batch(model_class, tmp_path):
     torch.manual_seed(0)
