@@ -10,6 +10,8 @@ from .text import quoted
 
 # Supported data types, including those of flags and counters.
 TYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "I16", "I8", "U8", "BOOL")
+# Far above what the networks of this package need; the objects of a larger one would fill the memory.
+MAX_HEADER_BYTES = 16 * 2**20
 
 
 class _RepeatedKeyError(ValueError):
@@ -26,14 +28,16 @@ def check_header(path: Path) -> None:
     Check the header, and raise an error that states the cause, which the library's own error does not.
 
     Raises:
-        ValueError: If the header contains a key twice, or a tensor of an unsupported type; the message is meant to be
-            appended to the file name.
+        ValueError: If the header is too long, or contains a key twice or a tensor of an unsupported type; the message
+            is meant to be appended to the file name.
         OSError: If the file cannot be read.
     """
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
         if length > path.stat().st_size - 8:
             return  # the library reports the problem
+        if length > MAX_HEADER_BYTES:
+            raise ValueError(f"has a header of {length} bytes, more than {MAX_HEADER_BYTES}; it is no such model.")
         text = file.read(length)
     try:
         header = json.loads(text, object_pairs_hook=_as_dict)

@@ -6,7 +6,7 @@ import zipfile
 from pathlib import Path
 from typing import Literal
 
-from ..common.safetensors_headers import check_header, looks_like_safetensors
+from ..common.safetensors_headers import MAX_HEADER_BYTES, check_header, looks_like_safetensors
 from ..common.text import quoted
 from .errors import ConversionError, first_duplicate
 from .unwrapping import SAVE_AGAIN
@@ -77,9 +77,9 @@ def _check_safetensors_header(path: Path, num_bytes: int, header_bytes: int) -> 
             f"{quoted(path)} is truncated: its safetensors header claims {header_bytes} bytes; download it again.",
             reason="file",
         )
-    if header_bytes > MAX_STRUCTURE_BYTES:
+    if header_bytes > MAX_HEADER_BYTES:
         raise ConversionError(
-            f"{quoted(path)} has a safetensors header of {header_bytes} bytes, more than {MAX_STRUCTURE_BYTES}; it is "
+            f"{quoted(path)} has a safetensors header of {header_bytes} bytes, more than {MAX_HEADER_BYTES}; it is "
             "not a supported checkpoint.",
             reason="unsafe",
         )

@@ -24,8 +24,8 @@ KNOWN_VIDEOS_NAME = "known_videos.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 # Graph and licence of the face detector CenterFace.
 DETECTOR_NAMES = (GRAPH_NAME, LICENSE_NAME)
-# A hundred times the largest list of known videos; a model's JSON that is larger would fill the memory.
-_MAX_JSON_BYTES = 64 * 2**20
+# Hundreds of times the list of known videos of the packaged checkpoint; the objects of more would fill the memory.
+_MAX_JSON_BYTES = 16 * 2**20
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME, CARD_NAME, ".gitattributes"}
 _DATA_NAMES |= {KNOWN_VIDEOS_NAME, *TERMS_NAMES, *DETECTOR_NAMES}

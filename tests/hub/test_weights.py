@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import struct
+import tracemalloc
 
 import pytest
 import torch
@@ -152,6 +153,20 @@ def test_a_repeated_key_and_an_unknown_type_are_named(tmp_path):
         read_weights([tmp_path / "model.safetensors"], accept)
 
 
+def test_a_header_that_would_fill_the_memory_is_refused_unread(tmp_path):
+    """Python would make objects of twenty-five times its length."""
+    with (tmp_path / "model.safetensors").open("wb") as file:
+        file.write(struct.pack("<Q", 1 << 30) + b"{")
+        file.truncate((1 << 30) + 8)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=r"model\.safetensors has a header of 1073741824 bytes"):
+            read_weights([tmp_path / "model.safetensors"], accept)
+        assert tracemalloc.get_traced_memory()[1] < 10**7
+    finally:
+        tracemalloc.stop()
+
+
 def test_a_file_that_would_replace_the_settings_of_both_processors_is_refused(tmp_path):
     """Transformers prefers it, while scoring without torch and publishing know the other two files only."""
     for processor in (DeepfakeVideoProcessor(num_frames=4), DeepfakeImageProcessor(num_frames=4)):
@@ -174,5 +189,5 @@ def test_a_folder_whose_json_has_no_end_is_refused_unread(tmp_path, name):
     with (tmp_path / name).open("wb") as file:
         file.truncate(1 << 30)
     for read in (lambda: find_model_folder(str(tmp_path)), lambda: read_checkpoint(tmp_path)):
-        with pytest.raises(ModelLoadError, match=f"{name} is larger than 64 MiB"):
+        with pytest.raises(ModelLoadError, match=f"{name} is larger than 16 MiB"):
             read()
