@@ -15,7 +15,8 @@ from .terms import CARD_NAME, TERMS_NAMES
 
 CONFIG_NAME = "config.json"
 VIDEO_PROCESSOR_NAME = "video_preprocessor_config.json"
-PROCESSOR_NAMES = ("preprocessor_config.json", VIDEO_PROCESSOR_NAME)
+IMAGE_PROCESSOR_NAME = "preprocessor_config.json"
+PROCESSOR_NAMES = (IMAGE_PROCESSOR_NAME, VIDEO_PROCESSOR_NAME)
 # Transformers prefers this file to those above, which the package writes and describes.
 REPLACING_NAME = "processor_config.json"
 VERDICT_NAME = "verdict.json"
@@ -64,9 +65,11 @@ def model_files(folder: Path) -> dict[str, int]:
     }
     missing = [name for name in (CONFIG_NAME, *PROCESSOR_NAMES, *sorted(code), *sorted(weights)) if name not in files]
     if missing:
+        # Those of the Hub's cache, for example; a link of a folder from elsewhere may lead to any file.
+        note = "; links are not followed" if any((folder / name).is_symlink() for name in missing) else ""
         raise ModelFolderError(
             f"{quoted(folder)} is not a complete model folder: {', '.join(missing)} "
-            f"{'is' if len(missing) == 1 else 'are'} missing."
+            f"{'is' if len(missing) == 1 else 'are'} missing{note}."
         )
     return files
 

@@ -6,19 +6,29 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..common.errors import UsageError, WorkError
+from ..common.json_files import read_json
 from ..common.plans import check_fields, check_plan
 from ..common.text import one_line, printable, quoted
 from .finding import ModelLoadError
 from .model_files import (
+    CONFIG_NAME,
+    IMAGE_PROCESSOR_NAME,
     KNOWN_VIDEOS_NAME,
     REPLACING_NAME,
     VERDICT_NAME,
+    VIDEO_PROCESSOR_NAME,
     ModelFolderError,
     is_weight_name,
     model_files,
 )
 
 
+# Classes that `pipeline` needs to find by the auto_map of each file.
+_AUTO_CLASSES = {
+    CONFIG_NAME: {"AutoConfig", "AutoModelForVideoClassification"},
+    IMAGE_PROCESSOR_NAME: {"AutoImageProcessor"},
+    VIDEO_PROCESSOR_NAME: {"AutoVideoProcessor"},
+}
 _PACKAGE = __name__.partition(".")[0]
 
 
@@ -93,7 +103,7 @@ def push(plan: PushPlan) -> PushResult:
         The published files and the page of the commit.
 
     Raises:
-        ModelFolderError: If the folder is not a complete model folder.
+        ModelFolderError: If the folder is not a complete model folder, or would not load by its own code alone.
         ModelLoadError: If it does not load: damaged weights, or weights that do not match its configuration.
         PushError: If the Hub cannot be reached or refuses, or if `plan.private` is set and the repository is public.
 
@@ -109,8 +119,8 @@ def push(plan: PushPlan) -> PushResult:
     check_plan(plan, PushPlan)
     folder, branch = Path(plan.folder), plan.revision or "main"
     files = model_files(folder)
-    _check_is_self_contained(folder, files)
     _check_loads(folder)
+    _check_is_self_contained(folder, files)
     if plan.dry_run:
         return PushResult(repo_id=plan.repo_id, revision=branch, files=files, url=None)
     # The HTTP library's own base class, whichever library this version of huggingface_hub is built on.
@@ -182,6 +192,16 @@ def _check_is_self_contained(folder: Path, files: Iterable[str]) -> None:
             f"{quoted(folder)} loads only where this package is installed, like the packaged checkpoint; publish a "
             "self-contained copy of that: deepfake-video checkpoint FOLDER."
         )
+    for name, needed in _AUTO_CLASSES.items():
+        content = read_json(folder / name)
+        found = content.get("auto_map")
+        # A reference such as "user/name--module.Class" leads to the code of another repository.
+        is_foreign = any("--" in str(content.get(key)) for key in ("auto_map", "custom_pipelines"))
+        if is_foreign or not isinstance(found, dict) or not needed <= found.keys():
+            raise ModelFolderError(
+                f"{quoted(folder)}: {name} does not refer to the code of this folder, and to no other, with which "
+                "`pipeline` would load it; load model and processor, and write them with save_hub_folder."
+            )
 
 
 def _check_loads(folder: Path) -> None:

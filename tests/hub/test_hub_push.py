@@ -115,6 +115,22 @@ def run(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=300, cwd=cwd)
 
 
+@pytest.mark.parametrize(
+    ("name", "field", "value"),
+    [
+        ("config.json", "auto_map", {"AutoConfig": "configuration_deepfake.DeepfakeConfig"}),
+        ("config.json", "custom_pipelines", {"detect": {"impl": "other/code--pipe.Pipe"}}),
+        ("video_preprocessor_config.json", "auto_map", {"AutoVideoProcessor": "other/code--processing.Processor"}),
+    ],
+)
+def test_a_folder_that_would_run_the_code_of_another_repository_is_not_published(folder, tmp_path, name, field, value):
+    shutil.copytree(folder, tmp_path / "copy")
+    content = json.loads((folder / name).read_text())
+    (tmp_path / "copy" / name).write_text(json.dumps({**content, field: value}))
+    with pytest.raises(ModelFolderError, match=f"{name} does not refer to the code of this folder"):
+        push(PushPlan(folder=tmp_path / "copy", repo_id="me/x", dry_run=True))
+
+
 class TestPush:
     def test_the_round_trip_is_bit_equal(self, folder: Path, hub: Hub, tmp_path: Path) -> None:
         pushed = run(PUSH, str(folder), "--repo-id", "me/model", "--private", hub=hub, home=tmp_path)
@@ -250,7 +266,7 @@ class TestFiles:
         shutil.copytree(folder, copy)
         (copy / "modeling_deepfake.py").unlink()
         (copy / "modeling_deepfake.py").symlink_to("/etc/hostname")
-        with pytest.raises(ModelFolderError, match=r"modeling_deepfake\.py is missing"):
+        with pytest.raises(ModelFolderError, match=r"modeling_deepfake\.py is missing; links are not followed"):
             push(plan(copy))
 
     def test_code_outside_the_folder_is_never_named(self, folder: Path, tmp_path: Path) -> None:
