@@ -74,8 +74,8 @@ class ClipSampler:
             `np.ndarray` of shape `(num_frames,)`, ascending.
 
         Raises:
-            ValueError: If both `num_frames` and `fps` are given, or if `fps` is given and the frame rate of the video
-                is unknown.
+            ValueError: If both `num_frames` and `fps` are given, if one of them is not positive, or if `fps` is given
+                and the frame rate of the video is unknown.
         """
         num_frames, fps = kwargs.get("num_frames"), kwargs.get("fps")
         if fps is not None:
@@ -83,10 +83,12 @@ class ClipSampler:
                 raise ValueError("`num_frames` and `fps` are mutually exclusive: give only one of them.")
             if video_fps is None:
                 raise ValueError("Sampling by `fps` needs the clip's own rate: give `video_metadata` with `fps`.")
+            if not fps > 0:
+                raise ValueError(f"fps must be positive, got {fps}.")
             num_frames = max(1, int(total / video_fps * fps))
         return select_frames(
             total,
-            num_frames or self.num_frames,
+            self.num_frames if num_frames is None else num_frames,
             sampling=self._choice(kwargs, "frame_sampling"),
             burst_length=self._choice(kwargs, "burst_length"),
         )

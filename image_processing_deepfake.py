@@ -271,6 +271,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
     def preprocess(self, videos: VideoInput, **kwargs: Unpack[DeepfakeVideoProcessorKwargs]) -> BatchFeature:
         if kwargs.get("fps") is not None:
             kwargs.setdefault("num_frames", None)
+        if isinstance(videos, list | tuple) and not videos:
+            raise ValueError("The list of videos is empty.")
         if isinstance(videos, Path):
             videos = str(videos)
         videos = make_batched_videos(
@@ -278,8 +280,8 @@ class DeepfakeVideoProcessor(DeepfakeProcessorDefaults, ClipSampler, BaseVideoPr
             if isinstance(videos, list | tuple)
             else videos
         )
-        from_files = isinstance(videos[0], str)
-        if from_files or self._choice(kwargs, "do_crop_faces"):
+        has_files = any(isinstance(video, str) for video in videos)
+        if has_files or self._choice(kwargs, "do_crop_faces"):
             stated = make_batched_metadata(videos, kwargs.pop("video_metadata", None))
             read = [self._read_main_clip(*pair, kwargs) for pair in zip(videos, stated, strict=True)]
             videos, metadata = [clip.frames for clip, _ in read], [metadata for _, metadata in read]

@@ -81,6 +81,21 @@ def test_a_short_file_repeats_frames_evenly(tmp_path):
     assert [frame_number(frame.permute(1, 2, 0).numpy()) for frame in values[0]] == [0, 0, 0, 1, 1, 2, 2]
 
 
+@pytest.mark.parametrize("choice", [{"num_frames": 0}, {"fps": 0}, {"fps": -2.0}, {"fps": float("nan")}], ids=str)
+def test_a_call_for_no_frames_is_refused(clip_file, choice):
+    with pytest.raises(ValueError, match=r"must be (positive|at least 1), got"):
+        make_processor()(str(clip_file), **choice)
+
+
+def test_arrays_and_paths_form_a_batch_in_any_order(clip_file):
+    clip, processor = noise(4, 64, 96, 3), make_processor()
+    alone = [processor(video, return_tensors="pt").pixel_values_videos[0] for video in (clip, str(clip_file))]
+    batch = processor([clip, str(clip_file)], return_tensors="pt").pixel_values_videos
+    torch.testing.assert_close(batch, torch.stack(alone), atol=0, rtol=0)
+    with pytest.raises(ValueError, match="list of videos is empty"):
+        processor([])
+
+
 def test_an_array_with_too_few_frames_is_refused():
     with pytest.raises(ValueError, match="5 frames were requested, but the clip has 3"):
         make_processor()(noise(3, 8, 8, 3), num_frames=5, do_sample_frames=True)
