@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
+import contextlib
 import json
 import os
 import secrets
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import UsageError, WorkError
-from ..common.files import OutputError, TargetError, refuse_standard_output
+from ..common.files import OutputError, TargetError, follow_links, refuse_standard_output
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
 from ..common.plans import check_fields, check_plan
@@ -121,18 +122,20 @@ def export(plan: ExportPlan) -> ExportResult:
     model = read_checkpoint(folder).network
     order = _logit_order(model)
     labels = tuple(model.config.id2label[index] for index in order)
-    temporary = output.with_name(f".{output.name}.{secrets.token_hex(4)}.onnx")
+    target = follow_links(output)
+    temporary = target.with_name(f".{secrets.token_hex(8)}.onnx")
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
         with unfinished():
             _export(model, temporary, order)
             _store_metadata(folder, temporary, labels)
             differences = _compare(model, temporary, order)
-            temporary.replace(output)
+            temporary.replace(target)
     except OSError as error:
         raise OutputError(output, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return ExportResult(path=output, labels=labels, differences=differences)
 
 

@@ -7,7 +7,7 @@ import torch
 
 from deepfake_video import DeepfakeConfig, DeepfakeForVideoClassification, DeepfakeVideoProcessor
 from deepfake_video.common import packages
-from deepfake_video.common.files import TargetError
+from deepfake_video.common.files import OutputError, TargetError
 from deepfake_video.common.packages import MissingPackageError, missing_packages
 from deepfake_video.hub import graph_tracing, onnx_export
 from deepfake_video.hub.folder import save_hub_folder
@@ -102,6 +102,19 @@ class TestExport:
         with pytest.raises(ExportError, match="disagrees"):
             export(ExportPlan(folder=save(tmp_path / "model"), output=tmp_path / "model.onnx"))
         assert not (tmp_path / "model.onnx").exists()
+
+    def test_a_link_stays_and_its_file_is_replaced_whatever_the_length_of_its_name(self, tmp_path: Path) -> None:
+        folder, file, link = save(tmp_path / "model"), tmp_path / f"{'a' * 250}.onnx", tmp_path / "latest.onnx"
+        file.write_text("older")
+        link.symlink_to(file)
+        export(ExportPlan(folder=folder, output=link, overwrite=True))
+        assert link.is_symlink()
+        assert file.stat().st_size > 1000
+
+    def test_a_name_that_is_too_long_is_one_line(self, tmp_path: Path) -> None:
+        with pytest.raises(OutputError, match="File name too long"):
+            export(ExportPlan(folder=save(tmp_path / "model"), output=tmp_path / f"{'a' * 260}.onnx"))
+        assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
     def test_an_existing_file_is_kept(self, tmp_path: Path) -> None:
         (tmp_path / "model.onnx").write_text("mine")
