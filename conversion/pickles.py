@@ -68,6 +68,15 @@ class _Rebuilt(_Inert):
             _check_view(*args[:4])
 
 
+class _FromType(_Inert):
+    """Placeholder for the function that calls its first argument with its third."""
+
+    def __init__(self, function: Any, kind: Any, arguments: Any, state: Any) -> None:
+        super().__init__()
+        if isinstance(function, type) and issubclass(function, _Inert):
+            function(*arguments)
+
+
 _STORAGE_TYPES = {name: type(name, (_Inert,), {"element_size": size}) for name, size in _ELEMENT_SIZES.items()}
 
 
@@ -113,6 +122,8 @@ class _Counter(_PythonUnpickler):  # type: ignore[misc]
     def find_class(self, module_name: str, global_name: str) -> Any:
         if (module_name, global_name) == ("collections", "OrderedDict"):
             return OrderedDict
+        if global_name == "_rebuild_from_type_v2":
+            return _FromType
         return _Rebuilt if global_name.startswith("_rebuild") else _STORAGE_TYPES.get(global_name, _Inert)
 
     def persistent_load(self, pid: Any) -> Any:
@@ -130,6 +141,11 @@ class _Counter(_PythonUnpickler):  # type: ignore[misc]
 
     def count_call(self) -> None:
         function, arguments = self.stack[-2:]
+        if function is _FromType:
+            self._count_copies(arguments)
+            function, _, arguments, _ = arguments
+            if function is _FromType:
+                self.refuse()
         # What makes a tensor of a storage takes places in it; for other functions, a number may be a size.
         if function is not _Rebuilt:
             self.copied += sum(abs(value) for value in arguments if isinstance(value, int))

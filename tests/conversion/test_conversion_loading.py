@@ -272,6 +272,12 @@ class TestBombsAndDamage:
                 b"(" + b"h\x02h\x01X\x06\0\0\0latin1\x86R" * 10**3 + b"le",
                 "its objects exceed",
             ),
+            (
+                b"ctorch._tensor\n_rebuild_from_type_v2\n(cbuiltins\nbytearray\nctorch\nTensor\nJ"
+                + struct.pack("<i", 10**9)
+                + b"\x85NtR",
+                "its objects exceed",
+            ),
             (b"ctorch\nFloatTensor\nJ" + struct.pack("<i", 10**9) + b"\x85R", "its objects exceed"),
             # A key whose hash takes for ever, and more objects than a checkpoint has.
             (b"})" + b"2\x86" * 60 + b"K\x01s", "tuples"),
