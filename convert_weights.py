@@ -181,6 +181,8 @@ def run(arguments: argparse.Namespace) -> int:
             "--output DIR is required, unless --dry-run (convert and compare only) or --inspect (only show what the "
             "file contains) is used."
         )
+    if arguments.inspect and arguments.push:
+        raise UsageError("--inspect only shows what the file contains; omit it to convert and push.")
     if arguments.push and arguments.repo_id is None:
         raise UsageError("--push requires --repo-id USER/NAME.")
     plan = _make_plan(arguments)

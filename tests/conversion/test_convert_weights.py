@@ -470,6 +470,8 @@ class TestCommand:
     def test_wrong_usage_is_two(self, tmp_path: Path, files: dict[str, Path]) -> None:
         assert convert_weights.main([str(files[C])]) == 2
         assert convert_weights.main([str(files[C]), "--output", str(tmp_path / "o"), "--push"]) == 2
+        # It would end with 0, although nothing was pushed.
+        assert convert_weights.main([str(files[C]), "--inspect", "--push", "--repo-id", "me/model"]) == 2
 
     def test_help_does_not_wait_for_torch(self) -> None:
         code = "import sys; from deepfake_video.convert_weights import main\n"
