@@ -55,7 +55,7 @@ class Checkpoint:
             torch adds to those of compiled modules.
         prefix: This prefix, such as `"module."`.
         wrappers: Dictionary keys that lead to the tensors.
-        beside: Names of other dictionaries with matrices, see [`find_state_dict`].
+        beside: Names of other matrices and dictionaries of them, see [`find_state_dict`].
         set_aside: Keys that do not affect the output, such as weights of the loss; not in `tensors`.
         container: `"zip"`, `"stream"` (PyTorch before 1.6) or `"safetensors"`.
         num_bytes: Size of the file.

@@ -41,8 +41,8 @@ def find_state_dict(
             them; or the prefix of the keys to keep.
 
     Returns:
-        The state dict, the names that lead to it, and the names of dictionaries with other matrices, such as those of
-        an RNN, unless `key` selects the state dict.
+        The state dict, the names that lead to it, and the names of other matrices and of dictionaries of them, such
+        as those of an RNN, unless `key` selects the state dict.
 
     Raises:
         ConversionError: If there is none.
@@ -70,8 +70,12 @@ def find_state_dict(
         raise ConversionError(f"{quoted(path)} contains an empty state dict; {SAVE_AGAIN}.", reason="weights")
     if wanted and not named:
         state_dict = _keep_prefix(state_dict, wanted, path)
-    beside = () if wanted else tuple(".".join(names) for names, _ in candidates if names != wrappers)
-    return state_dict, wrappers, tuple(name for name in beside if not _BYSTANDER.search(name))
+    beside = [".".join(names) for names, _ in candidates if names != wrappers]
+    parent = content
+    for name in wrappers:
+        beside += [str(other) for other, value in parent.items() if _is_matrix(value)]
+        parent = parent[name]
+    return state_dict, wrappers, () if wanted else tuple(name for name in beside if not _BYSTANDER.search(name))
 
 
 def _candidates(
@@ -94,7 +98,11 @@ def _candidates(
 
 
 def _count_matrices(content: Mapping[Any, Any]) -> int:
-    return sum(isinstance(value, torch.Tensor) and value.ndim > 1 for value in content.values())
+    return sum(map(_is_matrix, content.values()))
+
+
+def _is_matrix(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.ndim > 1
 
 
 def _has_convolutions(content: Mapping[Any, Any]) -> bool:

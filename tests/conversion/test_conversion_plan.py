@@ -108,6 +108,9 @@ def test_an_rnn_that_is_stored_apart_is_not_left_out(checkpoint: Path, tmp_path:
     with pytest.raises(UsageError, match=r"weights under 'cnn' and further matrices under 'rnn'\. .* add --key cnn"):
         inspect_checkpoint(ConversionPlan(checkpoint=file))
     assert inspect_checkpoint(ConversionPlan(checkpoint=file, key="cnn")).layout.rnn is None
+    torch.save({"cnn": weights, "head.weight": torch.ones(2, 8), "confusion_matrix": torch.ones(2, 2)}, file)
+    with pytest.raises(UsageError, match=r"further matrices under 'head\.weight'\. "):
+        inspect_checkpoint(ConversionPlan(checkpoint=file))
     torch.save({**outer, "rnn": {"hidden": 8}}, file)
     assert inspect_checkpoint(ConversionPlan(checkpoint=file)).checkpoint.wrappers == ("cnn",)
 
