@@ -264,6 +264,7 @@ def _handler(
 
     def look(path: str | None, address: str, request: gr.Request) -> Iterator[list[Any]]:
         served.remove(request.session_hash, but=path)
+        served.add_upload(request.session_hash, path)
         # A hidden field can be filled in by a program.
         address = (address or "").strip() if with_addresses else ""
         if path is None and not address:
@@ -272,9 +273,12 @@ def _handler(
         if path is None and not is_url(address):
             yield describe_nothing(texts("demo.no_address"))
             return
+        if path is not None and address:
+            # The result of one would be taken for that of the other.
+            yield describe_nothing(texts("demo.both"))
+            return
         yield describe_nothing(texts("demo.reading"))
         report = folder / f"report-{secrets.token_hex(6)}.html"
-        served.add_upload(request.session_hash, path)
         served.add_report(request.session_hash, report)
         # The position of the timeline in seconds; None at the end.
         seconds: queue.SimpleQueue[float | None] = queue.SimpleQueue()

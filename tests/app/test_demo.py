@@ -186,6 +186,18 @@ def test_a_program_cannot_make_a_public_demo_fetch_an_address(address, gradio):
     assert "Choose a file first." in str(shown)
 
 
+def test_a_file_and_an_address_are_not_scored_one_for_the_other(folder, gradio, tmp_path, monkeypatch):
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    served = ServedFiles(shared=app.EXAMPLE_NAME)
+    look = app._handler(redness_detector(timeline=True), tmp_path, served, TEXTS, with_addresses=True)
+    upload = Path(shutil.copy(folder / "edited.mp4", tmp_path))
+    visitor = gradio.Request(session_hash="a")
+    ((shown, _),) = look(str(upload), "https://example.com/clip.mp4", visitor)
+    assert shown.value == '<p role="status">There is both a file and an address; remove one of them.</p>'
+    served.remove("a")
+    assert not upload.exists()
+
+
 def pictures_in(cache: Path) -> set[Path]:
     return {path for path in cache.rglob("*") if path.suffix in (".webp", ".png", ".jpg", ".jpeg")}
 
