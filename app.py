@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 # A Space is configured by environment variables.
 MODEL_VARIABLE = "DEEPFAKE_VIDEO_DEMO_MODEL"
 EXAMPLE_NAME = "drawn-face.mp4"
-# Removal of files that Gradio keeps: seconds between two searches for them, and their minimum age in seconds.
-CACHE_EVERY_S, CACHE_AGE_S = 600, 3600
+# Removal of files that nobody removed: seconds between two searches for them, and their minimum age in seconds.
+SEARCH_EVERY_S, MIN_AGE_S = 600, 3600
 # What failed because of the choice of the file, and not because of the video, is one sentence instead of a report.
 ADVISED = ("unsupported", "not_found")
 # Gives the frame of the report the height of its content, whenever a new one appears or its content changes.
@@ -99,10 +99,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run `deepfake-video demo` until it is interrupted."""
+    """Run `deepfake-video demo` until it is interrupted or terminated."""
     if arguments.local_page:
         return _serve_local_page(arguments)
-    from .common.interrupts import unfinished
+    from .common.interrupts import exit_on_sigterm, unfinished
     from .common.packages import require_packages
     from .scanning.command import use_threads
 
@@ -111,21 +111,25 @@ def run(arguments: argparse.Namespace) -> int:
     from .scanning.detector import Detector
     from .scanning.settings import ScanSettings
     from .serving.judging import limits_for_uploads
+    from .serving.served_files import remove_old_files
 
+    exit_on_sigterm()
     with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-        os.environ.setdefault("GRADIO_TEMP_DIR", os.path.join(folder, "served"))
+        os.environ["GRADIO_TEMP_DIR"] = os.path.join(folder, "served")
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
         settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
         detector = Detector(models, device=arguments.device, settings=settings)
         # Downloads for visitors from elsewhere would be made from inside the network of this machine.
         is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
+        own = set(Path(folder).rglob("*"))
         try:
             launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)
             while True:
-                time.sleep(1)
+                time.sleep(SEARCH_EVERY_S)
+                remove_old_files(Path(folder), min_age_s=MIN_AGE_S, but=own)
         finally:
             demo.close(verbose=False)
 
@@ -200,7 +204,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
     title, heading, introduction, caution, limits = (
         texts.plain(f"demo.{name}") for name in ("title", "heading", "introduction", "caution", "limits")
     )
-    with gr.Blocks(title=title, analytics_enabled=False, delete_cache=(CACHE_EVERY_S, CACHE_AGE_S)) as demo:
+    with gr.Blocks(title=title, analytics_enabled=False) as demo:
         gr.Markdown(f"# {heading}\n{introduction}\n**{caution}** {limits}")
         video = gr.File(label=texts.plain("demo.video"), type="filepath", height=140)
         _take_uploads_only(video)
@@ -219,7 +223,7 @@ def build_demo(detector: "Detector", folder: Path, *, with_addresses: bool = Fal
             label=texts.plain("demo.example"),
         )
         outputs = [page, report]
-        served = ServedFiles(shared=EXAMPLE_NAME)
+        served = ServedFiles()
         # Progress is told in the place of the result. That of Gradio would cover it.
         look = _handler(detector, folder, served, texts, with_addresses=with_addresses)
 

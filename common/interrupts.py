@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Ctrl-C ends a command with one line and exit code 130, at any time."""
+"""Ctrl-C ends a command with one line and exit code 130, at any time; SIGTERM ends a server that cleans up."""
 
 import _thread
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any
 
-from .exit_codes import INTERRUPTED, report
+from .exit_codes import INTERRUPTED, OK, report
 
 
 # Seconds after which an interrupt that could not be raised, or was lost, is raised again.
@@ -51,6 +51,19 @@ def unfinished() -> Iterator[None]:
         yield
     finally:
         _num_unfinished -= 1
+
+
+def exit_on_sigterm() -> None:
+    """
+    Make SIGTERM, by which supervisors and container runtimes stop a server, raise `SystemExit` with code 0.
+
+    By default it would end the process at once, and leave its temporary files.
+    """
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, frame: FrameType | None) -> None:
+    sys.exit(OK)
 
 
 def run_interruptible(command: Callable[[], int]) -> int:

@@ -2,12 +2,10 @@
 """The command `deepfake-video serve`: parse the arguments and call [`serve`]."""
 
 import argparse
-import signal
 import sys
-from types import FrameType
 
 from ..common.exit_codes import OK
-from ..common.interrupts import unfinished
+from ..common.interrupts import exit_on_sigterm, unfinished
 from ..common.packages import require_packages
 from ..scanning.command import (
     add_face_arguments,
@@ -81,8 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video serve` until it is interrupted or terminated."""
     require_packages("The service", "fastapi", "fastapi_offline", "uvicorn", "python_multipart", extra="serve")
     limits = use_threads(arguments.threads, decode_device=arguments.decode_device)
-    # A supervisor or container runtime stops a service this way; an exception lets it clean up.
-    signal.signal(signal.SIGTERM, _stop)
+    exit_on_sigterm()
     with unfinished():
         from .service import serve
 
@@ -103,7 +100,3 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _say_address(address: str) -> None:
     print(f"listening on {address}; its interface is described at {address}/docs", file=sys.stderr, flush=True)
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    sys.exit(OK)

@@ -1,23 +1,42 @@
 # SPDX-License-Identifier: Apache-2.0
 """Remove what the visitors of the demo leave behind on its machine."""
 
+import contextlib
 import threading
+import time
+from collections.abc import Collection
 from pathlib import Path
+
+
+def remove_old_files(folder: Path, *, min_age_s: float, but: Collection[Path]) -> None:
+    """
+    Remove the files that nobody removed: parts of uploads that ended early, and what programs leave that never say so.
+
+    Args:
+        folder: The folder with the files, in any folder inside it.
+        min_age_s: Minimum time since the last change of a file, in seconds.
+        but: Files to keep.
+    """
+    newest_s = time.time() - min_age_s
+    for path in set(folder.rglob("*")).difference(but):
+        # A visitor may leave in this moment.
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and path.stat().st_mtime < newest_s:
+                path.unlink()
 
 
 class ServedFiles:
     """
     The uploads and the report of each visitor, deleted when the visitor scores another video or leaves the page.
 
-    Args:
-        shared: Name of a file of all visitors, which is never removed.
+    The files that are there already, such as the examples, belong to all visitors and are never removed.
     """
 
-    def __init__(self, *, shared: str) -> None:
+    def __init__(self) -> None:
         from gradio.utils import get_upload_folder
 
-        self._shared = shared
         self._cache = Path(get_upload_folder()).resolve()
+        self._shared = frozenset(self._cache.rglob("*"))
         self._of: dict[str | None, list[Path]] = {}
         # A visitor may come while the files of another one are removed.
         self._lock = threading.Lock()
@@ -31,7 +50,7 @@ class ServedFiles:
             upload: Path of the file, if any.
         """
         path = None if upload is None else Path(upload).resolve()
-        if path is not None and path.name != self._shared and path.is_relative_to(self._cache):
+        if path is not None and path not in self._shared and path.is_relative_to(self._cache):
             self._add(visitor, path)
 
     def add_report(self, visitor: str | None, report: Path) -> None:

@@ -2,9 +2,15 @@
 """The demo: what it answers, and the page in a real browser."""
 
 import html
+import os
+import re
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +25,7 @@ from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
 from deepfake_video.scanning.texts import Texts
 from deepfake_video.serving.judging import judge, without_paths
-from deepfake_video.serving.served_files import ServedFiles
+from deepfake_video.serving.served_files import ServedFiles, remove_old_files
 from drawn_faces import redness_detector, write_people
 
 
@@ -107,7 +113,10 @@ def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
 
 def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
-    served = ServedFiles(shared=app.EXAMPLE_NAME)
+    example = tmp_path / "cache/2" / app.EXAMPLE_NAME
+    example.parent.mkdir(parents=True)
+    example.touch()
+    served = ServedFiles()
 
     def put(name: str) -> Path:
         path = tmp_path / name
@@ -127,13 +136,14 @@ def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_pa
     give("a", "1/clip.mp4")
     give("b", "1/clip.mp4")
     served.remove("a")
-    assert left() == {"report-b.html", "cache/0/report-b.html", "cache/1/clip.mp4"}
+    assert left() == {*("report-b.html", "cache/0/report-b.html", "cache/1/clip.mp4", f"cache/2/{app.EXAMPLE_NAME}")}
     served.remove("b", but=str(tmp_path / "cache/1/clip.mp4"))
-    assert left() == {"cache/1/clip.mp4"}
+    assert left() == {"cache/1/clip.mp4", f"cache/2/{app.EXAMPLE_NAME}"}
     give("b", "1/clip.mp4")
     served.remove("b")
-    assert left() == set()
+    assert left() == {f"cache/2/{app.EXAMPLE_NAME}"}
     give("c", f"2/{app.EXAMPLE_NAME}")
+    give("c", f"3/{app.EXAMPLE_NAME}")
     elsewhere = put("elsewhere/clip.mp4")
     served.add_upload("c", str(elsewhere))
     served.remove("c")
@@ -157,6 +167,54 @@ def test_a_waiting_upload_stays_when_another_visitor_of_the_same_file_leaves(fol
         waiting.wait_for_timeout(3000)
         waiting.click("text=Check file")
         wait_for_verdict(waiting)
+
+
+def test_old_files_that_nobody_removed_go(tmp_path):
+    example, part, report, new = (
+        tmp_path / name for name in ("example.mp4", "tmp1a2b3c", "report-1.html", "clip.mp4")
+    )
+    (tmp_path / "served").mkdir()
+    for path in (example, part, report, new):
+        path.touch()
+        os.utime(path, (0, 0 if path != new else time.time()))
+    remove_old_files(tmp_path, min_age_s=3600, but={example})
+    assert {path.name for path in tmp_path.iterdir()} == {"example.mp4", "clip.mp4", "served"}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+def test_what_was_uploaded_goes_when_the_demo_is_stopped_and_in_time_when_an_upload_breaks_off(gradio, tmp_path):
+    """The demo in a process of its own, which considers files old after one second."""
+    script = (
+        "import sys; from deepfake_video import app, cli; app.SEARCH_EVERY_S, app.MIN_AGE_S = 0.2, 1; "
+        "sys.exit(cli.main(['demo', '--device', 'cpu']))"
+    )
+    environment = {**os.environ, "TMPDIR": str(tmp_path), "GRADIO_TEMP_DIR": str(tmp_path / "elsewhere")}
+    with subprocess.Popen([sys.executable, "-uc", script], stdout=subprocess.PIPE, env=environment) as process:
+        try:
+            port = int(re.findall(rb":(\d+)", process.stdout.readline())[0])
+            (folder,) = tmp_path.glob("deepfake-video-demo-*")
+            before = set(folder.rglob("*"))
+            with socket.create_connection(("127.0.0.1", port)) as connection:
+                part = b'--x\r\nContent-Disposition: form-data; name="files"; filename="a.mp4"\r\n\r\n' + bytes(
+                    100_000
+                )
+                head = "POST /gradio_api/upload HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000000\r\n"
+                head += "Content-Type: multipart/form-data; boundary=x\r\n\r\n"
+                connection.sendall(head.encode() + part)
+                assert wait_until(lambda: set(folder.rglob("*")) > before)
+            assert wait_until(lambda: set(folder.rglob("*")) == before)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+            assert not folder.exists()
+        finally:
+            process.kill()
+
+
+def wait_until(condition: Callable[[], bool]) -> bool:
+    until = time.monotonic() + 30
+    while not condition() and time.monotonic() < until:
+        time.sleep(0.05)
+    return condition()
 
 
 def wait_for_verdict(page):
@@ -188,7 +246,7 @@ def test_a_program_cannot_make_a_public_demo_fetch_an_address(address, gradio):
 
 def test_a_file_and_an_address_are_not_scored_one_for_the_other(folder, gradio, tmp_path, monkeypatch):
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
-    served = ServedFiles(shared=app.EXAMPLE_NAME)
+    served = ServedFiles()
     look = app._handler(redness_detector(timeline=True), tmp_path, served, TEXTS, with_addresses=True)
     upload = Path(shutil.copy(folder / "edited.mp4", tmp_path))
     visitor = gradio.Request(session_hash="a")
