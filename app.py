@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,7 +96,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="serve the page that scores videos inside the browser instead; --host and --port apply to it too",
     )
     parser.add_argument("--host", metavar="NAME", help="address to listen on (default: this machine only)")
-    parser.add_argument("--port", type=int, metavar="N", help="port (default: the first free one from 7860)")
+    parser.add_argument(
+        "--port", type=int, metavar="N", help="port; 0 for any free one (default: the first free one from 7860)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -103,6 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.local_page:
         return _serve_local_page(arguments)
     from .common.interrupts import exit_on_sigterm, unfinished
+    from .common.listening import listen
     from .common.packages import require_packages
     from .scanning.command import use_threads
 
@@ -121,12 +125,17 @@ def run(arguments: argparse.Namespace) -> int:
         models = arguments.model or [name for name in (os.environ.get(MODEL_VARIABLE),) if name]
         settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
         detector = Detector(models, device=arguments.device, settings=settings)
-        # Downloads for visitors from elsewhere would be made from inside the network of this machine.
-        is_local = arguments.host in (None, "127.0.0.1", "localhost") and "SPACE_ID" not in os.environ
+        # A Space is reached from outside. Gradio would also take the address from the environment.
+        host = arguments.host or ("0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1")
+        # Gradio has no sentence for an address or port that cannot be used.
+        with listen(host, arguments.port or 0) as listener:
+            # Downloads for visitors from elsewhere would be made from inside the network of this machine.
+            is_local = ip_address(listener.getsockname()[0]).is_loopback
+            port = None if arguments.port is None else listener.getsockname()[1]
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
         own = set(Path(folder).rglob("*"))
         try:
-            launch(demo, host=arguments.host, port=arguments.port, prevent_thread_lock=True)
+            launch(demo, host=host, port=port, prevent_thread_lock=True)
             while True:
                 time.sleep(SEARCH_EVERY_S)
                 remove_old_files(Path(folder), min_age_s=MIN_AGE_S, but=own)

@@ -75,7 +75,8 @@ def _parse_and_run(argv: Sequence[str] | None) -> int:
     from .common.errors import UsageError
 
     words = sys.argv[1:] if argv is None else argv
-    if "" in words:
+    options = words[: words.index("--")] if "--" in words else words
+    if "" in words or any(word.startswith("--") and word.partition("=")[1:] == ("=", "") for word in options):
         # An empty output folder, for instance, would be the current folder.
         raise UsageError("an argument is empty, perhaps because a shell variable is not set.")
     command = next((word for word in words if word in _COMMANDS), "")

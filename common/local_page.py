@@ -50,7 +50,7 @@ def make_page_server(
     for candidate in PORTS if port is None else (port,):
         try:
             return ThreadingHTTPServer((host or "127.0.0.1", candidate), handler)
-        except (OSError, OverflowError) as error:
+        except (OSError, OverflowError, UnicodeError) as error:
             problem = error
     raise UsageError(f"the page cannot be served on {host or '127.0.0.1'} ({problem}); choose another --port.")
 

@@ -57,6 +57,9 @@ class ServicePlan:
 
     def __post_init__(self) -> None:
         check_fields(self)
+        if not self.host:
+            # The system would listen on all addresses.
+            raise UsageError("the address to listen on is empty; 0.0.0.0 stands for all addresses of this machine.")
         if not 0 <= self.port <= 65535:
             raise UsageError(f"the port must lie between 0 and 65535, got {self.port}.")
         if self.max_waiting < 0:

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from ..common.errors import WorkError
+from ..common.listening import listen
 from ..common.plans import check_plan
 from ..scanning.detector import Detector
 from ..scanning.results import SCHEMA_VERSION
@@ -52,7 +52,10 @@ def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address
     """
     check_plan(plan, ServicePlan)
     detector = load_detector(plan)
-    with tempfile.TemporaryDirectory(prefix="deepfake-video-serve-") as folder, _listen(plan) as listener:
+    with (
+        tempfile.TemporaryDirectory(prefix="deepfake-video-serve-") as folder,
+        listen(plan.host, plan.port) as listener,
+    ):
         app = build_service(detector, plan, Path(folder))
         # A client that does not read its answer is cut off.
         config = uvicorn.Config(
@@ -162,14 +165,3 @@ def _add_descriptions(app: FastAPI, detector: Detector, room: WaitingRoom) -> No
     @app.exception_handler(Exception)
     async def fail(request: Request, error: Exception) -> Response:
         return JSONResponse({"status": "error", "message": "an error in the service; see its log"}, 500)
-
-
-def _listen(plan: ServicePlan) -> socket.socket:
-    try:
-        family = socket.AF_INET6 if ":" in plan.host else socket.AF_INET
-        return socket.create_server((plan.host, plan.port), family=family)
-    except OSError as error:
-        reason = error.strerror or error
-        raise WorkError(
-            f"cannot listen on port {plan.port} of {plan.host} ({reason}); choose another --port."
-        ) from None

@@ -493,10 +493,11 @@ def test_no_file_of_a_scan_replaces_the_results_of_its_output_folder(name, tmp_p
     assert (tmp_path / "run" / name).read_text() == "earlier"
 
 
-def test_an_empty_argument_never_means_the_current_folder(tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("output", [["--output", ""], ["--output="]])
+def test_an_empty_argument_never_means_the_current_folder(output, tmp_path, monkeypatch, capsys):
     (tmp_path / "a.mp4").touch()
     monkeypatch.chdir(tmp_path)
-    assert main(["predict", "a.mp4", "--output", ""]) == 2
+    assert main(["predict", "a.mp4", *output]) == 2
     assert "an argument is empty" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
 

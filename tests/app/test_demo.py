@@ -20,6 +20,7 @@ from test_browser import keep_screenshot
 
 from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
+from deepfake_video.cli import main
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
@@ -254,6 +255,58 @@ def test_a_file_and_an_address_are_not_scored_one_for_the_other(folder, gradio, 
     assert shown.value == '<p role="status">There is both a file and an address; remove one of them.</p>'
     served.remove("a")
     assert not upload.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--port", "70000"], "0-65535"),
+        (["--port", "-1"], "0-65535"),
+        (["--host", "nosuch.invalid"], "not known|resolution|nodename"),
+        (["--host", "a" * 70], "not known|resolution|nodename|label"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_sentence(arguments, reason, gradio, monkeypatch, capsys):
+    monkeypatch.setattr("deepfake_video.scanning.detector.Detector", lambda *_, **__: redness_detector(timeline=True))
+    assert main(["demo", *arguments]) == 1
+    (said,) = capsys.readouterr().err.splitlines()
+    assert re.search(f"cannot listen on port -?\\d+ of .* \\(.*({reason}).*\\); choose another --host or --port", said)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "host", "with_addresses"),
+    [
+        ([], {}, "127.0.0.1", True),
+        ([], {"GRADIO_SERVER_NAME": "0.0.0.0"}, "127.0.0.1", True),
+        ([], {"SPACE_ID": "user/space"}, "0.0.0.0", False),
+        (["--host", "0.0.0.0"], {}, "0.0.0.0", False),
+        (["--host", "localhost"], {}, "localhost", True),
+    ],
+)
+def test_only_a_page_for_this_machine_takes_addresses(
+    arguments, environment, host, with_addresses, gradio, monkeypatch
+):
+    """Whatever Gradio finds in the environment."""
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    # Later tests build pages in the usual folder.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    monkeypatch.setattr("deepfake_video.scanning.detector.Detector", lambda *_, **__: redness_detector(timeline=True))
+    built, launched = {}, {}
+    build = app.build_demo
+
+    def build_demo(*arguments, **options):
+        built.update(options)
+        return build(*arguments, **options)
+
+    def launch(demo, **options):
+        launched.update(options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "build_demo", build_demo)
+    monkeypatch.setattr(app, "launch", launch)
+    main(["demo", *arguments])
+    assert (launched["host"], built["with_addresses"]) == (host, with_addresses)
 
 
 def pictures_in(cache: Path) -> set[Path]:

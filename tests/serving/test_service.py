@@ -338,7 +338,8 @@ def test_an_invalid_limit_in_the_environment_is_one_sentence(command, monkeypatc
 
 
 @pytest.mark.parametrize(
-    "values", [{"port": -1}, {"port": 70_000}, {"max_waiting": -1}, {"max_bytes": 0}, {"max_duration_s": 0}]
+    "values",
+    [{"host": ""}, {"port": -1}, {"port": 70_000}, {"max_waiting": -1}, {"max_bytes": 0}, {"max_duration_s": 0}],
 )
 def test_a_plan_checks_its_values(values):
     with pytest.raises(UsageError):
