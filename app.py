@@ -186,6 +186,8 @@ def launch(demo: Any, *, host: str | None = None, port: int | None = None, **opt
         css=ACCESSIBLE_CSS,
         js=ACCESSIBLE_JS,
         footer_links=[],
+        # Otherwise reports stay in the browser, and on a page of the demo, when the visitor has left.
+        run_history=False,
         share=False,
         ssr_mode=False,
         **options,

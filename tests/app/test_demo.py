@@ -348,6 +348,9 @@ def test_the_page_fits_and_asks_no_other_host(folder, address, size):
         assert tab.page.is_visible("text=Download report")
         assert tab.errors == []
         assert [request for request in tab.requests if not request.startswith(address)] == []
+        # The report does not stay in the browser for its next user.
+        assert "edited.mp4" not in tab.page.evaluate("Object.values(localStorage).join()")
+        assert tab.page.goto(f"{address}gradio_api/runs").status == 404
 
 
 def test_the_page_and_the_report_in_it_can_be_used_without_a_mouse(folder, address):
