@@ -2,9 +2,11 @@
 """The command `deepfake-video serve`: parse the arguments and call [`serve`]."""
 
 import argparse
+import os
 import sys
+import threading
 
-from ..common.exit_codes import OK
+from ..common.exit_codes import INTERRUPTED, OK, report
 from ..common.interrupts import exit_on_sigterm, unfinished
 from ..common.packages import require_packages
 from ..scanning.command import (
@@ -94,7 +96,13 @@ def run(arguments: argparse.Namespace) -> int:
             max_duration_s=arguments.max_duration,
             allow_addresses=arguments.allow_addresses,
         )
-        serve(plan, on_start=_say_address)
+        try:
+            serve(plan, on_start=_say_address)
+        except (KeyboardInterrupt, SystemExit) as end:
+            if threading.active_count() > 1:
+                # A video is still being scored, perhaps for minutes. Nothing stops its thread, and Python would wait.
+                os._exit(report("interrupted.", INTERRUPTED) if isinstance(end, KeyboardInterrupt) else OK)
+            raise
     return OK
 
 

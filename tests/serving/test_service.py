@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import httpx
 import jsonschema
 import pytest
 from PIL import Image
@@ -361,6 +362,39 @@ def test_without_fastapi_the_command_says_how_to_get_it():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "The service needs fastapi: pip install 'deepfake-video[serve]'" in done.stderr
+
+
+SLOW = """
+import sys, time
+from deepfake_video.cli import entry
+from deepfake_video.scanning.detector import Detector
+from deepfake_video.serving import service
+
+service.STOP_S = 0.1
+Detector.examine = lambda *_, **__: (print("scoring", file=sys.stderr, flush=True), time.sleep(600))
+sys.argv = ["deepfake-video", "serve", "--port", "0"]
+sys.exit(entry())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+@pytest.mark.parametrize(("signal_", "code"), [(signal.SIGTERM, 0), (signal.SIGINT, 130)])
+def test_a_service_that_stops_does_not_wait_for_a_video_that_takes_longer(signal_, code, tmp_path):
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    with (
+        subprocess.Popen([sys.executable, "-c", SLOW], stderr=subprocess.PIPE, text=True, env=environment) as process,
+        ThreadPoolExecutor(1) as threads,
+    ):
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.stderr.readline())
+            reply = threads.submit(httpx.post, f"{found[0]}/score", files={"file": b"a letter"}, timeout=60)
+            assert process.stderr.readline() == "scoring\n"
+            process.send_signal(signal_)
+            assert process.wait(30) == code
+            assert (reply.result().status_code, reply.result().json()["status"]) == (503, "stopping")
+        finally:
+            process.kill()
+    assert list(tmp_path.glob("deepfake-video-*")) == []
 
 
 @pytest.fixture(scope="module")
