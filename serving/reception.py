@@ -16,13 +16,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..common.text import one_line
 
 
-# Seconds for which the body of a refused request is read.
+# Seconds for which the body of a refused request is read, except after those codes: it would take too long.
 LINGER_S = 10.0
+_NOT_READ_OUT = (408, 503)
 ONE_OF_BOTH = "send either a file or an address: the form has one field, file or url, and no other"
 
 
@@ -54,6 +55,43 @@ def refusal(code: int, status: str, message: str, headers: dict[str, str] | None
     return HTTPException(code, {"status": status, "message": message}, headers)  # type: ignore[arg-type]
 
 
+class ReadingOut:
+    """
+    ASGI middleware that reads the rest of the body of a refused request, for a limited time, before it answers.
+
+    A client that is still sending when the connection is closed may not receive the response.
+
+    Args:
+        app: The application.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        # A client that expects a response before it sends its body sends none if this is a refusal.
+        is_read = any(name == b"expect" for name, _ in scope["headers"])
+
+        async def note() -> Message:
+            nonlocal is_read
+            message = await receive()
+            is_read = not message.get("more_body", False)
+            return message
+
+        async def answer(message: Message) -> None:
+            code = message.get("status", 0)
+            if message["type"] == "http.response.start" and code >= 400 and code not in _NOT_READ_OUT:
+                with anyio.move_on_after(LINGER_S):
+                    while not is_read:
+                        await note()
+            await send(message)
+
+        await self._app(scope, note, answer)
+
+
 class WaitingRoom:
     """
     The queue of requests: one is scored at a time, and a limited number waits.
@@ -77,12 +115,9 @@ class WaitingRoom:
         return max(self._num_inside - 1, 0)
 
     @asynccontextmanager
-    async def place(self, request: Request) -> AsyncIterator[None]:
+    async def place(self) -> AsyncIterator[None]:
         """
         Take a place in the queue.
-
-        Args:
-            request: The request; its body was not read yet.
 
         Raises:
             HTTPException: If there is none (429), or the service stops before the block ends (503). `Retry-After` is
@@ -90,7 +125,6 @@ class WaitingRoom:
         """
         if self._num_inside > self._max_waiting:
             wait_s = max(1, math.ceil(self._latest_s * self._num_inside))
-            await _discard_body(request)
             message = f"{self._num_inside} requests are being processed; try again in about {wait_s} s"
             raise refusal(429, "busy", message, {"Retry-After": str(wait_s)})
         self._num_inside += 1
@@ -157,7 +191,6 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
-        await _discard_body(request)
         raise _too_large(max_bytes)
     limited = Request(request.scope, _limited(request, max_bytes))
     try:
@@ -210,24 +243,10 @@ def _limited(request: Request, max_bytes: int) -> Callable[[], Awaitable[Message
         message = await request.receive()
         num_bytes += len(message.get("body", b""))
         if num_bytes > max_bytes:
-            await _discard_body(request, message)
             raise _too_large(max_bytes)
         return message
 
     return receive
-
-
-async def _discard_body(request: Request, message: Message | None = None) -> None:
-    """
-    Read the rest of a body, for a limited time.
-
-    A client that is still sending when the connection is closed may not receive the response.
-    """
-    if message is None and "expect" in request.headers:
-        return  # it sends nothing before it has received the response
-    with anyio.move_on_after(LINGER_S):
-        while message is None or message.get("more_body"):
-            message = await request.receive()
 
 
 def _too_large(max_bytes: int) -> HTTPException:

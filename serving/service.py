@@ -28,7 +28,7 @@ from ..version import __version__
 from .judging import judge, limits_for_uploads, without_folders
 from .openapi import SCORE_DOCUMENTATION, add_result_schema
 from .plan import ServicePlan
-from .reception import WaitingRoom, received, refusal
+from .reception import ReadingOut, WaitingRoom, received, refusal
 
 
 # Seconds for which a service that is stopped waits for the requests that it has accepted.
@@ -114,6 +114,7 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
         # Swagger UI would otherwise send the description to a server of its makers for validation.
         swagger_ui_parameters={"validatorUrl": None},
     )
+    app.add_middleware(ReadingOut)
     app.state.room = room = WaitingRoom(plan.max_waiting)
     # What applies to a download applies to an upload.
     max_s = limits_for_uploads(detector.settings.limits).max_download_s
@@ -125,7 +126,7 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
         if request.query_params:
             raise refusal(400, "invalid", "query parameters are not supported")
         async with (
-            room.place(request),
+            room.place(),
             received(request, folder, max_bytes=plan.max_bytes, max_s=max_s) as upload,
         ):
             if upload.name is None and not plan.allow_addresses:

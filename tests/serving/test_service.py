@@ -402,7 +402,7 @@ def running(tmp_path_factory) -> Iterator[tuple[subprocess.Popen[str], str, Path
     """The command in a process of its own, its address, and its folder for temporary files."""
     folder = tmp_path_factory.mktemp("temporary")
     process = subprocess.Popen(
-        [sys.executable, "-m", "deepfake_video", "serve", "--port", "0", "--max-bytes", "1000000"],
+        [sys.executable, "-m", "deepfake_video", "serve", "--port", "0", "--max-bytes", "19000000"],
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "TMPDIR": str(folder)},
@@ -428,13 +428,12 @@ def test_its_page_needs_no_other_host(running):
 def test_the_command_answers_and_stops_cleanly(running, clip):
     process, address, folder = running
 
-    def post(content: bytes) -> tuple[int, dict[str, Any]]:
+    def post(
+        content: bytes, place: str = "score", kind: str = "multipart/form-data; boundary=x"
+    ) -> tuple[int, dict[str, Any]]:
         head = b'--x\r\nContent-Disposition: form-data; name="file"; filename="clip.mp4"\r\n\r\n'
-        request = urllib.request.Request(
-            f"{address}/score",
-            head + content + b"\r\n--x--\r\n",
-            {"Content-Type": "multipart/form-data; boundary=x"},
-        )
+        body = head + content + b"\r\n--x--\r\n"
+        request = urllib.request.Request(f"{address}/{place}", body, {"Content-Type": kind})
         try:
             with urllib.request.urlopen(request, timeout=60) as reply:
                 return reply.status, json.load(reply)
@@ -446,6 +445,10 @@ def test_the_command_answers_and_stops_cleanly(running, clip):
     jsonschema.validate(result, SCHEMA)
     # The reason arrives although the service does not accept the body.
     assert post(bytes(20_000_000))[0] == 413
+    assert post(bytes(18_000_000), kind="video/mp4")[0] == 400
+    assert post(bytes(18_000_000), kind="application/x-www-form-urlencoded")[0] == 400
+    assert post(bytes(18_000_000), "score?threshold=0.5")[0] == 400
+    assert post(bytes(18_000_000), "scores")[0] == 404
     with ThreadPoolExecutor(1) as threads:
         answer = threads.submit(post, clip.read_bytes())
         with urllib.request.urlopen(f"{address}/health", timeout=60) as reply:
