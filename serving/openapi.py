@@ -47,7 +47,9 @@ SCORE_DOCUMENTATION: dict[str, Any] = {
             **_said("Too many requests are waiting.", "Refusal"),
             "headers": {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}},
         },
+        500: _said("A defect of the service.", "Refusal"),
         503: _said("The service is stopping.", "Refusal"),
+        507: _said("The service cannot store the upload.", "Refusal"),
     },
 }
 

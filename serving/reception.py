@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Receive uploads: a bounded queue, and limits on the size and the time of a request."""
 
+import logging
 import math
 import secrets
 import shutil
@@ -24,6 +25,8 @@ from ..common.text import one_line
 # Seconds for which the body of a refused request is read, except after those codes: it would take too long.
 LINGER_S = 10.0
 _NOT_READ_OUT = (408, 503)
+# The one that uvicorn shows.
+_LOGGER = logging.getLogger("uvicorn.error")
 ONE_OF_BOTH = "send either a file or an address: the form has one field, file or url, and no other"
 
 
@@ -187,7 +190,7 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
         max_s: Seconds in which it must arrive.
 
     Raises:
-        HTTPException: If it is too large (413), too slow (408) or not such a form (400).
+        HTTPException: If it is too large (413), too slow (408) or not such a form (400), or cannot be stored (507).
     """
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_bytes:
@@ -211,10 +214,17 @@ async def received(request: Request, folder: Path, *, max_bytes: int, max_s: flo
         raise refusal(408, "timeout", f"the request did not arrive within {max_s:g} s") from None
     except ClientDisconnect:
         raise refusal(400, "invalid", "the request ended early") from None
+    except UnicodeError as error:
+        # Of a charset that the client named.
+        raise refusal(400, "invalid", f"the form cannot be read ({one_line(error)}); send it in UTF-8") from None
+    except OSError as error:
+        raise _not_stored(error) from None
     saved = folder / secrets.token_hex(16)
     try:
         try:
             upload = await _take(form, saved)
+        except OSError as error:
+            raise _not_stored(error) from None
         finally:
             # The parser keeps the file, too.
             await form.close()
@@ -247,6 +257,13 @@ def _limited(request: Request, max_bytes: int) -> Callable[[], Awaitable[Message
         return message
 
     return receive
+
+
+def _not_stored(error: OSError) -> HTTPException:
+    reason = error.strerror or error
+    # The service goes on, but whoever runs it has to make room.
+    _LOGGER.error("an upload cannot be stored: %s", reason)
+    return refusal(507, "not_stored", f"the service cannot store the upload ({reason}); send it again later")
 
 
 def _too_large(max_bytes: int) -> HTTPException:
