@@ -94,8 +94,13 @@ def without_folders(model: ModelIdentity) -> ModelIdentity:
     Args:
         model: Identity of one or several models.
     """
-    parts = [Path(part).name if os.path.isdir(part) else part for part in model.id.split(" + ")]
-    return replace(model, id=" + ".join(parts))
+    parts, names = model.id.split(" + "), []
+    while parts:
+        # A folder may have the separator in its name.
+        num = next((n for n in range(len(parts), 0, -1) if os.path.isdir(" + ".join(parts[:n]))), 0)
+        names.append(os.path.basename(os.path.abspath(" + ".join(parts[:num]))) if num else parts[0])
+        del parts[: num or 1]
+    return replace(model, id=" + ".join(names))
 
 
 def display_name(name: str) -> str:

@@ -106,10 +106,18 @@ def test_a_failure_names_the_file_and_not_the_server(folder, gradio):
     assert str(folder) not in result.to_json()
 
 
-def test_the_path_of_a_model_folder_is_not_shown(folder, gradio):
+def test_the_path_of_a_model_folder_is_not_shown(folder, gradio, monkeypatch):
     result = redness_detector().examine(folder / "broken.mp4").result
-    result = replace(result, model=ModelIdentity(id=f"{folder} + user/model"))
-    assert without_paths(result).model.id == f"{folder.name} + user/model"
+    (folder / "old + new").mkdir()
+    monkeypatch.chdir(folder)
+    for models, shown in [
+        ([folder, "user/model"], [folder.name, "user/model"]),
+        ([folder / "old + new"], ["old + new"]),
+        (["user/model", folder / "old + new", folder], ["user/model", "old + new", folder.name]),
+        (["."], [folder.name]),
+    ]:
+        result = replace(result, model=ModelIdentity(id=" + ".join(map(str, models))))
+        assert without_paths(result).model.id == " + ".join(shown)
 
 
 def test_files_go_when_the_next_video_is_judged_and_when_the_page_is_left(tmp_path, gradio, monkeypatch):
