@@ -25,6 +25,7 @@ from ..common.plans import check_plan
 from ..scanning.detector import Detector
 from ..scanning.results import SCHEMA_VERSION
 from ..version import __version__
+from .connections import SPARE_CONNECTIONS, bounded_connections
 from .judging import judge, limits_for_uploads, without_folders
 from .openapi import SCORE_DOCUMENTATION, add_result_schema
 from .plan import ServicePlan
@@ -59,7 +60,14 @@ def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address
         app = build_service(detector, plan, Path(folder))
         # A client that does not read its answer is cut off.
         config = uvicorn.Config(
-            app, log_level="warning", server_header=False, proxy_headers=False, timeout_graceful_shutdown=STOP_S + 5
+            app,
+            http=bounded_connections(plan.max_waiting + 1 + SPARE_CONNECTIONS),
+            # So many more are opened in one go, before they are counted.
+            backlog=SPARE_CONNECTIONS,
+            log_level="warning",
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=STOP_S + 5,
         )
         host = f"[{plan.host}]" if ":" in plan.host else plan.host
         on_start(f"http://{host}:{listener.getsockname()[1]}")

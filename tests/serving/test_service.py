@@ -35,8 +35,10 @@ from drawn_faces import redness_detector, write_people
 
 
 pytest.importorskip("fastapi_offline", reason='the service is not installed (pip install ".[serve]")')
+import uvicorn
 from starlette.testclient import TestClient
 
+from deepfake_video.serving.connections import bounded_connections
 from deepfake_video.serving.service import build_service, serve
 
 
@@ -395,6 +397,53 @@ def test_without_fastapi_the_command_says_how_to_get_it():
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
     assert done.returncode == 2
     assert "The service needs fastapi: pip install 'deepfake-video[serve]'" in done.stderr
+
+
+@pytest.fixture
+def port_of_two(detector, tmp_path) -> Iterator[int]:
+    """A service that has two connections at most, and closes them after a fifth of a second without a request."""
+    app = build_service(detector, ServicePlan(), tmp_path)
+    config = uvicorn.Config(app, http=bounded_connections(2, headers_s=0.2), log_level="warning")
+    server = uvicorn.Server(config)
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
+        threads.submit(server.run, sockets=[listener])
+        yield listener.getsockname()[1]
+        server.should_exit = True
+
+
+def test_connections_are_bounded_in_number_and_time(port_of_two):
+    place = ("127.0.0.1", port_of_two)
+
+    def is_healthy() -> bool:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port_of_two}/health", timeout=30) as reply:
+            return json.load(reply)["status"] == "ok"
+
+    assert is_healthy()
+    began_s = time.monotonic()
+    with socket.create_connection(place, 30) as silent, socket.create_connection(place, 30) as slow:
+        slow.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX-Slow: ")
+        with socket.create_connection(place, 30) as third:
+            assert third.recv(1) == b""
+        assert silent.recv(1) == b""
+        assert slow.recv(1) == b""
+    assert 0.2 <= time.monotonic() - began_s < 20
+    assert is_healthy()
+
+
+def test_a_connection_whose_request_takes_long_is_not_closed(detector, tmp_path):
+    slow = SlowDetector(detector)
+    server = uvicorn.Server(
+        uvicorn.Config(build_service(slow, ServicePlan(), tmp_path), http=bounded_connections(9, headers_s=0.1))
+    )
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(2) as threads:
+        threads.submit(server.run, sockets=[listener])
+        address = f"http://127.0.0.1:{listener.getsockname()[1]}/score"
+        reply = threads.submit(httpx.post, address, files={"file": b"a letter"}, timeout=60)
+        assert slow.started.acquire(timeout=30)
+        time.sleep(0.5)
+        slow.release.set()
+        assert reply.result(30).status_code == 422
+        server.should_exit = True
 
 
 SLOW = """
