@@ -151,8 +151,9 @@ def _serve_local_page(arguments: argparse.Namespace) -> int:
     if arguments.model or arguments.device != "auto" or arguments.threads is not None:
         raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
     with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
-        address = f"http://{arguments.host or 'localhost'}:{server.server_port}/"
-        print(f"The page is at {address} (Ctrl-C ends it)", flush=True)
+        host = arguments.host or "localhost"
+        host = f"[{host}]" if ":" in host else host
+        print(f"The page is at http://{host}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
     return 0
 

@@ -3,6 +3,9 @@
 
 import functools
 import json
+import socket
+import sys
+from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -49,10 +52,21 @@ def make_page_server(
     handler = functools.partial(_Handler, directory=str(folder), page_headers=headers)
     for candidate in PORTS if port is None else (port,):
         try:
-            return ThreadingHTTPServer((host or "127.0.0.1", candidate), handler)
+            return _Server((host or "127.0.0.1", candidate), handler)
         except (OSError, OverflowError, UnicodeError) as error:
             problem = error
     raise UsageError(f"the page cannot be served on {host or '127.0.0.1'} ({problem}); choose another --port.")
+
+
+class _Server(ThreadingHTTPServer):
+    def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        super().__init__(address, handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A tab that is closed while it loads the page is no defect.
+        if not isinstance(sys.exc_info()[1], ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(SimpleHTTPRequestHandler):
@@ -66,6 +80,13 @@ class _Handler(SimpleHTTPRequestHandler):
         for name, value in self._page_headers.items():
             self.send_header(name, value)
         super().end_headers()
+
+    def send_head(self) -> Any:
+        if "\0" in self.translate_path(self.path):
+            # No file has such a name, and Python refuses it with an error.
+            self.send_error(404)
+            return None
+        return super().send_head()
 
     def list_directory(self, path: Any) -> None:
         self.send_error(404)

@@ -2,6 +2,7 @@
 """The page that scores inside the browser, as far as Python serves it; `browser/tests` tests the page itself."""
 
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -53,10 +54,34 @@ def test_modules_have_the_type_that_browsers_require(address):
         assert answer.headers["Content-Type"] == "text/javascript"
 
 
-@pytest.mark.parametrize("path", ["assets/", "../pyproject.toml", "%2e%2e/pyproject.toml"])
+@pytest.mark.parametrize("path", ["assets/", "../pyproject.toml", "%2e%2e/pyproject.toml", "index.html%00"])
 def test_nothing_but_the_files_of_the_page_is_served(address, path):
     with pytest.raises(urllib.error.HTTPError, match="404"):
         urllib.request.urlopen(f"{address}/{path}")
+
+
+def test_a_tab_that_is_closed_while_it_loads_leaves_no_error(tmp_path, capfd):
+    (tmp_path / "headers.json").write_text("{}")
+    with (tmp_path / "model.bin").open("wb") as file:
+        file.truncate(50_000_000)
+    with make_page_server(tmp_path, port=0) as server:
+        with socket.create_connection(server.server_address[:2]) as tab:
+            tab.sendall(b"GET /model.bin HTTP/1.1\r\n\r\n")
+            answering = threading.Thread(target=server.process_request_thread, args=server.get_request())
+            answering.start()
+            assert tab.recv(1)
+        answering.join(30)
+    assert capfd.readouterr().err == ""
+
+
+def test_an_ipv6_address_can_be_listened_on(tmp_path):
+    (tmp_path / "headers.json").write_text("{}")
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6")
+    with make_page_server(tmp_path, host="::1", port=0) as server:
+        assert server.server_address[0] == "::1"
 
 
 def test_without_the_built_page_one_sentence_says_how_to_build_it(tmp_path):
