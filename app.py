@@ -126,7 +126,7 @@ def run(arguments: argparse.Namespace) -> int:
         settings = ScanSettings(timeline=True, limits=limits_for_uploads(limits))
         detector = Detector(models, device=arguments.device, settings=settings)
         # A Space is reached from outside. Gradio would also take the address from the environment.
-        host = arguments.host or ("0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1")
+        host = (arguments.host or "").strip("[]") or ("0.0.0.0" if "SPACE_ID" in os.environ else "127.0.0.1")
         # Gradio has no sentence for an address or port that cannot be used.
         with listen(host, arguments.port or 0) as listener:
             # Downloads for visitors from elsewhere would be made from inside the network of this machine.
@@ -135,7 +135,8 @@ def run(arguments: argparse.Namespace) -> int:
         demo = build_demo(detector, Path(folder), with_addresses=is_local)
         own = set(Path(folder).rglob("*"))
         try:
-            launch(demo, host=host, port=port, prevent_thread_lock=True)
+            # Gradio takes it from here into an address.
+            launch(demo, host=f"[{host}]" if ":" in host else host, port=port, prevent_thread_lock=True)
             while True:
                 time.sleep(SEARCH_EVERY_S)
                 remove_old_files(Path(folder), min_age_s=MIN_AGE_S, but=own)

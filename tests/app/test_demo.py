@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 from test_browser import keep_screenshot
+from test_local_page import require_ipv6
 
 from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
@@ -289,12 +290,16 @@ def test_an_address_that_cannot_be_used_is_one_sentence(arguments, reason, gradi
         ([], {"SPACE_ID": "user/space"}, "0.0.0.0", False),
         (["--host", "0.0.0.0"], {}, "0.0.0.0", False),
         (["--host", "localhost"], {}, "localhost", True),
+        (["--host", "::1"], {}, "[::1]", True),
+        (["--host", "[::]"], {}, "[::]", False),
     ],
 )
 def test_only_a_page_for_this_machine_takes_addresses(
     arguments, environment, host, with_addresses, gradio, monkeypatch
 ):
     """Whatever Gradio finds in the environment."""
+    if ":" in host:
+        require_ipv6()
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     # Later tests build pages in the usual folder.

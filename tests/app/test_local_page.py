@@ -74,12 +74,16 @@ def test_a_tab_that_is_closed_while_it_loads_leaves_no_error(tmp_path, capfd):
     assert capfd.readouterr().err == ""
 
 
-def test_an_ipv6_address_can_be_listened_on(tmp_path):
-    (tmp_path / "headers.json").write_text("{}")
+def require_ipv6() -> None:
     try:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError:
         pytest.skip("this machine has no IPv6")
+
+
+def test_an_ipv6_address_can_be_listened_on(tmp_path):
+    (tmp_path / "headers.json").write_text("{}")
+    require_ipv6()
     with make_page_server(tmp_path, host="::1", port=0) as server:
         assert server.server_address[0] == "::1"
 
