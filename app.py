@@ -105,7 +105,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Run `deepfake-video demo` until it is interrupted or terminated."""
     if arguments.local_page:
         return _serve_local_page(arguments)
-    from .common.interrupts import exit_on_sigterm, unfinished
+    from .common.interrupts import exit_on_sigterm, unfinished, without_waiting
     from .common.listening import listen
     from .common.packages import require_packages
     from .scanning.command import use_threads
@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> int:
     from .serving.served_files import remove_old_files
 
     exit_on_sigterm()
-    with unfinished(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
+    with unfinished(), without_waiting(), tempfile.TemporaryDirectory(prefix="deepfake-video-demo-") as folder:
         # Gradio reads both when it is imported. Uploads are removed with this folder at the latest.
         os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
         os.environ["GRADIO_TEMP_DIR"] = os.path.join(folder, "served")

@@ -66,6 +66,21 @@ def _exit(number: int, frame: FrameType | None) -> None:
     sys.exit(OK)
 
 
+@contextlib.contextmanager
+def without_waiting() -> Iterator[None]:
+    """
+    End the process with the block if an interrupt or SIGTERM ends the block, even if other threads still compute.
+
+    Python would wait for them, perhaps for minutes, and nothing can stop them.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit) as end:
+        if threading.active_count() > 1:
+            os._exit(report("interrupted.", INTERRUPTED) if isinstance(end, KeyboardInterrupt) else OK)
+        raise
+
+
 def run_interruptible(command: Callable[[], int]) -> int:
     """
     Run the command of this process.

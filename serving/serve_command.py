@@ -2,12 +2,10 @@
 """The command `deepfake-video serve`: parse the arguments and call [`serve`]."""
 
 import argparse
-import os
 import sys
-import threading
 
-from ..common.exit_codes import INTERRUPTED, OK, report
-from ..common.interrupts import exit_on_sigterm, unfinished
+from ..common.exit_codes import OK
+from ..common.interrupts import exit_on_sigterm, unfinished, without_waiting
 from ..common.packages import require_packages
 from ..scanning.command import (
     add_face_arguments,
@@ -82,7 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     require_packages("The service", "fastapi", "fastapi_offline", "uvicorn", "python_multipart", extra="serve")
     limits = use_threads(arguments.threads, decode_device=arguments.decode_device)
     exit_on_sigterm()
-    with unfinished():
+    with unfinished(), without_waiting():
         from .service import serve
 
         plan = ServicePlan(
@@ -96,13 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
             max_duration_s=arguments.max_duration,
             allow_addresses=arguments.allow_addresses,
         )
-        try:
-            serve(plan, on_start=_say_address)
-        except (KeyboardInterrupt, SystemExit) as end:
-            if threading.active_count() > 1:
-                # A video is still being scored, perhaps for minutes. Nothing stops its thread, and Python would wait.
-                os._exit(report("interrupted.", INTERRUPTED) if isinstance(end, KeyboardInterrupt) else OK)
-            raise
+        serve(plan, on_start=_say_address)
     return OK
 
 

@@ -220,6 +220,34 @@ def test_what_was_uploaded_goes_when_the_demo_is_stopped_and_in_time_when_an_upl
             process.kill()
 
 
+SLOW = """
+import sys, time
+from deepfake_video.cli import entry
+from deepfake_video.scanning.detector import Detector
+
+Detector.examine = lambda *_, **__: (print("scoring", file=sys.stderr, flush=True), time.sleep(600))
+sys.argv = ["deepfake-video", "demo", "--device", "cpu"]
+sys.exit(entry())
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of POSIX systems")
+def test_an_interrupt_does_not_wait_for_the_video_that_is_being_scored(folder, gradio, tmp_path):
+    client = pytest.importorskip("gradio_client")
+    command, environment = [sys.executable, "-uc", SLOW], {**os.environ, "TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as process:
+        try:
+            address = re.search(rb"http://\S+", process.stdout.readline())[0].decode()
+            visitor = client.Client(address, verbose=False)
+            visitor.submit(client.handle_file(folder / "broken.mp4"), "", api_name="/predict")
+            assert process.stderr.readline() == b"scoring\n"
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 130
+        finally:
+            process.kill()
+    assert list(tmp_path.glob("deepfake-video-*")) == []
+
+
 def wait_until(condition: Callable[[], bool]) -> bool:
     until = time.monotonic() + 30
     while not condition() and time.monotonic() < until:
