@@ -119,6 +119,8 @@ def build_service(detector: Detector, plan: ServicePlan, folder: Path) -> FastAP
         version=__version__,
         description="Scores videos for face manipulation. A score is a reason to examine a video, never proof.",
         redoc_url=None,
+        # A redirect names http, so that a client behind an encrypting proxy would send its video again, unencrypted.
+        redirect_slashes=False,
         # Swagger UI would otherwise send the description to a server of its makers for validation.
         swagger_ui_parameters={"validatorUrl": None},
     )

@@ -190,6 +190,13 @@ def test_a_body_that_is_no_form_is_not_called_one_with_long_names(client):
     assert message.endswith("; send multipart/form-data")
 
 
+def test_no_upload_is_redirected_to_an_unencrypted_address(client):
+    files = {"file": ("a.mp4", b"a letter")}
+    reply = client.post("https://detector.example/score/", files=files, follow_redirects=False)
+    assert (reply.status_code, reply.json()["status"]) == (404, "invalid")
+    assert "location" not in reply.headers
+
+
 @pytest.mark.parametrize("charset", ["undefined", "punycode"])
 def test_a_charset_that_decodes_nothing_is_400(client, charset):
     """Python raises neither of the errors that Starlette expects."""
