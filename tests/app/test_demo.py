@@ -22,6 +22,7 @@ from test_local_page import require_ipv6
 from browser import DESKTOP, PHONE, axe, open_tab, skip
 from deepfake_video import app
 from deepfake_video.cli import main
+from deepfake_video.common.errors import WorkError
 from deepfake_video.scanning.html_report import render_report
 from deepfake_video.scanning.results import ModelIdentity
 from deepfake_video.scanning.sample import draw_face
@@ -342,7 +343,7 @@ def test_only_a_page_for_this_machine_takes_addresses(
 
     def launch(demo, **options):
         launched.update(options)
-        raise KeyboardInterrupt
+        raise WorkError("enough")
 
     monkeypatch.setattr(app, "build_demo", build_demo)
     monkeypatch.setattr(app, "launch", launch)
