@@ -18,6 +18,8 @@ from .exit_codes import INTERRUPTED, OK, report
 _RETRY_S = 0.05
 # Number of active [`unfinished`] blocks of this process.
 _num_unfinished = 0
+# Whether this process runs one command, and nothing else.
+_is_command = False
 
 
 @contextlib.contextmanager
@@ -71,12 +73,13 @@ def without_waiting() -> Iterator[None]:
     """
     End the process with the block if an interrupt or SIGTERM ends the block, even if other threads still compute.
 
-    Python would wait for them, perhaps for minutes, and nothing can stop them.
+    Python would wait for them, perhaps for minutes, and nothing can stop them. A process that does something else than
+    its command, such as a notebook, goes on.
     """
     try:
         yield
     except (KeyboardInterrupt, SystemExit) as end:
-        if threading.active_count() > 1:
+        if _is_command and threading.active_count() > 1:
             os._exit(report("interrupted.", INTERRUPTED) if isinstance(end, KeyboardInterrupt) else OK)
         raise
 
@@ -94,6 +97,8 @@ def run_interruptible(command: Callable[[], int]) -> int:
     Returns:
         The exit code; that of an interrupt if there was one, even if a library converted it to another error.
     """
+    global _is_command
+    _is_command = True
     is_interrupted = False
 
     def interrupt(number: int, frame: FrameType | None) -> None:

@@ -305,6 +305,8 @@ def test_a_file_and_an_address_are_not_scored_one_for_the_other(folder, gradio, 
     ],
 )
 def test_an_address_that_cannot_be_used_is_one_sentence(arguments, reason, gradio, monkeypatch, capsys):
+    # Later tests build pages in the usual folder.
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
     monkeypatch.setattr("deepfake_video.scanning.detector.Detector", lambda *_, **__: redness_detector(timeline=True))
     assert main(["demo", *arguments]) == 1
     (said,) = capsys.readouterr().err.splitlines()
