@@ -25,8 +25,8 @@ KNOWN_VIDEOS_NAME = "known_videos.json"
 WEIGHTS_NAME, INDEX_NAME = "model.safetensors", "model.safetensors.index.json"
 # Graph and licence of the face detector CenterFace.
 DETECTOR_NAMES = (GRAPH_NAME, LICENSE_NAME)
-# Hundreds of times the list of known videos of the packaged checkpoint; the objects of more would fill the memory.
-_MAX_JSON_BYTES = 16 * 2**20
+# The objects of a larger file would fill the memory. The list of known videos has room for 900,000.
+_MAX_JSON_BYTES, _MAX_KNOWN_BYTES = 16 * 2**20, 64 * 2**20
 _SHARD = re.compile(r"model-\d{5}-of-\d{5}\.safetensors")
 _DATA_NAMES = {CONFIG_NAME, *PROCESSOR_NAMES, WEIGHTS_NAME, INDEX_NAME, VERDICT_NAME, CARD_NAME, ".gitattributes"}
 _DATA_NAMES |= {KNOWN_VIDEOS_NAME, *TERMS_NAMES, *DETECTOR_NAMES}
@@ -98,8 +98,9 @@ def check_json_files(folder: Path) -> None:
         status = file.stat()
         if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{file.name} is not a regular file; replace it.")
-        if status.st_size > _MAX_JSON_BYTES:
-            raise ValueError(f"{file.name} is larger than {_MAX_JSON_BYTES >> 20} MiB, which no model needs.")
+        most = _MAX_KNOWN_BYTES if file.name == KNOWN_VIDEOS_NAME else _MAX_JSON_BYTES
+        if status.st_size > most:
+            raise ValueError(f"{file.name} is larger than {most >> 20} MiB, which no model needs.")
 
 
 def weight_files(folder: Path) -> list[Path]:

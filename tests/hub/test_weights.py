@@ -191,3 +191,9 @@ def test_a_folder_whose_json_has_no_end_is_refused_unread(tmp_path, name):
     for read in (lambda: find_model_folder(str(tmp_path)), lambda: read_checkpoint(tmp_path)):
         with pytest.raises(ModelLoadError, match=f"{name} is larger than 16 MiB"):
             read()
+
+
+def test_a_list_of_known_videos_may_be_longer_than_other_json(tmp_path):
+    with (tmp_path / "known_videos.json").open("wb") as file:
+        file.truncate(20 << 20)
+    assert find_model_folder(str(tmp_path)) == (tmp_path, None)
