@@ -83,7 +83,16 @@ export async function waitUntil<Arguments extends unknown[]>(
   { interval = 50, timeout = WAIT_MS } = {},
   ...args: Arguments
 ): Promise<void> {
-  await vi.waitUntil(() => page.evaluate(isTrue, ...args), { interval, timeout });
+  const ask = async (): Promise<boolean> => {
+    try {
+      return Boolean(await page.evaluate(isTrue, ...args));
+    } catch (error) {
+      // The page is loaded anew, as after its service worker was installed.
+      if (/context was destroyed|navigat|discarded|no such frame/i.test(String(error))) return false;
+      throw error;
+    }
+  };
+  await vi.waitUntil(ask, { interval, timeout });
 }
 
 /** Choose videos, and wait for this many results of the page in all. */
@@ -97,6 +106,8 @@ export async function judge(page: Page, files: readonly string[], count: number)
 /** The text of the page that "Save this page's report" saves. */
 export function savedPage(page: Page): Promise<string> {
   return page.evaluate(async () => {
+    const button = document.querySelector<HTMLElement>(".actions button:last-child");
+    if (button === null) throw new Error("there is no report to save");
     const { click } = HTMLAnchorElement.prototype;
     const { createObjectURL } = URL;
     try {
@@ -106,7 +117,7 @@ export function savedPage(page: Page): Promise<string> {
           return "";
         };
         HTMLAnchorElement.prototype.click = () => {};
-        document.querySelector<HTMLElement>(".actions button:last-child")?.click();
+        button.click();
       });
     } finally {
       HTMLAnchorElement.prototype.click = click;
