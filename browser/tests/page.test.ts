@@ -19,7 +19,7 @@ import { GOLDEN, readGolden } from "./golden";
 import type { PageServer } from "./server";
 import { DIST, serve } from "./server";
 
-const CLOSE = 0.006;
+const CLOSE = { chrome: 0.005, firefox: 0.006 };
 const { CLIP } = process.env;
 const FAIR = 0.02;
 /** Without a graphics processor, Chromium takes minutes for a single photo. */
@@ -72,7 +72,7 @@ describe.each(installed())("in %s", (name) => {
       const found = results[i];
       const difference = Math.abs((found.fake_probability ?? 0) - (expected.fake_probability ?? 0));
       const isMissingCodec = found.status === "unsupported" && found.message?.includes("cannot decode its codec");
-      const least = OTHER_COLORS.includes(clip) ? FAIR : CLOSE;
+      const least = OTHER_COLORS.includes(clip) ? FAIR : CLOSE[name];
       const isAlike =
         found.status === expected.status &&
         difference <= least &&
@@ -211,7 +211,7 @@ describe.each(installed())("in %s", (name) => {
       expect(await untilReady(page)).toContain("WebGPU");
       const [clip] = readGolden().filter((each) => each.name === "transparent.png");
       const [result] = await judge(page, [join(GOLDEN, clip.name)], 1);
-      expect(Math.abs((result.fake_probability ?? 0) - (clip.result.fake_probability ?? 1))).toBeLessThan(CLOSE);
+      expect(Math.abs((result.fake_probability ?? 0) - (clip.result.fake_probability ?? 1))).toBeLessThan(CLOSE[name]);
       expect(errors).toEqual([]);
     } finally {
       await other.close();
