@@ -106,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.local_page:
         return _serve_local_page(arguments)
     from .common.interrupts import exit_on_sigterm, unfinished, without_waiting
-    from .common.listening import listen
+    from .common.listening import listen, url_host
     from .common.packages import require_packages
     from .scanning.command import use_threads
 
@@ -136,7 +136,7 @@ def run(arguments: argparse.Namespace) -> int:
         own = set(Path(folder).rglob("*"))
         try:
             # Gradio takes it from here into an address.
-            launch(demo, host=f"[{host}]" if ":" in host else host, port=port, prevent_thread_lock=True)
+            launch(demo, host=url_host(host), port=port, prevent_thread_lock=True)
             while True:
                 time.sleep(SEARCH_EVERY_S)
                 remove_old_files(Path(folder), min_age_s=MIN_AGE_S, but=own)
@@ -147,13 +147,13 @@ def run(arguments: argparse.Namespace) -> int:
 def _serve_local_page(arguments: argparse.Namespace) -> int:
     from .common.errors import UsageError
     from .common.interrupts import unfinished
+    from .common.listening import url_host
     from .common.local_page import make_page_server
 
     if arguments.model or arguments.device != "auto" or arguments.threads is not None:
         raise UsageError("the local page has its model built in: --model, --device and --threads do not go with it.")
     with unfinished(), make_page_server(host=arguments.host, port=arguments.port) as server:
-        host = arguments.host or "localhost"
-        host = f"[{host}]" if ":" in host else host
+        host = url_host(arguments.host or "localhost")
         print(f"The page is at http://{host}:{server.server_port}/ (Ctrl-C ends it)", flush=True)
         server.serve_forever()
     return 0

@@ -1,9 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Listen for connections, for the service and the demo."""
+"""Listen for connections, for the service, the demo and the local page."""
 
 import socket
 
 from .errors import WorkError
+
+
+def address_family(host: str) -> socket.AddressFamily:
+    """Return the family of a host: IPv6 for its addresses, IPv4 for everything else."""
+    return socket.AF_INET6 if ":" in host else socket.AF_INET
+
+
+def url_host(host: str) -> str:
+    """Return a host as it stands in an address, where those of IPv6 are in brackets."""
+    return f"[{host}]" if ":" in host else host
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -18,7 +28,7 @@ def listen(host: str, port: int) -> socket.socket:
         WorkError: If this is not possible, as for a port that is taken.
     """
     try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+        return socket.create_server((host, port), family=address_family(host))
     except (OSError, OverflowError, UnicodeError) as error:
         # Python adds the address to the reason of the system.
         reason = str(getattr(error, "strerror", None) or error).partition(" (while ")[0]

@@ -3,7 +3,6 @@
 
 import functools
 import json
-import socket
 import sys
 from collections.abc import Callable
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import UsageError
+from .listening import address_family
 
 
 _BUILT = Path("browser", "dist")
@@ -60,7 +60,7 @@ def make_page_server(
 
 class _Server(ThreadingHTTPServer):
     def __init__(self, address: tuple[str, int], handler: Callable[..., Any]) -> None:
-        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.address_family = address_family(address[0])
         super().__init__(address, handler)
 
     def handle_error(self, request: Any, client_address: Any) -> None:

@@ -20,7 +20,7 @@ from fastapi.responses import JSONResponse
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 
-from ..common.listening import listen
+from ..common.listening import listen, url_host
 from ..common.plans import check_plan
 from ..scanning.detector import Detector
 from ..scanning.results import SCHEMA_VERSION
@@ -69,8 +69,7 @@ def serve(plan: ServicePlan, *, on_start: Callable[[str], None] = lambda address
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S + 5,
         )
-        host = f"[{plan.host}]" if ":" in plan.host else plan.host
-        on_start(f"http://{host}:{listener.getsockname()[1]}")
+        on_start(f"http://{url_host(plan.host)}:{listener.getsockname()[1]}")
         _Server(config, app.state.room).run(sockets=[listener])
 
 
