@@ -102,6 +102,34 @@ def follow_links(path: str | Path) -> Path:
     return Path(os.path.realpath(path))
 
 
+@contextlib.contextmanager
+def new_file(path: str | Path, *, suffix: str = ".tmp") -> Iterator[Path]:
+    """
+    Name a temporary file that replaces `path` as a whole when the block ends; links in `path` stay.
+
+    If the block fails or is interrupted, the temporary file is removed and `path` stays as it was.
+
+    Args:
+        path: Final place of the file; replaced if it exists.
+        suffix: How the name of the temporary file ends.
+
+    Yields:
+        The path of the temporary file, beside the final one, for the block to write.
+
+    Raises:
+        OSError: If the temporary file cannot be moved.
+    """
+    target = follow_links(path)
+    temporary = target.with_name(f".{secrets.token_hex(8)}{suffix}")
+    try:
+        yield temporary
+        temporary.replace(target)
+    finally:
+        # It was moved, was never written, or its folder cannot be reached, which the error of the block says.
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
 def write_atomically(path: str | Path, content: bytes) -> None:
     """
     Write a file through a temporary one beside it, so that it is never incomplete.
@@ -126,21 +154,13 @@ def write_atomically(path: str | Path, content: bytes) -> None:
     if os.path.exists(path) and not os.path.isfile(path):
         # Renaming a file over a device would remove the device.
         raise OutputError(path, OSError(0, _NOT_A_FILE))
-    target = follow_links(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with temporary.open("wb") as stream:
+        with new_file(path) as temporary, temporary.open("wb") as stream:
             stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
-        temporary.replace(target)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise OutputError(path, error) from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
 
 
 @contextlib.contextmanager

@@ -1,17 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Export a model folder as one ONNX file for any batch size and number of frames, compared with PyTorch."""
 
-import contextlib
 import json
 import os
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..common.errors import UsageError, WorkError
-from ..common.files import OutputError, TargetError, follow_links, refuse_standard_output
+from ..common.files import OutputError, TargetError, follow_links, new_file, refuse_standard_output
 from ..common.interrupts import unfinished
 from ..common.packages import require_packages
 from ..common.plans import check_fields, check_plan
@@ -122,20 +120,14 @@ def export(plan: ExportPlan) -> ExportResult:
     model = read_checkpoint(folder).network
     order = _logit_order(model)
     labels = tuple(model.config.id2label[index] for index in order)
-    target = follow_links(output)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.onnx")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with unfinished():
+        follow_links(output).parent.mkdir(parents=True, exist_ok=True)
+        with unfinished(), new_file(output, suffix=".onnx") as temporary:
             _export(model, temporary, order)
             _store_metadata(folder, temporary, labels)
             differences = _compare(model, temporary, order)
-            temporary.replace(target)
     except OSError as error:
         raise OutputError(output, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
     return ExportResult(path=output, labels=labels, differences=differences)
 
 

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Write a copy of a video with face boxes and scores drawn into it."""
 
-import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -12,7 +11,7 @@ import numpy as np
 from av.codec.context import Flags
 from PIL import Image, ImageDraw
 
-from ..common.files import OutputError, follow_links
+from ..common.files import OutputError, new_file
 from ..face_tracking import rescale_box
 from ..video_errors import VideoLimits
 from ..video_sources import MediaReader
@@ -44,19 +43,14 @@ def annotate_video(
         VideoError: If the video can no longer be read.
         OutputError: If the file cannot be written.
     """
-    target = follow_links(path)
-    temporary = target.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        with open_media(result.path, limits=limits) as reader:
+        with new_file(path) as temporary, open_media(result.path, limits=limits) as reader:
             _write(temporary, reader, result, _Boxes(windows, reader.timestamps_s))
-        temporary.replace(target)
     except OSError as error:
         raise OutputError(path, error) from error
     except av.FFmpegError as error:  # for instance, frames that last for hours; `open_media` raises no such error
         said = f"FFmpeg cannot encode the copy: {error.strerror}"
         raise OutputError(path, OSError(error.errno, said)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _write(path: Path, reader: MediaReader, result: VideoResult, boxes: "_Boxes") -> None:
