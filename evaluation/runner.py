@@ -241,21 +241,17 @@ def _read_ahead(reading: _Reading, workers: int | None) -> Iterator[Item]:
             ready = wait(list(shares))
             for connection in [one for one in shares if one in ready]:
                 try:
-                    item: Item = connection.recv()
+                    items: list[Item] = [connection.recv()]
                 except (EOFError, OSError):
-                    share = shares.pop(connection)
-                else:
+                    share, items = replace(shares.pop(connection), finished=frozenset(done)), []
+                    left = [s for s in share.work.samples if not done.issuperset(share.work.tasks_of(s))]
+                    if left:
+                        # The worker died of the first of them, or for lack of memory: it is read again on its own.
+                        items = _read_apart(share, left[0], context)
+                        begin(replace(share, work=replace(share.work, samples=left[1:])))
+                for item in items:
                     done.add(item.task)
                     yield item
-                    continue
-                left = [sample for sample in share.work.samples if not done.issuperset(share.work.tasks_of(sample))]
-                if not left:
-                    continue
-                # The worker died of the first video that is left, or for lack of memory: it is read again on its own.
-                for item in _read_apart(replace(share, finished=frozenset(done)), left[0], context):
-                    done.add(item.task)
-                    yield item
-                begin(replace(share, work=replace(share.work, samples=left[1:]), finished=frozenset(done)))
 
 
 def _worker_context() -> Any:
